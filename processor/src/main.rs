@@ -1,0 +1,75 @@
+//! `sluice-processor`: settings, telemetry, bind, run, drain.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Parser;
+use sluice_processor::service::{Parts, run};
+use sluice_schemas::config::Fault;
+use sluice_schemas::service::credentials::Store;
+use sluice_schemas::service::kafka::base_config;
+use sluice_schemas::service::settings::Settings;
+use sluice_schemas::service::shutdown::Shutdown;
+use sluice_schemas::service::{EXIT_CONFIG, telemetry};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Raw webhooks in, events out, exactly once.
+#[derive(Parser)]
+#[command(name = "sluice-processor", version)]
+struct Arguments {
+    /// The settings, a YAML file.
+    #[arg(long, env = "SLUICE_CONFIG")]
+    config: PathBuf,
+    /// Read the settings and the secrets, report their faults, and end.
+    #[arg(long)]
+    check: bool,
+}
+
+fn main() -> anyhow::Result<ExitCode> {
+    let arguments = Arguments::parse();
+    let parts = match parts(&arguments) {
+        Ok(parts) => parts,
+        Err(faults) => {
+            for fault in &faults {
+                eprintln!("{}: {fault}", arguments.config.display());
+            }
+            std::process::exit(EXIT_CONFIG);
+        }
+    };
+    if arguments.check {
+        println!("{}: no faults", arguments.config.display());
+        return Ok(ExitCode::SUCCESS);
+    }
+    telemetry::init(&parts.settings.telemetry);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let status = runtime.block_on(async {
+        let shutdown = Shutdown::on_signals()?;
+        let listener = tokio::net::TcpListener::bind(parts.settings.processor.admin_listen).await?;
+        anyhow::Ok(run(parts, listener, shutdown).await)
+    })?;
+    // Not by returning: what a client of Kafka still does on its threads is not waited for.
+    std::process::exit(status)
+}
+
+/// All that is read from files, with all faults at once.
+fn parts(arguments: &Arguments) -> Result<Parts, Vec<Fault>> {
+    let settings = Settings::load(&arguments.config)?;
+    let base = base_config(&settings);
+    let credentials = Store::load(&settings);
+    match (base, credentials) {
+        (Ok(base), Ok(credentials)) => Ok(Parts {
+            settings,
+            base,
+            credentials,
+        }),
+        (base, credentials) => {
+            let mut faults = base.err().unwrap_or_default();
+            faults.extend(credentials.err().unwrap_or_default());
+            Err(faults)
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! The schema registry, asked at start alone: each event topic's schema gets its id.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use reqwest::{Client, RequestBuilder, StatusCode};
+use serde::Deserialize;
+use serde_json::json;
+use sluice_schemas::event::SCHEMA;
+use sluice_schemas::service::credentials::read_secret;
+use sluice_schemas::service::settings::{SchemaRegistry, Settings};
+use thiserror::Error;
+
+/// How long one request may take.
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Why there are no ids.
+#[derive(Debug, Error)]
+pub enum RegistryError {
+    /// It may be there later: ask again.
+    #[error("the schema registry does not answer: {0}")]
+    Away(String),
+    /// It will not be right by itself.
+    #[error("{0}")]
+    Mismatch(String),
+}
+
+#[derive(Deserialize)]
+struct Registered {
+    id: u32,
+}
+
+/// The schema id of each topic. Registers where the settings say so, else only looks it up.
+pub async fn ids(
+    settings: &Settings,
+    registry: &SchemaRegistry,
+) -> Result<HashMap<String, u32>, RegistryError> {
+    let client = client(registry)?;
+    let password = match &registry.password_file {
+        // An absolute path is taken as it is, a name stands under `secrets_dir`.
+        Some(file) => Some(password(settings, file)?),
+        None => None,
+    };
+    let mut ids = HashMap::new();
+    for topic in settings.event_topics() {
+        let subject = format!("{topic}-value");
+        let path = if registry.register {
+            format!("{}/subjects/{subject}/versions", registry.url)
+        } else {
+            format!("{}/subjects/{subject}", registry.url)
+        };
+        let request = client
+            .post(path)
+            .header("content-type", "application/vnd.schemaregistry.v1+json")
+            .json(&json!({"schemaType": "AVRO", "schema": SCHEMA}));
+        let request = match &registry.username {
+            Some(user) => request.basic_auth(user, password.as_deref()),
+            None => request,
+        };
+        ids.insert(topic, id(request, &subject).await?);
+    }
+    Ok(ids)
+}
+
+async fn id(request: RequestBuilder, subject: &str) -> Result<u32, RegistryError> {
+    let away = |error: reqwest::Error| RegistryError::Away(error.without_url().to_string());
+    let response = request.send().await.map_err(away)?;
+    let status = response.status();
+    if status.is_success() {
+        let registered: Registered = response.json().await.map_err(away)?;
+        return Ok(registered.id);
+    }
+    let why = match status {
+        StatusCode::NOT_FOUND => "the schema is not registered under it".to_owned(),
+        StatusCode::CONFLICT => "the schema is not compatible with what is registered".to_owned(),
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => "access is denied".to_owned(),
+        _ if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS => {
+            return Err(RegistryError::Away(format!("it answered {status}")));
+        }
+        _ => format!("the registry answered {status}"),
+    };
+    Err(RegistryError::Mismatch(format!("subject {subject}: {why}")))
+}
+
+fn client(registry: &SchemaRegistry) -> Result<Client, RegistryError> {
+    let mut builder = Client::builder().timeout(TIMEOUT);
+    if let Some(file) = &registry.ca_file {
+        let fault = |why: String| {
+            RegistryError::Mismatch(format!("schema_registry.ca_file {}: {why}", file.display()))
+        };
+        let pem = std::fs::read(file).map_err(|error| fault(error.to_string()))?;
+        let authorities = reqwest::Certificate::from_pem_bundle(&pem)
+            .map_err(|_| fault("it is not PEM".to_owned()))?;
+        builder = builder.tls_built_in_root_certs(false);
+        for authority in authorities {
+            builder = builder.add_root_certificate(authority);
+        }
+    }
+    builder
+        .build()
+        .map_err(|error| RegistryError::Mismatch(error.to_string()))
+}
+
+fn password(settings: &Settings, file: &std::path::Path) -> Result<String, RegistryError> {
+    let fault = |why: String| {
+        RegistryError::Mismatch(format!(
+            "schema_registry.password_file {}: {why}",
+            file.display()
+        ))
+    };
+    let (dir, name) = match (file.is_absolute(), file.parent(), file.file_name()) {
+        (true, Some(dir), Some(name)) => (dir, name.to_string_lossy()),
+        _ => (settings.secrets_dir.as_path(), file.to_string_lossy()),
+    };
+    let content = read_secret(dir, &name).map_err(&fault)?;
+    String::from_utf8(content).map_err(|_| fault("it is not UTF-8".to_owned()))
+}

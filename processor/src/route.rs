@@ -1,0 +1,190 @@
+//! Fourth verb: which topic, in which framing, with which headers.
+
+#![deny(clippy::disallowed_methods)]
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+
+use apache_avro::rabin::Rabin;
+use apache_avro::writer::datum::GenericDatumWriter;
+use sluice_schemas::dedup_log::Entry;
+use sluice_schemas::event::{
+    CONTENT_TYPE, CONTENT_TYPE_CONFLUENT, CONTENT_TYPE_SINGLE_OBJECT, PARSED, WebhookEvent,
+};
+use sluice_schemas::raw::TRACEPARENT;
+use sluice_schemas::reason::{Reason, Refusal};
+use sluice_schemas::service::settings::{Settings, Source};
+use sluice_schemas::timestamp;
+use sluice_schemas::topic::OTHER;
+
+use crate::consume::Record;
+use crate::fate::{Headers, record_size};
+use crate::normalize::Event;
+
+/// How the values of a topic are framed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Framing {
+    /// A zero byte and the registry's schema id.
+    Confluent(u32),
+    /// Avro's single-object encoding: a marker and the schema's Rabin fingerprint.
+    SingleObject,
+}
+
+/// An event topic.
+#[derive(Debug)]
+struct EventTopic {
+    name: String,
+    prefix: Vec<u8>,
+    content_type: &'static str,
+}
+
+/// Where each source's events go. A sender's text never becomes a topic's name: types are looked up
+/// here, and what is not found goes to the provider's `other`.
+pub struct Router {
+    topics: HashMap<String, SourceTopics>,
+    /// `max.message.bytes` of the event topics.
+    max_message_bytes: usize,
+    cloudevents: bool,
+    writer: GenericDatumWriter<'static>,
+}
+
+struct SourceTopics {
+    by_type: HashMap<String, EventTopic>,
+    other: EventTopic,
+}
+
+/// An event with its topic and its bytes. Only [`route`] makes one.
+pub struct Routed<'a> {
+    pub(crate) source: &'a Source,
+    pub(crate) entry: Entry,
+    pub(crate) topic: &'a str,
+    pub(crate) value: Vec<u8>,
+    pub(crate) headers: Headers<'a>,
+    pub(crate) timestamp_ms: i64,
+}
+
+impl Router {
+    /// Lays out the topics of all sources. `framing` says how a topic (by its full name) is framed.
+    pub fn new(
+        settings: &Settings,
+        framing: impl Fn(&str) -> Framing,
+    ) -> Result<Self, apache_avro::Error> {
+        let fingerprint = PARSED.fingerprint::<Rabin>().bytes;
+        let topic = |provider: &str, r#type: &str| {
+            let name = settings.topics.names.event(provider, r#type);
+            let (prefix, content_type) = match framing(&name) {
+                Framing::Confluent(id) => {
+                    let mut prefix = vec![0];
+                    prefix.extend(id.to_be_bytes());
+                    (prefix, CONTENT_TYPE_CONFLUENT)
+                }
+                Framing::SingleObject => {
+                    let mut prefix = vec![0xc3, 0x01];
+                    prefix.extend(&fingerprint);
+                    (prefix, CONTENT_TYPE_SINGLE_OBJECT)
+                }
+            };
+            EventTopic {
+                name,
+                prefix,
+                content_type,
+            }
+        };
+        let source_topics = |source: &Source| {
+            let facts = source.provider.facts();
+            let catalogue = facts.events.iter().map(|name| (*name).to_owned());
+            SourceTopics {
+                by_type: catalogue
+                    .chain(source.events.iter().cloned())
+                    .map(|r#type| (r#type.clone(), topic(facts.name, &r#type)))
+                    .collect(),
+                other: topic(facts.name, OTHER),
+            }
+        };
+        let fed = settings.fed_max_message_bytes();
+        Ok(Self {
+            topics: settings
+                .sources
+                .iter()
+                .map(|(name, source)| (name.clone(), source_topics(source)))
+                .collect(),
+            max_message_bytes: usize::try_from(fed).unwrap_or(usize::MAX),
+            cloudevents: settings.processor.cloudevents_headers,
+            writer: GenericDatumWriter::builder(&PARSED).build()?,
+        })
+    }
+
+    fn topic(&self, source: &str, r#type: &str) -> Option<&EventTopic> {
+        let topics = self.topics.get(source)?;
+        Some(topics.by_type.get(r#type).unwrap_or(&topics.other))
+    }
+}
+
+/// Picks the topic and encodes the event for it.
+pub fn route<'a>(
+    event: Event<'a>,
+    record: &'a Record,
+    router: &'a Router,
+) -> Result<Routed<'a>, Refusal> {
+    let Event {
+        source,
+        columns,
+        entry,
+        ..
+    } = event;
+    let too_large = |why: &str| Reason::TooLargeForTopic.because(why);
+    let Some(topic) = router.topic(&source.name, &columns.r#type) else {
+        return Err(Reason::UnknownSource.because("the source has no topics"));
+    };
+    let mut value = Vec::with_capacity(topic.prefix.len() + columns.data.len() + 512);
+    value.extend(&topic.prefix);
+    // The struct has the schema's fields, and writing to memory cannot fail: should the library
+    // refuse all the same, the record is kept where a person sees it.
+    if router.writer.write_ser(&mut value, &columns).is_err() {
+        return Err(too_large("the event cannot be encoded"));
+    }
+    let headers = headers(&columns, topic.content_type, record, router.cloudevents);
+    if record_size(record.key.as_deref(), &value, &headers) > router.max_message_bytes {
+        return Err(too_large(
+            "the event is larger than max.message.bytes of its topic",
+        ));
+    }
+    Ok(Routed {
+        source,
+        entry,
+        topic: &topic.name,
+        value,
+        headers,
+        timestamp_ms: columns.received_at,
+    })
+}
+
+/// `content-type`, `CloudEvents` 1.0 in binary mode, and the trace of the request.
+fn headers<'a>(
+    event: &WebhookEvent,
+    content_type: &'static str,
+    record: &'a Record,
+    cloudevents: bool,
+) -> Headers<'a> {
+    let text = |value: &str| Some(Cow::Owned(value.as_bytes().to_vec()));
+    let mut headers: Headers<'a> = Vec::with_capacity(8);
+    headers.push((CONTENT_TYPE, Some(Cow::Borrowed(content_type.as_bytes()))));
+    if cloudevents {
+        headers.push(("ce_specversion", Some(Cow::Borrowed(b"1.0"))));
+        headers.push(("ce_id", text(&event.id)));
+        headers.push(("ce_source", text(&event.source)));
+        headers.push(("ce_type", text(&event.r#type)));
+        // The time of the occurrence, and of the receipt where the provider tells none.
+        let millis = event.occurred_at.unwrap_or(event.received_at);
+        if let Some(time) = timestamp::rfc3339(millis) {
+            headers.push(("ce_time", text(&time)));
+        }
+        if let Some(subject) = &event.subject {
+            headers.push(("ce_subject", text(subject)));
+        }
+    }
+    if let Some(trace) = record.header(TRACEPARENT) {
+        headers.push((TRACEPARENT, Some(Cow::Borrowed(trace))));
+    }
+    headers
+}

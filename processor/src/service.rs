@@ -1,0 +1,192 @@
+//! The processor as a service: what must hold before the workers start, and how they end.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use prometheus_client::registry::Registry;
+use rdkafka::ClientConfig;
+use sluice_schemas::service::admin::{self, Readiness};
+use sluice_schemas::service::credentials::{Store, spawn_reload};
+use sluice_schemas::service::settings::Settings;
+use sluice_schemas::service::shutdown::Shutdown;
+use sluice_schemas::service::topics::{EnsureError, Which, ensure};
+use sluice_schemas::service::{EXIT_CONFIG, EXIT_RESTART};
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+
+use crate::metrics::Metrics;
+use crate::registry::{self, RegistryError};
+use crate::route::{Framing, Router};
+use crate::worker::{self, Exit, Shared};
+
+/// How long to wait before Kafka or the registry is asked again at start.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// The longest that the workers may take to end: a transaction under way, and leaving the group.
+const END: Duration = Duration::from_secs(25);
+
+/// What is ready before anything connects.
+pub struct Parts {
+    /// The settings.
+    pub settings: Settings,
+    /// Kafka's part of them, with its secrets.
+    pub base: ClientConfig,
+    /// The sources' secrets.
+    pub credentials: Store,
+}
+
+/// Runs until `shutdown`, or until the process must end: the exit status.
+pub async fn run(parts: Parts, listener: TcpListener, shutdown: Shutdown) -> i32 {
+    let mut metrics_registry = Registry::default();
+    let metrics = Metrics::new(&mut metrics_registry);
+    parts.credentials.register(&mut metrics_registry);
+    let readiness = Readiness::default();
+    readiness.set(
+        "start",
+        Err("topics and schemas are not verified yet".into()),
+    );
+    // The admin port outlives the workers, so that a probe sees how they end.
+    let admin_end = Shutdown::new();
+    tokio::spawn(admin::serve(
+        listener,
+        Arc::new(metrics_registry),
+        readiness.clone(),
+        admin_end.clone(),
+    ));
+
+    let framing = tokio::select! {
+        () = shutdown.requested() => return 0,
+        prepared = prepare(&parts.settings, &readiness) => match prepared {
+            Ok(framing) => framing,
+            Err(status) => return status,
+        },
+    };
+    let router = match Router::new(&parts.settings, framing) {
+        Ok(router) => router,
+        Err(error) => {
+            tracing::error!(%error, "the event's schema cannot be used");
+            return EXIT_CONFIG;
+        }
+    };
+    let credentials = Arc::new(parts.credentials);
+    spawn_reload(Arc::clone(&credentials));
+    let shared = Arc::new(Shared {
+        settings: parts.settings,
+        base: parts.base,
+        credentials,
+        router,
+        metrics,
+        readiness: readiness.clone(),
+        shutdown: shutdown.clone(),
+    });
+    let status = workers(&shared, &shutdown, &readiness).await;
+    admin_end.request();
+    status
+}
+
+/// Starts the workers and waits for their end. One that cannot go on ends all.
+async fn workers(shared: &Arc<Shared>, shutdown: &Shutdown, readiness: &Readiness) -> i32 {
+    let count = shared.settings.processor.workers;
+    let (ended, mut ends) = mpsc::unbounded_channel();
+    for number in 0..count {
+        let (shared, ended) = (Arc::clone(shared), ended.clone());
+        let work = move || {
+            let exit = worker::run(&shared, number);
+            let _ = ended.send((number, exit));
+        };
+        let name = format!("worker-{number}");
+        if let Err(error) = thread::Builder::new().name(name).spawn(work) {
+            tracing::error!(%error, "no thread could be started");
+            return EXIT_RESTART;
+        }
+    }
+    drop(ended);
+    readiness.set("start", Ok(()));
+    tracing::info!(workers = count, "started");
+
+    let mut status = 0;
+    let mut left = count;
+    let deadline = async {
+        shutdown.requested().await;
+        readiness.set("start", Err("shutting down".into()));
+        tokio::time::sleep(END).await;
+    };
+    tokio::pin!(deadline);
+    while left > 0 {
+        tokio::select! {
+            () = &mut deadline => {
+                tracing::warn!(left, "workers did not end in time");
+                return if status == 0 { EXIT_RESTART } else { status };
+            }
+            end = ends.recv() => match end {
+                Some((_, Exit::Shutdown)) => left -= 1,
+                Some((number, Exit::Restart(why))) => {
+                    tracing::error!(worker = number, why, "a worker cannot go on: the process ends to be started anew");
+                    left -= 1;
+                    status = EXIT_RESTART;
+                    shutdown.request();
+                }
+                // A worker that panicked sends nothing.
+                None => return EXIT_RESTART,
+            },
+        }
+    }
+    status
+}
+
+/// Waits for Kafka and the registry; faults that waiting does not mend end the start.
+async fn prepare(
+    settings: &Settings,
+    readiness: &Readiness,
+) -> Result<impl Fn(&str) -> Framing + use<>, i32> {
+    loop {
+        match ensure(settings, Which::All).await {
+            Ok(()) => break,
+            Err(EnsureError::Unreachable(why)) => {
+                readiness.set("start", Err(format!("Kafka does not answer: {why}")));
+            }
+            Err(EnsureError::Faults(faults)) => {
+                for fault in &faults {
+                    tracing::error!(%fault, "topics");
+                }
+                return Err(EXIT_CONFIG);
+            }
+        }
+        tokio::time::sleep(AGAIN).await;
+    }
+    let ids = match &settings.schema_registry {
+        None => None,
+        Some(registry) => Some(schema_ids(settings, registry, readiness).await?),
+    };
+    Ok(framed(ids))
+}
+
+async fn schema_ids(
+    settings: &Settings,
+    registry: &sluice_schemas::service::settings::SchemaRegistry,
+    readiness: &Readiness,
+) -> Result<HashMap<String, u32>, i32> {
+    loop {
+        match registry::ids(settings, registry).await {
+            Ok(ids) => return Ok(ids),
+            Err(error @ RegistryError::Away(_)) => {
+                readiness.set("start", Err(error.to_string()));
+            }
+            Err(error @ RegistryError::Mismatch(_)) => {
+                tracing::error!(%error, "schema registry");
+                return Err(EXIT_CONFIG);
+            }
+        }
+        tokio::time::sleep(AGAIN).await;
+    }
+}
+
+/// With a registry every event topic has an id, for they were asked for by the same list.
+fn framed(ids: Option<HashMap<String, u32>>) -> impl Fn(&str) -> Framing {
+    move |topic| {
+        let id = ids.as_ref().and_then(|ids| ids.get(topic));
+        id.map_or(Framing::SingleObject, |id| Framing::Confluent(*id))
+    }
+}

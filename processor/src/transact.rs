@@ -1,0 +1,511 @@
+//! The transaction: what became of a batch, its dedup-log records and its offsets, or none of it.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::{KafkaError, RDKafkaError};
+use rdkafka::message::{Header, Message, OwnedHeaders};
+use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer, ProducerContext};
+use rdkafka::types::RDKafkaErrorCode;
+use rdkafka::{ClientConfig, ClientContext, Offset, TopicPartitionList};
+use sluice_schemas::dedup_log::{DedupRecord, Entry};
+use sluice_schemas::service::settings::Settings;
+
+use crate::consume::{Batch, Part, RawContext};
+use crate::fate::{FateTopics, Label, Outgoing, outgoing};
+use crate::memory::{Memory, Pending};
+use crate::metrics::FateLabels;
+use crate::pipeline::{Halt, Rules, judge};
+
+/// How long the broker keeps a transaction open for a process that is gone. While it does, readers
+/// wait; a restart under the same name ends it at once.
+const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long one record may take. Under [`TRANSACTION_TIMEOUT`], so that a record cannot arrive late.
+const MESSAGE_TIMEOUT: Duration = Duration::from_secs(25);
+
+/// How long one call of the transaction's protocol may take.
+const CALL_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long one piece of an abort may take.
+const ABORT_PIECE: Duration = Duration::from_millis(100);
+
+/// A producer whose call took longer than this is made anew: something behind it has changed.
+const SLOW_CALL: Duration = Duration::from_secs(1);
+
+/// How long a new producer waits for the coordinator before the worker polls again.
+const INIT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What the producer calls back.
+#[derive(Debug, Default)]
+pub struct OutContext {
+    failed: Mutex<Option<(KafkaError, String)>>,
+    suspect: AtomicBool,
+}
+
+impl ClientContext for OutContext {
+    fn error(&self, error: KafkaError, reason: &str) {
+        self.suspect.store(true, Ordering::Relaxed);
+        tracing::info!(%error, reason, "the producer's connection to Kafka");
+    }
+}
+
+impl ProducerContext for OutContext {
+    type DeliveryOpaque = ();
+
+    fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
+        if let Err((error, message)) = result {
+            let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+            failed.get_or_insert_with(|| (error.clone(), message.topic().to_owned()));
+        }
+    }
+}
+
+/// One transactional producer. Its name fences whoever had it before.
+pub struct Transactor {
+    producer: Option<BaseProducer<OutContext>>,
+    slow: bool,
+}
+
+/// Why a new producer is not ready.
+#[derive(Debug)]
+pub enum InitError {
+    /// The coordinator is not there yet: try again.
+    Later(String),
+    /// Another process has taken the name.
+    Fenced(String),
+}
+
+impl Transactor {
+    /// Makes the producer and takes over its name: an open transaction of a predecessor is ended.
+    pub fn new(settings: &Settings, base: &ClientConfig, worker: u32) -> Result<Self, InitError> {
+        let later = |error: KafkaError| InitError::Later(error.to_string());
+        let size = settings.fed_max_message_bytes();
+        let mut config = base.clone();
+        for (property, value) in [
+            // Without this, a transaction that begins before the markers of the last one are
+            // written waits 100 ms.
+            ("retry.backoff.ms", "5"),
+            ("linger.ms", "2"),
+            ("compression.type", "lz4"),
+        ] {
+            if config.get(property).is_none() {
+                config.set(property, value);
+            }
+        }
+        config
+            .set("transactional.id", settings.transactional_id(worker))
+            .set("enable.idempotence", "true")
+            .set("acks", "all")
+            .set("partitioner", "murmur2_random")
+            .set(
+                "transaction.timeout.ms",
+                TRANSACTION_TIMEOUT.as_millis().to_string(),
+            )
+            .set(
+                "message.timeout.ms",
+                MESSAGE_TIMEOUT.as_millis().to_string(),
+            )
+            .set("message.max.bytes", size.to_string())
+            .set("batch.size", (size / 2).min(1_000_000).to_string())
+            .set("queue.buffering.max.messages", "100000")
+            .set("queue.buffering.max.kbytes", "65536")
+            // Success is told by the commit; a report for each record would cost as much as judging it.
+            .set("delivery.report.only.error", "true");
+        let producer: BaseProducer<OutContext> = config
+            .create_with_context(OutContext::default())
+            .map_err(later)?;
+        let transactor = Self {
+            producer: Some(producer),
+            slow: false,
+        };
+        match transactor.producer().init_transactions(INIT_TIMEOUT) {
+            Ok(()) => Ok(transactor),
+            Err(KafkaError::Transaction(error)) if is_fenced(&error) => {
+                Err(InitError::Fenced(error.to_string()))
+            }
+            Err(error) => Err(later(error)),
+        }
+    }
+
+    #[expect(clippy::expect_used, reason = "it is there until the drop takes it")]
+    fn producer(&self) -> &BaseProducer<OutContext> {
+        self.producer.as_ref().expect("only drop takes it")
+    }
+
+    /// Whether something happened after which a new producer is the safer one.
+    pub fn is_suspect(&self) -> bool {
+        self.slow || self.producer().context().suspect.load(Ordering::Relaxed)
+    }
+
+    fn timed<T>(&mut self, call: impl FnOnce(&BaseProducer<OutContext>) -> T) -> T {
+        let started = Instant::now();
+        let result = call(self.producer());
+        self.slow |= started.elapsed() > SLOW_CALL;
+        result
+    }
+}
+
+impl Drop for Transactor {
+    fn drop(&mut self) {
+        // Closing a client was seen to hang: it does so on a thread that nobody waits for.
+        if let Some(producer) = self.producer.take() {
+            thread::spawn(move || drop(producer));
+        }
+    }
+}
+
+/// What a committed batch leaves to the worker.
+#[derive(Debug, Default)]
+pub struct Done {
+    /// By partition: the offset after the last judged record, and the events to learn.
+    pub learned: BTreeMap<i32, (i64, Vec<Entry>)>,
+    /// What to count.
+    pub counts: HashMap<FateLabels, u64>,
+    /// Partitions that stop before a record of a newer version.
+    pub halted: BTreeMap<i32, Halt>,
+}
+
+/// How a transaction ended.
+#[derive(Debug)]
+pub enum Ended {
+    /// All of it is there.
+    Committed,
+    /// None of it is there, and the producer goes on. `trouble`: a person must look at the broker.
+    Aborted {
+        /// What failed.
+        why: String,
+        /// It will fail again until somebody mends it.
+        trouble: bool,
+    },
+    /// The assignment is lost: none of it is there, and none of it is ours any more.
+    Lost,
+    /// A new producer is needed. `in_doubt`: the commit may have gone through.
+    Broken {
+        /// What failed.
+        why: String,
+        /// Only the committed offsets tell whether the batch went through.
+        in_doubt: bool,
+        /// Another producer took the name.
+        fenced: bool,
+    },
+}
+
+/// What a transaction needs besides the batch.
+pub struct Context<'a> {
+    /// The consumer whose offsets are committed.
+    pub consumer: &'a BaseConsumer<RawContext>,
+    /// What judging depends on.
+    pub rules: &'a Rules<'a>,
+    /// The fates' topics.
+    pub topics: &'a FateTopics,
+    /// Raw's full name.
+    pub raw: &'a str,
+    /// The dedup-log's full name.
+    pub dedup_log: &'a str,
+    /// Raw's partitions.
+    pub partitions: u32,
+}
+
+/// Judges a batch and writes what becomes of it, in one transaction. `memory` gives the memory of
+/// each partition in the batch.
+pub fn transact<'a>(
+    transactor: &mut Transactor,
+    context: &Context<'a>,
+    batch: &'a Batch,
+    memory: &BTreeMap<i32, &Memory>,
+) -> (Ended, Done) {
+    let mut done = Done::default();
+    let ended = attempt(transactor, context, batch, memory, &mut done)
+        .err()
+        .unwrap_or(Ended::Committed);
+    (ended, done)
+}
+
+fn attempt<'a>(
+    transactor: &mut Transactor,
+    context: &Context<'a>,
+    batch: &'a Batch,
+    memory: &BTreeMap<i32, &Memory>,
+    done: &mut Done,
+) -> Result<(), Ended> {
+    *lock(transactor) = None;
+    transactor
+        .timed(Producer::begin_transaction)
+        .map_err(|error| broken(&error, false))?;
+    let written = write(transactor, context, batch, memory, done)
+        .and_then(|()| offsets(transactor, context, done))
+        .and_then(|()| settle(transactor));
+    match written {
+        Ok(()) if done.learned.is_empty() => abort(transactor, aborted("nothing to commit")),
+        Ok(()) => commit(transactor),
+        Err(ended) => abort(transactor, ended),
+    }
+}
+
+/// Produces the batch's outcomes and a dedup-log record for each of its partitions.
+fn write<'a>(
+    transactor: &Transactor,
+    context: &Context<'a>,
+    batch: &'a Batch,
+    memory: &BTreeMap<i32, &Memory>,
+    done: &mut Done,
+) -> Result<(), Ended> {
+    let empty = Memory::new(1);
+    for (&partition, part) in &batch.parts {
+        let memory = memory.get(&partition).copied().unwrap_or(&empty);
+        let mut pending = Pending::default();
+        let to = judge_part(
+            transactor,
+            context,
+            part,
+            memory,
+            &mut pending,
+            done,
+            partition,
+        )?;
+        if to == part.from {
+            continue;
+        }
+        let entries = pending.into_entries();
+        let record = DedupRecord {
+            from: part.from,
+            to,
+            partitions: context.partitions,
+            entries,
+        };
+        let value = record.encode();
+        send(transactor, || {
+            BaseRecord::<[u8], [u8]>::to(context.dedup_log)
+                .partition(partition)
+                .payload(&value)
+        })?;
+        done.learned.insert(partition, (to, record.entries));
+    }
+    Ok(())
+}
+
+/// Judges and produces one partition's records; returns the offset after the last one.
+fn judge_part<'a>(
+    transactor: &Transactor,
+    context: &Context<'a>,
+    part: &'a Part,
+    memory: &Memory,
+    pending: &mut Pending,
+    done: &mut Done,
+    partition: i32,
+) -> Result<i64, Ended> {
+    let mut to = part.from;
+    let mut counts: HashMap<Label<'_>, u64> = HashMap::new();
+    for record in &part.records {
+        let disposition = match judge(record, context.rules, memory, pending) {
+            Ok(disposition) => disposition,
+            Err(halt) => {
+                done.halted.insert(partition, halt);
+                break;
+            }
+        };
+        let out = outgoing(disposition, record, context.topics);
+        send(transactor, || laid_out(&out))?;
+        *counts.entry(out.label).or_default() += 1;
+        if let Some(entry) = out.entry {
+            pending.insert(entry);
+        }
+        to = record.offset + 1;
+    }
+    for (label, count) in counts {
+        *done.counts.entry(FateLabels::from(label)).or_default() += count;
+    }
+    Ok(to)
+}
+
+fn laid_out<'o>(out: &'o Outgoing<'_>) -> BaseRecord<'o, [u8], [u8]> {
+    let mut headers = OwnedHeaders::new_with_capacity(out.headers.len());
+    for (name, value) in &out.headers {
+        headers = headers.insert(Header {
+            key: name,
+            value: value.as_deref(),
+        });
+    }
+    let record = BaseRecord::to(out.topic)
+        .payload(out.value.as_ref())
+        .timestamp(out.timestamp_ms)
+        .headers(headers);
+    match out.key {
+        Some(key) => record.key(key),
+        None => record,
+    }
+}
+
+/// Hands one record to the client. A full queue is waited for; any other error ends the attempt.
+fn send<'r>(
+    transactor: &Transactor,
+    record: impl FnOnce() -> BaseRecord<'r, [u8], [u8]>,
+) -> Result<(), Ended> {
+    let deadline = Instant::now() + MESSAGE_TIMEOUT;
+    let mut record = record();
+    loop {
+        match transactor.producer().send(record) {
+            Ok(()) => return Ok(()),
+            Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), back))
+                if Instant::now() < deadline =>
+            {
+                record = back;
+                transactor.producer().poll(Duration::from_millis(5));
+            }
+            Err((error, back)) => return Err(failed(&error, back.topic)),
+        }
+    }
+}
+
+/// Adds the offsets. The group's metadata is taken before the assignment is looked at: a loss in
+/// between is then seen either here or by the broker.
+fn offsets(transactor: &mut Transactor, context: &Context<'_>, done: &Done) -> Result<(), Ended> {
+    if done.learned.is_empty() {
+        return Ok(());
+    }
+    let metadata = context.consumer.group_metadata();
+    if context.consumer.assignment_lost() {
+        return Err(Ended::Lost);
+    }
+    let Some(metadata) = metadata else {
+        return Err(aborted("the consumer is not in its group"));
+    };
+    let mut list = TopicPartitionList::with_capacity(done.learned.len());
+    for (&partition, (to, _)) in &done.learned {
+        list.add_partition_offset(context.raw, partition, Offset::Offset(*to))
+            .map_err(|error| aborted(&error.to_string()))?;
+    }
+    transactor
+        .timed(|producer| producer.send_offsets_to_transaction(&list, &metadata, CALL_TIMEOUT))
+        .map_err(|error| broken(&error, false))
+}
+
+/// Waits until nothing is in flight, then looks at what failed.
+fn settle(transactor: &Transactor) -> Result<(), Ended> {
+    let deadline = Instant::now() + MESSAGE_TIMEOUT + SLOW_CALL;
+    let mut pause = Duration::from_micros(100);
+    loop {
+        transactor.producer().poll(Duration::ZERO);
+        let failure = lock(transactor).take();
+        if let Some((error, topic)) = failure {
+            return Err(failed(&error, &topic));
+        }
+        if transactor.producer().in_flight_count() == 0 {
+            return Ok(());
+        }
+        if Instant::now() > deadline {
+            return Err(aborted("records are still in flight after their time"));
+        }
+        thread::sleep(pause);
+        pause = (pause * 2).min(Duration::from_millis(1));
+    }
+}
+
+fn commit(transactor: &mut Transactor) -> Result<(), Ended> {
+    let deadline = Instant::now() + CALL_TIMEOUT * 2;
+    loop {
+        let result = transactor.timed(|producer| producer.commit_transaction(CALL_TIMEOUT));
+        match result {
+            Ok(()) => return Ok(()),
+            Err(KafkaError::Transaction(error))
+                if error.is_retriable() && Instant::now() < deadline => {}
+            Err(KafkaError::Transaction(error)) if error.txn_requires_abort() => {
+                return abort(transactor, aborted(&error.to_string()));
+            }
+            Err(error) => return Err(broken(&error, true)),
+        }
+    }
+}
+
+/// Aborts and passes on why; an abort that fails needs a new producer, which aborts by taking over.
+fn abort(transactor: &mut Transactor, ended: Ended) -> Result<(), Ended> {
+    if let Ended::Broken { .. } = ended {
+        return Err(ended);
+    }
+    let deadline = Instant::now() + CALL_TIMEOUT;
+    loop {
+        // The call waits for the reports of what it purged, and those come by polling alone: so it
+        // is made in short pieces, which it is able to take up again.
+        let result = transactor.timed(|producer| producer.abort_transaction(ABORT_PIECE));
+        while transactor.producer().in_flight_count() > 0 && Instant::now() < deadline {
+            transactor.producer().poll(Duration::from_millis(1));
+        }
+        match result {
+            Ok(()) => return Err(ended),
+            Err(KafkaError::Transaction(error))
+                if error.is_retriable() && Instant::now() < deadline => {}
+            Err(error) => return Err(broken(&error, false)),
+        }
+    }
+}
+
+fn lock(transactor: &Transactor) -> std::sync::MutexGuard<'_, Option<(KafkaError, String)>> {
+    let context = transactor.producer().context();
+    context
+        .failed
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+}
+
+fn aborted(why: &str) -> Ended {
+    Ended::Aborted {
+        why: why.to_owned(),
+        trouble: false,
+    }
+}
+
+/// A record that could not be written. Some codes stay until a person mends the broker.
+fn failed(error: &KafkaError, topic: &str) -> Ended {
+    let code = error.rdkafka_error_code();
+    let trouble = matches!(
+        code,
+        Some(
+            RDKafkaErrorCode::UnknownTopic
+                | RDKafkaErrorCode::UnknownTopicOrPartition
+                | RDKafkaErrorCode::UnknownPartition
+                | RDKafkaErrorCode::TopicAuthorizationFailed
+                | RDKafkaErrorCode::ClusterAuthorizationFailed
+                | RDKafkaErrorCode::TransactionalIdAuthorizationFailed
+                | RDKafkaErrorCode::MessageSizeTooLarge
+                | RDKafkaErrorCode::InvalidTopic
+                | RDKafkaErrorCode::PolicyViolation
+        )
+    );
+    Ended::Aborted {
+        why: format!("{topic}: {error}"),
+        trouble,
+    }
+}
+
+/// A failed call: abortable where the client says so, else only a new producer helps.
+fn broken(error: &KafkaError, in_doubt: bool) -> Ended {
+    if let KafkaError::Transaction(error) = error {
+        if error.txn_requires_abort() {
+            return aborted(&error.to_string());
+        }
+        return Ended::Broken {
+            why: error.to_string(),
+            in_doubt,
+            fenced: is_fenced(error),
+        };
+    }
+    Ended::Broken {
+        why: error.to_string(),
+        in_doubt,
+        fenced: false,
+    }
+}
+
+fn is_fenced(error: &RDKafkaError) -> bool {
+    matches!(
+        error.code(),
+        RDKafkaErrorCode::Fenced
+            | RDKafkaErrorCode::ProducerFenced
+            | RDKafkaErrorCode::InvalidProducerEpoch
+    )
+}

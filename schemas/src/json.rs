@@ -1,0 +1,205 @@
+//! What the providers need of JSON on top of `serde_json`: the exact span of a member, ids as text,
+//! and two ways of writing a value again.
+//!
+//! A body is parsed once, into structs of [`Span`]s that borrow from it; duplicates of the keys that
+//! are read are errors of that parse. All that follows works on spans whose grammar is known to be
+//! good, in one pass and in linear time.
+
+use std::borrow::Cow;
+
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use serde_json::value::RawValue;
+
+use crate::raw::place;
+use crate::reason::{Reason, Refusal};
+
+mod rewrite;
+
+pub use rewrite::{MAX_DEPTH, canonical, compact};
+
+/// A member's value, byte for byte as it was sent. `None`: absent or `null`, which mean the same.
+pub type Span<'a> = Option<&'a RawValue>;
+
+/// Reads a body as UTF-8.
+pub fn utf8(body: &[u8]) -> Result<&str, Refusal> {
+    std::str::from_utf8(body).map_err(|error| {
+        Reason::NotUtf8.because(format!(
+            "the body is not UTF-8 from byte {} on",
+            error.valid_up_to()
+        ))
+    })
+}
+
+/// Reads an object's members. `None`: it is JSON, but no object. An error is `malformed_json`.
+///
+/// `T` is a struct of [`Span`]s. What is not an object is kept from it, for a derived struct would
+/// read an array as its fields in their order.
+pub fn object<'a, T: Deserialize<'a>>(text: &'a str) -> Result<Option<T>, Refusal> {
+    let malformed = |error: serde_json::Error| {
+        Reason::MalformedJson.because(format!("the body cannot be read: {}", place(&error)))
+    };
+    if text.trim_start_matches(is_blank).starts_with('{') {
+        serde_json::from_str(text).map(Some).map_err(malformed)
+    } else {
+        let parsed: Result<IgnoredAny, _> = serde_json::from_str(text);
+        parsed.map(|_| None).map_err(malformed)
+    }
+}
+
+/// Reads the members of an object inside of the body; the default where it is absent or no object.
+pub fn inner<'a, T: Deserialize<'a> + Default>(span: Span<'a>) -> Result<T, Refusal> {
+    match span {
+        Some(value) => Ok(object(value.get())?.unwrap_or_default()),
+        None => Ok(T::default()),
+    }
+}
+
+/// Whether it is an object with at least one member.
+pub fn has_members(span: &RawValue) -> bool {
+    let inside = span.get().strip_prefix('{');
+    inside.is_some_and(|rest| !rest.trim_start_matches(is_blank).starts_with('}'))
+}
+
+/// The text of a string, unescaped. `None`: it is no string. A surrogate that stands alone, as a text
+/// that was cut too early ends, has no Unicode text and becomes U+FFFD.
+pub fn string(span: Span<'_>) -> Option<Cow<'_, str>> {
+    unquoted(span?.get()).map(unescape)
+}
+
+/// The text of a string that is not empty.
+pub fn filled(span: Span<'_>) -> Option<Cow<'_, str>> {
+    string(span).filter(|text| !text.is_empty())
+}
+
+/// The text of a string, or a number's token as it was written.
+pub fn token(span: Span<'_>) -> Option<Cow<'_, str>> {
+    let text = span?.get();
+    match text.as_bytes().first()? {
+        b'"' => unquoted(text).map(unescape),
+        b'-' | b'0'..=b'9' => Some(Cow::Borrowed(text)),
+        _ => None,
+    }
+}
+
+/// An id: a string that is not empty, or a number's token.
+pub fn id(span: Span<'_>) -> Option<Cow<'_, str>> {
+    token(span).filter(|text| !text.is_empty())
+}
+
+/// A whole number, where it fits.
+pub fn integer(span: Span<'_>) -> Option<i32> {
+    span?.get().parse().ok()
+}
+
+/// The four characters that JSON allows between tokens.
+fn is_blank(c: char) -> bool {
+    matches!(c, ' ' | '\t' | '\n' | '\r')
+}
+
+/// Where the string ends that `text` begins with, closing quote included.
+fn string_end(text: &str) -> usize {
+    let bytes = text.as_bytes();
+    let mut at = 1;
+    while let Some(byte) = bytes.get(at) {
+        match byte {
+            b'"' => return at + 1,
+            // The escaped character is one byte long wherever the grammar is good; where it is not,
+            // the end must still be a character's boundary.
+            b'\\' if bytes.get(at + 1).is_some_and(u8::is_ascii) => at += 2,
+            _ => at += 1,
+        }
+    }
+    bytes.len()
+}
+
+/// What stands between the quotes.
+fn unquoted(text: &str) -> Option<&str> {
+    text.strip_prefix('"')?.strip_suffix('"')
+}
+
+/// The text of what stands between a string's quotes.
+fn unescape(inside: &str) -> Cow<'_, str> {
+    if !inside.contains('\\') {
+        return Cow::Borrowed(inside);
+    }
+    let mut out = String::with_capacity(inside.len());
+    for piece in (Pieces { rest: inside }) {
+        match piece {
+            Piece::Plain(text) => out.push_str(text),
+            Piece::Char(c) => out.push(c),
+            Piece::Lone(_) => out.push(char::REPLACEMENT_CHARACTER),
+        }
+    }
+    Cow::Owned(out)
+}
+
+/// What a string consists of.
+enum Piece<'a> {
+    /// Text without an escape.
+    Plain(&'a str),
+    /// A character that was escaped.
+    Char(char),
+    /// A UTF-16 surrogate without its other half.
+    Lone(u16),
+}
+
+struct Pieces<'a> {
+    rest: &'a str,
+}
+
+impl<'a> Iterator for Pieces<'a> {
+    type Item = Piece<'a>;
+
+    fn next(&mut self) -> Option<Piece<'a>> {
+        let escape = self.rest.find('\\').unwrap_or(self.rest.len());
+        if escape > 0 {
+            let (plain, rest) = self.rest.split_at(escape);
+            self.rest = rest;
+            return Some(Piece::Plain(plain));
+        }
+        let mut chars = self.rest.chars();
+        chars.next()?;
+        let piece = match chars.next() {
+            Some('u') => return Some(self.code_unit()),
+            Some('b') => Piece::Char('\u{8}'),
+            Some('f') => Piece::Char('\u{c}'),
+            Some('n') => Piece::Char('\n'),
+            Some('r') => Piece::Char('\r'),
+            Some('t') => Piece::Char('\t'),
+            Some(same) => Piece::Char(same),
+            None => Piece::Char('\\'),
+        };
+        self.rest = chars.as_str();
+        Some(piece)
+    }
+}
+
+impl<'a> Pieces<'a> {
+    /// `\uXXXX`, with its other half where it is one half of a pair.
+    fn code_unit(&mut self) -> Piece<'a> {
+        let Some(unit) = hex_unit(self.rest) else {
+            // Not JSON's grammar; the rest stands for itself.
+            return Piece::Plain(std::mem::take(&mut self.rest));
+        };
+        self.rest = &self.rest[6..];
+        if let Some(c) = char::from_u32(u32::from(unit)) {
+            return Piece::Char(c);
+        }
+        let pair = hex_unit(self.rest).map(|low| char::decode_utf16([unit, low]).next());
+        match pair {
+            Some(Some(Ok(c))) => {
+                self.rest = &self.rest[6..];
+                Piece::Char(c)
+            }
+            _ => Piece::Lone(unit),
+        }
+    }
+}
+
+/// The code unit of the `\uXXXX` that `text` begins with.
+fn hex_unit(text: &str) -> Option<u16> {
+    let digits = text.strip_prefix("\\u")?.get(..4)?;
+    let all_hex = digits.bytes().all(|byte| byte.is_ascii_hexdigit());
+    all_hex.then(|| u16::from_str_radix(digits, 16).ok())?
+}

@@ -1,0 +1,188 @@
+//! Writing a value again: compact, or in one canonical form.
+
+use std::borrow::Cow;
+use std::fmt::Write as _;
+
+use serde_json::value::RawValue;
+
+use super::{Piece, Pieces, is_blank, string_end, unescape, unquoted};
+
+/// How deep a value may be nested that is walked recursively: as deep as `serde_json` itself goes.
+pub const MAX_DEPTH: usize = 128;
+
+/// The value without blanks, its keys in the order of the source: numbers keep their tokens, strings
+/// are escaped as little as `JSON.stringify` does. `text` must be JSON.
+pub fn compact(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(next) = rest.find(|c| c == '"' || is_blank(c)) {
+        out.push_str(&rest[..next]);
+        rest = &rest[next..];
+        if rest.starts_with('"') {
+            let end = string_end(rest);
+            write_string(&rest[..end], &mut out);
+            rest = &rest[end..];
+        } else {
+            rest = rest.trim_start_matches(is_blank);
+        }
+    }
+    out.push_str(rest);
+    out
+}
+
+/// The value in one form for all ways of writing it: compact, keys sorted by the bytes of their text.
+/// Keys that stand twice keep their order. `None`: it is nested deeper than [`MAX_DEPTH`].
+pub fn canonical(value: &RawValue) -> Option<String> {
+    let text = value.get();
+    let mut out = String::with_capacity(text.len());
+    Reader { rest: text }.node(0)?.write(&mut out);
+    Some(out)
+}
+
+/// A value whose parts still stand in the text. A tree, so that sorting never copies a value twice.
+enum Node<'a> {
+    /// A string, a number or a literal, as it was written.
+    Scalar(&'a str),
+    Array(Vec<Node<'a>>),
+    Object(Vec<Member<'a>>),
+}
+
+struct Member<'a> {
+    /// The key's text, to sort by.
+    key: Cow<'a, str>,
+    /// The key as it was written, quotes included.
+    written: &'a str,
+    value: Node<'a>,
+}
+
+impl Node<'_> {
+    fn write(&self, out: &mut String) {
+        match self {
+            Self::Scalar(text) if text.starts_with('"') => write_string(text, out),
+            Self::Scalar(text) => out.push_str(text),
+            Self::Array(items) => {
+                out.push('[');
+                for (at, item) in items.iter().enumerate() {
+                    if at > 0 {
+                        out.push(',');
+                    }
+                    item.write(out);
+                }
+                out.push(']');
+            }
+            Self::Object(members) => {
+                out.push('{');
+                for (at, member) in members.iter().enumerate() {
+                    if at > 0 {
+                        out.push(',');
+                    }
+                    write_string(member.written, out);
+                    out.push(':');
+                    member.value.write(out);
+                }
+                out.push('}');
+            }
+        }
+    }
+}
+
+/// Goes through text whose grammar is known to be good. On any other text it ends with `None` or with
+/// some node, and never panics.
+struct Reader<'a> {
+    rest: &'a str,
+}
+
+impl<'a> Reader<'a> {
+    fn node(&mut self, depth: usize) -> Option<Node<'a>> {
+        if depth > MAX_DEPTH {
+            return None;
+        }
+        match self.peek()? {
+            b'{' => self.members(depth).map(Node::Object),
+            b'[' => self.items(depth).map(Node::Array),
+            _ => Some(Node::Scalar(self.scalar())),
+        }
+    }
+
+    fn members(&mut self, depth: usize) -> Option<Vec<Member<'a>>> {
+        let mut members = Vec::new();
+        self.take();
+        while self.peek()? != b'}' {
+            let written = self.scalar();
+            let key = unescape(unquoted(written)?);
+            self.peek()?;
+            self.take();
+            let value = self.node(depth + 1)?;
+            members.push(Member { key, written, value });
+            if self.peek()? == b',' {
+                self.take();
+            }
+        }
+        self.take();
+        members.sort_by(|a, b| a.key.as_bytes().cmp(b.key.as_bytes()));
+        Some(members)
+    }
+
+    fn items(&mut self, depth: usize) -> Option<Vec<Node<'a>>> {
+        let mut items = Vec::new();
+        self.take();
+        while self.peek()? != b']' {
+            items.push(self.node(depth + 1)?);
+            if self.peek()? == b',' {
+                self.take();
+            }
+        }
+        self.take();
+        Some(items)
+    }
+
+    /// The next byte that is no blank.
+    fn peek(&mut self) -> Option<u8> {
+        self.rest = self.rest.trim_start_matches(is_blank);
+        self.rest.bytes().next()
+    }
+
+    /// Passes one character.
+    fn take(&mut self) {
+        let mut chars = self.rest.chars();
+        chars.next();
+        self.rest = chars.as_str();
+    }
+
+    fn scalar(&mut self) -> &'a str {
+        let end = if self.rest.starts_with('"') {
+            string_end(self.rest)
+        } else {
+            let ends = |c| matches!(c, ',' | ':' | ']' | '}') || is_blank(c);
+            // At least one character, so that text of another grammar cannot hold the reader up.
+            let first = self.rest.chars().next().map_or(0, char::len_utf8);
+            self.rest.find(ends).unwrap_or(self.rest.len()).max(first)
+        };
+        let (scalar, rest) = self.rest.split_at(end);
+        self.rest = rest;
+        scalar
+    }
+}
+
+/// Writes a string again, with no escape that it does not need.
+fn write_string(quoted: &str, out: &mut String) {
+    let inside = unquoted(quoted).unwrap_or(quoted);
+    out.push('"');
+    for piece in (Pieces { rest: inside }) {
+        match piece {
+            Piece::Plain(text) => out.push_str(text),
+            Piece::Char('"') => out.push_str("\\\""),
+            Piece::Char('\\') => out.push_str("\\\\"),
+            Piece::Char('\u{8}') => out.push_str("\\b"),
+            Piece::Char('\u{c}') => out.push_str("\\f"),
+            Piece::Char('\n') => out.push_str("\\n"),
+            Piece::Char('\r') => out.push_str("\\r"),
+            Piece::Char('\t') => out.push_str("\\t"),
+            Piece::Char(c) if c >= ' ' => out.push(c),
+            // Writing to a string cannot fail.
+            Piece::Char(c) => drop(write!(out, "\\u{:04x}", u32::from(c))),
+            Piece::Lone(unit) => drop(write!(out, "\\u{unit:04x}")),
+        }
+    }
+    out.push('"');
+}

@@ -1,0 +1,129 @@
+//! Flock: referral campaigns. What is odd about it, and where that is known from, stands in this
+//! folder's `README.md`.
+
+use std::time::Duration;
+
+use super::signature::{Key, check_body_time, header, text_key};
+use super::{Authentic, Credentials, Delivery, Endpoint, Facts, PartitionKey, Provider, Signing};
+use crate::config::Node;
+use crate::json;
+use crate::raw::Headers;
+use crate::reason::{Reason, Refusal};
+
+mod signature;
+
+mod payload;
+
+mod normalize;
+
+#[cfg(feature = "testing")]
+mod sender;
+
+use normalize::Event;
+use payload::{Body, Data};
+use signature::{Encoding, Scheme};
+
+/// The header that carries the MAC.
+const SIGNATURE: &str = "x-flock-signature";
+
+/// How far the body's time may be from the receipt where the source does not say otherwise: the
+/// documentation's example allows five minutes.
+const MAX_AGE: Duration = Duration::from_secs(300);
+
+static FACTS: Facts = Facts {
+    name: "flock",
+    events: &[
+        "campaign.launched",
+        "campaign.ended",
+        "campaign.archived",
+        "referrer.visited",
+        "referrer.shared",
+        "referrer.copied",
+        "referrer.reward_claimed",
+        "invitee.visited",
+        "invitee.reward_claimed",
+        "invitee.accepted",
+        "referral.accepted",
+        "referral.flagged",
+        "referral.rejected",
+        "reward.provisioned",
+        "reward.fulfilled",
+    ],
+    max_body: 1 << 20,
+    by_sequence: false,
+    // Flock never sends again.
+    retry_horizon: Duration::ZERO,
+};
+
+/// The provider.
+#[derive(Debug)]
+pub struct Flock;
+
+impl Provider for Flock {
+    fn facts(&self) -> &'static Facts {
+        &FACTS
+    }
+
+    fn partition_key(&self, _headers: &Headers, body: &[u8]) -> Option<PartitionKey> {
+        payload::partition_key(body)
+    }
+
+    fn endpoint(&self, options: &mut Node) -> Box<dyn Endpoint> {
+        Box::new(Source {
+            schemes: options.choice("scheme", &signature::SCHEMES, &Scheme::ALL),
+            encoding: options.choice("encoding", &signature::ENCODINGS, Encoding::Auto),
+            max_age: options.duration("max_age", MAX_AGE),
+        })
+    }
+
+    #[cfg(feature = "testing")]
+    fn sender(&self) -> &'static dyn super::testing::Sender {
+        &sender::Sender
+    }
+}
+
+/// One source, with its options.
+#[derive(Debug)]
+struct Source {
+    /// What is tried, in this order.
+    schemes: &'static [Scheme],
+    encoding: Encoding,
+    /// Zero: age is not judged.
+    max_age: Duration,
+}
+
+impl Endpoint for Source {
+    fn key(&self, content: &[u8]) -> Result<Key, String> {
+        text_key(content)
+    }
+
+    fn signing(&self) -> Signing {
+        Signing::Required
+    }
+
+    fn verify<'a>(
+        &self,
+        delivery: Delivery<'a>,
+        credentials: &Credentials,
+    ) -> Result<Authentic<'a>, Refusal> {
+        let Delivery { request, body } = delivery;
+        let mac = signature::decode(header(&request.headers, SIGNATURE)?, self.encoding)?;
+        let parsed = json::utf8(body).and_then(json::object::<Body<'_>>);
+        let readable = match &parsed {
+            Ok(members) => members.as_ref(),
+            Err(_) => None,
+        };
+        let proof = signature::prove(self.schemes, &credentials.keys, body, readable, &mac)?;
+
+        // What does not parse has no time that could be judged.
+        let members = parsed?.unwrap_or_default();
+        check_body_time(members.timestamp, request.received_at, self.max_age)?;
+        let data = Data::read(members.data)?;
+        let name = json::filled(members.name)
+            .ok_or_else(|| Reason::MissingField.because("the body has no name of its event"))?;
+        Ok(Authentic {
+            proof,
+            payload: Box::new(Event { mac, name, members, data }),
+        })
+    }
+}

@@ -1,0 +1,146 @@
+//! Flockler: social content. What is odd about it, and where that is known from, stands in this
+//! folder's `README.md`.
+
+use std::time::Duration;
+
+use super::signature::{Key, header, text_key};
+use super::{Authentic, Credentials, Delivery, Endpoint, Facts, PartitionKey, Provider, Signing};
+use crate::config::Node;
+use crate::json;
+use crate::raw::{Headers, RawRequest, Single};
+use crate::reason::{Reason, Refusal};
+
+mod lowercase;
+
+mod options;
+
+mod signature;
+
+mod payload;
+
+mod normalize;
+
+#[cfg(feature = "testing")]
+mod sender;
+
+use options::Source;
+use payload::{Article, Body};
+
+/// The header that carries the MAC.
+const SIGNATURE: &str = "x-flockler-signature";
+/// The header that tells the action.
+const ACTION: &str = "x-flockler-action";
+/// The header that tells the environment.
+const ENVIRONMENT: &str = "x-flockler-env";
+
+/// All actions. Documented.
+const ACTIONS: [&str; 3] = ["publish", "update", "unpublish"];
+/// All environments. Documented, with the advice to accept `production` alone.
+const ENVIRONMENTS: [&str; 4] = ["development", "sandbox", "staging", "production"];
+
+static FACTS: Facts = Facts {
+    name: "flockler",
+    events: &["article.publish", "article.update", "article.unpublish"],
+    max_body: 1 << 20,
+    by_sequence: true,
+    // Nothing is said of retries.
+    retry_horizon: Duration::ZERO,
+};
+
+/// The provider.
+#[derive(Debug)]
+pub struct Flockler;
+
+impl Provider for Flockler {
+    fn facts(&self) -> &'static Facts {
+        &FACTS
+    }
+
+    fn partition_key(&self, _headers: &Headers, body: &[u8]) -> Option<PartitionKey> {
+        payload::partition_key(body)
+    }
+
+    fn endpoint(&self, options: &mut Node) -> Box<dyn Endpoint> {
+        Box::new(Source::read(options))
+    }
+
+    #[cfg(feature = "testing")]
+    fn sender(&self) -> &'static dyn super::testing::Sender {
+        &sender::Sender
+    }
+}
+
+impl Endpoint for Source {
+    fn key(&self, content: &[u8]) -> Result<Key, String> {
+        text_key(content)
+    }
+
+    fn signing(&self) -> Signing {
+        Signing::Required
+    }
+
+    fn files(&self) -> &[String] {
+        &self.webhook_url_files
+    }
+
+    fn check_file(&self, content: &[u8]) -> Result<(), String> {
+        match std::str::from_utf8(content) {
+            Ok("") => Err("the webhook URL is empty".into()),
+            Ok(_) => Ok(()),
+            Err(_) => Err("the webhook URL is not UTF-8 text".into()),
+        }
+    }
+
+    fn verify<'a>(
+        &self,
+        delivery: Delivery<'a>,
+        credentials: &Credentials,
+    ) -> Result<Authentic<'a>, Refusal> {
+        let Delivery { request, body } = delivery;
+        let value = header(&request.headers, SIGNATURE)?;
+        let mac = signature::decode(value, self.encoding)?;
+        let proof = signature::prove(self, credentials, delivery, &mac)?;
+        let members = json::utf8(body).and_then(json::object::<Body<'_>>)?;
+        let members = members.unwrap_or_default();
+        let article: Article<'_> = json::inner(members.article)?;
+
+        // The signature ignores case, so these are as they should be only once they are in their sets.
+        let action = one_of(request, ACTION, &ACTIONS)?;
+        let environment = one_of(request, ENVIRONMENT, &ENVIRONMENTS)?;
+        let told = json::string(members.action);
+        if told.as_deref().is_some_and(|told| told != action) {
+            return Err(Reason::ContradictoryHeaders
+                .because(format!("{ACTION} and the body tell different actions")));
+        }
+        if !self.environments.contains(&environment) {
+            return Err(Reason::EnvironmentNotAccepted
+                .because(format!("the source does not accept the environment {environment}")));
+        }
+        let missing = |what| Reason::MissingField.because(format!("the body has no {what}"));
+        told.ok_or_else(|| missing("action"))?;
+        let id = json::id(article.id).ok_or_else(|| missing("article.id"))?;
+        Ok(Authentic {
+            proof,
+            payload: Box::new(normalize::Event {
+                mac,
+                request_id: request.id,
+                action,
+                environment,
+                id,
+                article,
+            }),
+        })
+    }
+}
+
+/// The header's value, which must be one of a documented set, exactly and once.
+fn one_of(request: &RawRequest, name: &str, set: &[&'static str]) -> Result<&'static str, Refusal> {
+    let Single::Once(value) = request.headers.single(name) else {
+        return Err(Reason::ContradictoryHeaders
+            .because(format!("{name} is missing, or stands more than once")));
+    };
+    let mut known = set.iter().filter(|known| known.as_bytes() == value);
+    known.next().copied().ok_or_else(|| {
+        Reason::ContradictoryHeaders.because(format!("{name} is none of {}", set.join(", ")))
+    })
+}

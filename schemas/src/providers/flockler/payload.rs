@@ -1,0 +1,47 @@
+//! What Flockler sends: an action and the article, of which `unpublish` tells the id alone.
+
+use serde::Deserialize;
+
+use crate::json::{self, Span};
+use crate::providers::PartitionKey;
+
+/// The envelope.
+#[derive(Debug, Default, Deserialize)]
+pub struct Body<'a> {
+    #[serde(borrow)]
+    pub action: Span<'a>,
+    #[serde(borrow)]
+    pub article: Span<'a>,
+}
+
+/// The article, as far as its columns go.
+#[derive(Debug, Default, Deserialize)]
+pub struct Article<'a> {
+    #[serde(borrow)]
+    pub id: Span<'a>,
+    #[serde(borrow)]
+    pub site_id: Span<'a>,
+    #[serde(borrow)]
+    pub section_id: Span<'a>,
+    #[serde(borrow)]
+    pub title: Span<'a>,
+    #[serde(borrow)]
+    pub author: Span<'a>,
+    #[serde(borrow, rename = "type")]
+    pub kind: Span<'a>,
+    #[serde(borrow)]
+    pub url: Span<'a>,
+    #[serde(borrow)]
+    pub article_url: Span<'a>,
+    #[serde(borrow)]
+    pub tags: Span<'a>,
+    #[serde(borrow)]
+    pub published_at: Span<'a>,
+}
+
+/// The article.
+pub fn partition_key(body: &[u8]) -> Option<PartitionKey> {
+    let members: Body<'_> = json::object(json::utf8(body).ok()?).ok()??;
+    let article: Article<'_> = json::inner(members.article).ok()?;
+    Some(PartitionKey::Text(json::id(article.id)?.into_owned()))
+}

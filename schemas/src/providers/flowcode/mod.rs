@@ -1,0 +1,100 @@
+//! Flowcode: QR codes, sent by Svix under the Standard Webhooks specification. What is odd about it,
+//! and where that is known from, stands in this folder's `README.md`.
+
+use std::time::Duration;
+
+use super::signature::{Key, check_age};
+use super::{Authentic, Credentials, Delivery, Endpoint, Facts, PartitionKey, Provider, Signing};
+use crate::config::Node;
+use crate::json;
+use crate::raw::Headers;
+use crate::reason::Refusal;
+
+mod signature;
+
+mod payload;
+
+mod normalize;
+
+#[cfg(feature = "testing")]
+mod sender;
+
+use payload::{Body, TypeMember};
+use signature::{Family, Signed};
+
+/// How far the attempt's time may be from the receipt where the source does not say otherwise: what
+/// Svix's own libraries allow.
+const MAX_AGE: Duration = Duration::from_secs(300);
+
+static FACTS: Facts = Facts {
+    name: "flowcode",
+    // Its catalogue is not public: a source names the types that shall have topics of their own.
+    events: &[],
+    max_body: 2 << 20,
+    by_sequence: false,
+    // 5 s, 5 min, 30 min, 2 h, 5 h, 10 h and 10 h, and some room for the attempts themselves. A person
+    // who replays by hand may come later than that.
+    retry_horizon: Duration::from_secs(28 * 3600),
+};
+
+/// The provider.
+#[derive(Debug)]
+pub struct Flowcode;
+
+impl Provider for Flowcode {
+    fn facts(&self) -> &'static Facts {
+        &FACTS
+    }
+
+    fn partition_key(&self, headers: &Headers, _body: &[u8]) -> Option<PartitionKey> {
+        signature::partition_key(headers)
+    }
+
+    fn endpoint(&self, options: &mut Node) -> Box<dyn Endpoint> {
+        Box::new(Source {
+            families: options.choice("headers", &signature::FAMILIES, &Family::ALL),
+            type_members: options.choice("type_field", &payload::TYPE_FIELDS, &TypeMember::ALL),
+            max_age: options.duration("max_age", MAX_AGE),
+        })
+    }
+
+    #[cfg(feature = "testing")]
+    fn sender(&self) -> &'static dyn super::testing::Sender {
+        &sender::Sender
+    }
+}
+
+/// One source, with its options.
+#[derive(Debug)]
+struct Source {
+    /// Which families of headers are accepted.
+    families: &'static [Family],
+    /// Where the event's type is looked for, in this order.
+    type_members: &'static [TypeMember],
+    /// Zero: age is not judged.
+    max_age: Duration,
+}
+
+impl Endpoint for Source {
+    fn key(&self, content: &[u8]) -> Result<Key, String> {
+        signature::key(content)
+    }
+
+    fn signing(&self) -> Signing {
+        Signing::Required
+    }
+
+    fn verify<'a>(
+        &self,
+        delivery: Delivery<'a>,
+        credentials: &Credentials,
+    ) -> Result<Authentic<'a>, Refusal> {
+        let Delivery { request, body } = delivery;
+        let signed = Signed::read(&request.headers, self.families)?;
+        let proof = signature::prove(&signed, &credentials.keys, body)?;
+        check_age(request.received_at, signed.millis(), self.max_age)?;
+        let members = json::utf8(body).and_then(json::object::<Body<'_>>)?;
+        let event = normalize::Event::read(signed.id, &members.unwrap_or_default(), self.type_members);
+        Ok(Authentic { proof, payload: Box::new(event) })
+    }
+}

@@ -1,0 +1,218 @@
+//! How Flowcode signs: Standard Webhooks, HMAC-SHA256 (`v1`) or Ed25519 (`v1a`) over id, time and body.
+
+use crate::event::Authenticity;
+use crate::providers::signature::{Key, base64_bytes, base64_strict, header};
+use crate::providers::{PartitionKey, Proof};
+use crate::raw::{Headers, Single};
+use crate::reason::{Reason, Refusal};
+
+/// The shortest shared secret, in bytes: what Standard Webhooks asks for.
+const SHORTEST_SECRET: usize = 24;
+
+/// The most `v1a` entries of one header. Each is a hash of the whole body for each public key, so a
+/// stranger with a large body must not bring many.
+const MAX_ED25519: usize = 8;
+
+/// Under which names the three headers stand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Family {
+    /// Standard Webhooks' names, which Flowcode documents.
+    Webhook,
+    /// Svix's own names.
+    Svix,
+}
+
+impl Family {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Webhook, Self::Svix];
+
+    const fn id(self) -> &'static str {
+        match self {
+            Self::Webhook => "webhook-id",
+            Self::Svix => "svix-id",
+        }
+    }
+
+    const fn timestamp(self) -> &'static str {
+        match self {
+            Self::Webhook => "webhook-timestamp",
+            Self::Svix => "svix-timestamp",
+        }
+    }
+
+    const fn signature(self) -> &'static str {
+        match self {
+            Self::Webhook => "webhook-signature",
+            Self::Svix => "svix-signature",
+        }
+    }
+
+    fn stands_in(self, headers: &Headers) -> bool {
+        let names = [self.id(), self.timestamp(), self.signature()];
+        headers.0.iter().any(|(name, _)| names.contains(&name.as_str()))
+    }
+}
+
+/// The setting `headers`.
+pub const FAMILIES: [(&str, &[Family]); 3] = [
+    ("auto", &Family::ALL),
+    ("webhook", &[Family::Webhook]),
+    ("svix", &[Family::Svix]),
+];
+
+/// The headers of one family, read.
+#[derive(Debug)]
+pub struct Signed<'a> {
+    /// The delivery's id, the same for each attempt.
+    pub id: &'a str,
+    /// The attempt's time, as it was signed: digits alone.
+    timestamp: &'a str,
+    /// The `v1` entries.
+    macs: Vec<[u8; 32]>,
+    /// The `v1a` entries.
+    ed25519: Vec<[u8; 64]>,
+}
+
+impl<'a> Signed<'a> {
+    /// Reads the headers. Those of one family alone: were the other's looked past, somebody could add
+    /// them to a request that he recorded, and change the partition in which its repetition is known.
+    pub fn read(headers: &'a Headers, accepted: &[Family]) -> Result<Self, Refusal> {
+        let mut present = Family::ALL.into_iter().filter(|family| family.stands_in(headers));
+        let family = match (present.next(), present.next()) {
+            (Some(one), None) if accepted.contains(&one) => one,
+            (Some(one), Some(other))
+                if headers.single(one.signature()) != Single::Absent
+                    || headers.single(other.signature()) != Single::Absent =>
+            {
+                return Err(malformed("headers of two families are mixed"));
+            }
+            _ => {
+                return Err(Reason::SignatureMissing
+                    .because("there are no signature headers of an accepted family"));
+            }
+        };
+        let value = header(headers, family.signature())?;
+        let id = id(headers, family)?;
+        let (macs, ed25519) = entries(value)?;
+        let timestamp = timestamp(headers, family)?;
+        Ok(Self { id, timestamp, macs, ed25519 })
+    }
+
+    /// The attempt's time in milliseconds since 1970. What does not fit is as far away as can be.
+    pub fn millis(&self) -> i64 {
+        let seconds: i64 = self.timestamp.parse().unwrap_or(i64::MAX);
+        seconds.saturating_mul(1000)
+    }
+}
+
+fn malformed(detail: &str) -> Refusal {
+    Reason::SignatureMalformed.because(detail)
+}
+
+fn id(headers: &Headers, family: Family) -> Result<&str, Refusal> {
+    let Single::Once(value) = headers.single(family.id()) else {
+        return Err(malformed("the id header is missing, or stands more than once"));
+    };
+    // With a full stop in it, id and time could be divided in two ways under one signature.
+    let good = |byte: &u8| byte.is_ascii_graphic() && *byte != b'.';
+    match std::str::from_utf8(value) {
+        Ok(text) if !text.is_empty() && value.iter().all(good) => Ok(text),
+        _ => Err(malformed("the id header is empty, or holds a full stop or what is no plain text")),
+    }
+}
+
+fn timestamp(headers: &Headers, family: Family) -> Result<&str, Refusal> {
+    let name = family.timestamp();
+    let value = match headers.single(name) {
+        Single::Once(value) => value,
+        Single::Absent => {
+            return Err(Reason::TimestampMissing.because(format!("there is no header {name}")));
+        }
+        Single::Repeated => {
+            return Err(Reason::TimestampMalformed.because(format!("{name} stands more than once")));
+        }
+    };
+    match std::str::from_utf8(value) {
+        Ok(text) if !text.is_empty() && value.iter().all(u8::is_ascii_digit) => Ok(text),
+        _ => Err(Reason::TimestampMalformed.because(format!("{name} is not digits alone"))),
+    }
+}
+
+/// The entries of the header by their version. An entry of another version, or one that does not
+/// decode, is passed over where there is a readable one beside it.
+fn entries(value: &[u8]) -> Result<(Vec<[u8; 32]>, Vec<[u8; 64]>), Refusal> {
+    let (mut macs, mut ed25519, mut readable) = (Vec::new(), Vec::new(), false);
+    for entry in value.split(|byte| *byte == b' ').filter(|entry| !entry.is_empty()) {
+        if let Some(text) = entry.strip_prefix(b"v1,") {
+            macs.extend(base64_strict::<32>(text));
+        } else if let Some(text) = entry.strip_prefix(b"v1a,") {
+            ed25519.extend(base64_strict::<64>(text));
+        } else {
+            let mut parts = entry.splitn(2, |byte| *byte == b',');
+            let version = parts.next().is_some_and(|version| version.starts_with(b"v"));
+            readable |= version && parts.next().is_some_and(|text| !text.is_empty());
+        }
+    }
+    if ed25519.len() > MAX_ED25519 {
+        return Err(malformed("the signature header has more than 8 v1a entries"));
+    }
+    if !readable && macs.is_empty() && ed25519.is_empty() {
+        return Err(malformed("the signature header has no entry that can be read"));
+    }
+    Ok((macs, ed25519))
+}
+
+/// Tries every entry against every secret: while a secret rotates, the header carries both signatures
+/// and the settings may know either.
+pub fn prove(signed: &Signed<'_>, keys: &[Key], body: &[u8]) -> Result<Proof, Refusal> {
+    let (id, timestamp) = (signed.id.as_bytes(), signed.timestamp.as_bytes());
+    let parts: [&[u8]; 5] = [id, b".", timestamp, b".", body];
+    let proof = |scheme, key: &Key| Proof {
+        authenticity: Authenticity::Signed,
+        scheme: Some(scheme),
+        key_id: Some(key.name.clone()),
+    };
+    if !signed.macs.is_empty()
+        && let Some(key) = keys.iter().find(|key| key.hmac_matches_any(&parts, &signed.macs))
+    {
+        return Ok(proof("v1", key));
+    }
+    // Without a public key, or without an entry for one, the message need not be put together.
+    if !signed.ed25519.is_empty() && keys.iter().any(|key| !key.is_hmac()) {
+        let message = parts.concat();
+        let matches = |key: &&Key| {
+            let mut entries = signed.ed25519.iter();
+            entries.any(|entry| key.ed25519_matches(&message, entry))
+        };
+        if let Some(key) = keys.iter().find(matches) {
+            return Ok(proof("v1a", key));
+        }
+    }
+    Err(Reason::SignatureMismatch.because("no secret gives any of the signatures over this request"))
+}
+
+/// Reads `whsec_` and a shared secret, or `whpk_` and a public key, both in strict base64.
+pub fn key(content: &[u8]) -> Result<Key, String> {
+    if let Some(text) = content.strip_prefix(b"whsec_") {
+        let secret = base64_bytes(text).ok_or("what follows whsec_ is not base64")?;
+        if secret.len() < SHORTEST_SECRET {
+            return Err(format!("the secret is shorter than {SHORTEST_SECRET} bytes"));
+        }
+        Ok(Key::hmac(&secret))
+    } else if let Some(text) = content.strip_prefix(b"whpk_") {
+        let public = base64_strict(text).ok_or("what follows whpk_ is not 32 bytes in base64")?;
+        Ok(Key::ed25519(public))
+    } else {
+        Err("the secret begins with neither whsec_ nor whpk_".into())
+    }
+}
+
+/// The delivery's id, from the family that is there.
+pub fn partition_key(headers: &Headers) -> Option<PartitionKey> {
+    let mut present = Family::ALL.into_iter().filter(|family| family.stands_in(headers));
+    let (Some(family), None) = (present.next(), present.next()) else {
+        return None;
+    };
+    let id = id(headers, family).ok()?;
+    Some(PartitionKey::Text(id.to_owned()))
+}

@@ -1,0 +1,137 @@
+//! ReferralLoop: waitlists. What is odd about it, and where that is known from, stands in this
+//! folder's `README.md`.
+
+use std::time::Duration;
+
+use super::signature::{Key, check_body_time, header, text_key};
+use super::{
+    Authentic, Credentials, Delivery, Endpoint, Facts, PartitionKey, Proof, Provider, Signing,
+};
+use crate::config::Node;
+use crate::event::Authenticity;
+use crate::json;
+use crate::raw::{Headers, RawRequest, Single};
+use crate::reason::{Reason, Refusal};
+
+mod signature;
+
+mod payload;
+
+mod normalize;
+
+#[cfg(feature = "testing")]
+mod sender;
+
+use payload::Body;
+use signature::Content;
+
+/// The header that will carry the MAC: announced, not sent yet.
+const SIGNATURE: &str = "x-webhook-signature";
+
+static FACTS: Facts = Facts {
+    name: "referralloop",
+    events: &["signup.created", "signup.position_changed", "signup.deleted"],
+    max_body: 1 << 20,
+    by_sequence: false,
+    // 1 + 5 + 15 + 60 minutes between five attempts that may each hang for a while.
+    retry_horizon: Duration::from_secs(90 * 60),
+};
+
+/// The provider.
+#[derive(Debug)]
+pub struct ReferralLoop;
+
+impl Provider for ReferralLoop {
+    fn facts(&self) -> &'static Facts {
+        &FACTS
+    }
+
+    fn partition_key(&self, _headers: &Headers, body: &[u8]) -> Option<PartitionKey> {
+        payload::partition_key(body)
+    }
+
+    fn endpoint(&self, options: &mut Node) -> Box<dyn Endpoint> {
+        let signing = [
+            ("off", Signing::Off),
+            ("optional", Signing::Optional),
+            ("required", Signing::Required),
+        ];
+        Box::new(Source {
+            signing: options.choice("signature", &signing, Signing::Optional),
+            contents: options.choice("signed", &signature::CONTENTS, &Content::ALL),
+            // A retry may carry the time of the first attempt, so age is judged only where asked.
+            max_age: options.duration("max_age", Duration::ZERO),
+        })
+    }
+
+    #[cfg(feature = "testing")]
+    fn sender(&self) -> &'static dyn super::testing::Sender {
+        &sender::Sender
+    }
+}
+
+/// One source, with its options.
+#[derive(Debug)]
+struct Source {
+    signing: Signing,
+    /// What may be under a signature, in the order of trying.
+    contents: &'static [Content],
+    /// Zero: age is not judged.
+    max_age: Duration,
+}
+
+impl Source {
+    /// Whether this request is to be proved by its signature. Else its token proves it.
+    fn by_signature(&self, request: &RawRequest, credentials: &Credentials) -> bool {
+        let there = || request.headers.single(SIGNATURE) != Single::Absent;
+        match self.signing {
+            Signing::Required => true,
+            // Without a secret nothing can be said of a signature, so it is passed over.
+            Signing::Optional => !credentials.keys.is_empty() && there(),
+            Signing::Off => false,
+        }
+    }
+
+    fn prove(
+        &self,
+        delivery: Delivery<'_>,
+        credentials: &Credentials,
+        is_json: bool,
+    ) -> Result<Proof, Refusal> {
+        let Delivery { request, body } = delivery;
+        if self.by_signature(request, credentials) {
+            let mac = signature::decode(header(&request.headers, SIGNATURE)?)?;
+            signature::prove(self.contents, &credentials.keys, body, is_json, &mac)
+        } else if request.token {
+            Ok(Proof { authenticity: Authenticity::Token, scheme: None, key_id: None })
+        } else {
+            Err(Reason::TokenMissing
+                .because("neither a signature nor a token or required header proves the request"))
+        }
+    }
+}
+
+impl Endpoint for Source {
+    fn key(&self, content: &[u8]) -> Result<Key, String> {
+        text_key(content)
+    }
+
+    fn signing(&self) -> Signing {
+        self.signing
+    }
+
+    fn verify<'a>(
+        &self,
+        delivery: Delivery<'a>,
+        credentials: &Credentials,
+    ) -> Result<Authentic<'a>, Refusal> {
+        let parsed = json::utf8(delivery.body).and_then(json::object::<Body<'_>>);
+        let proof = self.prove(delivery, credentials, parsed.is_ok())?;
+
+        // What does not parse has no time that could be judged.
+        let members = parsed?.unwrap_or_default();
+        check_body_time(members.timestamp, delivery.request.received_at, self.max_age)?;
+        let event = normalize::Event::read(&members)?;
+        Ok(Authentic { proof, payload: Box::new(event) })
+    }
+}

@@ -1,0 +1,326 @@
+//! What signatures of all providers share: keys, decoding, comparison in constant time, tolerance.
+//! No provider's name stands here.
+
+use std::fmt;
+use std::time::Duration;
+
+use base64::Engine;
+use base64::alphabet;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig, general_purpose};
+use hmac::digest::CtOutput;
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
+
+use crate::json::{self, Span};
+use crate::raw::{Headers, Single};
+use crate::reason::{Reason, Refusal};
+use crate::timestamp;
+
+/// The longest signature header that is looked at, in bytes: five times what a rotation with many
+/// keys needs.
+pub const MAX_HEADER_BYTES: usize = 4096;
+
+/// A secret, ready for use. It prints as `***`.
+#[derive(Clone)]
+pub struct Key {
+    /// The name of the secret, which is the name of its file: told in `key_id`.
+    pub name: String,
+    material: Material,
+}
+
+#[derive(Clone)]
+enum Material {
+    // Boxed, for the keyed state is much larger than a public key.
+    Hmac(Box<Hmac<Sha256>>),
+    Ed25519([u8; 32]),
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Key({}, ***)", self.name)
+    }
+}
+
+impl Key {
+    /// A key for HMAC-SHA256. The name is set by whoever knows the file.
+    pub fn hmac(secret: &[u8]) -> Self {
+        #[expect(clippy::expect_used, reason = "HMAC takes keys of any length")]
+        let mac = Hmac::new_from_slice(secret).expect("HMAC takes keys of any length");
+        Self {
+            name: String::new(),
+            material: Material::Hmac(Box::new(mac)),
+        }
+    }
+
+    /// A public key for Ed25519.
+    pub fn ed25519(public: [u8; 32]) -> Self {
+        Self {
+            name: String::new(),
+            material: Material::Ed25519(public),
+        }
+    }
+
+    /// Whether this is a key for HMAC-SHA256.
+    pub fn is_hmac(&self) -> bool {
+        matches!(self.material, Material::Hmac(_))
+    }
+
+    /// Whether `tag` is the HMAC-SHA256 of the parts one after the other. In constant time. Never
+    /// under a public key.
+    pub fn hmac_matches(&self, parts: &[&[u8]], tag: &[u8]) -> bool {
+        let Material::Hmac(keyed) = &self.material else {
+            return false;
+        };
+        let mut mac = keyed.as_ref().clone();
+        for part in parts {
+            mac.update(part);
+        }
+        mac.verify_slice(tag).is_ok()
+    }
+
+    /// Whether any of `tags` is the HMAC-SHA256 of the parts one after the other, which are hashed
+    /// once however many tags there are. In constant time for each tag. Never under a public key.
+    pub fn hmac_matches_any(&self, parts: &[&[u8]], tags: &[[u8; 32]]) -> bool {
+        let Material::Hmac(keyed) = &self.material else {
+            return false;
+        };
+        let mut mac = keyed.as_ref().clone();
+        for part in parts {
+            mac.update(part);
+        }
+        let computed = mac.finalize();
+        tags.iter()
+            .any(|tag| computed == CtOutput::new((*tag).into()))
+    }
+
+    /// The HMAC-SHA256 of the parts one after the other; `None` under a public key.
+    #[cfg(any(test, feature = "testing"))]
+    pub fn hmac_of(&self, parts: &[&[u8]]) -> Option<[u8; 32]> {
+        let Material::Hmac(keyed) = &self.material else {
+            return None;
+        };
+        let mut mac = keyed.as_ref().clone();
+        for part in parts {
+            mac.update(part);
+        }
+        Some(mac.finalize().into_bytes().into())
+    }
+
+    /// Whether `signature` is the Ed25519 signature of the message. Never under a shared secret.
+    pub fn ed25519_matches(&self, message: &[u8], signature: &[u8]) -> bool {
+        let Material::Ed25519(public) = &self.material else {
+            return false;
+        };
+        ring::signature::UnparsedPublicKey::new(&ring::signature::ED25519, public)
+            .verify(message, signature)
+            .is_ok()
+    }
+}
+
+/// A secret that is used as the text it is: UTF-8, not empty.
+pub fn text_key(content: &[u8]) -> Result<Key, String> {
+    if content.is_empty() {
+        return Err("the secret is empty".into());
+    }
+    if std::str::from_utf8(content).is_err() {
+        return Err("the secret is not UTF-8 text".into());
+    }
+    Ok(Key::hmac(content))
+}
+
+/// The value of the header (lower case) that carries the signature, without blanks around it.
+pub fn header<'a>(headers: &'a Headers, name: &'a str) -> Result<&'a [u8], Refusal> {
+    let malformed = |what: &str| Reason::SignatureMalformed.because(format!("{name} {what}"));
+    let value = match headers.single(name) {
+        Single::Absent => {
+            return Err(Reason::SignatureMissing.because(format!("there is no header {name}")));
+        }
+        Single::Repeated => return Err(malformed("stands more than once")),
+        Single::Once(value) => value.trim_ascii(),
+    };
+    if value.is_empty() {
+        return Err(malformed("is empty"));
+    }
+    if value.len() > MAX_HEADER_BYTES {
+        return Err(malformed("is longer than 4096 bytes"));
+    }
+    Ok(value)
+}
+
+/// Takes off the prefix `sha256=`, where it is there.
+pub fn without_prefix(value: &[u8]) -> &[u8] {
+    value.strip_prefix(b"sha256=").unwrap_or(value)
+}
+
+/// A MAC from 64 hex digits in any case.
+pub fn hex(text: &[u8]) -> Option<[u8; 32]> {
+    let (pairs, rest) = text.as_chunks::<2>();
+    if pairs.len() != 32 || !rest.is_empty() {
+        return None;
+    }
+    let mut mac = [0; 32];
+    for (byte, [high, low]) in mac.iter_mut().zip(pairs) {
+        *byte = digit(*high)? << 4 | digit(*low)?;
+    }
+    Some(mac)
+}
+
+fn digit(byte: u8) -> Option<u8> {
+    char::from(byte)
+        .to_digit(16)
+        .and_then(|digit| u8::try_from(digit).ok())
+}
+
+const UNPADDED_TOO: GeneralPurposeConfig =
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
+const LOOSE: GeneralPurpose = GeneralPurpose::new(&alphabet::STANDARD, UNPADDED_TOO);
+const LOOSE_URL: GeneralPurpose = GeneralPurpose::new(&alphabet::URL_SAFE, UNPADDED_TOO);
+
+/// A MAC from base64 or base64url, with or without padding.
+pub fn base64_loose(text: &[u8]) -> Option<[u8; 32]> {
+    // 32 bytes are 43 characters, and one of padding.
+    if !matches!(text.len(), 43 | 44) {
+        return None;
+    }
+    exactly(&LOOSE, text).or_else(|| exactly(&LOOSE_URL, text))
+}
+
+/// `N` bytes from strict base64: the standard alphabet, padded, no bit left over.
+pub fn base64_strict<const N: usize>(text: &[u8]) -> Option<[u8; N]> {
+    exactly(&general_purpose::STANDARD, text)
+}
+
+/// Bytes from strict base64: the standard alphabet, padded, no bit left over.
+pub fn base64_bytes(text: &[u8]) -> Option<Vec<u8>> {
+    general_purpose::STANDARD.decode(text).ok()
+}
+
+fn exactly<const N: usize>(engine: &GeneralPurpose, text: &[u8]) -> Option<[u8; N]> {
+    if text.len() > (N + 2) / 3 * 4 {
+        return None;
+    }
+    // The engine asks for room for whole groups of three.
+    let mut room = [0; 72];
+    let length = engine.decode_slice(text, &mut room).ok()?;
+    room.get(..length)?.try_into().ok()
+}
+
+/// Refuses what was signed too long before or after its receipt. The bound itself is good; zero turns
+/// the check off.
+pub fn check_age(received_at_us: i64, signed_ms: i64, max_age: Duration) -> Result<(), Refusal> {
+    // In 128 bits, for the signed time may be any number.
+    let apart = i128::from(received_at_us) - i128::from(signed_ms) * 1000;
+    if max_age.is_zero() || apart.unsigned_abs() <= max_age.as_micros() {
+        return Ok(());
+    }
+    let side = if apart > 0 { "before" } else { "after" };
+    Err(Reason::TimestampStale.because(format!(
+        "it was signed {} s {side} its receipt, and {} s are allowed",
+        apart.unsigned_abs() / 1_000_000,
+        max_age.as_secs(),
+    )))
+}
+
+/// Refuses a body whose own time is not there, cannot be read, or is too far from its receipt. Zero
+/// turns all of it off.
+pub fn check_body_time(time: Span<'_>, received_at_us: i64, max_age: Duration) -> Result<(), Refusal> {
+    if max_age.is_zero() {
+        return Ok(());
+    }
+    if time.is_none() {
+        return Err(Reason::TimestampMissing.because("the body has no timestamp"));
+    }
+    match json::token(time).and_then(|text| timestamp::read(&text)) {
+        Some(signed) => check_age(received_at_us, signed, max_age),
+        None => Err(Reason::TimestampMalformed
+            .because("the body's timestamp is neither a whole number nor ISO 8601 with an offset")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn hex_is_64_digits_in_any_case() {
+        let text = "00ff".repeat(16);
+        assert_eq!(hex(text.as_bytes()), hex(text.to_uppercase().as_bytes()));
+        assert!(hex(text.as_bytes()).is_some());
+        for bad in ["", &text[1..], &"0g".repeat(32), &"00".repeat(33), &"+1".repeat(32)] {
+            assert_eq!(hex(bad.as_bytes()), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn base64_loose_takes_both_alphabets_and_no_padding() {
+        // 0xfb 0xff … gives both characters in which the alphabets differ.
+        let mac: [u8; 32] = std::array::from_fn(|at| if at % 2 == 0 { 0xfb } else { 0xff });
+        let standard = general_purpose::STANDARD.encode(mac);
+        let url = general_purpose::URL_SAFE.encode(mac);
+        assert!(standard.contains(['+', '/']) && url.contains(['-', '_']));
+        for text in [&standard, &url] {
+            assert_eq!(base64_loose(text.as_bytes()), Some(mac));
+            assert_eq!(base64_loose(text.trim_end_matches('=').as_bytes()), Some(mac));
+        }
+        assert_eq!(base64_strict(standard.as_bytes()), Some(mac));
+        assert_eq!(base64_strict::<32>(url.as_bytes()), None);
+        assert_eq!(base64_strict::<32>(standard.trim_end_matches('=').as_bytes()), None);
+        assert_eq!(base64_loose(&[b'A'; 64]), None);
+        assert_eq!(base64_loose(b"===="), None);
+    }
+
+    #[test]
+    fn age_is_judged_both_ways_and_its_bound_is_good() {
+        let max = Duration::from_secs(300);
+        assert_eq!(check_age(300_000_000, 0, max), Ok(()));
+        assert_eq!(check_age(-300_000_000, 0, max), Ok(()));
+        for received in [300_000_001, -300_000_001, i64::MAX, i64::MIN] {
+            let refusal = check_age(received, 0, max).expect_err("too far");
+            assert_eq!(refusal.reason, Reason::TimestampStale);
+        }
+        for signed in [i64::MAX, i64::MIN] {
+            assert!(check_age(0, signed, max).is_err());
+            assert_eq!(check_age(0, signed, Duration::ZERO), Ok(()));
+        }
+    }
+
+    #[test]
+    fn a_header_is_once_filled_and_short() {
+        let of = |values: &[&[u8]]| {
+            let headers = values.iter().map(|value| ("x-sig".to_owned(), value.to_vec()));
+            let headers = Headers(headers.collect());
+            header(&headers, "x-sig")
+                .map(<[u8]>::to_vec)
+                .map_err(|refusal| refusal.reason)
+        };
+        let malformed = Err(Reason::SignatureMalformed);
+        assert_eq!(of(&[]), Err(Reason::SignatureMissing));
+        assert_eq!(of(&[b"a", b"a"]), malformed);
+        assert_eq!(of(&[b""]), malformed);
+        assert_eq!(of(&[b" \t"]), malformed);
+        assert_eq!(of(&[&[b'a'; MAX_HEADER_BYTES + 1]]), malformed);
+        assert_eq!(of(&[&[b'a'; MAX_HEADER_BYTES]]), Ok(vec![b'a'; MAX_HEADER_BYTES]));
+    }
+
+    #[test]
+    fn one_hash_serves_many_tags() {
+        let key = Key::hmac(b"k");
+        let tag = key.hmac_of(&[b"ab", b"c"]).expect("a shared secret");
+        assert!(key.hmac_matches_any(&[b"abc"], &[[0; 32], tag]));
+        assert!(!key.hmac_matches_any(&[b"abd"], &[[0; 32], tag]));
+        assert!(!key.hmac_matches_any(&[b"abc"], &[]));
+        assert!(key.hmac_matches(&[b"abc"], &tag));
+        assert!(!Key::ed25519([0; 32]).hmac_matches(&[b"abc"], &tag));
+        assert!(!key.ed25519_matches(b"abc", &tag));
+        assert_eq!(format!("{key:?}"), "Key(, ***)");
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_panic_a_decoder(bytes in proptest::collection::vec(any::<u8>(), 0..100)) {
+            let _ = (hex(&bytes), base64_loose(&bytes), base64_strict::<64>(&bytes), base64_bytes(&bytes));
+        }
+    }
+}

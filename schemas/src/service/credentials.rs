@@ -1,0 +1,247 @@
+//! The sources' secrets: files under `secrets_dir`, read at the start and again when they change.
+
+use std::collections::BTreeMap;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
+
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::registry::Registry;
+
+use super::settings::{Settings, Source};
+use crate::config::Fault;
+use crate::identity::sha256;
+use crate::providers::{Credentials, Endpoint};
+
+/// The largest secret file, in bytes: far above any key, far below what hurts to read every time.
+pub const MAX_SECRET_BYTES: u64 = 64 * 1024;
+
+/// How often files are looked at again. A change is promised to be seen within 10 s.
+pub const RELOAD_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Counter: how often a source's secrets could not be read again and the last good ones stayed.
+pub const RELOAD_FAILURES: &str = "sluice_secret_reload_failures";
+
+/// What all sources' credentials were at one moment, by the source's name.
+pub type Snapshot = Arc<BTreeMap<String, Arc<Credentials>>>;
+
+/// The credentials of every source, disabled ones too, for their raw records are still judged.
+#[derive(Debug)]
+pub struct Store {
+    secrets_dir: PathBuf,
+    snapshot: RwLock<Snapshot>,
+    /// What reading again needs; also keeps two readers from racing.
+    watched: Mutex<Vec<Watched>>,
+    failures: Counter,
+}
+
+/// One source's files.
+#[derive(Debug)]
+struct Watched {
+    source: String,
+    endpoint: Arc<dyn Endpoint>,
+    secrets: Vec<String>,
+    files: Vec<String>,
+    /// SHA-256 of each file's content when it was last good, by name. The content itself is not kept
+    /// here, so that it cannot be printed.
+    seen: BTreeMap<String, [u8; 32]>,
+    failing: bool,
+}
+
+/// A source's credentials and the hashes of the files that they came from.
+type Reading = (Credentials, BTreeMap<String, [u8; 32]>);
+
+impl Store {
+    /// Reads every file of every source. All faults are told at once.
+    pub fn load(settings: &Settings) -> Result<Self, Vec<Fault>> {
+        let mut all = BTreeMap::new();
+        let mut watched = Vec::new();
+        let mut faults = Vec::new();
+        for source in settings.sources.values() {
+            let mut one = Watched::new(source);
+            match one.read(&settings.secrets_dir) {
+                Ok((credentials, seen)) => {
+                    all.insert(one.source.clone(), Arc::new(credentials));
+                    one.seen = seen;
+                    watched.push(one);
+                }
+                Err(found) => faults.extend(found),
+            }
+        }
+        if !faults.is_empty() {
+            return Err(faults);
+        }
+        Ok(Self {
+            secrets_dir: settings.secrets_dir.clone(),
+            snapshot: RwLock::new(Arc::new(all)),
+            watched: Mutex::new(watched),
+            failures: Counter::default(),
+        })
+    }
+
+    /// The credentials of a source now. Cheap.
+    pub fn get(&self, source: &str) -> Option<Arc<Credentials>> {
+        self.snapshot().get(source).cloned()
+    }
+
+    /// All credentials now. Cheap; later changes make a new snapshot and leave this one alone.
+    pub fn snapshot(&self) -> Snapshot {
+        Arc::clone(&self.snapshot.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Registers the counter [`RELOAD_FAILURES`].
+    pub fn register(&self, registry: &mut Registry) {
+        let help = "Times that a source's secrets could not be read again";
+        registry.register(RELOAD_FAILURES, help, self.failures.clone());
+    }
+
+    /// Reads all files again, always by their path, so that a directory swapped by symlink is seen.
+    /// A source whose files are not all good keeps its last good credentials whole.
+    pub fn reload(&self) {
+        let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = self.snapshot();
+        let mut after = None;
+        for one in watched.iter_mut() {
+            match one.read(&self.secrets_dir) {
+                Ok((credentials, seen)) => {
+                    if one.failing {
+                        tracing::info!(source = one.source, "the secrets can be read again");
+                        one.failing = false;
+                    }
+                    if seen != one.seen {
+                        tracing::info!(source = one.source, "the secrets changed");
+                        after
+                            .get_or_insert_with(|| BTreeMap::clone(&before))
+                            .insert(one.source.clone(), Arc::new(credentials));
+                        one.seen = seen;
+                    }
+                }
+                Err(faults) => {
+                    self.failures.inc();
+                    if !one.failing {
+                        let faults: Vec<String> = faults.iter().map(ToString::to_string).collect();
+                        tracing::error!(
+                            source = one.source,
+                            faults = faults.join("; "),
+                            "the secrets cannot be read, the last good ones stay"
+                        );
+                        one.failing = true;
+                    }
+                }
+            }
+        }
+        if let Some(after) = after {
+            *self.snapshot.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(after);
+        }
+    }
+}
+
+/// Calls [`Store::reload`] every [`RELOAD_INTERVAL`] on a thread of its own, for as long as the
+/// process lives.
+pub fn spawn_reload(store: Arc<Store>) {
+    let reload = move || {
+        loop {
+            std::thread::sleep(RELOAD_INTERVAL);
+            store.reload();
+        }
+    };
+    let thread = std::thread::Builder::new().name("secrets".to_owned());
+    if let Err(error) = thread.spawn(reload) {
+        tracing::error!(%error, "no thread for the secrets: changes to them are not seen");
+    }
+}
+
+impl Watched {
+    fn new(source: &Source) -> Self {
+        Self {
+            source: source.name.clone(),
+            endpoint: Arc::clone(&source.endpoint),
+            secrets: source.secrets.clone(),
+            files: source.endpoint.files().to_vec(),
+            seen: BTreeMap::new(),
+            failing: false,
+        }
+    }
+
+    fn read(&self, dir: &Path) -> Result<Reading, Vec<Fault>> {
+        let mut credentials = Credentials::default();
+        let mut seen = BTreeMap::new();
+        let mut faults = Vec::new();
+        let mut fault = |key: &str, message: String| {
+            faults.push(Fault {
+                path: format!("sources.{}.{key}", self.source),
+                message,
+            });
+        };
+        for name in &self.secrets {
+            let content = match read_secret(dir, name) {
+                Ok(content) => content,
+                Err(message) => {
+                    fault("secrets", message);
+                    continue;
+                }
+            };
+            seen.insert(name.clone(), sha256(&content));
+            match self.endpoint.key(&content) {
+                Ok(mut key) => {
+                    key.name.clone_from(name);
+                    credentials.keys.push(key);
+                }
+                Err(reason) => fault("secrets", format!("the file {name}: {reason}")),
+            }
+        }
+        for name in &self.files {
+            let checked = read_secret(dir, name).and_then(|content| {
+                self.endpoint
+                    .check_file(&content)
+                    .map(|()| content)
+                    .map_err(|reason| format!("the file {name}: {reason}"))
+            });
+            match checked {
+                Ok(content) => {
+                    seen.insert(name.clone(), sha256(&content));
+                    credentials.files.insert(name.clone(), content);
+                }
+                Err(message) => fault("options", message),
+            }
+        }
+        if faults.is_empty() {
+            Ok((credentials, seen))
+        } else {
+            Err(faults)
+        }
+    }
+}
+
+/// Reads a file under `dir` with one trailing LF or CRLF taken off. An error is one sentence that
+/// names the file and never shows its content.
+pub fn read_secret(dir: &Path, name: &str) -> Result<Vec<u8>, String> {
+    let mut content = Vec::new();
+    let read = std::fs::File::open(dir.join(name))
+        .and_then(|file| file.take(MAX_SECRET_BYTES + 1).read_to_end(&mut content));
+    if let Err(error) = read {
+        let why = match error.kind() {
+            io::ErrorKind::NotFound => "is not there".to_owned(),
+            io::ErrorKind::PermissionDenied => "may not be read".to_owned(),
+            _ => format!("cannot be read: {error}"),
+        };
+        return Err(format!("the file {name} {why}"));
+    }
+    if content.len() as u64 > MAX_SECRET_BYTES {
+        return Err(format!("the file {name} is over {MAX_SECRET_BYTES} bytes"));
+    }
+    if content.last() == Some(&b'\n') {
+        content.pop();
+        if content.last() == Some(&b'\r') {
+            content.pop();
+        }
+    }
+    if content.is_empty() {
+        return Err(format!("the file {name} is empty"));
+    }
+    Ok(content)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,59 @@
+//! What follows from the settings without another look at the world.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use super::Settings;
+use crate::topic::OTHER;
+
+/// What a raw record may take besides the largest body, in bytes: request header and key.
+pub(crate) const RAW_OVERHEAD: u64 = 256 * 1024;
+
+/// What a record of a topic fed from raw may take besides the raw record, in bytes: the event's
+/// columns, or the fate's headers.
+const FED_OVERHEAD: u64 = 64 * 1024;
+
+impl Settings {
+    /// The largest record of `webhooks.raw`, in bytes.
+    pub fn raw_max_message_bytes(&self) -> u64 {
+        let bodies = self.sources.values().map(|source| source.max_body);
+        bodies.max().unwrap_or_default() + RAW_OVERHEAD
+    }
+
+    /// The largest record of every topic that is fed from raw, in bytes.
+    pub fn fed_max_message_bytes(&self) -> u64 {
+        self.raw_max_message_bytes() + FED_OVERHEAD
+    }
+
+    /// The longest time for which an event of any source suppresses its repetitions.
+    pub fn longest_window(&self) -> Duration {
+        let windows = self.sources.values().map(|source| source.dedup_window);
+        windows.max().unwrap_or(self.processor.dedup_window)
+    }
+
+    /// The full names of all event topics. A disabled source's are among them, for its raw records
+    /// are still judged.
+    pub fn event_topics(&self) -> BTreeSet<String> {
+        let mut topics = BTreeSet::new();
+        for source in self.sources.values() {
+            let facts = source.provider.facts();
+            let types = facts.events.iter().copied();
+            let own = source.events.iter().map(String::as_str);
+            for r#type in types.chain(own).chain([OTHER]) {
+                topics.insert(self.topics.names.event(facts.name, r#type));
+            }
+        }
+        topics
+    }
+
+    /// The consumer group's full name.
+    pub fn group_id(&self) -> String {
+        format!("{}{}", self.topics.names.prefix, self.processor.group)
+    }
+
+    /// The `transactional.id` of a worker, and with static membership its `group.instance.id`.
+    pub fn transactional_id(&self, worker: u32) -> String {
+        let (group, member) = (self.group_id(), &self.processor.member);
+        format!("{group}.{member}.{worker}")
+    }
+}

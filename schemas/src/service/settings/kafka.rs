@@ -1,0 +1,120 @@
+//! `kafka`: which of librdkafka's properties may stand in the settings.
+
+use rdkafka::ClientConfig;
+use rdkafka::error::KafkaError;
+use rdkafka::types::RDKafkaConfRes;
+
+use super::Kafka;
+use super::read::{FILE_NAME, is_file_name};
+use crate::config::Node;
+
+/// Properties that Sluice's promises rest on; each client sets them itself. Those that begin with
+/// `test.` count too: one of them would put a mock in the brokers' place.
+const OWNED: [&str; 35] = [
+    "acks",
+    "allow.auto.create.topics",
+    "auto.commit.enable",
+    "auto.commit.interval.ms",
+    "auto.offset.reset",
+    "batch.num.messages",
+    "batch.size",
+    "bootstrap.servers",
+    "delivery.report.only.error",
+    "delivery.timeout.ms",
+    "enable.auto.commit",
+    "enable.auto.offset.store",
+    "enable.gapless.guarantee",
+    "enable.idempotence",
+    "enable.partition.eof",
+    "group.id",
+    "group.instance.id",
+    "group.protocol",
+    "isolation.level",
+    "log.queue",
+    "max.in.flight",
+    "max.in.flight.requests.per.connection",
+    "message.max.bytes",
+    "message.send.max.retries",
+    "message.timeout.ms",
+    "metadata.broker.list",
+    "partition.assignment.strategy",
+    "partitioner",
+    "queue.buffering.max.kbytes",
+    "queue.buffering.max.messages",
+    "queuing.strategy",
+    "request.required.acks",
+    "retries",
+    "transaction.timeout.ms",
+    "transactional.id",
+];
+
+/// Reads `kafka`.
+pub(super) fn kafka(mut node: Node) -> Kafka {
+    let bootstrap_servers = node.text("bootstrap_servers").unwrap_or_default();
+    let named = |server: &str| !server.trim().is_empty() && !server.contains('@');
+    if !bootstrap_servers.split(',').all(named) {
+        let message = "is needed: host:port, several separated by commas";
+        node.fault("bootstrap_servers", message);
+    }
+    let properties = node.child("properties").text_pairs();
+    for (property, value) in &properties {
+        let path = format!("properties.{property}");
+        if let Some(message) = reserved(property) {
+            node.fault(&path, message);
+        } else if is_secret(property) {
+            let message = "is a secret: put it into a file under secrets_dir and name the file \
+                           under kafka.secret_properties";
+            node.fault(&path, message);
+        } else if let Some(message) = refused(property, Some(value)) {
+            node.fault(&path, message);
+        }
+    }
+    let secret_properties = node.child("secret_properties").text_pairs();
+    for (property, file) in &secret_properties {
+        let path = format!("secret_properties.{property}");
+        if let Some(message) = reserved(property) {
+            node.fault(&path, message);
+        } else if let Some(message) = refused(property, None) {
+            node.fault(&path, message);
+        } else if properties.iter().any(|(other, _)| other == property) {
+            node.fault(&path, "stands under kafka.properties too");
+        }
+        if !is_file_name(file) {
+            node.fault(&path, FILE_NAME);
+        }
+    }
+    node.finish();
+    Kafka {
+        bootstrap_servers,
+        properties,
+        secret_properties,
+    }
+}
+
+fn reserved(property: &str) -> Option<&'static str> {
+    (OWNED.contains(&property) || property.starts_with("test.")).then_some(
+        "is set by Sluice itself, for its guarantees rest on it",
+    )
+}
+
+/// Whether the value of a property is for nobody's eyes. Told by its name, so that properties of
+/// later versions of librdkafka are caught too.
+fn is_secret(property: &str) -> bool {
+    ["password", "passphrase", "secret", "key.pem"]
+        .iter()
+        .any(|word| property.contains(word))
+}
+
+/// What librdkafka says against a property, and against its value where one is given. The value is
+/// not told, for it may be a secret in the wrong place.
+fn refused(property: &str, value: Option<&str>) -> Option<&'static str> {
+    let mut one = ClientConfig::new();
+    one.set(property, value.unwrap_or("x"));
+    match (one.create_native_config(), value) {
+        (Err(KafkaError::ClientConfig(RDKafkaConfRes::RD_KAFKA_CONF_UNKNOWN, ..)), _) => {
+            Some("is not a property of librdkafka")
+        }
+        (Err(_), Some(_)) => Some("has a value that librdkafka does not accept"),
+        _ => None,
+    }
+}

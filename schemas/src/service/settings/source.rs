@@ -1,0 +1,256 @@
+//! `sources`: each webhook endpoint of ours, and what must hold between its settings.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::Source;
+use super::read::{FILE_NAME, bounded, is_file_name};
+use crate::config::{Faults, Node};
+use crate::identity::sha256;
+use crate::metric::UNKNOWN_SOURCE;
+use crate::providers::{self, Provider, Signing};
+use crate::topic::{OTHER, is_event_type};
+
+/// The largest body that a source may allow, in bytes: what one Kafka record still carries well.
+const MAX_BODY_BYTES: u64 = 64 << 20;
+
+/// The largest body where neither provider nor source says, in bytes.
+const DEFAULT_MAX_BODY_BYTES: u64 = 1 << 20;
+
+const TOKEN_HASH: &str = "must be a list of 64 hex digits each: SHA-256 of a token";
+
+/// Reads `sources`. Those with a fault are left out; the fault says so.
+pub(super) fn sources(
+    node: Node,
+    longest_window: Duration,
+    faults: &Faults,
+) -> BTreeMap<String, Source> {
+    let mut sources = BTreeMap::new();
+    let mut slugs = Slugs::default();
+    let children = node.children();
+    if children.is_empty() {
+        faults.add("sources", "at least one is needed");
+    }
+    for (name, node) in children {
+        let path = format!("sources.{name}");
+        if name == UNKNOWN_SOURCE {
+            faults.add(&path, "is reserved: metrics call so what is not configured");
+        } else if !is_source_name(&name) {
+            faults.add(&path, "must be called by 1 to 63 lower-case letters, digits and hyphens");
+        }
+        if let Some(source) = source(name.clone(), node, longest_window, &mut slugs) {
+            sources.insert(name, source);
+        }
+    }
+    sources
+}
+
+fn source(
+    name: String,
+    mut node: Node,
+    longest_window: Duration,
+    slugs: &mut Slugs,
+) -> Option<Source> {
+    let provider = provider(&mut node);
+    for key in ["token", "tokens"] {
+        if node.value(key).is_some() {
+            node.fault(key, "is a secret in plain text: put its SHA-256 under token_sha256");
+        }
+    }
+    let secrets = node.texts("secrets");
+    file_names(&node, "secrets", &secrets);
+    let token_sha256 = token_sha256(&mut node);
+    let require_headers = require_headers(&mut node);
+    let max_body = node.size(
+        "max_body",
+        provider.map_or(DEFAULT_MAX_BODY_BYTES, |provider| provider.facts().max_body),
+    );
+    if max_body > MAX_BODY_BYTES {
+        node.fault("max_body", format!("must be at most {}MiB", MAX_BODY_BYTES >> 20));
+    }
+    let dedup_window = bounded(&mut node, "dedup_window", longest_window);
+    if dedup_window > longest_window {
+        node.fault("dedup_window", "must be at most processor.dedup_window");
+    }
+    let events: BTreeSet<String> = node.texts("events").into_iter().collect();
+    let enabled = node.flag("enabled", true);
+
+    let Some(provider) = provider else {
+        // Whose options these are is not known, so nothing can be said about them.
+        node.value("options");
+        node.finish();
+        return None;
+    };
+    slugs.check(&node, provider, &events);
+    if let Some(options) = node.peek("options") {
+        plain_tokens(&node, "options", options, &token_sha256);
+    }
+    let mut options = node.child("options");
+    let endpoint: Arc<dyn providers::Endpoint> = provider.endpoint(&mut options).into();
+    options.finish();
+    file_names(&node, "options", endpoint.files());
+    let proved = !token_sha256.is_empty() || !require_headers.is_empty();
+    signing(&node, endpoint.signing(), proved, &secrets);
+    node.finish();
+    Some(Source {
+        name,
+        provider,
+        endpoint,
+        secrets,
+        token_sha256,
+        require_headers,
+        max_body,
+        dedup_window,
+        events,
+        enabled,
+    })
+}
+
+fn provider(node: &mut Node) -> Option<&'static dyn Provider> {
+    let name = node.text("provider").unwrap_or_default();
+    let found = providers::by_name(&name);
+    if found.is_none() {
+        let names: Vec<&str> = providers::ALL.iter().map(|known| known.facts().name).collect();
+        node.fault("provider", format!("must be one of {}", names.join(", ")));
+    }
+    found
+}
+
+/// What must stand beside the provider's way of signing.
+fn signing(node: &Node, signing: Signing, proved: bool, secrets: &[String]) {
+    match signing {
+        Signing::Required if secrets.is_empty() => {
+            node.fault("secrets", "at least one is needed: every request is signed");
+        }
+        Signing::Optional | Signing::Off if !proved => {
+            let message = "is needed, or require_headers: requests may be unsigned, so anybody \
+                           could send them";
+            node.fault("token_sha256", message);
+        }
+        Signing::Required | Signing::Optional | Signing::Off => {}
+    }
+}
+
+/// 64 hex digits, but not the hash of nothing: an empty token is no token.
+fn hash(text: &str) -> Option<[u8; 32]> {
+    let mut bytes = [0; 32];
+    if text.len() != 64 || !text.is_ascii() {
+        return None;
+    }
+    for (byte, digits) in bytes.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
+        let digits = std::str::from_utf8(digits).ok()?;
+        *byte = u8::from_str_radix(digits, 16).ok().filter(|_| !digits.contains('+'))?;
+    }
+    (bytes != sha256(b"")).then_some(bytes)
+}
+
+fn token_sha256(node: &mut Node) -> Vec<[u8; 32]> {
+    let texts = node.texts("token_sha256");
+    let hashes: Vec<[u8; 32]> = texts.iter().filter_map(|text| hash(text)).collect();
+    // What stands there is not told: it may be the token itself.
+    if hashes.len() != texts.len() {
+        node.fault("token_sha256", TOKEN_HASH);
+    }
+    hashes
+}
+
+fn require_headers(node: &mut Node) -> Vec<(String, Vec<[u8; 32]>)> {
+    let mut found: Vec<(String, Vec<[u8; 32]>)> = Vec::new();
+    let mut headers = node.child("require_headers");
+    for name in headers.keys() {
+        let texts = headers.texts(&name);
+        let hashes: Vec<[u8; 32]> = texts.iter().filter_map(|text| hash(text)).collect();
+        if texts.is_empty() || hashes.len() != texts.len() {
+            headers.fault(&name, "must be a list of 64 hex digits each: SHA-256 of a value");
+        }
+        let lower = name.to_ascii_lowercase();
+        if !is_header_name(&lower) {
+            headers.fault(&name, "is not the name of a header");
+        } else if found.iter().any(|(other, _)| *other == lower) {
+            headers.fault(&name, "stands there twice, but for the case of its letters");
+        }
+        found.push((lower, hashes));
+    }
+    headers.finish();
+    found
+}
+
+fn file_names(node: &Node, key: &str, names: &[String]) {
+    let mut seen = BTreeSet::new();
+    for name in names {
+        if !is_file_name(name) {
+            node.fault(key, FILE_NAME);
+        } else if !seen.insert(name) {
+            node.fault(key, format!("names {name} twice"));
+        }
+    }
+}
+
+/// Looks through a provider's options for a URL that carries one of the source's tokens: a signed
+/// webhook URL does, and whoever reads the settings would read the token.
+fn plain_tokens(node: &Node, path: &str, value: &Value, hashes: &[[u8; 32]]) {
+    match value {
+        Value::String(text) => {
+            let mut parts = text.split(['/', '?', '&', '=', '#']);
+            if parts.any(|part| hashes.contains(&sha256(part.as_bytes()))) {
+                let message = "carries a token of this source in plain text: put the URL into a \
+                               file under secrets_dir and name it under webhook_url_files";
+                node.fault(path, message);
+            }
+        }
+        Value::Array(items) => {
+            for (index, item) in items.iter().enumerate() {
+                plain_tokens(node, &format!("{path}[{index}]"), item, hashes);
+            }
+        }
+        Value::Object(map) => {
+            for (key, item) in map {
+                plain_tokens(node, &format!("{path}.{key}"), item, hashes);
+            }
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+}
+
+/// Which event type has which topic, by provider, so that no two share one.
+#[derive(Default)]
+struct Slugs(BTreeMap<(&'static str, String), String>);
+
+impl Slugs {
+    fn check(&mut self, node: &Node, provider: &'static dyn Provider, events: &BTreeSet<String>) {
+        let facts = provider.facts();
+        let slug = |r#type: &str| (facts.name, r#type.replace('_', "-"));
+        for r#type in facts.events.iter().copied().chain([OTHER]) {
+            self.0.entry(slug(r#type)).or_insert_with(|| r#type.to_owned());
+        }
+        for r#type in events {
+            if !is_event_type(r#type) {
+                let message = "must be types of letters, digits, . _ - and at most 120 long";
+                node.fault("events", message);
+                continue;
+            }
+            let other = self.0.entry(slug(r#type)).or_insert_with(|| r#type.clone());
+            if other != r#type || r#type == OTHER {
+                let message = format!("{type} would share the topic of {other}");
+                node.fault("events", message);
+            }
+        }
+    }
+}
+
+/// Whether a text may name a source: it stands in URLs, so it needs no escape there.
+fn is_source_name(text: &str) -> bool {
+    (1..=63).contains(&text.len())
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+}
+
+/// Whether a text is a header's name as HTTP defines it (RFC 9110's `token`), in lower case.
+fn is_header_name(text: &str) -> bool {
+    let token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    !text.is_empty() && text.len() <= 100 && text.bytes().all(token)
+}

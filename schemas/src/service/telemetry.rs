@@ -1,0 +1,35 @@
+//! Logs. They go to standard error, so that standard output stays for what a command prints.
+
+use std::io::{self, IsTerminal};
+
+use tracing_subscriber::EnvFilter;
+
+use super::settings::{LogFormat, Telemetry};
+
+/// The variable that says what is logged, such as `debug` or `warn,sluice_ingest=debug`.
+pub const LOG_VARIABLE: &str = "SLUICE_LOG";
+
+/// Starts logging for the whole process; a second call changes nothing. librdkafka's lines come in
+/// under the target `librdkafka`.
+pub fn init(telemetry: &Telemetry) {
+    let wanted = std::env::var(LOG_VARIABLE).unwrap_or_default();
+    let (filter, fault) = match EnvFilter::try_new(&wanted) {
+        Ok(filter) if !wanted.trim().is_empty() => (filter, None),
+        Ok(_) => (EnvFilter::new("info"), None),
+        Err(error) => (EnvFilter::new("info"), Some(error)),
+    };
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr);
+    // A second call finds a subscriber in place; tests in one process do that.
+    let _ = match telemetry.log_format {
+        LogFormat::Json => builder.json().flatten_event(true).with_current_span(false).try_init(),
+        LogFormat::Text => builder.with_ansi(io::stderr().is_terminal()).try_init(),
+    };
+    if let Some(error) = fault {
+        tracing::warn!(%error, "{LOG_VARIABLE} cannot be read, logging at info");
+    }
+    if telemetry.otlp_endpoint.is_some() {
+        tracing::warn!("telemetry.otlp_endpoint is set, but this release exports no traces");
+    }
+}

@@ -1,0 +1,118 @@
+//! The topics that Sluice writes to: what they must be like, making them, and verifying them.
+
+use std::time::Duration;
+
+use super::settings::Settings;
+
+mod ensure;
+
+pub use ensure::{EnsureError, ensure};
+
+/// `segment.ms` of the dedup-log. Retention deletes whole segments, so this is how coarsely it works.
+pub const DEDUP_LOG_SEGMENT: Duration = Duration::from_secs(6 * 3_600);
+
+/// What a topic must be like.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TopicSpec {
+    /// The full name.
+    pub name: String,
+    /// How many partitions it is made with.
+    pub partitions: i32,
+    /// Whether it must have exactly as many, or may have more.
+    pub partitions_rule: Rule,
+    /// Replicas of each partition, when it is made.
+    pub replication: i32,
+    /// Topic settings: key, value, and how an existing topic's value is held against it.
+    pub configs: Vec<(&'static str, String, Rule)>,
+}
+
+/// How what a topic has is held against what is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rule {
+    /// It must be the same.
+    Exactly,
+    /// It must be a number that is no smaller; -1 stands for no bound.
+    AtLeast,
+    /// Topics are made with it; a smaller number is worth a warning and no more.
+    Advised,
+}
+
+/// Which topics a process needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Which {
+    /// Raw alone, which is all that ingest writes.
+    RawOnly,
+    /// All of them.
+    All,
+}
+
+/// All topics under these settings, raw first, the event topics last.
+pub fn wanted(settings: &Settings) -> Vec<TopicSpec> {
+    let (topics, names) = (&settings.topics, &settings.topics.names);
+    let raw_bytes = settings.raw_max_message_bytes().to_string();
+    let fed_bytes = settings.fed_max_message_bytes().to_string();
+    let isr = (topics.replication - 1).max(1).to_string();
+    let spec = |name: String, kept: Duration, bytes: &str, kept_rule: Rule| TopicSpec {
+        name,
+        partitions: topics.event_partitions,
+        partitions_rule: Rule::AtLeast,
+        replication: topics.replication,
+        configs: vec![
+            ("retention.ms", millis(kept), kept_rule),
+            ("max.message.bytes", bytes.to_owned(), Rule::AtLeast),
+            ("min.insync.replicas", isr.clone(), Rule::Advised),
+        ],
+    };
+    let as_raw = |mut spec: TopicSpec| {
+        spec.partitions = topics.partitions;
+        spec.partitions_rule = Rule::Exactly;
+        spec.configs.push(("cleanup.policy", "delete".to_owned(), Rule::Exactly));
+        let append_time = ("message.timestamp.type", "LogAppendTime".to_owned(), Rule::Exactly);
+        spec.configs.push(append_time);
+        spec
+    };
+    let fate = |name: String, kept: Duration| {
+        let mut spec = spec(name, kept, &fed_bytes, Rule::AtLeast);
+        spec.configs.extend(any_timestamp());
+        spec
+    };
+
+    let kept = &topics.retention;
+    // The dedup-log's retention is reckoned from raw's, so raw may not keep longer than it says.
+    let raw = as_raw(spec(names.raw(), kept.raw, &raw_bytes, Rule::Exactly));
+    let dedup_kept = kept.raw + settings.longest_window() + 2 * DEDUP_LOG_SEGMENT;
+    let mut dedup_log = as_raw(spec(names.dedup_log(), dedup_kept, &fed_bytes, Rule::AtLeast));
+    dedup_log.configs.extend([
+        ("segment.ms", millis(DEDUP_LOG_SEGMENT), Rule::Exactly),
+        // A bound by bytes would take away what the window still needs.
+        ("retention.bytes", "-1".to_owned(), Rule::Exactly),
+    ]);
+    let mut rejected = fate(names.rejected(), kept.rejected);
+    let bound = ("retention.bytes", topics.rejected_bytes.to_string(), Rule::Exactly);
+    rejected.configs.push(bound);
+
+    let mut all = vec![
+        raw,
+        dedup_log,
+        fate(names.duplicates(), kept.duplicates),
+        rejected,
+        fate(names.dead_letter(), kept.dead_letter),
+    ];
+    all.extend(settings.event_topics().into_iter().map(|name| {
+        let mut event = fate(name, kept.events);
+        let create_time = ("message.timestamp.type", "CreateTime".to_owned(), Rule::Exactly);
+        event.configs.push(create_time);
+        event
+    }));
+    all
+}
+
+/// Any timestamp is taken: a producer's fast clock, or a record judged late, never blocks a batch.
+fn any_timestamp() -> [(&'static str, String, Rule); 2] {
+    ["message.timestamp.after.max.ms", "message.timestamp.before.max.ms"]
+        .map(|key| (key, i64::MAX.to_string(), Rule::AtLeast))
+}
+
+fn millis(duration: Duration) -> String {
+    duration.as_millis().to_string()
+}

@@ -1,0 +1,63 @@
+//! One folder for all that a harness process writes, removed when the process ends, however it ends.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use anyhow::{Context, Result};
+
+/// The shell that waits for the end of its input, which is the end of the harness, and removes the
+/// folder. Killed nodes may still be writing for a moment, so it tries again.
+const JANITOR: &str = r#"trap '' INT TERM HUP; read -r _; for _ in 1 2 3 4 5; do rm -rf "$1" && exit; sleep 0.2; done"#;
+
+struct Place {
+    dir: PathBuf,
+    // Its standard input stays open for as long as this process lives.
+    _janitor: Child,
+}
+
+static PLACE: OnceLock<Place> = OnceLock::new();
+static NEXT: AtomicU64 = AtomicU64::new(0);
+
+/// A new folder of its own, whose name begins with `name`.
+pub fn folder(name: &str) -> Result<PathBuf> {
+    let place = match PLACE.get() {
+        Some(place) => place,
+        None => {
+            let place = open()?;
+            PLACE.get_or_init(|| place)
+        }
+    };
+    let n = NEXT.fetch_add(1, Ordering::Relaxed);
+    let dir = place.dir.join(format!("{name}-{n}"));
+    std::fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
+    Ok(dir)
+}
+
+/// Removes a folder that [`folder`] made, ahead of the end.
+pub fn remove(dir: &Path) {
+    // What is left is the janitor's.
+    let _ = std::fs::remove_dir_all(dir);
+}
+
+fn open() -> Result<Place> {
+    let dir = tempfile::Builder::new()
+        .prefix("sluice-tests-")
+        .tempdir()
+        .context("cannot make a temporary folder")?
+        .keep();
+    // In a session of its own, so that a Ctrl-C at the terminal does not reach it.
+    let janitor = Command::new("setsid")
+        .args(["sh", "-c", JANITOR, "janitor"])
+        .arg(&dir)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .context("cannot start setsid (util-linux)")?;
+    Ok(Place {
+        dir,
+        _janitor: janitor,
+    })
+}

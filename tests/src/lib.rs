@@ -1,0 +1,35 @@
+//! The harness: real Kafka, the real binaries, and what looks at them from outside.
+//!
+//! Comes in: the binaries as cargo built them and the jars that `make kafka` fetched. Goes out: a
+//! [`cluster`] of nodes, a [`site`] with settings for every provider, [`process`]es under it, requests
+//! as the providers [`send`] them, the [`topics`] as a reader sees them, and an [`audit`] of both ends.
+//! Never here: a way into a binary that its users have not. Nothing outlives the harness, however it
+//! ends: children die with it, and a janitor removes its files.
+
+pub mod wait;
+
+pub mod janitor;
+
+pub mod child;
+
+pub mod ports;
+
+pub mod cluster;
+
+pub mod site;
+
+pub mod process;
+
+pub mod send;
+
+pub mod topics;
+
+pub mod offsets;
+
+pub mod audit;
+
+pub mod metrics;
+
+pub mod cases;
+
+pub mod account;

@@ -1,0 +1,42 @@
+//! What a person runs by hand: the playground, a real Kafka for trials, the audit.
+//!
+//! Each tells on standard error what it does, and ends standard output with its verdict as one JSON
+//! object on one line; the exit status is 0 only where it holds.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+mod audit_run;
+mod dev;
+mod hints;
+mod hold;
+mod playground;
+mod table;
+
+#[derive(Parser)]
+#[command(about = "Sluice: playground, trials and audit")]
+enum Command {
+    /// Sends every provider's events through both services on an embedded broker, and tells what became of each.
+    Playground(playground::Options),
+    /// Leaves a real one-node Kafka and both services running for trials by hand.
+    Dev(dev::Options),
+    /// Sends many requests through real Kafka while the processor is killed, and audits what came out.
+    Audit(audit_run::Options),
+}
+
+fn main() -> ExitCode {
+    let done = match Command::parse() {
+        Command::Playground(options) => playground::run(&options),
+        Command::Dev(options) => dev::run(&options),
+        Command::Audit(options) => audit_run::run(&options),
+    };
+    match done {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("failed: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
