@@ -1,2 +1,73 @@
-//! x
-fn main() {}
+//! The program `sluice-ingest`.
+
+use std::fmt::Display;
+use std::process::exit;
+
+use anyhow::Context;
+use clap::Parser;
+use mimalloc::MiMalloc;
+use sluice_ingest::config::Arguments;
+use sluice_ingest::{Failure, run};
+use sluice_schemas::service::settings::Settings;
+use sluice_schemas::service::shutdown::Shutdown;
+use sluice_schemas::service::{EXIT_CONFIG, EXIT_RESTART, kafka, telemetry};
+use tokio::net::TcpListener;
+
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
+
+fn main() {
+    let arguments = Arguments::parse();
+    let settings = Settings::load(&arguments.config).unwrap_or_else(|faults| misconfigured(&faults));
+    if arguments.check {
+        // Ingest's only secrets are those of Kafka, so these are all that can be wrong besides.
+        if let Err(faults) = kafka::base_config(&settings) {
+            misconfigured(&faults);
+        }
+        eprintln!("the settings are good");
+        return;
+    }
+    telemetry::init(&settings.telemetry);
+    let status = match serve(settings) {
+        Ok(Ok(())) => 0,
+        Ok(Err(Failure::Config(lines))) => misconfigured(&lines),
+        Ok(Err(failure @ Failure::Restart(_))) => {
+            tracing::error!(%failure, "ending, to be started anew");
+            EXIT_RESTART
+        }
+        Err(error) => {
+            tracing::error!("{error:#}");
+            1
+        }
+    };
+    exit(status);
+}
+
+fn serve(settings: Settings) -> anyhow::Result<Result<(), Failure>> {
+    // One thread: parsing is a small part of the work, and librdkafka has threads of its own.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let served = runtime.block_on(async {
+        let shutdown = Shutdown::on_signals()?;
+        let listen = settings.ingest.listen;
+        let bind = async |address| {
+            let bound = TcpListener::bind(address).await;
+            bound.with_context(|| format!("{address} cannot be listened on"))
+        };
+        let listener = bind(listen).await?;
+        let admin_listener = bind(settings.ingest.admin_listen).await?;
+        tracing::info!(%listen, "listening");
+        Ok(run(settings, listener, admin_listener, shutdown).await)
+    });
+    // Dropped at leisure, it would wait for a blocked question to Kafka.
+    runtime.shutdown_background();
+    served
+}
+
+fn misconfigured(faults: &[impl Display]) -> ! {
+    for fault in faults {
+        eprintln!("{fault}");
+    }
+    exit(EXIT_CONFIG)
+}

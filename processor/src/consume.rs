@@ -124,6 +124,10 @@ pub struct RawContext {
 
 impl ClientContext for RawContext {
     fn error(&self, error: KafkaError, reason: &str) {
+        // The end of a partition is called an error, and comes back from the poll as well.
+        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::PartitionEOF) {
+            return;
+        }
         // Brokers come and go; what matters comes back from a call. The log keeps the trace.
         tracing::info!(%error, reason, "the consumer's connection to Kafka");
     }

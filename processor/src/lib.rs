@@ -7,7 +7,7 @@
 //! The way of a record: [`consume`] collects a batch; [`pipeline`] judges each record by four verbs
 //! ([`verify`], [`dedupe`], [`normalize`], [`route`]); [`transact`] writes what became of it;
 //! [`memory`] learns the events once that is committed. [`restore`] rebuilds a memory from the
-//! dedup-log when a partition is newly assigned, and [`worker`] is the loop around all of it.
+//! dedup-log when a partition is newly assigned, [`partitions`] keeps where each stands, and [`worker`] is the loop around it.
 
 pub mod consume;
 
@@ -28,6 +28,8 @@ pub mod fate;
 pub mod transact;
 
 pub mod restore;
+
+pub mod partitions;
 
 pub mod worker;
 

@@ -6,10 +6,11 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::KafkaError;
 use rdkafka::message::Message;
-use rdkafka::{ClientConfig, Offset, TopicPartitionList};
+use rdkafka::types::RDKafkaErrorCode;
+use rdkafka::{ClientConfig, ClientContext, Offset, TopicPartitionList};
 use sluice_schemas::dedup_log::DedupRecord;
 use sluice_schemas::service::settings::{Begin, Settings};
 
@@ -183,10 +184,24 @@ pub fn run(
     }
 }
 
+/// What these clients call back: nothing that the calls do not tell.
+struct Quiet;
+
+impl ClientContext for Quiet {
+    fn error(&self, error: KafkaError, reason: &str) {
+        // The end of a partition is called an error, and is what a read waits for.
+        if error.rdkafka_error_code() != Some(RDKafkaErrorCode::PartitionEOF) {
+            tracing::info!(%error, reason, "the restorer's connection to Kafka");
+        }
+    }
+}
+
+impl ConsumerContext for Quiet {}
+
 /// Two clients: what is stable, and what is there at all.
 struct Clients {
-    stable: BaseConsumer,
-    newest: BaseConsumer,
+    stable: BaseConsumer<Quiet>,
+    newest: BaseConsumer<Quiet>,
 }
 
 impl Clients {
@@ -203,11 +218,13 @@ impl Clients {
                 .set("isolation.level", isolation)
                 .set("queued.max.messages.kbytes", "16384")
                 .set("fetch.queue.backoff.ms", "10")
+                // The end of the partition is reported by a fetch that finds nothing: it need not wait.
+                .set("fetch.wait.max.ms", "10")
                 .set(
                     "message.max.bytes",
                     settings.fed_max_message_bytes().to_string(),
                 )
-                .create::<BaseConsumer>()
+                .create_with_context(Quiet)
         };
         Ok(Self {
             stable: client("read_committed")?,
@@ -490,13 +507,13 @@ enum Read {
 
 /// A broker that goes away is no answer to the question: the client asks another.
 fn is_information(error: &KafkaError) -> bool {
-    use rdkafka::types::RDKafkaErrorCode::{
-        AllBrokersDown, BrokerTransportFailure, OperationTimedOut, Resolve,
-    };
     matches!(
         error,
         KafkaError::MessageConsumption(
-            AllBrokersDown | BrokerTransportFailure | OperationTimedOut | Resolve
+            RDKafkaErrorCode::AllBrokersDown
+                | RDKafkaErrorCode::BrokerTransportFailure
+                | RDKafkaErrorCode::OperationTimedOut
+                | RDKafkaErrorCode::Resolve
         )
     )
 }

@@ -1,1 +1,19 @@
-//! x
+//! End to end: real Kafka, real binaries, in the order in which a request travels.
+
+mod harness;
+
+mod start;
+
+mod ingest;
+
+mod road;
+
+mod fates;
+
+mod duplicates;
+
+mod exactly_once;
+
+mod restore;
+
+mod readers;

@@ -108,9 +108,8 @@ fn request(site: &Site, n: u64, at: i64) -> Result<Outgoing> {
     let mut place = n / 100 + n;
     loop {
         let source = &site.sources[usize::try_from(place % count)?];
-        let facts = source.provider()?.facts();
-        let events = u64::try_from(facts.events.len())?;
-        let event = facts.events[usize::try_from(n / count % events)?];
+        let events = source.samples()?;
+        let event = events[usize::try_from(n / count)? % events.len()];
         match kind(n) {
             Kind::Again(other) => return request(site, other, at),
             Kind::Event => return source.signed(event, n, at),

@@ -5,7 +5,6 @@ use anyhow::Result;
 use sluice_schemas::fate::Fate;
 use sluice_schemas::providers::testing::Unsigned;
 use sluice_schemas::reason::Reason;
-use sluice_schemas::topic::TopicNames;
 
 use crate::send::Outgoing;
 use crate::site::{Site, Source};
@@ -59,13 +58,10 @@ pub fn all(site: &Site, first: u64, at: i64) -> Result<Vec<Case>> {
     let mut cases = Vec::new();
     for source in &site.sources {
         let mut n = first;
-        for event in source.provider()?.facts().events {
-            let original = case(
-                source,
-                event,
-                source.signed(event, n, at)?,
-                event_of(&site.names(), source, event),
-            );
+        for event in source.samples()? {
+            let topic = source.topic(&site.names(), event)?;
+            let signed = source.signed(event, n, at)?;
+            let original = case(source, event, signed, Expected::Event { topic });
             let mut again = original.clone();
             again.what = format!("{event}, again");
             again.expected = Expected::Ended(Fate::Duplicate, Reason::Duplicate);
@@ -80,7 +76,7 @@ pub fn all(site: &Site, first: u64, at: i64) -> Result<Vec<Case>> {
 /// A forgery, a stale one where the provider's deliveries grow old, and a broken one.
 fn refused(source: &Source, n: u64, at: i64) -> Result<Vec<Case>> {
     let facts = source.provider()?.facts();
-    let Some(event) = facts.events.first().copied() else {
+    let Some(event) = source.samples()?.first().copied() else {
         return Ok(Vec::new());
     };
     let sender = source.provider()?.sender();
@@ -109,18 +105,11 @@ fn refused(source: &Source, n: u64, at: i64) -> Result<Vec<Case>> {
     Ok(cases)
 }
 
-/// A request whose body ends in the middle of its JSON.
+/// A request whose JSON lacks its last bracket.
 pub fn broken(source: &Source, event: &str, n: u64, at: i64) -> Result<Unsigned> {
     let mut unsigned = source.provider()?.sender().sample(event, n, at);
-    unsigned.body.truncate(unsigned.body.len() / 2);
+    unsigned.body.pop();
     Ok(unsigned)
-}
-
-/// The event's topic as what must become of it.
-pub fn event_of(names: &TopicNames, source: &Source, event: &str) -> Expected {
-    Expected::Event {
-        topic: names.event(source.provider, event),
-    }
 }
 
 fn case(source: &Source, what: &str, outgoing: Outgoing, expected: Expected) -> Case {

@@ -142,7 +142,7 @@ impl Cluster {
         if slot.is_some() {
             bail!("node {} is running", node.id);
         }
-        let mut arguments = jvm(self.purpose);
+        let mut arguments = jvm(self.purpose, &node.dir);
         arguments.push("kafka.Kafka".into());
         arguments.push(node.config().display().to_string());
         let name = format!("Kafka node {}", node.id);
@@ -203,7 +203,7 @@ impl Cluster {
         for node in &self.nodes {
             std::fs::write(node.config(), self.properties(node))?;
             let child = Command::new(java())
-                .args(jvm(Purpose::Tests))
+                .args(jvm(Purpose::Tests, &node.dir))
                 .args(["kafka.tools.StorageTool", "format", "--ignore-formatted"])
                 .args(["-t", CLUSTER_ID, "-c"])
                 .arg(node.config())
@@ -318,7 +318,7 @@ fn java() -> PathBuf {
     }
 }
 
-fn jvm(purpose: Purpose) -> Vec<String> {
+fn jvm(purpose: Purpose, dir: &Path) -> Vec<String> {
     let mut arguments = match purpose {
         Purpose::Tests => vec!["-Xmx256m".to_owned(), "-XX:TieredStopAtLevel=1".to_owned()],
         Purpose::Bench => vec!["-Xmx512m".to_owned()],
@@ -329,6 +329,9 @@ fn jvm(purpose: Purpose) -> Vec<String> {
         // Without the archive, or with one of another Java, it starts slower, and starts.
         "-Xshare:auto".to_owned(),
         "-Xlog:disable".to_owned(),
+        // What a killed JVM would leave behind elsewhere: unpacked libraries and its statistics.
+        format!("-Djava.io.tmpdir={}", dir.display()),
+        "-XX:-UsePerfData".to_owned(),
         format!(
             "-Dlog4j2.configurationFile={}",
             root().join("tests/kafka/log4j2.properties").display()

@@ -16,6 +16,8 @@ pub mod ports;
 
 pub mod cluster;
 
+pub mod registry;
+
 pub mod site;
 
 pub mod process;

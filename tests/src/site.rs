@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 use sluice_schemas::providers::testing::Unsigned;
 use sluice_schemas::providers::{ALL, Provider};
-use sluice_schemas::topic::TopicNames;
+use sluice_schemas::topic::{OTHER, TopicNames};
 
 use crate::process::{Service, unlisted};
 use crate::send::Outgoing;
@@ -42,6 +42,8 @@ pub struct Source {
     pub secret: Vec<u8>,
     /// The token that the URL must carry.
     pub token: Option<String>,
+    /// The types that have topics of their own besides the provider's catalogue.
+    pub events: Vec<String>,
 }
 
 impl Site {
@@ -61,6 +63,8 @@ impl Site {
             }
             let first = test.files.into_iter().next();
             let (secret_file, secret) = first.map_or((None, Vec::new()), |(f, c)| (Some(f), c));
+            let events = test.settings["events"].as_array().into_iter().flatten();
+            let events = events.filter_map(|event| Some(event.as_str()?.to_owned())).collect();
             settings.insert(name.clone(), test.settings);
             sources.push(Source {
                 name,
@@ -68,6 +72,7 @@ impl Site {
                 secret_file,
                 secret,
                 token: test.token,
+                events,
             });
         }
         let ingest_port = ports::free()?;
@@ -219,6 +224,18 @@ impl Source {
     /// The provider.
     pub fn provider(&self) -> Result<&'static dyn Provider> {
         sluice_schemas::providers::by_name(self.provider).context("a provider of the registry")
+    }
+
+    /// The topic of an event type of this source.
+    pub fn topic(&self, names: &TopicNames, event: &str) -> Result<String> {
+        let known = self.provider()?.facts().events.contains(&event)
+            || self.events.iter().any(|known| known == event);
+        Ok(names.event(self.provider, if known { event } else { OTHER }))
+    }
+
+    /// The events that samples are made of.
+    pub fn samples(&self) -> Result<&'static [&'static str]> {
+        Ok(self.provider()?.sender().events())
     }
 
     /// Path of this source's endpoint, with its token.

@@ -1,10 +1,12 @@
 //! The topics as a reader of ours sees them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use apache_avro::{from_avro_datum, from_value, rabin::Rabin};
+use apache_avro::rabin::Rabin;
+use apache_avro::reader::datum::GenericDatumReader;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Headers as _, Message};
@@ -12,6 +14,13 @@ use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use sluice_schemas::event::{
     CONTENT_TYPE, CONTENT_TYPE_CONFLUENT, CONTENT_TYPE_SINGLE_OBJECT, PARSED, WebhookEvent,
 };
+
+static READER: LazyLock<GenericDatumReader<'static>> = LazyLock::new(|| {
+    #[expect(clippy::expect_used, reason = "the schema refers to none but itself")]
+    GenericDatumReader::builder(&PARSED).build().expect("our own schema resolves")
+});
+
+static FINGERPRINT: LazyLock<Vec<u8>> = LazyLock::new(|| PARSED.fingerprint::<Rabin>().bytes);
 
 /// A record, owned.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,10 +63,9 @@ impl Record {
     pub fn event(&self) -> Result<WebhookEvent> {
         let datum = match self.text(CONTENT_TYPE) {
             Some(CONTENT_TYPE_SINGLE_OBJECT) => {
-                let fingerprint = PARSED.fingerprint::<Rabin>();
                 self.value
                     .strip_prefix(&[0xc3, 0x01])
-                    .and_then(|rest| rest.strip_prefix(fingerprint.bytes.as_slice()))
+                    .and_then(|rest| rest.strip_prefix(FINGERPRINT.as_slice()))
                     .context("not in single-object encoding under our schema")?
             }
             Some(CONTENT_TYPE_CONFLUENT) => {
@@ -69,11 +77,11 @@ impl Record {
             other => bail!("content-type {other:?} is none of ours"),
         };
         let mut rest = datum;
-        let value = from_avro_datum(&PARSED, &mut rest, None)?;
+        let event = READER.read_deser(&mut rest)?;
         if !rest.is_empty() {
             bail!("{} bytes follow the event", rest.len());
         }
-        Ok(from_value(&value)?)
+        Ok(event)
     }
 }
 

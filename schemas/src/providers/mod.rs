@@ -31,6 +31,12 @@ pub mod flockler;
 #[cfg(feature = "testing")]
 pub mod testing;
 
+#[cfg(test)]
+mod tests;
+
+#[cfg(test)]
+mod hostile_tests;
+
 use signature::Key;
 
 /// Every provider. A test holds this list against the folders beside this file.

@@ -1,6 +1,8 @@
 //! What every client of Kafka has in common.
 
 use rdkafka::ClientConfig;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 use super::credentials::read_secret;
 use super::settings::Settings;
@@ -39,5 +41,40 @@ pub fn base_config(settings: &Settings) -> Result<ClientConfig, Vec<Fault>> {
         Ok(config)
     } else {
         Err(faults)
+    }
+}
+
+/// Writes a line of librdkafka's log where ours go. A broker that goes away is an error to librdkafka;
+/// to a person it is news, so nothing from there is more than a warning.
+pub fn log(level: RDKafkaLogLevel, facility: &str, line: &str) {
+    match level {
+        RDKafkaLogLevel::Emerg
+        | RDKafkaLogLevel::Alert
+        | RDKafkaLogLevel::Critical
+        | RDKafkaLogLevel::Error
+        | RDKafkaLogLevel::Warning => {
+            tracing::warn!(target: "librdkafka", facility, "{line}");
+        }
+        RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info => {
+            tracing::info!(target: "librdkafka", facility, "{line}");
+        }
+        RDKafkaLogLevel::Debug => tracing::debug!(target: "librdkafka", facility, "{line}"),
+    }
+}
+
+/// Writes what a client's error callback was told. Lost connections come back by themselves, so only
+/// an error that ends the client is one for a person.
+pub fn log_error(error: &KafkaError, reason: &str) {
+    match error.rdkafka_error_code() {
+        Some(RDKafkaErrorCode::Fatal) => {
+            tracing::error!(target: "librdkafka", %error, "{reason}");
+        }
+        Some(
+            RDKafkaErrorCode::BrokerTransportFailure
+            | RDKafkaErrorCode::AllBrokersDown
+            | RDKafkaErrorCode::Resolve
+            | RDKafkaErrorCode::OperationTimedOut,
+        ) => tracing::info!(target: "librdkafka", %error, "{reason}"),
+        _ => tracing::warn!(target: "librdkafka", %error, "{reason}"),
     }
 }

@@ -1,6 +1,5 @@
 //! How Flockler signs: HMAC-SHA256 over `verb|action|env|url|payload`, all of it in lower case.
 
-use super::lowercase::Lowercase;
 use super::options::Source;
 use super::{ACTION, ENVIRONMENT, SIGNATURE};
 use crate::event::Authenticity;
@@ -86,3 +85,5 @@ pub fn prove(
         }
         tried.push(candidate);
     }
+    Err(Reason::SignatureMismatch.because(format!("no secret gives {SIGNATURE} over this request")))
+}

@@ -1,0 +1,111 @@
+//! What a sender is told: a closed list, each with its status and a stable word.
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::header::{ALLOW, CONNECTION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use hyper::{Response, StatusCode};
+use uuid::Uuid;
+
+/// For how many seconds a sender is asked to wait after 503: long enough for a leader election.
+const RETRY_AFTER_SECONDS: &str = "2";
+
+/// The answer to a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answer {
+    /// 200: durable, under this id.
+    Accepted(Uuid),
+    /// 400: the body broke off or cannot be told apart from what follows.
+    BadRequest,
+    /// 404: no such source, or not the token or headers that it requires. Never more than that.
+    NotFound,
+    /// 405: anything but POST.
+    MethodNotAllowed,
+    /// 408: the body took too long.
+    RequestTimeout,
+    /// 413: the body or the record is too large.
+    TooLarge,
+    /// 415: a body that is encoded.
+    UnsupportedEncoding,
+    /// 503: the fault is ours, the sender shall come again.
+    Unavailable(Lack),
+}
+
+/// What is lacking where the fault is ours. For us alone: the sender is told 503 and no more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Lack {
+    /// The topics are not verified yet.
+    Starting,
+    /// As many bytes are held as may be.
+    Buffers,
+    /// The producer's queue takes no more.
+    Queue,
+    /// The brokers did not acknowledge in time.
+    Acknowledgement,
+    /// The brokers refused, or the producer is broken.
+    Broker,
+}
+
+impl Lack {
+    /// The metric's label.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Buffers => "buffers",
+            Self::Queue => "queue",
+            Self::Acknowledgement => "acknowledgement",
+            Self::Broker => "broker",
+        }
+    }
+}
+
+impl Answer {
+    /// The HTTP status.
+    pub fn status(self) -> StatusCode {
+        match self {
+            Self::Accepted(_) => StatusCode::OK,
+            Self::BadRequest => StatusCode::BAD_REQUEST,
+            Self::NotFound => StatusCode::NOT_FOUND,
+            Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
+            Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::UnsupportedEncoding => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+
+    fn body(self) -> Bytes {
+        Bytes::from_static(match self {
+            Self::Accepted(id) => return format!(r#"{{"id":"{id}"}}"#).into(),
+            Self::BadRequest => br#"{"error":"bad_request"}"#,
+            Self::NotFound => br#"{"error":"not_found"}"#,
+            Self::MethodNotAllowed => br#"{"error":"method_not_allowed"}"#,
+            Self::RequestTimeout => br#"{"error":"request_timeout"}"#,
+            Self::TooLarge => br#"{"error":"too_large"}"#,
+            Self::UnsupportedEncoding => br#"{"error":"unsupported_encoding"}"#,
+            Self::Unavailable(_) => br#"{"error":"unavailable"}"#,
+        })
+    }
+
+    /// The response. `last` closes the connection after it.
+    pub fn response(self, last: bool) -> Response<Full<Bytes>> {
+        let mut response = Response::new(Full::new(self.body()));
+        *response.status_mut() = self.status();
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        match self {
+            Self::MethodNotAllowed => {
+                headers.insert(ALLOW, HeaderValue::from_static("POST"));
+            }
+            Self::Unavailable(_) => {
+                headers.insert(RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_SECONDS));
+            }
+            _ => {}
+        }
+        // After these, what is left of the body may still be coming.
+        let unread = matches!(self, Self::BadRequest | Self::RequestTimeout | Self::TooLarge);
+        if last || unread {
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        response
+    }
+}

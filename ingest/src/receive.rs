@@ -1,0 +1,343 @@
+//! A request on its way in: who may come in, its body, its raw record, its answer.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use http_body_util::BodyExt;
+use hyper::body::{Body, Incoming};
+use hyper::header::{CONTENT_ENCODING, HeaderMap};
+use hyper::{Method, Request};
+use ring::rand::{SecureRandom, SystemRandom};
+use sluice_schemas::providers::partition_key;
+use sluice_schemas::raw::{Ack, RawRequest};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use uuid::Uuid;
+
+use crate::answer::{Answer, Lack};
+use crate::config::{Config, Route};
+use crate::headers;
+use crate::metrics::Metrics;
+use crate::publish::{Hold, Publish, Record, Refused, Undelivered};
+
+/// Where every webhook comes in: `/v1/hooks/{source}` and `/v1/hooks/{source}/{token}`.
+const HOOKS: &str = "/v1/hooks/";
+
+/// What is set aside for a body at once, in bytes. A sender who announces more and never sends it
+/// costs no more than this.
+const FIRST_CAPACITY: usize = 64 * 1024;
+
+/// What receiving a request needs.
+#[derive(Debug)]
+pub struct Receiver<P> {
+    config: Config,
+    publisher: Arc<P>,
+    metrics: Metrics,
+    /// One permit a byte of body.
+    buffers: Arc<Semaphore>,
+    started: AtomicBool,
+    random: SystemRandom,
+}
+
+impl<P: Publish> Receiver<P> {
+    /// Answers 503 until [`Receiver::start`].
+    pub fn new(config: Config, publisher: Arc<P>, metrics: Metrics) -> Self {
+        let buffers = Arc::new(Semaphore::new(config.max_buffered));
+        Self {
+            config,
+            publisher,
+            metrics,
+            buffers,
+            started: AtomicBool::new(false),
+            random: SystemRandom::new(),
+        }
+    }
+
+    /// From now on what comes in is handed to the publisher.
+    pub fn start(&self) {
+        self.started.store(true, Ordering::Release);
+    }
+
+    /// Ingest's part of the settings.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// What is counted.
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    /// Answers one request, and counts the answer.
+    pub async fn receive(&self, request: Request<Incoming>, peer: IpAddr) -> Answer {
+        let (route, answer) = match self.let_in(&request) {
+            Ok(route) => (Some(route), self.take(request, route, peer).await),
+            Err((route, answer)) => (route, answer),
+        };
+        self.metrics.answered(route.map(|route| &route.name), answer);
+        self.metrics.buffered(self.config.max_buffered - self.buffers.available_permits());
+        answer
+    }
+
+    /// What is decided by method, path and required headers.
+    fn let_in(&self, request: &Request<Incoming>) -> Result<&Route, (Option<&Route>, Answer)> {
+        let (source, token) = source_and_token(request.uri().path());
+        let opened = self.config.doors.open(source, token, request.headers());
+        if request.method() != Method::POST {
+            return Err((opened.map_or_else(|route| route, Some), Answer::MethodNotAllowed));
+        }
+        opened.map_err(|route| (route, Answer::NotFound))
+    }
+
+    async fn take(&self, request: Request<Incoming>, route: &Route, peer: IpAddr) -> Answer {
+        if is_encoded(request.headers()) {
+            return Answer::UnsupportedEncoding;
+        }
+        if request.body().size_hint().lower() > route.max_body {
+            return Answer::TooLarge;
+        }
+        if !self.started.load(Ordering::Acquire) {
+            return Answer::Unavailable(Lack::Starting);
+        }
+        let (head, body) = request.into_parts();
+        let read = self.read(body, route.max_body);
+        let (body, permit) = match tokio::time::timeout(self.config.body_timeout, read).await {
+            Ok(Ok(read)) => read,
+            Ok(Err(answer)) => return answer,
+            Err(_) => return Answer::RequestTimeout,
+        };
+        // The record is handed over without another wait, so from here on the work is done whether
+        // the sender stays or hangs up.
+        match self.hand_over(&head, &body, permit, route, peer) {
+            Ok((id, reply)) => {
+                drop(body);
+                self.acknowledged(id, reply).await
+            }
+            Err(answer) => answer,
+        }
+    }
+
+    /// The whole body, and the permit to hold it. What its length announces is asked for before any
+    /// of it is read.
+    async fn read(
+        &self,
+        mut body: Incoming,
+        max_body: u64,
+    ) -> Result<(Bytes, OwnedSemaphorePermit), Answer> {
+        let max_body = usize::try_from(max_body).unwrap_or(usize::MAX);
+        let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
+        let mut permit = self.permit(announced)?;
+        let mut whole = Bytes::new();
+        let mut parts: Vec<u8> = Vec::new();
+        while let Some(frame) = body.frame().await {
+            // Broken framing, or the sender is gone: then nobody reads the answer.
+            let frame = frame.map_err(|_| Answer::BadRequest)?;
+            let Ok(data) = frame.into_data() else {
+                // Trailers are no part of the body.
+                continue;
+            };
+            let length = whole.len() + parts.len() + data.len();
+            if length > max_body {
+                return Err(Answer::TooLarge);
+            }
+            if length > permit.num_permits() {
+                permit.merge(self.permit(length - permit.num_permits())?);
+            }
+            // Most bodies come in one part, which is then the body and is not copied.
+            if whole.is_empty() && parts.is_empty() {
+                whole = data;
+                continue;
+            }
+            if parts.is_empty() {
+                parts.reserve(announced.clamp(length, FIRST_CAPACITY.max(length)));
+                parts.extend_from_slice(&std::mem::take(&mut whole));
+            }
+            parts.extend_from_slice(&data);
+        }
+        let body = if parts.is_empty() { whole } else { parts.into() };
+        Ok((body, permit))
+    }
+
+    fn permit(&self, bytes: usize) -> Result<OwnedSemaphorePermit, Answer> {
+        let lack = Answer::Unavailable(Lack::Buffers);
+        let bytes = u32::try_from(bytes).map_err(|_| lack)?;
+        Arc::clone(&self.buffers).try_acquire_many_owned(bytes).map_err(|_| lack)
+    }
+
+    /// Makes the raw record and hands it to the publisher.
+    fn hand_over(
+        &self,
+        head: &hyper::http::request::Parts,
+        body: &Bytes,
+        permit: OwnedSemaphorePermit,
+        route: &Route,
+        peer: IpAddr,
+    ) -> Result<(Uuid, oneshot::Receiver<Result<(), Undelivered>>), Answer> {
+        let mut random = [0; 34];
+        // The system's generator does not fail once it has started; if it does, no id is unique.
+        self.random
+            .fill(&mut random)
+            .map_err(|_| Answer::Unavailable(Lack::Broker))?;
+        let received_at = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default()
+            .as_micros();
+        let id = request_id(received_at, &random);
+        let traceparent = traceparent(&random, self.config.trace_ratio);
+        let raw = RawRequest {
+            id,
+            source: route.name.to_string(),
+            provider: route.provider.facts().name.to_owned(),
+            received_at: i64::try_from(received_at).unwrap_or(i64::MAX),
+            method: head.method.as_str().to_owned(),
+            target: target_without_token(&head.uri, &route.name),
+            peer,
+            token: route.guarded,
+            ack: Ack::Broker,
+            headers: headers::kept(&head.headers, &route.required),
+        };
+        let record = Record {
+            key: &partition_key(route.provider, &raw.headers, body),
+            value: body,
+            request: &raw.encode(),
+            traceparent: &traceparent,
+        };
+        if record.size() > self.config.max_record {
+            return Err(Answer::TooLarge);
+        }
+        let (reply, replied) = oneshot::channel();
+        let hold = Box::new(Hold { reply, permit });
+        match self.publisher.publish(&record, hold) {
+            Ok(()) => Ok((id, replied)),
+            Err(Refused::QueueFull) => Err(Answer::Unavailable(Lack::Queue)),
+            Err(Refused::TooLarge) => Err(Answer::TooLarge),
+            Err(Refused::Broken) => Err(Answer::Unavailable(Lack::Broker)),
+        }
+    }
+
+    async fn acknowledged(
+        &self,
+        id: Uuid,
+        reply: oneshot::Receiver<Result<(), Undelivered>>,
+    ) -> Answer {
+        let since = Instant::now();
+        match tokio::time::timeout(self.config.ack_timeout, reply).await {
+            Ok(Ok(Ok(()))) => {
+                self.metrics.acknowledged(since.elapsed());
+                Answer::Accepted(id)
+            }
+            Err(_) | Ok(Ok(Err(Undelivered::TimedOut))) => {
+                Answer::Unavailable(Lack::Acknowledgement)
+            }
+            Ok(Ok(Err(Undelivered::TooLarge))) => Answer::TooLarge,
+            Ok(Ok(Err(Undelivered::Refused)) | Err(_)) => Answer::Unavailable(Lack::Broker),
+        }
+    }
+}
+
+/// The two segments behind [`HOOKS`], as they stand in the path: neither needs an escape, so none is
+/// undone. Anything else names no source.
+fn source_and_token(path: &str) -> (Option<&str>, Option<&str>) {
+    let Some(rest) = path.strip_prefix(HOOKS) else {
+        return (None, None);
+    };
+    match rest.split_once('/') {
+        None => (Some(rest), None),
+        Some((_, token)) if token.contains('/') => (None, Some(token)),
+        Some((source, token)) => (Some(source), Some(token)),
+    }
+}
+
+/// Path and query as they came, but for the token.
+fn target_without_token(uri: &hyper::Uri, source: &str) -> String {
+    match uri.query() {
+        Some(query) => format!("{HOOKS}{source}?{query}"),
+        None => format!("{HOOKS}{source}"),
+    }
+}
+
+fn is_encoded(headers: &HeaderMap) -> bool {
+    let plain = |coding: &[u8]| {
+        let coding = coding.trim_ascii();
+        coding.is_empty() || coding.eq_ignore_ascii_case(b"identity")
+    };
+    headers
+        .get_all(CONTENT_ENCODING)
+        .iter()
+        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
+        .any(|coding| !plain(coding))
+}
+
+/// `UUIDv7` of a time in microseconds, from the first ten random bytes.
+fn request_id(micros: u128, random: &[u8; 34]) -> Uuid {
+    let millis = u64::try_from(micros / 1000).unwrap_or(u64::MAX);
+    let mut own = [0; 10];
+    own.copy_from_slice(&random[..10]);
+    uuid::Builder::from_unix_timestamp_millis(millis, &own).into_uuid()
+}
+
+/// A new trace (W3C, version 00), from the last 24 random bytes. Whether it is sampled follows from
+/// its id alone, as OpenTelemetry's ratio sampler decides it, so that whoever comes later agrees.
+fn traceparent(random: &[u8; 34], ratio: f64) -> String {
+    use std::fmt::Write;
+    let mut text = String::with_capacity(55);
+    text.push_str("00-");
+    for (index, byte) in random[10..].iter().enumerate() {
+        if index == 16 {
+            text.push('-');
+        }
+        // Writing to memory cannot fail.
+        let _ = write!(text, "{byte:02x}");
+    }
+    let mut last = [0; 8];
+    last.copy_from_slice(&random[18..26]);
+    let position = u64::from_be_bytes(last) >> 1;
+    #[expect(clippy::cast_precision_loss, reason = "a share of requests needs no exact bound")]
+    let sampled = (position as f64) < ratio * (1_u64 << 63) as f64;
+    text.push_str(if sampled { "-01" } else { "-00" });
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_names_a_source_and_perhaps_a_token() {
+        for (path, expected) in [
+            ("/v1/hooks/site", (Some("site"), None)),
+            ("/v1/hooks/site/t0ken", (Some("site"), Some("t0ken"))),
+            ("/v1/hooks/site/", (Some("site"), Some(""))),
+            ("/v1/hooks/site/t/x", (None, Some("t/x"))),
+            ("/v1/hooks/", (Some(""), None)),
+            ("/v1/hooks", (None, None)),
+            ("/", (None, None)),
+        ] {
+            assert_eq!(source_and_token(path), expected, "{path}");
+        }
+    }
+
+    #[test]
+    fn the_token_is_taken_out_of_the_target() {
+        let uri = "/v1/hooks/site/t0ken?a=b&c=%20".parse().expect("a target");
+        assert_eq!(target_without_token(&uri, "site"), "/v1/hooks/site?a=b&c=%20");
+        let uri = "/v1/hooks/site/t0ken".parse().expect("a target");
+        assert_eq!(target_without_token(&uri, "site"), "/v1/hooks/site");
+    }
+
+    #[test]
+    fn ids_and_traces_have_their_form() {
+        let mut random = [0xab; 34];
+        let id = request_id(1_700_000_000_123_456, &random);
+        assert_eq!(id.get_version_num(), 7);
+        assert_eq!(id.to_string(), "018bcfe5-687b-7bab-abab-abababababab");
+        random[18..26].fill(0);
+        let trace = "00-abababababababab0000000000000000-abababababababab-";
+        assert_eq!(traceparent(&random, 0.01), format!("{trace}01"));
+        assert_eq!(traceparent(&random, 0.0), format!("{trace}00"));
+        assert!(traceparent(&[0xff; 34], 1.0).ends_with("-01"));
+        assert!(traceparent(&[0xff; 34], 0.99).ends_with("-00"));
+    }
+}

@@ -1,0 +1,197 @@
+//! What all tests share: one Kafka node for the whole binary, and an installation for each test.
+
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use rdkafka::ClientConfig;
+use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use sluice_schemas::providers::partition_key;
+use sluice_schemas::raw::{REQUEST, RawRequest};
+use sluice_schemas::topic::TopicNames;
+use sluice_tests::account::{Outcome, outcome};
+use sluice_tests::audit::{Acked, Verdict, audit};
+use sluice_tests::cluster::{Cluster, Purpose};
+use sluice_tests::offsets;
+use sluice_tests::process::Service;
+use sluice_tests::send::{Answer, Client, Outgoing};
+use sluice_tests::site::{Site, Source};
+use sluice_tests::topics::{Isolation, Reader, read, with_prefix};
+use sluice_tests::wait::PATIENCE;
+
+/// One node for all tests; it dies with the test binary.
+static CLUSTER: LazyLock<Cluster> =
+    LazyLock::new(|| Cluster::start(1, Purpose::Tests).expect("Kafka starts"));
+
+/// Where the node is.
+pub fn bootstrap() -> String {
+    CLUSTER.bootstrap()
+}
+
+/// A site whose topics no other test sees.
+pub fn site(test: &str) -> Site {
+    Site::new(&format!("{test}."), &bootstrap()).expect("a site")
+}
+
+/// Both services of a site at work, and what was sent to them.
+pub struct Running {
+    pub site: Site,
+    pub ingest: Service,
+    pub processor: Service,
+    acked: Vec<Acked>,
+    runtime: tokio::runtime::Runtime,
+    client: Client,
+    reader: Reader,
+}
+
+impl Running {
+    /// Starts both services under the settings that every test has.
+    pub fn start(test: &str) -> Self {
+        Self::on(site(test))
+    }
+
+    /// Starts both services of a site.
+    pub fn on(site: Site) -> Self {
+        let mut ingest = site.ingest().expect("ingest starts");
+        let mut processor = site.processor("p0").expect("the processor starts");
+        ingest.wait_ready().expect("ingest is ready");
+        processor.wait_ready().expect("the processor is ready");
+        let reader = Reader::new(site.bootstrap(), &fate_topics(&site), Isolation::Committed);
+        Self {
+            client: Client::new(site.listen()),
+            runtime: tokio::runtime::Runtime::new().expect("a runtime"),
+            acked: Vec::new(),
+            reader: reader.expect("a reader"),
+            site,
+            ingest,
+            processor,
+        }
+    }
+
+    pub fn source(&self, provider: &str) -> Source {
+        self.site.source(provider).expect("a source").clone()
+    }
+
+    pub fn names(&self) -> TopicNames {
+        self.site.names()
+    }
+
+    /// Posts a request and takes whatever answer comes.
+    pub fn post(&mut self, request: &Outgoing) -> Answer {
+        let answer = self.runtime.block_on(self.client.post(request)).expect("an answer");
+        if let Ok(id) = answer.id() {
+            self.acked.push(Acked {
+                id,
+                body: request.body.clone(),
+            });
+        }
+        answer
+    }
+
+    /// Posts a request that must be accepted; its id.
+    #[track_caller]
+    pub fn accept(&mut self, request: &Outgoing) -> String {
+        self.post(request).id().expect("an accepted request")
+    }
+
+    /// What became of every request so far, by id: waits until `n` have a fate.
+    #[track_caller]
+    pub fn outcomes(&mut self, n: usize) -> BTreeMap<String, Outcome> {
+        let names = self.names();
+        self.reader
+            .until("fates", PATIENCE, |records| records.len() >= n)
+            .unwrap_or_else(|error| {
+                panic!("{error:#}\n{}", self.processor.log().unwrap_or_default())
+            });
+        let records = self.reader.records.iter();
+        records.filter_map(|record| outcome(&names, record)).collect()
+    }
+
+    /// What became of one request.
+    #[track_caller]
+    pub fn outcome(&mut self, id: &str) -> Outcome {
+        let n = self.reader.records.len();
+        let mut found = self.outcomes(n);
+        for more in 1..1_000 {
+            if let Some(outcome) = found.remove(id) {
+                return outcome;
+            }
+            found = self.outcomes(n + more);
+        }
+        panic!("no fate of {id}");
+    }
+
+    /// Kills the processor and starts it anew.
+    pub fn kill_processor(&mut self) {
+        self.processor.kill().expect("a kill");
+        self.start_processor();
+    }
+
+    /// Starts the processor anew, once it has ended, and waits for it.
+    pub fn start_processor(&mut self) {
+        self.processor = self.site.processor("p0").expect("the processor starts");
+        self.processor.wait_ready().expect("the processor is ready");
+    }
+
+    /// Waits until all of raw has been judged.
+    pub fn wait_caught_up(&self) {
+        let raw = self.names().raw();
+        offsets::wait_caught_up(self.site.bootstrap(), &self.site.group(), &raw, PATIENCE)
+            .expect("the processor catches up");
+    }
+
+    /// Ends both services, audits all topics, and looks at the logs.
+    #[track_caller]
+    pub fn finish(mut self, allowed: &[&str]) -> Verdict {
+        self.wait_caught_up();
+        self.ingest.stop().expect("ingest ends by itself");
+        self.processor.stop().expect("the processor ends by itself");
+        let names = self.names();
+        let topics = with_prefix(self.site.bootstrap(), &names.prefix).expect("topics");
+        let records = read(self.site.bootstrap(), &topics, Isolation::Committed).expect("records");
+        let verdict = audit(&names, &records, &self.acked);
+        assert!(verdict.holds(), "{verdict:#?}");
+        self.site.check_logs(allowed).expect("quiet logs");
+        verdict
+    }
+}
+
+/// All topics of a site that fates go to.
+pub fn fate_topics(site: &Site) -> Vec<String> {
+    let names = site.names();
+    let mut topics = with_prefix(site.bootstrap(), &names.prefix).expect("topics");
+    topics.retain(|topic| *topic != names.raw() && *topic != names.dedup_log());
+    topics
+}
+
+/// Writes to raw as the operator's redrive would: what no sender can bring about.
+pub fn produce_raw(site: &Site, request: &RawRequest, body: &[u8], more: &[(&str, &str)]) {
+    let producer: BaseProducer = ClientConfig::new()
+        .set("bootstrap.servers", site.bootstrap())
+        .set("partitioner", "murmur2_random")
+        .create()
+        .expect("a producer");
+    let header = request.encode();
+    let mut headers = OwnedHeaders::new().insert(Header {
+        key: REQUEST,
+        value: Some(&header),
+    });
+    for (key, value) in more {
+        headers = headers.insert(Header {
+            key,
+            value: Some(value),
+        });
+    }
+    let provider = sluice_schemas::providers::by_name(&request.provider);
+    let key = provider.map_or_else(
+        || b"key".to_vec(),
+        |provider| partition_key(provider, &request.headers, body),
+    );
+    let topic = site.names().raw();
+    producer
+        .send(BaseRecord::to(&topic).key(&key).payload(body).headers(headers))
+        .map_err(|(error, _)| error)
+        .expect("a record");
+    producer.flush(Duration::from_secs(30)).expect("a flush");
+}
