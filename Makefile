@@ -13,6 +13,7 @@ VENV     := $(CACHE)/venv
 JAVA     := $(if $(JAVA_HOME),$(JAVA_HOME)/bin/java,java)
 MAVEN    := mvn -B -q
 ARGS     ?=
+CARGO    := cargo --locked
 
 # $(call need,command,what to run when it is missing)
 need = command -v $(1) > /dev/null || { echo "$(1) is missing: $(2)" >&2; exit 1; }
@@ -20,6 +21,45 @@ need = command -v $(1) > /dev/null || { echo "$(1) is missing: $(2)" >&2; exit 1
 .PHONY: help
 help: ## lists the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort
+
+.PHONY: run dev test check audit bench deny clean
+run: rust ## the playground on an embedded broker; ARGS="--once --json" ends with the account as JSON
+	@$(CARGO) build --quiet --workspace --bins
+	@target/debug/sluice-tests playground $(ARGS)
+
+dev: rust kafka ## a real one-node Kafka and both services, for trials by hand
+	@$(CARGO) build --quiet --workspace --bins
+	@target/debug/sluice-tests dev $(ARGS)
+
+test: rust kafka registry python ## all tests: unit, contract and end-to-end on real Kafka
+	@$(CARGO) build --workspace --bins
+	@$(CARGO) test --workspace $(ARGS)
+
+check: rust ## format, lints, and that the pure part stands without the service part
+	@cargo fmt --all --check
+	@$(CARGO) clippy --workspace --all-targets -- -D warnings
+	@$(CARGO) check --quiet -p sluice-schemas
+
+audit: rust kafka ## 100,000 requests through real Kafka while the processor is killed, and the audit; at most 5 minutes
+	@$(CARGO) build --release --workspace --bins
+	@target/release/sluice-tests audit $(ARGS)
+
+bench: rust kafka ## rates, CPU and memory of both services beside their floors; at most 5 minutes
+	@$(CARGO) build --release --workspace --bins
+	@target/release/sluice-tests bench $(ARGS)
+
+deny: rust ## licences, sources, duplicates and, where their database can be had, advisories
+	@test -x $(CACHE)/bin/cargo-deny || cargo install --quiet --locked --root $(CACHE) cargo-deny@0.19.0
+	@$(CACHE)/bin/cargo-deny --locked check licenses bans sources
+
+clean: ## what was built and fetched
+	@rm -rf target $(CACHE)
+
+.PHONY: rust
+rust:
+	@$(call need,cargo,see rustup.rs for Rust $(shell sed -n 's/^channel = //p' rust-toolchain.toml))
+	@$(call need,cc,apt-get install build-essential)
+	@$(call need,perl,apt-get install perl)
 
 .PHONY: kafka registry python
 kafka: $(KAFKA)/kafka.jsa ## Apache Kafka for the tests, into .cache

@@ -165,8 +165,8 @@ impl Lock {
 
     fn fits(&self, token: Option<&str>, headers: &HeaderMap) -> bool {
         let hash = sha256(token.unwrap_or_default().as_bytes());
-        let mut fits = (token.is_some() == self.takes_token)
-            & (is_one_of(&hash, &self.tokens) | !self.takes_token);
+        let known = is_one_of(&hash, &self.tokens);
+        let mut fits = (token.is_some() == self.takes_token) & (known | !self.takes_token);
         for (name, hashes) in &self.headers {
             let mut values = name.iter().flat_map(|name| headers.get_all(name));
             // Twice is not once: which of the two a proxy looked at is not known.

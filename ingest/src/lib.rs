@@ -88,9 +88,9 @@ pub async fn run(
     ));
     let server = tokio::spawn(server::serve(Arc::clone(&receiver), listener, shutdown.clone()));
 
-    let served = work(&settings, &publisher, &receiver, &readiness, &shutdown).await;
+    let outcome = work(&settings, &publisher, &receiver, &readiness, &shutdown).await;
     readiness.set("serving", Err("shutting down".to_owned()));
-    if served.is_ok() {
+    if outcome.is_ok() {
         finish(server, &publisher).await;
     } else {
         // What is wrong does not pass, so nobody is kept waiting for it.
@@ -103,7 +103,7 @@ pub async fn run(
     if tokio::time::timeout(CLOSE, closed).await.is_err() {
         tracing::warn!("the producer does not close, and is left behind");
     }
-    served
+    outcome
 }
 
 /// Opens the door once the topics are verified, then keeps readiness true to Kafka until `shutdown`.

@@ -23,9 +23,9 @@ const RECORD_OVERHEAD: usize = 256;
 /// The most of a batch, in bytes. Under the smallest record limit that there can be.
 const BATCH_BYTES: u64 = 128 * 1024;
 
-/// How much of the time that a sender waits is left for the answer once the record is given up: a
-/// twentieth.
-const ANSWER_SHARE: u32 = 20;
+/// Of the time that a sender waits, the share in percent after which a record is given up: the rest
+/// is for the answer.
+const PATIENCE_PERCENT: u32 = 95;
 
 /// What one record takes of the producer's memory besides its bytes, for bounding their number.
 const RECORD_COST: u64 = 2 * 1024;
@@ -112,7 +112,7 @@ impl Kafka {
     /// Makes the producer. Connects in the background.
     pub fn new(settings: &Settings) -> Result<Self, Vec<Fault>> {
         let mut config = kafka::base_config(settings)?;
-        let patience = settings.ingest.ack_timeout - settings.ingest.ack_timeout / ANSWER_SHARE;
+        let patience = settings.ingest.ack_timeout / 100 * PATIENCE_PERCENT;
         let kib = settings.ingest.max_buffered.max(settings.raw_max_message_bytes()) / 1024;
         let records = (settings.ingest.max_buffered / RECORD_COST).clamp(1_000, 1_000_000);
         for (property, value, is_ours) in [

@@ -295,7 +295,7 @@ fn traceparent(random: &[u8; 34], ratio: f64) -> String {
     last.copy_from_slice(&random[18..26]);
     let position = u64::from_be_bytes(last) >> 1;
     #[expect(clippy::cast_precision_loss, reason = "a share of requests needs no exact bound")]
-    let sampled = (position as f64) < ratio * (1_u64 << 63) as f64;
+    let sampled = ratio >= 1.0 || (position as f64) < ratio * (1_u64 << 63) as f64;
     text.push_str(if sampled { "-01" } else { "-00" });
     text
 }

@@ -23,11 +23,8 @@ use crate::receive::Receiver;
 pub const MAX_CONNECTIONS: usize = 960;
 
 /// The largest head of a request, in bytes. What is kept of it must fit the raw record beside the
-/// largest body, JSON's escapes included.
+/// largest body, JSON's escapes included. hyper takes up to 100 headers.
 const MAX_HEAD_BYTES: usize = 64 * 1024;
-
-/// The most headers of a request.
-const MAX_HEADERS: usize = 100;
 
 /// How long a balancer may take to see that this process is not ready, and sends here until then.
 pub const GRACE: Duration = Duration::from_secs(5);
@@ -134,7 +131,7 @@ async fn connection<P: Publish>(server: &Server<P>, stream: TcpStream, peer: Soc
         .timer(TokioTimer::new())
         .header_read_timeout(server.receiver.config().header_timeout)
         .max_buf_size(MAX_HEAD_BYTES)
-        .max_headers(MAX_HEADERS)
+        .max_header_size(MAX_HEAD_BYTES)
         .serve_connection(TokioIo::new(stream), service);
     tokio::pin!(connection);
     // How a connection ends is the sender's affair: what it sent was answered or is not there.

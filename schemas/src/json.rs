@@ -37,7 +37,13 @@ pub fn utf8(body: &[u8]) -> Result<&str, Refusal> {
 /// read an array as its fields in their order.
 pub fn object<'a, T: Deserialize<'a>>(text: &'a str) -> Result<Option<T>, Refusal> {
     let malformed = |error: serde_json::Error| {
-        Reason::MalformedJson.because(format!("the body cannot be read: {}", place(&error)))
+        // Only a key of ours that stands twice is an error of this kind, and its name is no secret.
+        let message = error.to_string();
+        let key = message.strip_prefix("duplicate field `");
+        Reason::MalformedJson.because(match key.and_then(|rest| rest.split('`').next()) {
+            Some(key) => format!("a key that is read stands twice: {key}"),
+            None => format!("the body cannot be read: {}", place(&error)),
+        })
     };
     if text.trim_start_matches(is_blank).starts_with('{') {
         serde_json::from_str(text).map(Some).map_err(malformed)
@@ -202,4 +208,96 @@ fn hex_unit(text: &str) -> Option<u16> {
     let digits = text.strip_prefix("\\u")?.get(..4)?;
     let all_hex = digits.bytes().all(|byte| byte.is_ascii_hexdigit());
     all_hex.then(|| u16::from_str_radix(digits, 16).ok())?
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[derive(Debug, Default, Deserialize)]
+    struct Two<'a> {
+        #[serde(borrow)]
+        a: Span<'a>,
+        #[serde(borrow)]
+        b: Span<'a>,
+    }
+
+    fn two(text: &str) -> Two<'_> {
+        object(text).expect("JSON").expect("an object")
+    }
+
+    #[test]
+    fn a_span_is_exact_and_null_is_absent() {
+        let members = two("{ \"a\" : { \"x\": 1.0 } , \"b\": null}");
+        assert_eq!(members.a.map(RawValue::get), Some("{ \"x\": 1.0 }"));
+        assert!(members.b.is_none());
+    }
+
+    #[test]
+    fn a_key_that_is_read_may_not_stand_twice() {
+        for twice in [r#"{"a":1,"a":1}"#, r#"{"a":null,"\u0061":2}"#] {
+            let refusal = object::<Two<'_>>(twice).expect_err("twice");
+            assert_eq!(refusal.reason, Reason::MalformedJson);
+            assert_eq!(refusal.detail, "a key that is read stands twice: a");
+        }
+        assert_eq!(integer(two(r#"{"c":1,"c":2,"a":3}"#).a), Some(3));
+    }
+
+    #[test]
+    fn an_array_is_no_object_whatever_it_holds() {
+        for text in ["[1,2]", " [1,2]", "1", "\"a\"", "null"] {
+            assert!(object::<Two<'_>>(text).expect("JSON").is_none(), "{text}");
+        }
+        for text in ["", " ", "[1,2", "{", "{}x", "\u{feff}{}", "\u{a0}{}", "nul"] {
+            let refusal = object::<Two<'_>>(text).expect_err("no JSON");
+            assert_eq!(refusal.reason, Reason::MalformedJson, "{text}");
+        }
+        let nested = two(r#"{"a":[1,2]}"#);
+        assert!(inner::<Two<'_>>(nested.a).expect("JSON").a.is_none());
+    }
+
+    #[test]
+    fn ids_are_texts_or_numbers() {
+        let of = |value: &str| {
+            let text = format!("{{\"a\":{value}}}");
+            id(two(&text).a).map(Cow::into_owned)
+        };
+        assert_eq!(of(r#""x\u00e9\/\n""#).as_deref(), Some("x\u{e9}/\n"));
+        assert_eq!(of(r#""\ud83d\ude00\ud800x\udc00\ud800\u0041""#).as_deref(), Some("😀\u{fffd}x\u{fffd}\u{fffd}A"));
+        assert_eq!(of("12345678901234567890123").as_deref(), Some("12345678901234567890123"));
+        assert_eq!(of("-1.50e+7").as_deref(), Some("-1.50e+7"));
+        for none in ["\"\"", "null", "true", "{}", "[1]"] {
+            assert_eq!(of(none), None, "{none}");
+        }
+    }
+
+    #[test]
+    fn whole_numbers_are_read_where_they_fit() {
+        let of = |value: &str| integer(two(&format!("{{\"a\":{value}}}")).a);
+        assert_eq!(of("-5"), Some(-5));
+        assert_eq!(of("2147483647"), Some(i32::MAX));
+        for none in ["2147483648", "1.0", "1e3", "\"5\"", "null", "true"] {
+            assert_eq!(of(none), None, "{none}");
+        }
+    }
+
+    #[test]
+    fn an_empty_object_has_no_members() {
+        let has = |value: &str| two(&format!("{{\"a\":{value}}}")).a.is_some_and(has_members);
+        assert!(has(r#"{"x":null}"#) && has("{ \n\"x\":1}"));
+        for without in ["{}", "{ \n}", "[]", "[1]", "\"{a\"", "1", "null"] {
+            assert!(!has(without), "{without}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_panics(text in "\\PC{0,60}|[\\[\\]{}\":,\\\\ua0-9 \n]{0,60}") {
+            let _ = utf8(text.as_bytes()).and_then(object::<Two<'_>>);
+            let _ = unescape(&text);
+            let _ = unquoted(&text);
+        }
+    }
 }

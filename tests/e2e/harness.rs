@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use rdkafka::ClientConfig;
@@ -19,6 +20,7 @@ use sluice_tests::send::{Answer, Client, Outgoing};
 use sluice_tests::site::{Site, Source};
 use sluice_tests::topics::{Isolation, Reader, read, with_prefix};
 use sluice_tests::wait::PATIENCE;
+use uuid::Uuid;
 
 /// One node for all tests; it dies with the test binary.
 static CLUSTER: LazyLock<Cluster> =
@@ -165,6 +167,12 @@ pub fn fate_topics(site: &Site) -> Vec<String> {
     topics
 }
 
+/// An id that no other request of this run has.
+pub fn fresh_id() -> Uuid {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    Uuid::from_u128((7 << 76) | (2 << 62) | u128::from(NEXT.fetch_add(1, Ordering::Relaxed)))
+}
+
 /// Writes to raw as the operator's redrive would: what no sender can bring about.
 pub fn produce_raw(site: &Site, request: &RawRequest, body: &[u8], more: &[(&str, &str)]) {
     let producer: BaseProducer = ClientConfig::new()
@@ -180,7 +188,7 @@ pub fn produce_raw(site: &Site, request: &RawRequest, body: &[u8], more: &[(&str
     for (key, value) in more {
         headers = headers.insert(Header {
             key,
-            value: Some(value),
+            value: Some(value.as_bytes()),
         });
     }
     let provider = sluice_schemas::providers::by_name(&request.provider);

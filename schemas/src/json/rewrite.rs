@@ -7,7 +7,8 @@ use serde_json::value::RawValue;
 
 use super::{Piece, Pieces, is_blank, string_end, unescape, unquoted};
 
-/// How deep a value may be nested that is walked recursively: as deep as `serde_json` itself goes.
+/// How many objects and arrays may stand one in another where they are walked recursively: about as
+/// many as `serde_json` itself allows.
 pub const MAX_DEPTH: usize = 128;
 
 /// The value without blanks, its keys in the order of the source: numbers keep their tokens, strings
@@ -94,10 +95,8 @@ struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     fn node(&mut self, depth: usize) -> Option<Node<'a>> {
-        if depth > MAX_DEPTH {
-            return None;
-        }
         match self.peek()? {
+            b'{' | b'[' if depth == MAX_DEPTH => None,
             b'{' => self.members(depth).map(Node::Object),
             b'[' => self.items(depth).map(Node::Array),
             _ => Some(Node::Scalar(self.scalar())),
@@ -185,4 +184,82 @@ fn write_string(quoted: &str, out: &mut String) {
         }
     }
     out.push('"');
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::Value;
+
+    use super::*;
+
+    fn canonical_of(text: &str) -> Option<String> {
+        canonical(serde_json::from_str(text).expect("JSON"))
+    }
+
+    #[test]
+    fn compact_keeps_order_and_tokens() {
+        assert_eq!(
+            compact(" { \"b\" : [ 1.0 , -0 , 1E400 , true ] ,\t\"a b\":{ }, \"\\u0061\\/\":\r\n null } "),
+            r#"{"b":[1.0,-0,1E400,true],"a b":{},"a/":null}"#
+        );
+    }
+
+    #[test]
+    fn strings_are_escaped_as_javascript_does() {
+        let written = r#""\u0022\u005C\u0008\u000C\u000a\u000D\u0009\u0000\u001F\u007f\u2028\u00e9\uD83D\uDE00\ud800""#;
+        let expected = "\"\\\"\\\\\\b\\f\\n\\r\\t\\u0000\\u001f\u{7f}\u{2028}é😀\\ud800\"";
+        assert_eq!(compact(written), expected);
+        assert_eq!(canonical_of(written).as_deref(), Some(expected));
+    }
+
+    #[test]
+    fn canonical_sorts_keys_by_their_bytes() {
+        // U+FF61 is before U+1F600 in bytes, and after it in UTF-16.
+        let text = r#"{"\uD83D\uDE00":1,"\uff61":2,"b":{"z":[{"y":1,"x":2.50}],"a":0},"a\"":3,"a":4,"a":5}"#;
+        assert_eq!(
+            canonical_of(text).as_deref(),
+            Some(r#"{"a":4,"a":5,"a\"":3,"b":{"a":0,"z":[{"x":2.50,"y":1}]},"｡":2,"😀":1}"#)
+        );
+    }
+
+    #[test]
+    fn depth_is_bounded() {
+        let nested = |depth: usize| "[".repeat(depth) + &"]".repeat(depth);
+        assert_eq!(canonical_of(&nested(MAX_DEPTH)), Some(nested(MAX_DEPTH)));
+        assert_eq!(canonical_of(&nested(MAX_DEPTH + 1)), None);
+        assert_eq!(compact(&nested(100_000)), nested(100_000));
+    }
+
+    fn values() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            any::<String>().prop_map(Value::from),
+        ];
+        leaf.prop_recursive(4, 40, 5, |inner| {
+            prop_oneof![
+                proptest::collection::vec(inner.clone(), 0..5).prop_map(Value::from),
+                proptest::collection::btree_map(any::<String>(), inner, 0..5)
+                    .prop_map(|map| Value::Object(map.into_iter().collect())),
+            ]
+        })
+    }
+
+    proptest! {
+        /// `serde_json` keeps its maps sorted and escapes as little as we do.
+        #[test]
+        fn all_ways_of_writing_have_one_form(value in values()) {
+            let pretty = serde_json::to_string_pretty(&value).expect("JSON");
+            prop_assert_eq!(compact(&pretty), value.to_string());
+            prop_assert_eq!(canonical_of(&pretty), Some(value.to_string()));
+        }
+
+        #[test]
+        fn no_text_panics(text in "\\PC{0,60}|[\\[\\]{}\":,\\\\ua0-9 \n]{0,60}") {
+            let _ = compact(&text);
+            let _ = Reader { rest: &text }.node(0);
+        }
+    }
 }

@@ -214,10 +214,10 @@ pub fn check_age(received_at_us: i64, signed_ms: i64, max_age: Duration) -> Resu
         return Ok(());
     }
     let side = if apart > 0 { "before" } else { "after" };
+    let (seconds, micros) = (apart.unsigned_abs() / 1_000_000, apart.unsigned_abs() % 1_000_000);
     Err(Reason::TimestampStale.because(format!(
-        "it was signed {} s {side} its receipt, and {} s are allowed",
-        apart.unsigned_abs() / 1_000_000,
-        max_age.as_secs(),
+        "it was signed {seconds}.{micros:06} s {side} its receipt, and {} s are allowed",
+        max_age.as_secs_f64(),
     )))
 }
 

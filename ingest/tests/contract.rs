@@ -1,0 +1,634 @@
+//! What a sender of webhooks sees, answer by answer, over real connections; Kafka's place is taken by
+//! a publisher that remembers.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
+
+mod broker;
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use prometheus_client::registry::Registry;
+use sluice_ingest::config::Config;
+use sluice_ingest::metrics::Metrics;
+use sluice_ingest::publish::{Hold, Publish, Record, Refused, Undelivered};
+use sluice_ingest::receive::Receiver;
+use sluice_ingest::server;
+use sluice_schemas::identity::sha256;
+use sluice_schemas::raw::{Ack, RawRequest};
+use sluice_schemas::service::settings::Settings;
+use sluice_schemas::service::shutdown::Shutdown;
+
+/// The largest body of source `small`, in bytes.
+const SMALL: usize = 1024;
+
+/// What is held at once in all, in bytes.
+const BUFFERED: usize = 64 * 1024;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mood {
+    Acknowledge,
+    Keep,
+    QueueFull,
+    TimeOut,
+    Refuse,
+}
+
+/// A record as it was published.
+#[derive(Debug, Clone)]
+struct Published {
+    key: Vec<u8>,
+    value: Vec<u8>,
+    request: RawRequest,
+    traceparent: String,
+}
+
+#[derive(Debug)]
+struct Fake {
+    mood: Mutex<Mood>,
+    published: Mutex<Vec<Published>>,
+    kept: Mutex<Vec<Box<Hold>>>,
+}
+
+impl Publish for Fake {
+    fn publish(&self, record: &Record<'_>, hold: Box<Hold>) -> Result<(), Refused> {
+        let mood = *self.mood.lock().unwrap();
+        if mood == Mood::QueueFull {
+            return Err(Refused::QueueFull);
+        }
+        self.published.lock().unwrap().push(Published {
+            key: record.key.to_vec(),
+            value: record.value.to_vec(),
+            request: RawRequest::decode(record.request).unwrap(),
+            traceparent: record.traceparent.to_owned(),
+        });
+        match mood {
+            Mood::Acknowledge => drop(hold.reply.send(Ok(()))),
+            Mood::TimeOut => drop(hold.reply.send(Err(Undelivered::TimedOut))),
+            Mood::Refuse => drop(hold.reply.send(Err(Undelivered::Refused))),
+            Mood::Keep | Mood::QueueFull => self.kept.lock().unwrap().push(hold),
+        }
+        Ok(())
+    }
+}
+
+/// A server of its own for a test, on a thread of its own.
+struct Ingest {
+    address: SocketAddr,
+    publisher: Arc<Fake>,
+    registry: Registry,
+    shutdown: Shutdown,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+impl Ingest {
+    fn start() -> Self {
+        Self::start_with(true)
+    }
+
+    fn start_with(started: bool) -> Self {
+        let settings = settings();
+        let mut registry = Registry::default();
+        let metrics = Metrics::new(&mut registry);
+        let publisher = Arc::new(Fake {
+            mood: Mutex::new(Mood::Acknowledge),
+            published: Mutex::default(),
+            kept: Mutex::default(),
+        });
+        let config = Config::new(&settings);
+        let receiver = Arc::new(Receiver::new(config, Arc::clone(&publisher), metrics));
+        if started {
+            receiver.start();
+        }
+        let shutdown = Shutdown::new();
+        let (bound, address) = std::sync::mpsc::channel();
+        let thread = std::thread::spawn({
+            let shutdown = shutdown.clone();
+            move || {
+                let runtime = tokio::runtime::Builder::new_current_thread()
+                    .enable_all()
+                    .build()
+                    .unwrap();
+                runtime.block_on(async move {
+                    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+                    bound.send(listener.local_addr().unwrap()).unwrap();
+                    server::serve(receiver, listener, shutdown).await;
+                });
+            }
+        });
+        Self {
+            address: address.recv().unwrap(),
+            publisher,
+            registry,
+            shutdown,
+            thread: Some(thread),
+        }
+    }
+
+    fn mood(&self, mood: Mood) {
+        *self.publisher.mood.lock().unwrap() = mood;
+    }
+
+    fn published(&self) -> Vec<Published> {
+        self.publisher.published.lock().unwrap().clone()
+    }
+
+    fn connect(&self) -> Sender {
+        let stream = TcpStream::connect(self.address).unwrap();
+        // Nothing here takes near as long; a test that waits for ever tells nothing.
+        stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        Sender(stream)
+    }
+
+    /// One request on a connection of its own, and its answer.
+    fn send(&self, head: &str, body: &[u8]) -> Answer {
+        let mut sender = self.connect();
+        sender.write(&format!("{head}\r\nhost: x\r\nconnection: close\r\n"));
+        sender.write(&format!("content-length: {}\r\n\r\n", body.len()));
+        sender.write_bytes(body);
+        sender.answer()
+    }
+
+    fn post(&self, path: &str, body: &[u8]) -> Answer {
+        self.send(&format!("POST {path} HTTP/1.1"), body)
+    }
+
+    fn metrics(&self) -> String {
+        let mut page = String::new();
+        prometheus_client::encoding::text::encode(&mut page, &self.registry).unwrap();
+        page
+    }
+}
+
+impl Drop for Ingest {
+    fn drop(&mut self) {
+        self.shutdown.request();
+        if let Some(thread) = self.thread.take()
+            && !std::thread::panicking()
+        {
+            thread.join().unwrap();
+        }
+    }
+}
+
+fn settings() -> Settings {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("settings.yaml");
+    let yaml = format!(
+        "
+kafka: {{bootstrap_servers: 'localhost:1'}}
+sources:
+  site: {{provider: flowcode, secrets: [x]}}
+  small: {{provider: flowcode, secrets: [x], max_body: {SMALL}B}}
+  list: {{provider: referralloop, token_sha256: ['{}']}}
+  keyed: {{provider: referralloop, require_headers: {{X-Key: ['{}']}}}}
+  away: {{provider: flowcode, secrets: [x], enabled: false}}
+ingest:
+  ack_timeout: 300ms
+  header_timeout: 500ms
+  body_timeout: 500ms
+  max_buffered: 2MiB
+telemetry: {{trace_ratio: 1}}
+",
+        hex(&sha256(b"t0ken")),
+        hex(&sha256(b"k3y")),
+    );
+    std::fs::write(&path, yaml).unwrap();
+    let mut settings = Settings::load(&path).unwrap();
+    // Under what a settings file may say, for a test that fills it.
+    settings.ingest.max_buffered = BUFFERED as u64;
+    settings
+}
+
+struct Sender(TcpStream);
+
+#[derive(Debug, PartialEq, Eq)]
+struct Answer {
+    status: u16,
+    headers: String,
+    body: String,
+}
+
+impl Sender {
+    fn write(&mut self, text: &str) {
+        self.write_bytes(text.as_bytes());
+    }
+
+    fn write_bytes(&mut self, bytes: &[u8]) {
+        // The other end may have answered and closed before everything was sent.
+        if let Err(error) = self.0.write_all(bytes) {
+            let gone = [ErrorKind::BrokenPipe, ErrorKind::ConnectionReset];
+            assert!(gone.contains(&error.kind()), "{error}");
+        }
+    }
+
+    /// Everything until the connection ends.
+    fn rest(&mut self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        if let Err(error) = self.0.read_to_end(&mut bytes) {
+            assert_eq!(error.kind(), ErrorKind::ConnectionReset, "after {bytes:?}");
+        }
+        bytes
+    }
+
+    /// The answer that ends the connection.
+    fn answer(&mut self) -> Answer {
+        let text = String::from_utf8(self.rest()).unwrap();
+        let (head, body) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("{text:?}"));
+        let (status, headers) = head.split_once("\r\n").unwrap();
+        let date = |line: &&str| !line.starts_with("date:");
+        Answer {
+            status: status.split(' ').nth(1).unwrap().parse().unwrap(),
+            headers: headers.split("\r\n").filter(date).collect::<Vec<_>>().join("\n"),
+            body: body.to_owned(),
+        }
+    }
+
+    /// Until this much came.
+    fn exactly(&mut self, bytes: usize) -> String {
+        let mut read = vec![0; bytes];
+        self.0.read_exact(&mut read).unwrap();
+        String::from_utf8(read).unwrap()
+    }
+}
+
+fn eventually(what: &str, condition: impl Fn() -> bool) {
+    let since = Instant::now();
+    while !condition() {
+        assert!(since.elapsed() < Duration::from_secs(5), "not in 5 s: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn a_webhook_becomes_a_raw_record_and_200_tells_its_id() {
+    let ingest = Ingest::start();
+    let head = "POST /v1/hooks/site?a=b HTTP/1.1\r\nWebhook-Id: msg_1\r\nX-Odd: \u{e9}\r\n\
+                Cookie: a=b\r\nAuthorization: x\r\nX-Twice: 1\r\nX-Twice: 2";
+    let answer = ingest.send(head, b"\xff not JSON");
+    assert_eq!(answer.status, 200, "{answer:?}");
+    assert!(answer.headers.contains("content-type: application/json"), "{answer:?}");
+    let published = ingest.published();
+    let [record] = published.as_slice() else {
+        panic!("{published:?}")
+    };
+    let request = &record.request;
+    assert_eq!(answer.body, format!("{{\"id\":\"{}\"}}", request.id));
+    assert_eq!(request.id.get_version_num(), 7);
+    assert_eq!(record.value, b"\xff not JSON");
+    assert_eq!(record.key, b"msg_1");
+    assert_eq!((request.source.as_str(), request.provider.as_str()), ("site", "flowcode"));
+    assert_eq!((request.method.as_str(), request.target.as_str()), ("POST", "/v1/hooks/site?a=b"));
+    assert_eq!(request.peer.to_string(), "127.0.0.1");
+    assert_eq!((request.token, request.ack), (false, Ack::Broker));
+    assert_eq!(request.headers.all("x-odd").next(), Some("\u{e9}".as_bytes()));
+    let twice: Vec<&[u8]> = request.headers.all("x-twice").collect();
+    assert_eq!(twice, [b"1", b"2"]);
+    for dropped in ["cookie", "authorization", "connection"] {
+        assert_eq!(request.headers.all(dropped).count(), 0, "{dropped}");
+    }
+    let trace: Vec<&str> = record.traceparent.split('-').collect();
+    assert_eq!(trace.iter().map(|part| part.len()).collect::<Vec<_>>(), [2, 32, 16, 2]);
+    assert_eq!((trace[0], trace[3]), ("00", "01"));
+    let counted = "sluice_ingest_requests_total{source=\"site\",status=\"200\"} 1";
+    assert!(ingest.metrics().contains(counted), "{}", ingest.metrics());
+}
+
+#[test]
+fn any_method_but_post_is_405_source_known_or_not() {
+    let ingest = Ingest::start();
+    for path in ["/v1/hooks/site", "/v1/hooks/nobody", "/", "/v1/hooks/list/t0ken"] {
+        for method in ["GET", "PUT", "OPTIONS"] {
+            let answer = ingest.send(&format!("{method} {path} HTTP/1.1"), b"");
+            assert_eq!(answer.status, 405, "{method} {path}");
+            assert!(answer.headers.contains("allow: POST"), "{answer:?}");
+        }
+    }
+    assert!(ingest.published().is_empty());
+}
+
+#[test]
+fn every_404_is_the_same_bytes() {
+    let ingest = Ingest::start();
+    let unknown = ingest.post("/v1/hooks/nobody", b"{}");
+    assert_eq!(unknown.status, 404);
+    for path in [
+        "/v1/hooks/away",
+        "/v1/hooks/list",
+        "/v1/hooks/list/",
+        "/v1/hooks/list/wrong",
+        "/v1/hooks/list/t0ken/more",
+        "/v1/hooks/keyed",
+        "/v1/hooks/site/t0ken",
+        "/v1/hooks/nobody/t0ken",
+        "/v1/hooks/",
+        "/v1/hooks",
+        "/",
+        "/v1/hooks/Site",
+        "/v1/hooks/site%2F",
+    ] {
+        assert_eq!(ingest.post(path, b"{}"), unknown, "{path}");
+    }
+    for headers in ["X-Key: wrong", "X-Key: k3y\r\nX-Key: k3y"] {
+        let head = format!("POST /v1/hooks/keyed HTTP/1.1\r\n{headers}");
+        assert_eq!(ingest.send(&head, b"{}"), unknown, "{headers}");
+    }
+    // 404 comes before what would be said of the request to a source that is there.
+    let encoded = "POST /v1/hooks/nobody HTTP/1.1\r\nContent-Encoding: gzip";
+    assert_eq!(ingest.send(encoded, &[b'x'; 3 << 20]), unknown);
+    assert!(ingest.published().is_empty());
+    let metrics = ingest.metrics();
+    for counted in [
+        "sluice_ingest_requests_total{source=\"unknown\",status=\"404\"} ",
+        "sluice_ingest_requests_total{source=\"list\",status=\"404\"} ",
+    ] {
+        assert!(metrics.contains(counted), "{metrics}");
+    }
+    for absent in ["source=\"away\"", "source=\"nobody\""] {
+        assert!(!metrics.contains(absent), "{metrics}");
+    }
+}
+
+#[test]
+fn the_right_token_or_header_lets_in_and_is_not_kept() {
+    let ingest = Ingest::start();
+    assert_eq!(ingest.post("/v1/hooks/list/t0ken?a=b", b"{}").status, 200);
+    let head = "POST /v1/hooks/keyed HTTP/1.1\r\nX-Key: k3y";
+    assert_eq!(ingest.send(head, b"{}").status, 200);
+    let published = ingest.published();
+    assert_eq!(published[0].request.target, "/v1/hooks/list?a=b");
+    for record in &published {
+        assert!(record.request.token);
+        assert_eq!(record.request.headers.all("x-key").count(), 0);
+        assert!(!format!("{record:?}").contains("t0ken"), "{record:?}");
+    }
+}
+
+#[test]
+fn an_encoded_body_is_415_and_identity_is_none() {
+    let ingest = Ingest::start();
+    for coding in ["gzip", "br", "identity, gzip", "GZIP", "identity\r\nContent-Encoding: gzip"] {
+        let head = format!("POST /v1/hooks/site HTTP/1.1\r\nContent-Encoding: {coding}");
+        assert_eq!(ingest.send(&head, b"{}").status, 415, "{coding}");
+    }
+    for coding in ["identity", "Identity"] {
+        let head = format!("POST /v1/hooks/site HTTP/1.1\r\nContent-Encoding: {coding}");
+        assert_eq!(ingest.send(&head, b"{}").status, 200, "{coding}");
+    }
+}
+
+#[test]
+fn the_largest_body_passes_and_one_byte_more_is_413() {
+    let ingest = Ingest::start();
+    assert_eq!(ingest.post("/v1/hooks/small", &[b'x'; SMALL]).status, 200);
+    assert_eq!(ingest.published()[0].value.len(), SMALL);
+    assert_eq!(ingest.post("/v1/hooks/small", &[b'x'; SMALL + 1]).status, 413);
+    // By its length alone, before any of it is sent.
+    let mut sender = ingest.connect();
+    sender.write("POST /v1/hooks/small HTTP/1.1\r\nhost: x\r\ncontent-length: 99999999\r\n\r\n");
+    assert_eq!(sender.answer().status, 413);
+    // The same while it streams.
+    for (extra, status) in [(0, 200), (1, 413)] {
+        let mut sender = ingest.connect();
+        sender.write("POST /v1/hooks/small HTTP/1.1\r\nhost: x\r\nconnection: close\r\n");
+        sender.write("transfer-encoding: chunked\r\n\r\n");
+        for _ in 0..SMALL / 64 {
+            sender.write(&format!("40\r\n{}\r\n", "x".repeat(64)));
+        }
+        if extra == 1 {
+            sender.write("1\r\nx\r\n");
+        }
+        sender.write("0\r\n\r\n");
+        assert_eq!(sender.answer().status, status);
+    }
+    let lengths: Vec<usize> = ingest.published().iter().map(|one| one.value.len()).collect();
+    assert_eq!(lengths, [SMALL, SMALL]);
+}
+
+#[test]
+fn an_empty_body_is_a_body() {
+    let ingest = Ingest::start();
+    assert_eq!(ingest.post("/v1/hooks/site", b"").status, 200);
+    assert_eq!(ingest.published()[0].value, b"");
+    assert_eq!(ingest.published()[0].key, sha256(b""));
+}
+
+#[test]
+fn a_slow_head_is_closed_and_so_is_an_idle_connection() {
+    let ingest = Ingest::start();
+    for start in ["POST /v1/hooks/si", ""] {
+        let mut sender = ingest.connect();
+        sender.write(start);
+        let since = Instant::now();
+        assert_eq!(sender.rest(), b"", "closed without a word");
+        assert!(since.elapsed() >= Duration::from_millis(400), "{start:?}");
+    }
+    let mut sender = ingest.connect();
+    sender.write("POST /v1/hooks/site HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\n{}");
+    assert!(sender.exactly(15).starts_with("HTTP/1.1 200 OK"));
+    let since = Instant::now();
+    sender.rest();
+    assert!(since.elapsed() < Duration::from_secs(3));
+}
+
+#[test]
+fn a_slow_body_is_408() {
+    let ingest = Ingest::start();
+    let mut sender = ingest.connect();
+    sender.write("POST /v1/hooks/site HTTP/1.1\r\nhost: x\r\ncontent-length: 10\r\n\r\nabc");
+    let since = Instant::now();
+    let answer = sender.answer();
+    assert_eq!(answer.status, 408);
+    assert!(since.elapsed() < Duration::from_secs(3));
+    assert!(ingest.published().is_empty());
+    assert_eq!(ingest.post("/v1/hooks/site", b"{}").status, 200);
+}
+
+#[test]
+fn a_sender_that_goes_mid_body_leaves_nothing() {
+    let ingest = Ingest::start();
+    for head in ["content-length: 10\r\n\r\nabc", "transfer-encoding: chunked\r\n\r\n3\r\nabc\r\n"] {
+        let mut sender = ingest.connect();
+        sender.write(&format!("POST /v1/hooks/site HTTP/1.1\r\nhost: x\r\n{head}"));
+        drop(sender);
+    }
+    eventually("the bytes are given back", || {
+        ingest.metrics().contains("sluice_ingest_connections 0")
+    });
+    assert!(ingest.published().is_empty());
+    assert_eq!(ingest.post("/v1/hooks/site", b"{}").status, 200);
+}
+
+#[test]
+fn a_sender_that_hangs_up_while_it_waits_is_served_all_the_same() {
+    let ingest = Ingest::start();
+    ingest.mood(Mood::Keep);
+    let mut sender = ingest.connect();
+    sender.write("POST /v1/hooks/site HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\n{}");
+    eventually("the record is published", || ingest.published().len() == 1);
+    drop(sender);
+    let hold = ingest.publisher.kept.lock().unwrap().pop().unwrap();
+    // Whether somebody still listens is no matter.
+    let _ = hold.reply.send(Ok(()));
+}
+
+#[test]
+fn requests_that_could_be_read_in_two_ways_are_not() {
+    let ingest = Ingest::start();
+    let smuggled = "POST /v1/hooks/site HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\n{}";
+    for framing in [
+        "content-length: 2\r\ncontent-length: 3",
+        "content-length: +2",
+        "content-length: 2, 3",
+        "transfer-encoding: gzip",
+        "transfer-encoding: chunked, identity",
+        "content-length: 2\r\ntransfer-encoding: identity",
+        "transfer-encoding : chunked",
+    ] {
+        let mut sender = ingest.connect();
+        sender.write(&format!("POST /v1/hooks/site HTTP/1.1\r\nhost: x\r\n{framing}\r\n\r\n"));
+        sender.write(smuggled);
+        let answer = String::from_utf8(sender.rest()).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 400"), "{framing}: {answer}");
+        assert_eq!(answer.matches("HTTP/1.1").count(), 1, "{framing}: {answer}");
+    }
+    assert!(ingest.published().is_empty());
+    // With both, the chunks are the body (RFC 9112, section 6.3), and nothing after them is read.
+    for framing in [
+        "content-length: 4\r\ntransfer-encoding: chunked",
+        "transfer-encoding: chunked\r\ncontent-length: 4",
+    ] {
+        let mut sender = ingest.connect();
+        sender.write(&format!("POST /v1/hooks/site HTTP/1.1\r\nhost: x\r\n{framing}\r\n\r\n"));
+        sender.write(&format!("2\r\n{{}}\r\n0\r\n\r\n{smuggled}"));
+        let answer = String::from_utf8(sender.rest()).unwrap();
+        assert_eq!(answer.matches("HTTP/1.1").count(), 1, "{framing}: {answer}");
+    }
+}
+
+#[test]
+fn heads_that_are_too_large_are_refused_by_the_parser() {
+    let ingest = Ingest::start();
+    let long = "x".repeat(70_000);
+    for (head, status) in [
+        (format!("POST /v1/hooks/{long} HTTP/1.1\r\n\r\n"), ["414", "431"]),
+        (format!("POST / HTTP/1.1\r\nx: {long}\r\n\r\n"), ["431", "431"]),
+        (format!("POST / HTTP/1.1\r\n{}\r\n", "x: y\r\n".repeat(101)), ["431", "431"]),
+        ("nonsense\r\n\r\n".to_owned(), ["400", "400"]),
+    ] {
+        let mut sender = ingest.connect();
+        sender.write(&head);
+        let answer = String::from_utf8(sender.rest()).unwrap();
+        let found = answer.get(9..12).unwrap_or_default();
+        assert!(status.contains(&found), "{found} for {}", &head[..20]);
+    }
+}
+
+#[test]
+fn more_than_may_be_held_is_503_until_room_is_made() {
+    let ingest = Ingest::start();
+    ingest.mood(Mood::Keep);
+    let filling = ingest.connect();
+    let body = vec![b'x'; BUFFERED - 100];
+    let mut first = Sender(filling.0.try_clone().unwrap());
+    first.write(&format!(
+        "POST /v1/hooks/site HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    ));
+    first.write_bytes(&body);
+    eventually("the record is published", || ingest.published().len() == 1);
+    // By its length, before it is sent.
+    let mut sender = ingest.connect();
+    sender.write("POST /v1/hooks/site HTTP/1.1\r\nhost: x\r\nconnection: close\r\n");
+    sender.write("content-length: 101\r\n\r\n");
+    let answer = sender.answer();
+    assert_eq!(answer.status, 503);
+    assert!(answer.headers.contains("retry-after: "), "{answer:?}");
+    // As it grows.
+    let mut sender = ingest.connect();
+    sender.write("POST /v1/hooks/site HTTP/1.1\r\nhost: x\r\nconnection: close\r\n");
+    sender.write("transfer-encoding: chunked\r\n\r\n");
+    sender.write(&format!("60\r\n{0}\r\n60\r\n{0}\r\n", "x".repeat(96)));
+    assert_eq!(sender.answer().status, 503);
+    assert!(ingest.metrics().contains("sluice_ingest_unavailable_total{reason=\"buffers\"} 2"));
+    // The sender's own wait ends, and the bytes stay held until the producer lets them go.
+    assert!(first.exactly(12).ends_with("503"));
+    assert_eq!(ingest.post("/v1/hooks/site", &[b'x'; 101]).status, 503);
+    ingest.publisher.kept.lock().unwrap().clear();
+    ingest.mood(Mood::Acknowledge);
+    assert_eq!(ingest.post("/v1/hooks/site", &[b'x'; 101]).status, 200);
+}
+
+#[test]
+fn no_acknowledgement_in_time_is_503_in_bounded_time() {
+    let ingest = Ingest::start();
+    ingest.mood(Mood::Keep);
+    let since = Instant::now();
+    let answer = ingest.post("/v1/hooks/site", b"{}");
+    assert_eq!(answer.status, 503);
+    assert!(answer.headers.contains("retry-after: "), "{answer:?}");
+    assert!((300..1500).contains(&since.elapsed().as_millis()), "{:?}", since.elapsed());
+}
+
+#[test]
+fn every_fault_of_ours_is_503() {
+    let ingest = Ingest::start();
+    for mood in [Mood::QueueFull, Mood::TimeOut, Mood::Refuse] {
+        ingest.mood(mood);
+        let answer = ingest.post("/v1/hooks/site", b"{}");
+        assert_eq!(answer.status, 503, "{mood:?}");
+        assert!(answer.headers.contains("retry-after: "), "{answer:?}");
+        assert_eq!(answer.body, "{\"error\":\"unavailable\"}");
+    }
+    ingest.mood(Mood::Acknowledge);
+    assert_eq!(ingest.post("/v1/hooks/site", b"{}").status, 200);
+}
+
+#[test]
+fn before_the_topics_are_known_good_requests_are_503_and_others_as_ever() {
+    let ingest = Ingest::start_with(false);
+    assert_eq!(ingest.post("/v1/hooks/site", b"{}").status, 503);
+    assert_eq!(ingest.post("/v1/hooks/nobody", b"{}").status, 404);
+    assert_eq!(ingest.post("/v1/hooks/small", &[b'x'; SMALL + 1]).status, 413);
+    assert!(ingest.published().is_empty());
+}
+
+#[test]
+fn what_is_open_when_the_end_is_asked_for_is_finished() {
+    let ingest = Ingest::start();
+    ingest.mood(Mood::Keep);
+    let mut sender = ingest.connect();
+    sender.write("POST /v1/hooks/site HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\n{}");
+    eventually("the record is published", || ingest.published().len() == 1);
+    ingest.shutdown.request();
+    let since = Instant::now();
+    let hold = ingest.publisher.kept.lock().unwrap().pop().unwrap();
+    hold.reply.send(Ok(())).unwrap();
+    let answer = sender.answer();
+    assert_eq!(answer.status, 200);
+    assert!(answer.headers.contains("connection: close"), "{answer:?}");
+    eventually("the port is closed", || TcpStream::connect(ingest.address).is_err());
+    // No connection was left, so the balancer's time was not waited for.
+    assert!(since.elapsed() < server::GRACE, "{:?}", since.elapsed());
+}
+
+#[test]
+fn one_connection_carries_many_requests() {
+    let ingest = Ingest::start();
+    let mut sender = ingest.connect();
+    for n in 0..3 {
+        sender.write("POST /v1/hooks/site HTTP/1.1\r\nhost: x\r\ncontent-length: 1\r\n\r\n");
+        sender.write(&n.to_string());
+        assert!(sender.exactly(12).ends_with("200"));
+        eventually("the record is published", || ingest.published().len() == n + 1);
+        // The rest of the answer: its head ends with an empty line and its body with a brace.
+        while !sender.exactly(1).contains('}') {}
+    }
+    let values: Vec<Vec<u8>> = ingest.published().into_iter().map(|one| one.value).collect();
+    assert_eq!(values, [b"0", b"1", b"2"]);
+}

@@ -1,0 +1,140 @@
+//! Where to begin: every case of the design in which position and log do not agree.
+
+use serde_json::json;
+use sluice_schemas::fate::Fate;
+use sluice_tests::offsets;
+use sluice_tests::send::Outgoing;
+use sluice_tests::site::now;
+use sluice_tests::wait::{PATIENCE, wait_for};
+
+use crate::harness::{Running, site};
+
+/// A site of one partition, so that a position is one number, with `n` events on it.
+fn with_events(test: &str, n: u64) -> (Running, Vec<Outgoing>) {
+    let mut site = site(test);
+    site.set(&["topics", "partitions"], json!(1));
+    let mut running = Running::on(site);
+    let source = running.source("referralloop");
+    let at = now();
+    let requests: Vec<Outgoing> = (0..n)
+        .map(|n| source.signed("signup.created", n, at).expect("a request"))
+        .collect();
+    for request in &requests {
+        running.accept(request);
+    }
+    running.outcomes(requests.len());
+    running.wait_caught_up();
+    (running, requests)
+}
+
+/// Sends the requests again: each must be a duplicate.
+fn all_repeat(running: &mut Running, requests: &[Outgoing]) {
+    for request in requests {
+        let id = running.accept(request);
+        assert_eq!(running.outcome(&id).fate, Fate::Duplicate);
+    }
+}
+
+/// Starts the processor, which must not become ready but say why, in an ERROR with this text.
+fn stops_for_a_person(running: &mut Running, text: &str) {
+    running.processor = running.site.processor("p0").expect("a process");
+    wait_for("an error for a person", PATIENCE, || {
+        let log = running.processor.log()?;
+        let told = log
+            .lines()
+            .any(|line| line.contains("\"ERROR\"") && line.contains(text));
+        // It may stand still or end; it must not be ready.
+        assert!(!running.processor.is_ready(), "ready:\n{log}");
+        Ok(told.then_some(()))
+    })
+    .unwrap_or_else(|error| panic!("{error:#}\n{}", running.processor.log().unwrap_or_default()));
+}
+
+#[test]
+fn an_empty_log_and_an_offset() {
+    let (mut running, requests) = with_events("restore-empty-log", 3);
+    running.processor.stop().expect("an end");
+    let log = running.names().dedup_log();
+    let (_, end) = offsets::bounds(running.site.bootstrap(), &log).expect("bounds")[0];
+    offsets::delete_records(running.site.bootstrap(), &log, &[(0, end)]).expect("deletion");
+    // It warns and goes on: what stood in the log is forgotten.
+    running.start_processor();
+    let id = running.accept(&requests[0]);
+    assert_eq!(running.outcome(&id).fate, Fate::Event);
+    assert!(running.processor.log().expect("a log").contains("\"WARN\""));
+    // The audit would find two events of one id, and rightly: this is why it warns.
+    running.processor.stop().expect("an end");
+}
+
+#[test]
+fn an_offset_lost_and_a_log_there() {
+    let (mut running, requests) = with_events("restore-no-offset", 3);
+    running.processor.stop().expect("an end");
+    offsets::delete_group(running.site.bootstrap(), &running.site.group()).expect("deletion");
+    // The log's last record says where to go on.
+    running.start_processor();
+    all_repeat(&mut running, &requests);
+    let verdict = running.finish(&["committed"]);
+    assert_eq!((verdict.raw, verdict.duplicates), (6, 3));
+}
+
+#[test]
+fn both_lost_stops_until_a_person_decides() {
+    let (mut running, _) = with_events("restore-both-lost", 4);
+    running.processor.stop().expect("an end");
+    let (bootstrap, names) = (running.site.bootstrap().to_owned(), running.names());
+    offsets::delete_group(&bootstrap, &running.site.group()).expect("deletion");
+    let (_, end) = offsets::bounds(&bootstrap, &names.dedup_log()).expect("bounds")[0];
+    offsets::delete_records(&bootstrap, &names.dedup_log(), &[(0, end)]).expect("deletion");
+    // Raw no longer starts at 0, so nobody can say that nothing was judged.
+    offsets::delete_records(&bootstrap, &names.raw(), &[(0, 2)]).expect("deletion");
+    stops_for_a_person(&mut running, "begin");
+    running.processor.kill().expect("a kill");
+    running.site.set(&["processor", "begin"], json!("latest"));
+    running.start_processor();
+    let source = running.source("referralloop");
+    let id = running.accept(&source.signed("signup.created", 99, now()).expect("a request"));
+    assert_eq!(running.outcome(&id).fate, Fate::Event);
+    running.processor.stop().expect("an end");
+}
+
+#[test]
+fn both_lost_and_raw_whole_begins_at_its_start() {
+    let mut site = site("restore-fresh");
+    site.set(&["topics", "partitions"], json!(1));
+    let mut running = Running::on(site);
+    let source = running.source("referralloop");
+    running.processor.kill().expect("a kill");
+    let request = source.signed("signup.created", 1, now()).expect("a request");
+    let ids = [running.accept(&request), running.accept(&request)];
+    running.start_processor();
+    assert_eq!(running.outcome(&ids[0]).fate, Fate::Event);
+    assert_eq!(running.outcome(&ids[1]).fate, Fate::Duplicate);
+    running.finish(&[]);
+}
+
+#[test]
+fn a_rewound_offset_stops_for_a_person() {
+    let (mut running, _) = with_events("restore-rewound", 4);
+    running.processor.stop().expect("an end");
+    let (group, raw) = (running.site.group(), running.names().raw());
+    offsets::commit(running.site.bootstrap(), &group, &raw, &[(0, 1)]).expect("a commit");
+    stops_for_a_person(&mut running, "");
+    running.processor.kill().expect("a kill");
+    // Put back, it goes on.
+    offsets::commit(running.site.bootstrap(), &group, &raw, &[(0, 4)]).expect("a commit");
+    running.start_processor();
+    let verdict = running.finish(&["\"ERROR\""]);
+    assert_eq!(verdict.events.values().sum::<usize>(), 4);
+}
+
+#[test]
+fn a_changed_partition_count_stops_for_a_person() {
+    let (mut running, _) = with_events("restore-grown", 3);
+    running.processor.stop().expect("an end");
+    let (bootstrap, names) = (running.site.bootstrap().to_owned(), running.names());
+    offsets::grow_topic(&bootstrap, &names.raw(), 2).expect("a second partition");
+    offsets::grow_topic(&bootstrap, &names.dedup_log(), 2).expect("a second partition");
+    running.site.set(&["topics", "partitions"], json!(2));
+    stops_for_a_person(&mut running, "partitions");
+}
