@@ -60,7 +60,10 @@ impl Node {
             Value::Object(map) => map,
             Value::Null => Map::new(),
             _ => {
-                faults.add(if path.is_empty() { "." } else { &path }, "must be a mapping");
+                faults.add(
+                    if path.is_empty() { "." } else { &path },
+                    "must be a mapping",
+                );
                 Map::new()
             }
         };
@@ -106,6 +109,7 @@ impl Node {
     }
 
     /// A mapping below this one; empty where absent.
+    #[must_use]
     pub fn child(&mut self, key: &str) -> Self {
         let value = self.value(key).unwrap_or(Value::Null);
         Self::new(self.path(key), value, &self.faults)
@@ -308,7 +312,10 @@ mod tests {
         });
         let mut root = Node::root(tree, &faults);
         let mut a = root.child("a");
-        assert_eq!(a.duration("wait", Duration::from_secs(1)), Duration::from_secs(1));
+        assert_eq!(
+            a.duration("wait", Duration::from_secs(1)),
+            Duration::from_secs(1)
+        );
         assert_eq!(a.size("size", 7), 7);
         assert_eq!(a.choice("kind", &[("y", 1), ("z", 2)], 1), 1);
         a.finish();
@@ -324,7 +331,16 @@ mod tests {
         assert_eq!(duration("5m"), Some(Duration::from_secs(300)));
         assert_eq!(duration("250ms"), Some(Duration::from_millis(250)));
         assert_eq!(duration("7d"), Some(Duration::from_secs(604_800)));
-        for bad in ["", "5", "m", "-5m", "1.5h", "5 m", "99999999999999999999s", "5M"] {
+        for bad in [
+            "",
+            "5",
+            "m",
+            "-5m",
+            "1.5h",
+            "5 m",
+            "99999999999999999999s",
+            "5M",
+        ] {
             assert_eq!(duration(bad), None, "{bad}");
         }
         assert_eq!(size("1MiB"), Some(1_048_576));

@@ -67,7 +67,10 @@ impl DedupRecord {
         bytes.extend(self.from.to_be_bytes());
         bytes.extend(self.to.to_be_bytes());
         bytes.extend(self.partitions.to_be_bytes());
-        #[expect(clippy::expect_used, reason = "a batch has some thousands of records at most")]
+        #[expect(
+            clippy::expect_used,
+            reason = "a batch has some thousands of records at most"
+        )]
         let count = u32::try_from(self.entries.len()).expect("a batch is bounded");
         bytes.extend(count.to_be_bytes());
         for entry in &self.entries {
@@ -95,7 +98,9 @@ impl DedupRecord {
         let partitions = u32::from_be_bytes(take(&mut rest)?);
         let count = u32::from_be_bytes(take(&mut rest)?) as usize;
         if count > rest.len() / PLAIN {
-            return Err(DedupLogError::Malformed("it promises more entries than it has"));
+            return Err(DedupLogError::Malformed(
+                "it promises more entries than it has",
+            ));
         }
         let mut entries = Vec::with_capacity(count);
         for _ in 0..count {
@@ -175,10 +180,16 @@ mod tests {
     #[test]
     fn a_newer_version_is_told_apart_from_rubbish() {
         assert_eq!(DedupRecord::decode(&[2, 9]), Err(DedupLogError::Newer(2)));
-        assert!(matches!(DedupRecord::decode(&[]), Err(DedupLogError::Malformed(_))));
+        assert!(matches!(
+            DedupRecord::decode(&[]),
+            Err(DedupLogError::Malformed(_))
+        ));
         let mut long = record().encode();
         long.push(0);
-        assert!(matches!(DedupRecord::decode(&long), Err(DedupLogError::Malformed(_))));
+        assert!(matches!(
+            DedupRecord::decode(&long),
+            Err(DedupLogError::Malformed(_))
+        ));
     }
 
     proptest! {

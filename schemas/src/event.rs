@@ -46,7 +46,10 @@ impl Authenticity {
 
 /// The columns that a provider's payload fills.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-#[expect(missing_docs, reason = "the schema documents every column, under the same names")]
+#[expect(
+    missing_docs,
+    reason = "the schema documents every column, under the same names"
+)]
 pub struct Fields {
     /// The event's type, such as `signup.position_changed`.
     pub r#type: String,
@@ -83,7 +86,10 @@ pub struct Fields {
 
 /// The event as it is written; fields stand in the order of the schema.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[expect(missing_docs, reason = "the schema documents every column, under the same names")]
+#[expect(
+    missing_docs,
+    reason = "the schema documents every column, under the same names"
+)]
 pub struct WebhookEvent {
     pub id: String,
     pub source: String,

@@ -265,8 +265,14 @@ mod tests {
             id(two(&text).a).map(Cow::into_owned)
         };
         assert_eq!(of(r#""x\u00e9\/\n""#).as_deref(), Some("x\u{e9}/\n"));
-        assert_eq!(of(r#""\ud83d\ude00\ud800x\udc00\ud800\u0041""#).as_deref(), Some("😀\u{fffd}x\u{fffd}\u{fffd}A"));
-        assert_eq!(of("12345678901234567890123").as_deref(), Some("12345678901234567890123"));
+        assert_eq!(
+            of(r#""\ud83d\ude00\ud800x\udc00\ud800\u0041""#).as_deref(),
+            Some("😀\u{fffd}x\u{fffd}\u{fffd}A")
+        );
+        assert_eq!(
+            of("12345678901234567890123").as_deref(),
+            Some("12345678901234567890123")
+        );
         assert_eq!(of("-1.50e+7").as_deref(), Some("-1.50e+7"));
         for none in ["\"\"", "null", "true", "{}", "[1]"] {
             assert_eq!(of(none), None, "{none}");
@@ -285,7 +291,11 @@ mod tests {
 
     #[test]
     fn an_empty_object_has_no_members() {
-        let has = |value: &str| two(&format!("{{\"a\":{value}}}")).a.is_some_and(has_members);
+        let has = |value: &str| {
+            two(&format!("{{\"a\":{value}}}"))
+                .a
+                .is_some_and(has_members)
+        };
         assert!(has(r#"{"x":null}"#) && has("{ \n\"x\":1}"));
         for without in ["{}", "{ \n}", "[]", "[1]", "\"{a\"", "1", "null"] {
             assert!(!has(without), "{without}");

@@ -286,7 +286,10 @@ mod tests {
             RawRequest::decode(br#"{"v":1}"#),
             Err(RawError::Malformed(_))
         ));
-        assert!(matches!(RawRequest::decode(b""), Err(RawError::Malformed(_))));
+        assert!(matches!(
+            RawRequest::decode(b""),
+            Err(RawError::Malformed(_))
+        ));
     }
 
     #[test]

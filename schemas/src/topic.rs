@@ -39,7 +39,11 @@ impl TopicNames {
     /// The topic of an event type, which must be of the provider's catalogue, of the source's
     /// `events`, or [`OTHER`]: a sender's text never comes here.
     pub fn event(&self, provider: &str, r#type: &str) -> String {
-        format!("{}events.{provider}.{}", self.prefix, r#type.replace('_', "-"))
+        format!(
+            "{}events.{provider}.{}",
+            self.prefix,
+            r#type.replace('_', "-")
+        )
     }
 }
 

@@ -19,7 +19,9 @@ fn article(source: &Source, action: &str, id: u64, title: &str) -> Outgoing {
             ("x-flockler-action".into(), action.into()),
             ("x-flockler-env".into(), "production".into()),
         ],
-        body: json!({"action": action, "article": article}).to_string().into_bytes(),
+        body: json!({"action": action, "article": article})
+            .to_string()
+            .into_bytes(),
         delivery_id: String::new(),
     };
     source.sign(&unsigned, now()).expect("a request")
@@ -27,7 +29,10 @@ fn article(source: &Source, action: &str, id: u64, title: &str) -> Outgoing {
 
 /// The fates of requests that were sent one after the other.
 fn fates(running: &mut Running, requests: &[Outgoing]) -> Vec<Fate> {
-    let ids: Vec<String> = requests.iter().map(|request| running.accept(request)).collect();
+    let ids: Vec<String> = requests
+        .iter()
+        .map(|request| running.accept(request))
+        .collect();
     ids.iter().map(|id| running.outcome(id).fate).collect()
 }
 
@@ -38,14 +43,31 @@ fn articles_repeat_by_sequence() {
     let source = running.source("flockler");
     let update = |id, title| article(&source, "update", id, title);
     let (a, b) = (update(1, "A"), update(1, "B"));
-    assert_eq!(fates(&mut running, &[a.clone(), a.clone()]), [Event, Duplicate], "A, A");
-    assert_eq!(fates(&mut running, &[b.clone(), a.clone(), a]), [Event, Event, Duplicate], "B, A, A");
-    let (publish, unpublish) = (article(&source, "publish", 2, "P"), article(&source, "unpublish", 2, ""));
+    assert_eq!(
+        fates(&mut running, &[a.clone(), a.clone()]),
+        [Event, Duplicate],
+        "A, A"
+    );
+    assert_eq!(
+        fates(&mut running, &[b.clone(), a.clone(), a]),
+        [Event, Event, Duplicate],
+        "B, A, A"
+    );
+    let (publish, unpublish) = (
+        article(&source, "publish", 2, "P"),
+        article(&source, "unpublish", 2, ""),
+    );
     let sequence = [publish.clone(), unpublish.clone(), unpublish, publish];
-    assert_eq!(fates(&mut running, &sequence), [Event, Event, Duplicate, Event]);
+    assert_eq!(
+        fates(&mut running, &sequence),
+        [Event, Event, Duplicate, Event]
+    );
     // Another article in between changes nothing.
     let (c, other) = (update(3, "C"), update(4, "C"));
-    assert_eq!(fates(&mut running, &[c.clone(), other, c]), [Event, Event, Duplicate]);
+    assert_eq!(
+        fates(&mut running, &[c.clone(), other, c]),
+        [Event, Event, Duplicate]
+    );
     // The signature ignores case, and so does what repeats.
     let (d, upper) = (update(5, "quiet"), update(5, "QUIET"));
     assert_eq!(fates(&mut running, &[d, upper]), [Event, Duplicate]);
@@ -64,15 +86,24 @@ fn a_repetition_is_known_within_a_batch_and_after_a_kill_and_after_a_restart() {
     }
     // While the processor is away both of each gather, and meet it in one batch.
     running.processor.kill().expect("a kill");
-    let twice: Vec<Outgoing> = originals.iter().flat_map(|one| [one.clone(), one.clone()]).collect();
-    let ids: Vec<String> = twice.iter().map(|request| running.accept(request)).collect();
+    let twice: Vec<Outgoing> = originals
+        .iter()
+        .flat_map(|one| [one.clone(), one.clone()])
+        .collect();
+    let ids: Vec<String> = twice
+        .iter()
+        .map(|request| running.accept(request))
+        .collect();
     running.start_processor();
     let outcomes = running.outcomes(ids.len());
     for pair in ids.chunks(2) {
         assert_eq!(outcomes[&pair[0]].fate, Fate::Event);
         let event = outcomes[&pair[0]].event.as_ref().expect("an event");
         assert_eq!(outcomes[&pair[1]].fate, Fate::Duplicate);
-        assert!(outcomes[&pair[1]].detail.contains(&event.id), "it names the event");
+        assert!(
+            outcomes[&pair[1]].detail.contains(&event.id),
+            "it names the event"
+        );
     }
     running.kill_processor();
     let expected = vec![Fate::Duplicate; originals.len()];
@@ -90,7 +121,9 @@ fn beyond_the_window_it_is_an_event_again_of_the_same_id() {
     site.set(&["sources", &name, "dedup_window"], json!("2s"));
     let mut running = Running::on(site);
     let source = running.source("referralloop");
-    let request = source.signed("signup.created", 1, now()).expect("a request");
+    let request = source
+        .signed("signup.created", 1, now())
+        .expect("a request");
     let first = running.accept(&request);
     let first = running.outcome(&first).event.expect("an event");
     // The window is counted between append times, so the condition is an event, not a moment.
@@ -104,7 +137,10 @@ fn beyond_the_window_it_is_an_event_again_of_the_same_id() {
         assert!(tries < 10_000, "it stays a duplicate");
     };
     assert_eq!(again.id, first.id);
-    assert!(again.received_at - first.received_at > 1_000, "not before the window's end");
+    assert!(
+        again.received_at - first.received_at > 1_000,
+        "not before the window's end"
+    );
     running.processor.stop().expect("an end");
     running.ingest.stop().expect("an end");
     running.site.check_logs(&[]).expect("quiet logs");
@@ -115,7 +151,11 @@ fn secrets_rotate_without_a_restart() {
     let mut running = Running::start("rotation");
     let source = running.source("flock");
     let new = b"the new secret of the same file".to_vec();
-    let before = running.accept(&source.signed("referral.accepted", 1, now()).expect("a request"));
+    let before = running.accept(
+        &source
+            .signed("referral.accepted", 1, now())
+            .expect("a request"),
+    );
     assert_eq!(running.outcome(&before).fate, Fate::Event);
     let file = source.secret_file.as_deref().expect("a secret");
     let path = running.site.secret_path(file);
@@ -136,7 +176,15 @@ fn secrets_rotate_without_a_restart() {
         assert!(n < 100_000, "the new secret is never read");
     };
     assert_eq!(event.key_id.as_deref(), Some(source.name.as_str()));
-    let late = running.accept(&source.signed("referral.accepted", 1_000_000, now()).expect("a request"));
-    assert_eq!(running.outcome(&late).reason, "signature_mismatch", "the old one is gone");
+    let late = running.accept(
+        &source
+            .signed("referral.accepted", 1_000_000, now())
+            .expect("a request"),
+    );
+    assert_eq!(
+        running.outcome(&late).reason,
+        "signature_mismatch",
+        "the old one is gone"
+    );
     running.finish(&[]);
 }

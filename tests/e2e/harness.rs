@@ -81,7 +81,10 @@ impl Running {
 
     /// Posts a request and takes whatever answer comes.
     pub fn post(&mut self, request: &Outgoing) -> Answer {
-        let answer = self.runtime.block_on(self.client.post(request)).expect("an answer");
+        let answer = self
+            .runtime
+            .block_on(self.client.post(request))
+            .expect("an answer");
         if let Ok(id) = answer.id() {
             self.acked.push(Acked {
                 id,
@@ -107,7 +110,9 @@ impl Running {
                 panic!("{error:#}\n{}", self.processor.log().unwrap_or_default())
             });
         let records = self.reader.records.iter();
-        records.filter_map(|record| outcome(&names, record)).collect()
+        records
+            .filter_map(|record| outcome(&names, record))
+            .collect()
     }
 
     /// What became of one request.
@@ -198,7 +203,12 @@ pub fn produce_raw(site: &Site, request: &RawRequest, body: &[u8], more: &[(&str
     );
     let topic = site.names().raw();
     producer
-        .send(BaseRecord::to(&topic).key(&key).payload(body).headers(headers))
+        .send(
+            BaseRecord::to(&topic)
+                .key(&key)
+                .payload(body)
+                .headers(headers),
+        )
         .map_err(|(error, _)| error)
         .expect("a record");
     producer.flush(Duration::from_secs(30)).expect("a flush");

@@ -13,12 +13,18 @@ use crate::harness::{Running, site};
 
 fn good(running: &Running, n: u64) -> Outgoing {
     let source = running.source("flock");
-    source.signed("referral.accepted", n, now()).expect("a request")
+    source
+        .signed("referral.accepted", n, now())
+        .expect("a request")
 }
 
 /// A request head with these header lines, for the first good path.
 fn head(path: &str, lines: &[&str]) -> Vec<u8> {
-    format!("POST {path} HTTP/1.1\r\nhost: x\r\n{}\r\n\r\n", lines.join("\r\n")).into_bytes()
+    format!(
+        "POST {path} HTTP/1.1\r\nhost: x\r\n{}\r\n\r\n",
+        lines.join("\r\n")
+    )
+    .into_bytes()
 }
 
 #[test]
@@ -51,7 +57,11 @@ fn every_refusal_of_the_design_and_the_next_request_passes() {
         "/".to_owned(),
     ] {
         let answer = running.post(&to(&path));
-        assert_eq!((answer.status, &answer.body), (404, &unknown.body), "{path}");
+        assert_eq!(
+            (answer.status, &answer.body),
+            (404, &unknown.body),
+            "{path}"
+        );
     }
     next_passes(&mut running);
 
@@ -63,32 +73,68 @@ fn every_refusal_of_the_design_and_the_next_request_passes() {
     for method in ["GET", "PUT", "DELETE"] {
         for path in [flock.as_str(), "/v1/hooks/nobody"] {
             let head = format!("{method} {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
-            assert_eq!(answer(&[head.as_bytes()], Hurry::UntilClosed), Some(405), "{method} {path}");
+            assert_eq!(
+                answer(&[head.as_bytes()], Hurry::UntilClosed),
+                Some(405),
+                "{method} {path}"
+            );
         }
     }
-    let compressed = head(&flock, &["content-encoding: gzip", "content-length: 2", "connection: close"]);
+    let compressed = head(
+        &flock,
+        &[
+            "content-encoding: gzip",
+            "content-length: 2",
+            "connection: close",
+        ],
+    );
     assert_eq!(answer(&[&compressed, b"{}"], Hurry::UntilClosed), Some(415));
     let large = head(&flock, &["content-length: 1048577", "connection: close"]);
-    assert_eq!(answer(&[&large], Hurry::UntilClosed), Some(413), "by its length");
+    assert_eq!(
+        answer(&[&large], Hurry::UntilClosed),
+        Some(413),
+        "by its length"
+    );
     let stream = head(&flock, &["transfer-encoding: chunked", "connection: close"]);
-    let chunk = [b"110000\r\n".as_slice(), &vec![b'x'; 0x0011_0000], b"\r\n0\r\n\r\n"].concat();
-    assert_eq!(answer(&[&stream, &chunk], Hurry::UntilClosed), Some(413), "while streaming");
+    let chunk = [
+        b"110000\r\n".as_slice(),
+        &vec![b'x'; 0x0011_0000],
+        b"\r\n0\r\n\r\n",
+    ]
+    .concat();
+    assert_eq!(
+        answer(&[&stream, &chunk], Hurry::UntilClosed),
+        Some(413),
+        "while streaming"
+    );
     next_passes(&mut running);
 
     let slow = head(&flock, &["content-length: 10"]);
-    assert_eq!(answer(&[&slow, b"{"], Hurry::UntilClosed), Some(408), "a slow body");
+    assert_eq!(
+        answer(&[&slow, b"{"], Hurry::UntilClosed),
+        Some(408),
+        "a slow body"
+    );
     let slow_head = format!("POST {flock} HTTP/1.1\r\nhost: x\r\nx-slow: ");
     // Closed, with or without a word.
     let told = answer(&[slow_head.as_bytes()], Hurry::UntilClosed);
     assert!(matches!(told, None | Some(408)), "{told:?}");
-    assert_eq!(answer(&[b"nonsense\r\n\r\n"], Hurry::UntilClosed), Some(400));
+    assert_eq!(
+        answer(&[b"nonsense\r\n\r\n"], Hurry::UntilClosed),
+        Some(400)
+    );
     let long = format!("POST /{} HTTP/1.1\r\nhost: x\r\n\r\n", "x".repeat(70_000));
     let told = answer(&[long.as_bytes()], Hurry::UntilClosed);
     assert!(matches!(told, None | Some(414 | 431)), "{told:?}");
     next_passes(&mut running);
 
     // Gone in the middle of the body: nothing is written.
-    raw(listen, &[&head(&flock, &["content-length: 10"]), b"{"], Hurry::Leave).expect("sent");
+    raw(
+        listen,
+        &[&head(&flock, &["content-length: 10"]), b"{"],
+        Hurry::Leave,
+    )
+    .expect("sent");
     next_passes(&mut running);
 
     let metrics = running.ingest.metrics().expect("metrics");
@@ -106,7 +152,9 @@ fn every_refusal_of_the_design_and_the_next_request_passes() {
 fn the_raw_record_is_the_request() {
     let mut running = Running::start("ingest-raw");
     let source = running.source("referralloop");
-    let mut request = source.signed("signup.created", 1, now()).expect("a request");
+    let mut request = source
+        .signed("signup.created", 1, now())
+        .expect("a request");
     request.path.push_str("?a=b&token=c");
     for (name, value) in [
         ("X-Odd", "\u{ff}\u{e9}"),
@@ -125,13 +173,29 @@ fn the_raw_record_is_the_request() {
         panic!("one record, not {}", records.len());
     };
     assert_eq!(record.value, request.body);
-    assert!(record.text("traceparent").is_some_and(|text| text.len() == 55), "{:?}", record.headers);
+    assert!(
+        record
+            .text("traceparent")
+            .is_some_and(|text| text.len() == 55),
+        "{:?}",
+        record.headers
+    );
     let raw = RawRequest::decode(record.header(REQUEST).expect("a header")).expect("a request");
     assert_eq!(raw.id.to_string(), id);
     assert_eq!(raw.id.get_version_num(), 7);
-    assert_eq!((raw.source.as_str(), raw.provider.as_str()), (source.name.as_str(), "referralloop"));
-    assert_eq!((raw.method.as_str(), raw.token, raw.ack), ("POST", true, Ack::Broker));
-    assert_eq!(raw.target, format!("/v1/hooks/{}?a=b&token=c", source.name), "no token");
+    assert_eq!(
+        (raw.source.as_str(), raw.provider.as_str()),
+        (source.name.as_str(), "referralloop")
+    );
+    assert_eq!(
+        (raw.method.as_str(), raw.token, raw.ack),
+        ("POST", true, Ack::Broker)
+    );
+    assert_eq!(
+        raw.target,
+        format!("/v1/hooks/{}?a=b&token=c", source.name),
+        "no token"
+    );
     assert!(raw.received_at / 1_000_000 >= before && raw.received_at / 1_000_000 <= now());
     let odd: Vec<&[u8]> = raw.headers.all("x-odd").collect();
     assert_eq!(odd, [[0xff, 0xe9].as_slice(), b"second"]);
@@ -146,11 +210,15 @@ fn sigterm_lets_requests_finish() {
     let mut running = Running::start("ingest-drain");
     let good = good(&running, 1);
     running.accept(&good);
-    running.ingest.signal(sluice_tests::child::Signal::Term).expect("a signal");
+    running
+        .ingest
+        .signal(sluice_tests::child::Signal::Term)
+        .expect("a signal");
     let status = running.ingest.wait_end().expect("an end");
     assert!(status.success(), "{status}");
     assert!(
-        std::net::TcpStream::connect_timeout(&running.site.listen(), Duration::from_secs(1)).is_err()
+        std::net::TcpStream::connect_timeout(&running.site.listen(), Duration::from_secs(1))
+            .is_err()
     );
     running.wait_caught_up();
     running.processor.stop().expect("an end");

@@ -26,11 +26,22 @@ fn every_event_of_every_provider_is_in_its_topic() {
             _ => drop(sent.insert(answer.id().expect("accepted"), case)),
         }
     }
-    assert!(refused > 0 && sent.len() > 50, "{refused} refused, {} accepted", sent.len());
+    assert!(
+        refused > 0 && sent.len() > 50,
+        "{refused} refused, {} accepted",
+        sent.len()
+    );
     let outcomes = running.outcomes(sent.len());
     for (id, case) in &sent {
-        let outcome = outcomes.get(id).unwrap_or_else(|| panic!("no fate of {}", case.what));
-        assert!(outcome.is(&case.expected), "{} {}: {outcome:?}", case.provider, case.what);
+        let outcome = outcomes
+            .get(id)
+            .unwrap_or_else(|| panic!("no fate of {}", case.what));
+        assert!(
+            outcome.is(&case.expected),
+            "{} {}: {outcome:?}",
+            case.provider,
+            case.what
+        );
     }
 
     let topics = fate_topics(&running.site);
@@ -59,13 +70,24 @@ fn check_event(record: &Record, event: &WebhookEvent, case: &Case, at: i64) {
     assert_eq!(event.source, format!("my-{}", case.provider), "{what}");
     assert_eq!(&event.r#type, what);
     assert_eq!(event.data.as_bytes(), case.outgoing.body, "{what}");
-    assert!((at..at + 120).contains(&(event.received_at / 1_000)), "{what}");
+    assert!(
+        (at..at + 120).contains(&(event.received_at / 1_000)),
+        "{what}"
+    );
     assert_eq!(record.timestamp, event.received_at, "{what}");
     let known = ["signed", "partially_signed", "token"];
     assert!(known.contains(&event.authenticity.as_str()), "{what}");
-    assert_eq!(event.key_id.as_deref(), Some(event.source.as_str()), "{what}: the secret's name");
+    assert_eq!(
+        event.key_id.as_deref(),
+        Some(event.source.as_str()),
+        "{what}: the secret's name"
+    );
     if let (Some(kind), Some(id)) = (&event.entity_type, &event.entity_id) {
-        assert_eq!(event.subject.as_deref(), Some(format!("{kind}/{id}").as_str()), "{what}");
+        assert_eq!(
+            event.subject.as_deref(),
+            Some(format!("{kind}/{id}").as_str()),
+            "{what}"
+        );
     }
     match (case.provider, what.as_str()) {
         ("flock", "invitee.accepted") => {
@@ -75,7 +97,10 @@ fn check_event(record: &Record, event: &WebhookEvent, case: &Case, at: i64) {
             assert_eq!(event.occurred_at, Some(at * 1_000));
         }
         ("referralloop", "signup.position_changed") => {
-            assert_eq!((event.position, event.previous_position), (Some(5), Some(10)));
+            assert_eq!(
+                (event.position, event.previous_position),
+                (Some(5), Some(10))
+            );
             assert!(event.person_email.is_some());
         }
         ("flockler", "article.publish") => {
@@ -87,12 +112,25 @@ fn check_event(record: &Record, event: &WebhookEvent, case: &Case, at: i64) {
         _ => {}
     }
     let header = |name: &str| record.text(name).map(str::to_owned);
-    assert_eq!(header(CONTENT_TYPE).as_deref(), Some(CONTENT_TYPE_SINGLE_OBJECT), "{what}");
+    assert_eq!(
+        header(CONTENT_TYPE).as_deref(),
+        Some(CONTENT_TYPE_SINGLE_OBJECT),
+        "{what}"
+    );
     assert!(header("traceparent").is_some(), "{what}");
     assert_eq!(header("ce_specversion").as_deref(), Some("1.0"), "{what}");
     assert_eq!(header("ce_id").as_ref(), Some(&event.id), "{what}");
-    assert!(header("ce_source").is_some_and(|text| text.contains(&event.source)), "{what}");
-    assert!(header("ce_type").is_some_and(|text| text.ends_with(&event.r#type)), "{what}");
-    assert!(header("ce_time").is_some_and(|text| text.ends_with('Z')), "{what}");
+    assert!(
+        header("ce_source").is_some_and(|text| text.contains(&event.source)),
+        "{what}"
+    );
+    assert!(
+        header("ce_type").is_some_and(|text| text.ends_with(&event.r#type)),
+        "{what}"
+    );
+    assert!(
+        header("ce_time").is_some_and(|text| text.ends_with('Z')),
+        "{what}"
+    );
     assert_eq!(header("ce_subject"), event.subject, "{what}");
 }

@@ -7,7 +7,10 @@ use sluice_tests::topics::with_prefix;
 
 use crate::harness::{bootstrap, site};
 
-const BOTH: [(&str, &str); 2] = [("sluice-ingest", "ingest"), ("sluice-processor", "processor")];
+const BOTH: [(&str, &str); 2] = [
+    ("sluice-ingest", "ingest"),
+    ("sluice-processor", "processor"),
+];
 
 #[test]
 fn six_faults_are_told_at_once() {
@@ -46,13 +49,21 @@ fn missing_topics_are_listed() {
     let names = site.names();
     for (binary, part) in BOTH {
         let mut service = site.start(binary, part, &site.settings).expect("a process");
-        assert_eq!(service.wait_end().expect("an end").code(), Some(EXIT_CONFIG), "{binary}");
+        assert_eq!(
+            service.wait_end().expect("an end").code(),
+            Some(EXIT_CONFIG),
+            "{binary}"
+        );
         let log = service.log().expect("a log");
         assert!(log.contains(&names.raw()), "{log}");
         let all = log.contains(&names.dedup_log()) && log.contains(&names.dead_letter());
         assert_eq!(all, binary == "sluice-processor", "{log}");
     }
-    assert!(with_prefix(&bootstrap(), &names.prefix).expect("topics").is_empty());
+    assert!(
+        with_prefix(&bootstrap(), &names.prefix)
+            .expect("topics")
+            .is_empty()
+    );
 }
 
 #[test]
@@ -63,10 +74,14 @@ fn a_topic_that_differs_is_named() {
     processor.stop().expect("an end");
     let raw = site.names().raw();
     offsets::delete_topic(&bootstrap(), &raw).expect("deletion");
-    offsets::create_topic(&bootstrap(), &raw, 5, &[("max.message.bytes", "1000")]).expect("a topic");
+    offsets::create_topic(&bootstrap(), &raw, 5, &[("max.message.bytes", "1000")])
+        .expect("a topic");
     site.set(&["topics", "create"], json!(false));
     let mut processor = site.processor("p0").expect("a process");
-    assert_eq!(processor.wait_end().expect("an end").code(), Some(EXIT_CONFIG));
+    assert_eq!(
+        processor.wait_end().expect("an end").code(),
+        Some(EXIT_CONFIG)
+    );
     let log = processor.log().expect("a log");
     assert!(log.contains(&raw), "{log}");
     for wrong in ["max.message.bytes", "message.timestamp.type", "partitions"] {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use sluice_schemas::event::WebhookEvent;
 use sluice_schemas::fate::{DETAIL, DUPLICATE_OF, Fate, REASON};
-use sluice_schemas::raw::{RawRequest, REQUEST};
+use sluice_schemas::raw::{REQUEST, RawRequest};
 use sluice_schemas::topic::TopicNames;
 
 use crate::audit::fate_of;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use serde::Serialize;
 use sluice_schemas::fate::{DUPLICATE_OF, Fate, RAW_OFFSET, RAW_PARTITION, RAW_TOPIC, REASON};
-use sluice_schemas::raw::{RawRequest, REQUEST};
+use sluice_schemas::raw::{REQUEST, RawRequest};
 use sluice_schemas::topic::TopicNames;
 
 use crate::topics::Record;
@@ -230,7 +230,11 @@ fn check_copy(raw: &Record, record: &Record, fate: Fate, verdict: &mut Verdict) 
     if record.value != raw.value {
         verdict.fault(format!("{} has another value than its raw record", at()));
     }
-    if raw.headers.iter().any(|header| !record.headers.contains(header)) {
+    if raw
+        .headers
+        .iter()
+        .any(|header| !record.headers.contains(header))
+    {
         verdict.fault(format!("{} lacks a header of its raw record", at()));
     }
 }

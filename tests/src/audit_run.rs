@@ -117,7 +117,12 @@ fn request(site: &Site, n: u64, at: i64) -> Result<Outgoing> {
             Kind::Forged => {
                 let unsigned = source.provider()?.sender().sample(event, n, at);
                 let guess = foreign_secret(&source.secret);
-                if !source.provider()?.sender().sign(&unsigned, &guess, at).is_empty() {
+                if !source
+                    .provider()?
+                    .sender()
+                    .sign(&unsigned, &guess, at)
+                    .is_empty()
+                {
                     return source.sign_with(&unsigned, &guess, at);
                 }
                 place += 1;
@@ -143,13 +148,24 @@ pub fn run(options: &Options) -> Result<bool> {
     let mut processor = site.processor("audit")?;
     processor.wait_ready()?;
 
-    eprintln!("sending {} requests; {} kills on the way", options.requests, options.kills);
+    eprintln!(
+        "sending {} requests; {} kills on the way",
+        options.requests, options.kills
+    );
     let sending = Sending::start(&site, options)?;
     let kills = kill_on_the_way(&site, &mut processor, &sending, options)?;
     let (acked, retried, sent_in) = sending.finish()?;
-    eprintln!("{} answered with 200 after {sent_in:.1?}; waiting for the processor", acked.len());
+    eprintln!(
+        "{} answered with 200 after {sent_in:.1?}; waiting for the processor",
+        acked.len()
+    );
     let since = Instant::now();
-    offsets::wait_caught_up(site.bootstrap(), &site.group(), &site.names().raw(), CATCH_UP)?;
+    offsets::wait_caught_up(
+        site.bootstrap(),
+        &site.group(),
+        &site.names().raw(),
+        CATCH_UP,
+    )?;
     let catch_up = since.elapsed();
     processor.stop()?;
     ingest.stop()?;
@@ -163,11 +179,15 @@ pub fn run(options: &Options) -> Result<bool> {
     // A request that was answered with 503 may stand on raw all the same, and its retry besides.
     if retried == 0 && found != expected {
         verdict.fault_count += 1;
-        verdict.faults.push(format!("expected {expected:?}, found {found:?}"));
+        verdict
+            .faults
+            .push(format!("expected {expected:?}, found {found:?}"));
     }
     if kills != options.kills {
         verdict.fault_count += 1;
-        verdict.faults.push(format!("only {kills} kills took place"));
+        verdict
+            .faults
+            .push(format!("only {kills} kills took place"));
     }
     let report = Report {
         holds: verdict.holds(),
@@ -283,12 +303,17 @@ fn kill_on_the_way(
             Ok((sending.done.load(Ordering::Relaxed) >= threshold).then_some(()))
         })?;
         wait_for("the processor to work", PATIENCE, || {
-            let ended = processor.metrics().map(|samples| samples.sum("sluice_fates_total", &[]));
+            let ended = processor
+                .metrics()
+                .map(|samples| samples.sum("sluice_fates_total", &[]));
             Ok(ended.is_ok_and(|ended| ended > 0.0).then_some(()))
         })?;
         processor.kill()?;
         *processor = site.processor("audit")?;
-        eprintln!("kill {kill} after {} answers", sending.done.load(Ordering::Relaxed));
+        eprintln!(
+            "kill {kill} after {} answers",
+            sending.done.load(Ordering::Relaxed)
+        );
     }
     Ok(options.kills)
 }
@@ -301,7 +326,12 @@ mod tests {
     fn the_mix_is_as_said_and_repetitions_are_of_events() {
         let sums = expected(100_000);
         assert_eq!(
-            (sums.events, sums.duplicates, sums.rejected, sums.dead_letters),
+            (
+                sums.events,
+                sums.duplicates,
+                sums.rejected,
+                sums.dead_letters
+            ),
             (93_000, 5_000, 1_000, 1_000)
         );
         for n in 0..10_000 {

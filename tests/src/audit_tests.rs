@@ -3,9 +3,7 @@
 use std::net::IpAddr;
 
 use apache_avro::{GenericSingleObjectWriter, to_value};
-use sluice_schemas::event::{
-    CONTENT_TYPE, CONTENT_TYPE_SINGLE_OBJECT, PARSED, WebhookEvent,
-};
+use sluice_schemas::event::{CONTENT_TYPE, CONTENT_TYPE_SINGLE_OBJECT, PARSED, WebhookEvent};
 use sluice_schemas::raw::{Ack, Headers};
 use uuid::Uuid;
 
@@ -107,26 +105,43 @@ fn sound() -> (Vec<Record>, Vec<Acked>) {
     let mut acked = Vec::new();
     for n in 0..4 {
         let body = format!("body {n}");
-        records.push(record("webhooks.raw", n, body.as_bytes(), &[(REQUEST, &request(n))]));
+        records.push(record(
+            "webhooks.raw",
+            n,
+            body.as_bytes(),
+            &[(REQUEST, &request(n))],
+        ));
         acked.push(Acked {
             id: id(n).to_string(),
             body: body.into(),
         });
     }
     let framing = (CONTENT_TYPE, CONTENT_TYPE_SINGLE_OBJECT.as_bytes());
-    records.push(record("events.flock.a", 0, &event("e0", 0, "body 0"), &[framing]));
+    records.push(record(
+        "events.flock.a",
+        0,
+        &event("e0", 0, "body 0"),
+        &[framing],
+    ));
     let fate = |topic: &str, n: i64, reason: &str| {
         let (offset, body) = (n.to_string(), format!("body {n}"));
-        record(topic, 0, body.as_bytes(), &[
-            (REQUEST, &request(n)),
-            (REASON, reason.as_bytes()),
-            (RAW_TOPIC, b"webhooks.raw"),
-            (RAW_PARTITION, b"0"),
-            (RAW_OFFSET, offset.as_bytes()),
-        ])
+        record(
+            topic,
+            0,
+            body.as_bytes(),
+            &[
+                (REQUEST, &request(n)),
+                (REASON, reason.as_bytes()),
+                (RAW_TOPIC, b"webhooks.raw"),
+                (RAW_PARTITION, b"0"),
+                (RAW_OFFSET, offset.as_bytes()),
+            ],
+        )
     };
     let mut duplicate = fate("webhooks.duplicates", 1, "duplicate");
-    duplicate.headers.push((DUPLICATE_OF.into(), b"e0".to_vec()));
+    duplicate
+        .headers
+        .push((DUPLICATE_OF.into(), b"e0".to_vec()));
     records.push(duplicate);
     records.push(fate("webhooks.rejected", 2, "signature_mismatch"));
     records.push(fate("webhooks.dead-letter", 3, "malformed_json"));
@@ -148,7 +163,15 @@ fn sound_records_balance() {
     let (records, acked) = sound();
     let verdict = audit(&NAMES, &records, &acked);
     assert!(verdict.holds(), "{:?}", verdict.faults);
-    assert_eq!((verdict.acked, verdict.raw, verdict.fates(), verdict.duplicates), (4, 4, 4, 1));
+    assert_eq!(
+        (
+            verdict.acked,
+            verdict.raw,
+            verdict.fates(),
+            verdict.duplicates
+        ),
+        (4, 4, 4, 1)
+    );
     assert_eq!(verdict.rejected["signature_mismatch"], 1);
     assert_eq!(verdict.dead_letters["malformed_json"], 1);
     assert_eq!(verdict.events["events.flock.a"], 1);
@@ -156,7 +179,10 @@ fn sound_records_balance() {
 
 #[test]
 fn a_record_without_a_fate_is_found() {
-    assert_eq!(fault(|records, _| drop(records.remove(7))), "raw 0/3 has no fate");
+    assert_eq!(
+        fault(|records, _| drop(records.remove(7))),
+        "raw 0/3 has no fate"
+    );
 }
 
 #[test]
@@ -194,9 +220,15 @@ fn another_body_is_found() {
     let told = fault(|_, acked| acked[2].body = "changed".into());
     assert!(told.ends_with("has another body on raw"), "{told}");
     let told = fault(|records, _| records[6].value.push(b' '));
-    assert!(told.ends_with("has another value than its raw record"), "{told}");
+    assert!(
+        told.ends_with("has another value than its raw record"),
+        "{told}"
+    );
     let told = fault(|records, _| records[4].value = event("e0", 0, "body  0"));
-    assert!(told.ends_with("has other data than its raw record"), "{told}");
+    assert!(
+        told.ends_with("has other data than its raw record"),
+        "{told}"
+    );
 }
 
 #[test]
@@ -204,13 +236,21 @@ fn a_lost_header_or_key_is_found() {
     let told = fault(|records, _| drop(records[7].headers.remove(0)));
     assert!(told.ends_with("lacks a header of its raw record"), "{told}");
     let told = fault(|records, _| records[4].key.clear());
-    assert!(told.ends_with("has another key than its raw record"), "{told}");
+    assert!(
+        told.ends_with("has another key than its raw record"),
+        "{told}"
+    );
 }
 
 #[test]
 fn two_events_of_one_id_are_found() {
     let told = fault(|records, acked| {
-        records.push(record("webhooks.raw", 4, b"body 4", &[(REQUEST, &request(4))]));
+        records.push(record(
+            "webhooks.raw",
+            4,
+            b"body 4",
+            &[(REQUEST, &request(4))],
+        ));
         let mut second = records[4].clone();
         second.offset = 1;
         second.value = event("e0", 4, "body 4");

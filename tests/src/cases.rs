@@ -86,12 +86,22 @@ fn refused(source: &Source, n: u64, at: i64) -> Result<Vec<Case>> {
     if signs {
         let forged = source.sign_with(&unsigned, &foreign_secret(&source.secret), at)?;
         let expected = Expected::Ended(Fate::Rejected, Reason::SignatureMismatch);
-        cases.push(case(source, "a forgery, signed with a guess", forged, expected));
+        cases.push(case(
+            source,
+            "a forgery, signed with a guess",
+            forged,
+            expected,
+        ));
     }
     if source.token.is_some() {
         let mut forged = source.sign(&unsigned, at)?;
         forged.path = format!("/v1/hooks/{}/a-guess", source.name);
-        cases.push(case(source, "a forgery, with a guessed token", forged, Expected::Refused(404)));
+        cases.push(case(
+            source,
+            "a forgery, with a guessed token",
+            forged,
+            Expected::Refused(404),
+        ));
     }
     if GROWS_OLD.contains(&facts.name) {
         let old = at - STALE_SECONDS;

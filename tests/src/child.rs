@@ -56,7 +56,9 @@ fn spawn(command: Command) -> Result<std::process::Child> {
         std::thread::spawn(move || {
             for (mut command, answer) in orders {
                 // Whoever asked is waiting; if it went away, the child goes too.
-                if let Err(std::sync::mpsc::SendError(Ok(mut orphan))) = answer.send(command.spawn()) {
+                if let Err(std::sync::mpsc::SendError(Ok(mut orphan))) =
+                    answer.send(command.spawn())
+                {
                     let _ = orphan.kill();
                 }
             }

@@ -7,8 +7,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use rdkafka::ClientConfig;
+use rdkafka::{ClientConfig, TopicPartitionList};
 use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::producer::{BaseProducer, Producer};
 
 use crate::child::{Child, Signal};
 use crate::wait::{PATIENCE, wait_for};
@@ -83,6 +84,7 @@ impl Cluster {
             cluster.restart(n)?;
         }
         cluster.wait_ready()?;
+        cluster.warm_up()?;
         Ok(cluster)
     }
 
@@ -146,7 +148,12 @@ impl Cluster {
         arguments.push("kafka.Kafka".into());
         arguments.push(node.config().display().to_string());
         let name = format!("Kafka node {}", node.id);
-        *slot = Some(Child::start(&name, &java(), &arguments, &node.dir.join("log"))?);
+        *slot = Some(Child::start(
+            &name,
+            &java(),
+            &arguments,
+            &node.dir.join("log"),
+        )?);
         Ok(())
     }
 
@@ -170,10 +177,39 @@ impl Cluster {
             let Ok(metadata) = client.fetch_metadata(None, Duration::from_millis(500)) else {
                 return Ok(None);
             };
-            let mut known: Vec<i32> = metadata.brokers().iter().map(|broker| broker.id()).collect();
+            let mut known: Vec<i32> = metadata
+                .brokers()
+                .iter()
+                .map(|broker| broker.id())
+                .collect();
             known.sort_unstable();
             Ok((known == running).then_some(()))
         })
+    }
+
+    /// Has the nodes make and load the topics of their coordinators, which they do at the first
+    /// question and answer with "load in progress" meanwhile: a node in use has long done so.
+    fn warm_up(&self) -> Result<()> {
+        let bootstrap = self.bootstrap();
+        // Enough names that each of the coordinators' few partitions is asked.
+        for n in 0..8 {
+            let producer: BaseProducer = ClientConfig::new()
+                .set("bootstrap.servers", &bootstrap)
+                .set("transactional.id", format!("warm-{n}"))
+                .set("retry.backoff.ms", "10")
+                .set("log_level", "0")
+                .create()?;
+            producer.init_transactions(PATIENCE)?;
+            let consumer: BaseConsumer = ClientConfig::new()
+                .set("bootstrap.servers", &bootstrap)
+                .set("group.id", format!("warm-{n}"))
+                .set("log_level", "0")
+                .create()?;
+            let mut list = TopicPartitionList::new();
+            list.add_partition("warm", 0);
+            consumer.committed_offsets(list, PATIENCE)?;
+        }
+        Ok(())
     }
 
     /// The process ids of the nodes that run.
@@ -271,7 +307,10 @@ const FIXED: [(&str, &str); 13] = [
     ("auto.create.topics.enable", "false"),
     ("unclean.leader.election.enable", "false"),
     // A killed worker's transaction ends soon after its time-out, not within the usual 10 s.
-    ("transaction.abort.timed.out.transaction.cleanup.interval.ms", "2000"),
+    (
+        "transaction.abort.timed.out.transaction.cleanup.interval.ms",
+        "2000",
+    ),
     ("broker.heartbeat.interval.ms", "500"),
     ("broker.session.timeout.ms", "6000"),
     ("controller.quorum.election.timeout.ms", "1000"),
@@ -325,7 +364,10 @@ fn jvm(purpose: Purpose, dir: &Path) -> Vec<String> {
     };
     arguments.extend([
         "-XX:+UseSerialGC".to_owned(),
-        format!("-XX:SharedArchiveFile={}", cache().join("kafka-4.4.0/kafka.jsa").display()),
+        format!(
+            "-XX:SharedArchiveFile={}",
+            cache().join("kafka-4.4.0/kafka.jsa").display()
+        ),
         // Without the archive, or with one of another Java, it starts slower, and starts.
         "-Xshare:auto".to_owned(),
         "-Xlog:disable".to_owned(),

@@ -34,7 +34,10 @@ pub fn run(options: &Options) -> Result<bool> {
     println!("Kafka:       {}", cluster.bootstrap());
     println!("Webhooks:    http://{}", site.listen());
     println!("Admin ports: {admin}");
-    println!("Files:       {} (settings, secrets, logs; gone at the end)\n", site.dir().display());
+    println!(
+        "Files:       {} (settings, secrets, logs; gone at the end)\n",
+        site.dir().display()
+    );
     println!("{}", hints::curl(&site)?);
     println!("Ctrl-C ends it.");
     hold::until_interrupted(&mut [&mut ingest, &mut processor], || {

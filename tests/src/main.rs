@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 mod audit_run;
+mod bench;
 mod dev;
 mod hints;
 mod hold;
@@ -23,6 +24,11 @@ enum Command {
     Dev(dev::Options),
     /// Sends many requests through real Kafka while the processor is killed, and audits what came out.
     Audit(audit_run::Options),
+    /// Measures both services beside their floors on a real Kafka.
+    Bench(bench::Options),
+    /// A floor of the benchmarks, which starts it.
+    #[command(subcommand, hide = true)]
+    Floor(bench::Floor),
 }
 
 fn main() -> ExitCode {
@@ -30,6 +36,8 @@ fn main() -> ExitCode {
         Command::Playground(options) => playground::run(&options),
         Command::Dev(options) => dev::run(&options),
         Command::Audit(options) => audit_run::run(&options),
+        Command::Bench(options) => bench::run(&options),
+        Command::Floor(floor) => floor.run(),
     };
     match done {
         Ok(true) => ExitCode::SUCCESS,

@@ -46,9 +46,12 @@ impl Samples {
     pub fn sum(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
         self.named(name)
             .filter(|sample| {
-                labels
-                    .iter()
-                    .all(|(label, value)| sample.labels.get(*label).is_some_and(|found| found == value))
+                labels.iter().all(|(label, value)| {
+                    sample
+                        .labels
+                        .get(*label)
+                        .is_some_and(|found| found == value)
+                })
             })
             .map(|sample| sample.value)
             .sum()

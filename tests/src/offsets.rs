@@ -41,12 +41,7 @@ pub fn committed(bootstrap: &str, group: &str, topic: &str) -> Result<Vec<Option
 }
 
 /// Waits until the group has committed all that stands in a topic.
-pub fn wait_caught_up(
-    bootstrap: &str,
-    group: &str,
-    topic: &str,
-    patience: Duration,
-) -> Result<()> {
+pub fn wait_caught_up(bootstrap: &str, group: &str, topic: &str, patience: Duration) -> Result<()> {
     wait_for("the group to catch up", patience, || {
         let ends = bounds(bootstrap, topic)?;
         let at = committed(bootstrap, group, topic)?;
@@ -157,7 +152,9 @@ where
     F: FnOnce(AdminClient<DefaultClientContext>, AdminOptions) -> R,
     R: Future<Output = rdkafka::error::KafkaResult<T>>,
 {
-    let client: AdminClient<_> = ClientConfig::new().set("bootstrap.servers", bootstrap).create()?;
+    let client: AdminClient<_> = ClientConfig::new()
+        .set("bootstrap.servers", bootstrap)
+        .create()?;
     let options = AdminOptions::new()
         .operation_timeout(Some(REQUEST))
         .request_timeout(Some(REQUEST));
@@ -176,7 +173,10 @@ fn member(bootstrap: &str, group: &str) -> Result<BaseConsumer> {
 
 fn partitions(client: &BaseConsumer, topic: &str) -> Result<i32> {
     let metadata = client.fetch_metadata(Some(topic), REQUEST)?;
-    let count = metadata.topics().first().map_or(0, |topic| topic.partitions().len());
+    let count = metadata
+        .topics()
+        .first()
+        .map_or(0, |topic| topic.partitions().len());
     if count == 0 {
         bail!("topic {topic} is not there");
     }

@@ -18,8 +18,8 @@ use sluice_tests::site::{Site, now};
 use sluice_tests::topics::{Isolation, Reader};
 use sluice_tests::wait::PATIENCE;
 
-use crate::{hints, hold};
 use crate::table::{Table, cut};
+use crate::{hints, hold};
 
 /// What the playground is asked for.
 #[derive(clap::Args)]
@@ -30,6 +30,9 @@ pub struct Options {
     /// End standard output with the account as JSON on one line.
     #[arg(long)]
     json: bool,
+    /// Use this real Kafka (host:port) instead of the embedded broker, under topics of its own.
+    #[arg(long)]
+    bootstrap: Option<String>,
 }
 
 /// What was sent, and the id that ingest gave it.
@@ -41,19 +44,39 @@ struct Sent {
 
 /// Runs it; whether the account balances.
 pub fn run(options: &Options) -> Result<bool> {
-    eprintln!("starting an embedded broker and both services");
-    let broker = MockCluster::new(1).map_err(|error| anyhow!("no embedded broker: {error}"))?;
-    let site = site(&broker.bootstrap_servers(), options)?;
-    let topics = make_topics(&broker, &site)?;
+    eprintln!("starting both services");
+    // The embedded broker lives in this process, until the end of this function.
+    let embedded = match options.bootstrap {
+        Some(_) => None,
+        None => {
+            let broker = MockCluster::new(1);
+            Some(broker.map_err(|error| anyhow!("no embedded broker: {error}"))?)
+        }
+    };
+    let bootstrap = match (&options.bootstrap, &embedded) {
+        (Some(bootstrap), _) => bootstrap.clone(),
+        (None, Some(broker)) => broker.bootstrap_servers(),
+        (None, None) => String::new(),
+    };
+    let site = site(&bootstrap, options)?;
+    let topics = topics(embedded.as_ref(), &site)?;
     let mut ingest = site.ingest()?;
-    let admin = if options.once { ports::free()? } else { ports::preferred(9091)? };
+    let admin = if options.once {
+        ports::free()?
+    } else {
+        ports::preferred(9091)?
+    };
     let mut processor = site.processor_on("playground", admin)?;
     ingest.wait_ready()?;
     processor.wait_ready()?;
     let mut reader = Reader::new(site.bootstrap(), &topics, Isolation::Committed)?;
 
     let cases = cases::all(&site, 1, now())?;
-    eprintln!("sending {} requests of {} providers", cases.len(), site.sources.len());
+    eprintln!(
+        "sending {} requests of {} providers",
+        cases.len(),
+        site.sources.len()
+    );
     let runtime = tokio::runtime::Runtime::new()?;
     let sent = runtime.block_on(send(&site, cases))?;
     let accepted = sent.iter().filter(|sent| sent.id.is_some()).count();
@@ -61,12 +84,18 @@ pub fn run(options: &Options) -> Result<bool> {
     let names = site.names();
     // Time that runs out is no error here: the account shows what is missing.
     let _ = reader.until("a fate of every request", PATIENCE, |records| {
-        records.iter().filter(|record| outcome(&names, record).is_some()).count() >= accepted
+        records
+            .iter()
+            .filter(|record| outcome(&names, record).is_some())
+            .count()
+            >= accepted
     });
     // What comes besides what is expected would come now.
     while reader.poll(Duration::from_millis(200))? {}
     let records = reader.records.iter();
-    let account: Vec<_> = records.filter_map(|record| outcome(&names, record)).collect();
+    let account: Vec<_> = records
+        .filter_map(|record| outcome(&names, record))
+        .collect();
     let sums = account_of(&sent, &account);
     let text = render(&sent, &account, &sums);
     if options.json {
@@ -78,7 +107,10 @@ pub fn run(options: &Options) -> Result<bool> {
     }
     if !options.once {
         println!("{}", hints::curl(&site)?);
-        println!("Admin ports: {}", hints::admin_ports(&[&ingest, &processor]));
+        println!(
+            "Admin ports: {}",
+            hints::admin_ports(&[&ingest, &processor])
+        );
         println!("What arrives is shown here; Ctrl-C ends it.\n");
         watch(&site, &mut reader, &mut [&mut ingest, &mut processor])?;
         eprintln!("stopping");
@@ -90,17 +122,20 @@ pub fn run(options: &Options) -> Result<bool> {
 
 /// A site on the broker; by hand at the usual ports, where they are free.
 fn site(bootstrap: &str, options: &Options) -> Result<Site> {
-    let mut site = Site::new("", bootstrap)?;
-    site.set(&["topics", "create"], json!(false));
+    let real = options.bootstrap.is_some();
+    // On a Kafka that others use too, under names that they do not have.
+    let prefix = if real { format!("playground-{}.", std::process::id()) } else { String::new() };
+    let mut site = Site::new(&prefix, bootstrap)?;
+    site.set(&["topics", "create"], json!(real));
     if !options.once {
         site.listen_at(8080, 9090)?;
     }
     Ok(site)
 }
 
-/// Makes the topics on the broker, which has no admin calls of its own; returns those that fates go to.
-fn make_topics<C: rdkafka::ClientContext>(
-    broker: &MockCluster<'_, C>,
+/// The topics that fates go to. On the embedded broker, which has no admin calls, all are made here.
+fn topics<C: rdkafka::ClientContext>(
+    embedded: Option<&MockCluster<'_, C>>,
     site: &Site,
 ) -> Result<Vec<String>> {
     let file = site.dir().join("topics.yaml");
@@ -112,9 +147,11 @@ fn make_topics<C: rdkafka::ClientContext>(
     let names = site.names();
     let mut fates = Vec::new();
     for topic in wanted(&settings) {
-        broker
-            .create_topic(&topic.name, topic.partitions, 1)
-            .with_context(|| format!("cannot make {}", topic.name))?;
+        if let Some(broker) = embedded {
+            broker
+                .create_topic(&topic.name, topic.partitions, 1)
+                .with_context(|| format!("cannot make {}", topic.name))?;
+        }
         if topic.name != names.raw() && topic.name != names.dedup_log() {
             fates.push(topic.name);
         }
@@ -149,37 +186,63 @@ fn account_of(sent: &[Sent], account: &[(String, Outcome)]) -> Sums {
     for (_, outcome) in account {
         sums.add(outcome);
     }
-    let as_expected = sent.iter().all(|sent| match (&sent.case.expected, &sent.id) {
-        (Expected::Refused(status), None) => sent.status == *status,
-        (expected, Some(id)) => {
-            let mut found = account.iter().filter(|(other, _)| other == id);
-            matches!((found.next(), found.next()), (Some((_, one)), None) if one.is(expected))
-        }
-        _ => false,
-    });
+    let as_expected = sent
+        .iter()
+        .all(|sent| match (&sent.case.expected, &sent.id) {
+            (Expected::Refused(status), None) => sent.status == *status,
+            (expected, Some(id)) => {
+                let mut found = account.iter().filter(|(other, _)| other == id);
+                matches!((found.next(), found.next()), (Some((_, one)), None) if one.is(expected))
+            }
+            _ => false,
+        });
     sums.balanced = as_expected && sums.ended() == sums.sent;
     sums
 }
 
 fn render(sent: &[Sent], account: &[(String, Outcome)], sums: &Sums) -> String {
-    let by_id: BTreeMap<&str, &Outcome> =
-        account.iter().map(|(id, outcome)| (id.as_str(), outcome)).collect();
+    let by_id: BTreeMap<&str, &Outcome> = account
+        .iter()
+        .map(|(id, outcome)| (id.as_str(), outcome))
+        .collect();
     let mut table = Table::new();
-    table.row(None, &["PROVIDER", "SENT", "BECAME", "ON TOPIC", "WHAT IT SAYS, OR WHY"]);
+    table.row(
+        None,
+        &[
+            "PROVIDER",
+            "SENT",
+            "BECAME",
+            "ON TOPIC",
+            "WHAT IT SAYS, OR WHY",
+        ],
+    );
     for sent in sent {
         let (provider, what) = (sent.case.provider, sent.case.what.as_str());
         let outcome = sent.id.as_deref().and_then(|id| by_id.get(id));
         match outcome {
             Some(outcome) => {
                 let became = became(outcome);
-                let mark = if outcome.is(&sent.case.expected) { "" } else { "UNEXPECTED " };
+                let mark = if outcome.is(&sent.case.expected) {
+                    ""
+                } else {
+                    "UNEXPECTED "
+                };
                 let told = format!("{mark}{}", cut(&outcome.told(), 100));
                 let fate = Some(outcome.fate);
                 table.row(fate, &[provider, what, &became, &outcome.topic, &told]);
             }
             None if sent.id.is_none() => {
                 let answer = format!("answered {}", sent.status);
-                table.row(None, &[provider, what, &answer, "", "refused at the door, nothing written"]);
+                table.row(
+                    None,
+                    &[
+                        provider,
+                        what,
+                        &answer,
+                        "",
+                        "refused at the door, nothing written",
+                    ],
+                );
             }
             None => table.row(None, &[provider, what, "MISSING", "", "it has no fate"]),
         }
@@ -193,7 +256,11 @@ fn render(sent: &[Sent], account: &[(String, Outcome)], sums: &Sums) -> String {
         sums.duplicates,
         total(&sums.rejected),
         total(&sums.dead_letters),
-        if sums.balanced { "balanced, each as it must be" } else { "NOT as it must be" },
+        if sums.balanced {
+            "balanced, each as it must be"
+        } else {
+            "NOT as it must be"
+        },
     )
 }
 

@@ -114,8 +114,10 @@ impl Service {
     /// Waits until its log contains a text.
     pub fn wait_log(&self, text: &str, patience: Duration) -> Result<()> {
         let what = format!("\"{text}\" in the log");
-        wait_for(&what, patience, || Ok(self.log()?.contains(text).then_some(())))
-            .with_context(|| tail(self.child.log()))
+        wait_for(&what, patience, || {
+            Ok(self.log()?.contains(text).then_some(()))
+        })
+        .with_context(|| tail(self.child.log()))
     }
 }
 

@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::child::{Child, tail};
 use crate::cluster::{cache, root};
+use crate::send::Hurry;
 use crate::wait::wait_for;
 use crate::{janitor, ports, send};
 
@@ -17,6 +18,9 @@ pub struct Registry {
     port: u16,
     _child: Child,
 }
+
+/// The API that Confluent's clients speak.
+const API: &str = "/apis/ccompat/v7";
 
 /// It needs some 7 s when nothing else runs.
 const START: Duration = Duration::from_secs(120);
@@ -47,13 +51,33 @@ impl Registry {
             home.join("quarkus-run.jar").display().to_string(),
         ];
         let log = dir.join("log");
-        let mut child = Child::start("the schema registry", Path::new(java.trim()), &arguments, &log)?;
+        let mut child = Child::start(
+            "the schema registry",
+            Path::new(java.trim()),
+            &arguments,
+            &log,
+        )?;
         wait_for("the schema registry", START, || {
             child.must_run()?;
-            let answer = send::get(ports::local(port), "/apis/ccompat/v7/subjects");
-            Ok(answer.is_ok_and(|answer| answer.status == 200).then_some(()))
+            let answer = send::get(ports::local(port), &format!("{API}/subjects"));
+            Ok(answer
+                .is_ok_and(|answer| answer.status == 200)
+                .then_some(()))
         })
         .with_context(|| tail(&log))?;
+        // As production has it; the default differs between registries and their versions.
+        let rule = br#"{"compatibility":"FULL_TRANSITIVE"}"#;
+        let head = format!(
+            "PUT {API}/config HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n\
+             content-length: {}\r\nconnection: close\r\n\r\n",
+            rule.len()
+        );
+        let address = ports::local(port);
+        let answer = send::raw(address, &[head.as_bytes(), rule], Hurry::UntilClosed)?;
+        let answer = send::parse(&answer)?;
+        if answer.status != 200 {
+            bail!("the compatibility rule was answered with {}", answer.status);
+        }
         Ok(Self {
             port,
             _child: child,
@@ -62,12 +86,12 @@ impl Registry {
 
     /// The base of the API, as `schema_registry.url` takes it.
     pub fn url(&self) -> String {
-        format!("http://{}/apis/ccompat/v7", ports::local(self.port))
+        format!("http://{}{API}", ports::local(self.port))
     }
 
     /// What the registry answers to a GET below the base, as JSON.
     pub fn get(&self, path: &str) -> Result<serde_json::Value> {
-        let answer = send::get(ports::local(self.port), &format!("/apis/ccompat/v7{path}"))?;
+        let answer = send::get(ports::local(self.port), &format!("{API}{path}"))?;
         if answer.status != 200 {
             bail!("{path} answered {}", answer.status);
         }

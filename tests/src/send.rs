@@ -44,7 +44,11 @@ impl Answer {
     /// The request's id in the answer to an accepted request.
     pub fn id(&self) -> Result<String> {
         if self.status != 200 {
-            bail!("answered {}: {}", self.status, String::from_utf8_lossy(&self.body));
+            bail!(
+                "answered {}: {}",
+                self.status,
+                String::from_utf8_lossy(&self.body)
+            );
         }
         let body: serde_json::Value = serde_json::from_slice(&self.body)?;
         let id = body["id"].as_str().context("the answer has no id")?;
@@ -225,7 +229,9 @@ fn unchunk(mut rest: &[u8]) -> Result<Vec<u8>> {
             .position(|two| two == b"\r\n")
             .context("no end of a chunk's size")?;
         let size = usize::from_str_radix(std::str::from_utf8(&rest[..end])?, 16)?;
-        let chunk = rest.get(end + 2..end + 2 + size).context("a chunk ends early")?;
+        let chunk = rest
+            .get(end + 2..end + 2 + size)
+            .context("a chunk ends early")?;
         if size == 0 {
             return Ok(body);
         }
@@ -240,8 +246,13 @@ mod tests {
 
     #[test]
     fn chunks_are_joined() {
-        let answer = parse(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n1\r\nd\r\n0\r\n\r\n");
+        let answer = parse(
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n1\r\nd\r\n0\r\n\r\n",
+        );
         let answer = answer.expect("an answer");
-        assert_eq!((answer.status, answer.body.as_slice()), (200, b"abcd".as_slice()));
+        assert_eq!(
+            (answer.status, answer.body.as_slice()),
+            (200, b"abcd".as_slice())
+        );
     }
 }

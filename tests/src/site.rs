@@ -64,7 +64,9 @@ impl Site {
             let first = test.files.into_iter().next();
             let (secret_file, secret) = first.map_or((None, Vec::new()), |(f, c)| (Some(f), c));
             let events = test.settings["events"].as_array().into_iter().flatten();
-            let events = events.filter_map(|event| Some(event.as_str()?.to_owned())).collect();
+            let events = events
+                .filter_map(|event| Some(event.as_str()?.to_owned()))
+                .collect();
             settings.insert(name.clone(), test.settings);
             sources.push(Source {
                 name,
@@ -201,13 +203,21 @@ impl Site {
     /// unless it contains one of these texts.
     pub fn check_logs(&self, allowed: &[&str]) -> Result<()> {
         let mut found = Vec::new();
-        for log in self.logs.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+        for log in self
+            .logs
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .iter()
+        {
             found.extend(unlisted(&std::fs::read_to_string(log)?, allowed));
         }
         if found.is_empty() {
             return Ok(());
         }
-        bail!("the logs have unlisted warnings or errors:\n{}", found.join("\n"));
+        bail!(
+            "the logs have unlisted warnings or errors:\n{}",
+            found.join("\n")
+        );
     }
 }
 
@@ -273,5 +283,7 @@ impl Source {
 /// Seconds since 1970.
 pub fn now() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.map_or(0, |since| i64::try_from(since.as_secs()).unwrap_or(i64::MAX))
+    since.map_or(0, |since| {
+        i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+    })
 }

@@ -27,7 +27,12 @@ impl Table {
 
     /// The lines, aligned.
     pub fn render(&self) -> String {
-        let columns = self.rows.iter().map(|(_, cells)| cells.len()).max().unwrap_or(0);
+        let columns = self
+            .rows
+            .iter()
+            .map(|(_, cells)| cells.len())
+            .max()
+            .unwrap_or(0);
         let widths: Vec<usize> = (0..columns)
             .map(|column| {
                 let cells = self.rows.iter().filter_map(|(_, cells)| cells.get(column));

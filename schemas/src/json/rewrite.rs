@@ -112,7 +112,11 @@ impl<'a> Reader<'a> {
             self.peek()?;
             self.take();
             let value = self.node(depth + 1)?;
-            members.push(Member { key, written, value });
+            members.push(Member {
+                key,
+                written,
+                value,
+            });
             if self.peek()? == b',' {
                 self.take();
             }
@@ -200,7 +204,9 @@ mod tests {
     #[test]
     fn compact_keeps_order_and_tokens() {
         assert_eq!(
-            compact(" { \"b\" : [ 1.0 , -0 , 1E400 , true ] ,\t\"a b\":{ }, \"\\u0061\\/\":\r\n null } "),
+            compact(
+                " { \"b\" : [ 1.0 , -0 , 1E400 , true ] ,\t\"a b\":{ }, \"\\u0061\\/\":\r\n null } "
+            ),
             r#"{"b":[1.0,-0,1E400,true],"a b":{},"a/":null}"#
         );
     }

@@ -3,8 +3,11 @@
 //! # Adding a provider
 //!
 //! 1. Make a folder here with `mod.rs`, `signature.rs`, `payload.rs`, `normalize.rs` and `README.md`.
-//! 2. Implement [`Provider`] (what holds for all of its sources) and [`Endpoint`] (one source of it).
-//! 3. Record requests as `fixtures/NN-case.http`; write what each becomes with `UPDATE_GOLDEN=1 cargo test`.
+//! 2. Implement [`Provider`] (what holds for all of its sources), [`Endpoint`] (one source of it) and,
+//!    for tests and the playground, `testing::Sender`.
+//! 3. Record requests as `fixtures/NN-case.http`: lines of `# setting: value` (`options`, `secret`, `file`,
+//!    `received_at`, `token`, `age`), then the request as it came. Write what each becomes with
+//!    `UPDATE_GOLDEN=1 cargo test -p sluice-schemas`, and read it.
 //! 4. Add it to [`ALL`].
 //! 5. Run `make test`: every suite walks [`ALL`], so it is tried tampered, late, under another secret
 //!    and end to end without another line.
@@ -32,10 +35,19 @@ pub mod flockler;
 pub mod testing;
 
 #[cfg(test)]
+mod fixture;
+
+#[cfg(test)]
 mod tests;
 
 #[cfg(test)]
+mod vector_tests;
+
+#[cfg(test)]
 mod hostile_tests;
+
+#[cfg(all(test, feature = "testing"))]
+mod sender_tests;
 
 use signature::Key;
 
@@ -49,7 +61,8 @@ pub const ALL: [&dyn Provider; 4] = [
 
 /// The provider of a name.
 pub fn by_name(name: &str) -> Option<&'static dyn Provider> {
-    ALL.into_iter().find(|provider| provider.facts().name == name)
+    ALL.into_iter()
+        .find(|provider| provider.facts().name == name)
 }
 
 /// What holds for a provider whatever the source.
@@ -195,7 +208,9 @@ pub const KEY_BYTES: usize = 256;
 pub fn partition_key(provider: &dyn Provider, headers: &Headers, body: &[u8]) -> Vec<u8> {
     match provider.partition_key(headers, body) {
         Some(PartitionKey::Text(text)) if text.is_empty() => sha256(body).to_vec(),
-        Some(PartitionKey::Text(text)) if text.len() > KEY_BYTES => sha256(text.as_bytes()).to_vec(),
+        Some(PartitionKey::Text(text)) if text.len() > KEY_BYTES => {
+            sha256(text.as_bytes()).to_vec()
+        }
         Some(PartitionKey::Text(text)) => text.into_bytes(),
         Some(PartitionKey::Hashed(hash)) => hash.to_vec(),
         None => sha256(body).to_vec(),

@@ -196,7 +196,7 @@ pub fn base64_bytes(text: &[u8]) -> Option<Vec<u8>> {
 }
 
 fn exactly<const N: usize>(engine: &GeneralPurpose, text: &[u8]) -> Option<[u8; N]> {
-    if text.len() > (N + 2) / 3 * 4 {
+    if text.len() > N.div_ceil(3) * 4 {
         return None;
     }
     // The engine asks for room for whole groups of three.
@@ -214,7 +214,10 @@ pub fn check_age(received_at_us: i64, signed_ms: i64, max_age: Duration) -> Resu
         return Ok(());
     }
     let side = if apart > 0 { "before" } else { "after" };
-    let (seconds, micros) = (apart.unsigned_abs() / 1_000_000, apart.unsigned_abs() % 1_000_000);
+    let (seconds, micros) = (
+        apart.unsigned_abs() / 1_000_000,
+        apart.unsigned_abs() % 1_000_000,
+    );
     Err(Reason::TimestampStale.because(format!(
         "it was signed {seconds}.{micros:06} s {side} its receipt, and {} s are allowed",
         max_age.as_secs_f64(),
@@ -223,7 +226,11 @@ pub fn check_age(received_at_us: i64, signed_ms: i64, max_age: Duration) -> Resu
 
 /// Refuses a body whose own time is not there, cannot be read, or is too far from its receipt. Zero
 /// turns all of it off.
-pub fn check_body_time(time: Span<'_>, received_at_us: i64, max_age: Duration) -> Result<(), Refusal> {
+pub fn check_body_time(
+    time: Span<'_>,
+    received_at_us: i64,
+    max_age: Duration,
+) -> Result<(), Refusal> {
     if max_age.is_zero() {
         return Ok(());
     }
@@ -248,7 +255,13 @@ mod tests {
         let text = "00ff".repeat(16);
         assert_eq!(hex(text.as_bytes()), hex(text.to_uppercase().as_bytes()));
         assert!(hex(text.as_bytes()).is_some());
-        for bad in ["", &text[1..], &"0g".repeat(32), &"00".repeat(33), &"+1".repeat(32)] {
+        for bad in [
+            "",
+            &text[1..],
+            &"0g".repeat(32),
+            &"00".repeat(33),
+            &"+1".repeat(32),
+        ] {
             assert_eq!(hex(bad.as_bytes()), None, "{bad}");
         }
     }
@@ -262,11 +275,17 @@ mod tests {
         assert!(standard.contains(['+', '/']) && url.contains(['-', '_']));
         for text in [&standard, &url] {
             assert_eq!(base64_loose(text.as_bytes()), Some(mac));
-            assert_eq!(base64_loose(text.trim_end_matches('=').as_bytes()), Some(mac));
+            assert_eq!(
+                base64_loose(text.trim_end_matches('=').as_bytes()),
+                Some(mac)
+            );
         }
         assert_eq!(base64_strict(standard.as_bytes()), Some(mac));
         assert_eq!(base64_strict::<32>(url.as_bytes()), None);
-        assert_eq!(base64_strict::<32>(standard.trim_end_matches('=').as_bytes()), None);
+        assert_eq!(
+            base64_strict::<32>(standard.trim_end_matches('=').as_bytes()),
+            None
+        );
         assert_eq!(base64_loose(&[b'A'; 64]), None);
         assert_eq!(base64_loose(b"===="), None);
     }
@@ -289,7 +308,9 @@ mod tests {
     #[test]
     fn a_header_is_once_filled_and_short() {
         let of = |values: &[&[u8]]| {
-            let headers = values.iter().map(|value| ("x-sig".to_owned(), value.to_vec()));
+            let headers = values
+                .iter()
+                .map(|value| ("x-sig".to_owned(), value.to_vec()));
             let headers = Headers(headers.collect());
             header(&headers, "x-sig")
                 .map(<[u8]>::to_vec)
@@ -301,7 +322,10 @@ mod tests {
         assert_eq!(of(&[b""]), malformed);
         assert_eq!(of(&[b" \t"]), malformed);
         assert_eq!(of(&[&[b'a'; MAX_HEADER_BYTES + 1]]), malformed);
-        assert_eq!(of(&[&[b'a'; MAX_HEADER_BYTES]]), Ok(vec![b'a'; MAX_HEADER_BYTES]));
+        assert_eq!(
+            of(&[&[b'a'; MAX_HEADER_BYTES]]),
+            Ok(vec![b'a'; MAX_HEADER_BYTES])
+        );
     }
 
     #[test]

@@ -176,13 +176,18 @@ mod tests {
     async fn get(address: std::net::SocketAddr, path: &'static str) -> String {
         let exchange = move || {
             let mut stream = std::net::TcpStream::connect(address).expect("the port is open");
-            write!(stream, "GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
-                .expect("it is read");
+            write!(
+                stream,
+                "GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"
+            )
+            .expect("it is read");
             let mut answer = String::new();
             stream.read_to_string(&mut answer).expect("it is answered");
             answer
         };
-        tokio::task::spawn_blocking(exchange).await.expect("no panic")
+        tokio::task::spawn_blocking(exchange)
+            .await
+            .expect("no panic")
     }
 
     #[tokio::test]
@@ -207,7 +212,10 @@ mod tests {
         readiness.set("topics", Ok(()));
         let answer = get(address, "/readyz").await;
         assert!(answer.starts_with("HTTP/1.1 503"), "{answer}");
-        assert!(answer.ends_with("\r\n\r\nkafka: no broker answers\n"), "{answer}");
+        assert!(
+            answer.ends_with("\r\n\r\nkafka: no broker answers\n"),
+            "{answer}"
+        );
         readiness.set("kafka", Ok(()));
         assert!(get(address, "/readyz").await.starts_with("HTTP/1.1 200"));
 

@@ -132,7 +132,10 @@ impl Store {
             }
         }
         if let Some(after) = after {
-            *self.snapshot.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(after);
+            *self
+                .snapshot
+                .write()
+                .unwrap_or_else(PoisonError::into_inner) = Arc::new(after);
         }
     }
 }

@@ -73,7 +73,10 @@ pub struct Topics {
 
 /// `topics.retention`
 #[derive(Debug, Clone)]
-#[expect(missing_docs, reason = "each is the retention of the topic it is named after")]
+#[expect(
+    missing_docs,
+    reason = "each is the retention of the topic it is named after"
+)]
 pub struct Retention {
     pub raw: Duration,
     pub events: Duration,

@@ -23,7 +23,11 @@ pub fn init(telemetry: &Telemetry) {
         .with_writer(io::stderr);
     // A second call finds a subscriber in place; tests in one process do that.
     let _ = match telemetry.log_format {
-        LogFormat::Json => builder.json().flatten_event(true).with_current_span(false).try_init(),
+        LogFormat::Json => builder
+            .json()
+            .flatten_event(true)
+            .with_current_span(false)
+            .try_init(),
         LogFormat::Text => builder.with_ansi(io::stderr().is_terminal()).try_init(),
     };
     if let Some(error) = fault {

@@ -66,8 +66,13 @@ pub fn wanted(settings: &Settings) -> Vec<TopicSpec> {
     let as_raw = |mut spec: TopicSpec| {
         spec.partitions = topics.partitions;
         spec.partitions_rule = Rule::Exactly;
-        spec.configs.push(("cleanup.policy", "delete".to_owned(), Rule::Exactly));
-        let append_time = ("message.timestamp.type", "LogAppendTime".to_owned(), Rule::Exactly);
+        spec.configs
+            .push(("cleanup.policy", "delete".to_owned(), Rule::Exactly));
+        let append_time = (
+            "message.timestamp.type",
+            "LogAppendTime".to_owned(),
+            Rule::Exactly,
+        );
         spec.configs.push(append_time);
         spec
     };
@@ -81,14 +86,23 @@ pub fn wanted(settings: &Settings) -> Vec<TopicSpec> {
     // The dedup-log's retention is reckoned from raw's, so raw may not keep longer than it says.
     let raw = as_raw(spec(names.raw(), kept.raw, &raw_bytes, Rule::Exactly));
     let dedup_kept = kept.raw + settings.longest_window() + 2 * DEDUP_LOG_SEGMENT;
-    let mut dedup_log = as_raw(spec(names.dedup_log(), dedup_kept, &fed_bytes, Rule::AtLeast));
+    let mut dedup_log = as_raw(spec(
+        names.dedup_log(),
+        dedup_kept,
+        &fed_bytes,
+        Rule::AtLeast,
+    ));
     dedup_log.configs.extend([
         ("segment.ms", millis(DEDUP_LOG_SEGMENT), Rule::Exactly),
         // A bound by bytes would take away what the window still needs.
         ("retention.bytes", "-1".to_owned(), Rule::Exactly),
     ]);
     let mut rejected = fate(names.rejected(), kept.rejected);
-    let bound = ("retention.bytes", topics.rejected_bytes.to_string(), Rule::Exactly);
+    let bound = (
+        "retention.bytes",
+        topics.rejected_bytes.to_string(),
+        Rule::Exactly,
+    );
     rejected.configs.push(bound);
 
     let mut all = vec![
@@ -100,7 +114,11 @@ pub fn wanted(settings: &Settings) -> Vec<TopicSpec> {
     ];
     all.extend(settings.event_topics().into_iter().map(|name| {
         let mut event = fate(name, kept.events);
-        let create_time = ("message.timestamp.type", "CreateTime".to_owned(), Rule::Exactly);
+        let create_time = (
+            "message.timestamp.type",
+            "CreateTime".to_owned(),
+            Rule::Exactly,
+        );
         event.configs.push(create_time);
         event
     }));
@@ -109,8 +127,11 @@ pub fn wanted(settings: &Settings) -> Vec<TopicSpec> {
 
 /// Any timestamp is taken: a producer's fast clock, or a record judged late, never blocks a batch.
 fn any_timestamp() -> [(&'static str, String, Rule); 2] {
-    ["message.timestamp.after.max.ms", "message.timestamp.before.max.ms"]
-        .map(|key| (key, i64::MAX.to_string(), Rule::AtLeast))
+    [
+        "message.timestamp.after.max.ms",
+        "message.timestamp.before.max.ms",
+    ]
+    .map(|key| (key, i64::MAX.to_string(), Rule::AtLeast))
 }
 
 fn millis(duration: Duration) -> String {

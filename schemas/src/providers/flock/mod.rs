@@ -123,7 +123,12 @@ impl Endpoint for Source {
             .ok_or_else(|| Reason::MissingField.because("the body has no name of its event"))?;
         Ok(Authentic {
             proof,
-            payload: Box::new(Event { mac, name, members, data }),
+            payload: Box::new(Event {
+                mac,
+                name,
+                members,
+                data,
+            }),
         })
     }
 }

@@ -29,7 +29,12 @@ impl Payload for Event<'_> {
     }
 
     fn fields(&self) -> Fields {
-        let Self { name, members, data, .. } = self;
+        let Self {
+            name,
+            members,
+            data,
+            ..
+        } = self;
         let entity = json::string(members.entity);
         let person = match entity.as_deref() {
             Some("invitee") => Some(&data.invitee),

@@ -39,7 +39,11 @@ impl testing::Sender for Sender {
                 time = testing::iso8601(at),
             )
         };
-        Unsigned { headers: Vec::new(), body: body.into_bytes(), delivery_id: String::new() }
+        Unsigned {
+            headers: Vec::new(),
+            body: body.into_bytes(),
+            delivery_id: String::new(),
+        }
     }
 
     /// Shape A as its older documentation says, over the timestamp and `data`; shape B over the body.

@@ -81,7 +81,8 @@ pub fn decode(value: &[u8], encoding: Encoding) -> Result<[u8; 32], Refusal> {
         Encoding::Base64 => signature::base64_loose(text),
     };
     mac.ok_or_else(|| {
-        Reason::SignatureMalformed.because(format!("{SIGNATURE} is no HMAC-SHA256 in this encoding"))
+        Reason::SignatureMalformed
+            .because(format!("{SIGNATURE} is no HMAC-SHA256 in this encoding"))
     })
 }
 

@@ -113,8 +113,9 @@ impl Endpoint for Source {
                 .because(format!("{ACTION} and the body tell different actions")));
         }
         if !self.environments.contains(&environment) {
-            return Err(Reason::EnvironmentNotAccepted
-                .because(format!("the source does not accept the environment {environment}")));
+            return Err(Reason::EnvironmentNotAccepted.because(format!(
+                "the source does not accept the environment {environment}"
+            )));
         }
         let missing = |what| Reason::MissingField.because(format!("the body has no {what}"));
         told.ok_or_else(|| missing("action"))?;

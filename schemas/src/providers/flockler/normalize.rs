@@ -49,7 +49,7 @@ impl Payload for Event<'_> {
             scope_id: site_id,
             environment: Some(self.environment.to_owned()),
             title: text(article.title),
-            url: text(article.url.or(article.article_url)),
+            url: text(article.url.or(article.slug)),
             author: text(article.author),
             content_type: text(article.kind),
             section_id: id(article.section_id),

@@ -31,8 +31,8 @@ pub struct Article<'a> {
     pub kind: Span<'a>,
     #[serde(borrow)]
     pub url: Span<'a>,
-    #[serde(borrow)]
-    pub article_url: Span<'a>,
+    #[serde(borrow, rename = "article_url")]
+    pub slug: Span<'a>,
     #[serde(borrow)]
     pub tags: Span<'a>,
     #[serde(borrow)]

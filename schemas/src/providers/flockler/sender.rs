@@ -2,6 +2,7 @@
 
 use serde_json::json;
 
+use super::lowercase::Lowercase;
 use super::{ACTION, ENVIRONMENT, FACTS, SIGNATURE};
 use crate::providers::testing::{self, TestSource, Unsigned};
 
@@ -20,7 +21,10 @@ impl testing::Sender for Sender {
                 "secrets": [name],
                 "options": {"webhook_urls": [URL]},
             }),
-            files: vec![(name.to_owned(), format!("{name}-flockler-secret").into_bytes())],
+            files: vec![(
+                name.to_owned(),
+                format!("{name}-flockler-secret").into_bytes(),
+            )],
             token: None,
         }
     }
@@ -50,7 +54,9 @@ impl testing::Sender for Sender {
                 (ACTION.to_owned(), action.to_owned()),
                 (ENVIRONMENT.to_owned(), "production".to_owned()),
             ],
-            body: json!({"action": action, "article": article}).to_string().into_bytes(),
+            body: json!({"action": action, "article": article})
+                .to_string()
+                .into_bytes(),
             delivery_id: String::new(),
         }
     }
@@ -60,11 +66,10 @@ impl testing::Sender for Sender {
             let found = request.headers.iter().find(|(found, _)| found == name);
             found.map_or("", |(_, value)| value.as_str())
         };
-        let body = String::from_utf8_lossy(&request.body);
-        let text = format!("POST|{}|{}|{URL}|{body}", header(ACTION), header(ENVIRONMENT));
-        // Ruby's way: one character at a time.
-        let lower: String = text.chars().flat_map(char::to_lowercase).collect();
-        let mac = testing::mac(secret, &[lower.as_bytes()]);
+        let text = format!("POST|{}|{}|{URL}|", header(ACTION), header(ENVIRONMENT));
+        // As Ruby does.
+        let lower = |text: &[u8]| Lowercase::Unicode.apply(text);
+        let mac = testing::mac(secret, &[&lower(text.as_bytes()), &lower(&request.body)]);
         vec![(SIGNATURE.to_owned(), testing::hex(&mac))]
     }
 }

@@ -30,7 +30,8 @@ pub const ENCODINGS: [(&str, Encoding); 4] = [
 
 /// The MAC that the header carries.
 pub fn decode(value: &[u8], encoding: Encoding) -> Result<[u8; 32], Refusal> {
-    let base64_hex = |text| signature::base64_strict::<64>(text).and_then(|text| signature::hex(&text));
+    let base64_hex =
+        |text| signature::base64_strict::<64>(text).and_then(|text| signature::hex(&text));
     let mac = match encoding {
         Encoding::Auto => signature::hex(value)
             .or_else(|| signature::base64_strict(value))
@@ -40,7 +41,8 @@ pub fn decode(value: &[u8], encoding: Encoding) -> Result<[u8; 32], Refusal> {
         Encoding::Base64Hex => base64_hex(value),
     };
     mac.ok_or_else(|| {
-        Reason::SignatureMalformed.because(format!("{SIGNATURE} is no HMAC-SHA256 in this encoding"))
+        Reason::SignatureMalformed
+            .because(format!("{SIGNATURE} is no HMAC-SHA256 in this encoding"))
     })
 }
 
@@ -69,7 +71,8 @@ pub fn prove(
             let parts = [request.method.as_bytes(), action, environment, url, b""];
             way.apply(&parts.join(&b'|'))
         };
-        let candidate: (Vec<Vec<u8>>, Vec<u8>) = (urls.iter().map(prefix).collect(), way.apply(body));
+        let candidate: (Vec<Vec<u8>>, Vec<u8>) =
+            (urls.iter().map(prefix).collect(), way.apply(body));
         if tried.contains(&candidate) {
             continue;
         }

@@ -94,7 +94,11 @@ impl Endpoint for Source {
         let proof = signature::prove(&signed, &credentials.keys, body)?;
         check_age(request.received_at, signed.millis(), self.max_age)?;
         let members = json::utf8(body).and_then(json::object::<Body<'_>>)?;
-        let event = normalize::Event::read(signed.id, &members.unwrap_or_default(), self.type_members);
-        Ok(Authentic { proof, payload: Box::new(event) })
+        let event =
+            normalize::Event::read(signed.id, &members.unwrap_or_default(), self.type_members);
+        Ok(Authentic {
+            proof,
+            payload: Box::new(event),
+        })
     }
 }

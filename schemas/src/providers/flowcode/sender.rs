@@ -18,7 +18,10 @@ impl testing::Sender for Sender {
         let secret = sha256(format!("{name}-flowcode-secret").as_bytes());
         TestSource {
             settings: json!({"provider": FACTS.name, "secrets": [name], "events": ["scan.created"]}),
-            files: vec![(name.to_owned(), format!("whsec_{}", testing::base64(&secret)).into_bytes())],
+            files: vec![(
+                name.to_owned(),
+                format!("whsec_{}", testing::base64(&secret)).into_bytes(),
+            )],
             token: None,
         }
     }
@@ -50,7 +53,10 @@ impl testing::Sender for Sender {
         vec![
             ("webhook-id".to_owned(), id.clone()),
             ("webhook-timestamp".to_owned(), time),
-            ("webhook-signature".to_owned(), format!("v1,{}", testing::base64(&mac))),
+            (
+                "webhook-signature".to_owned(),
+                format!("v1,{}", testing::base64(&mac)),
+            ),
         ]
     }
 }

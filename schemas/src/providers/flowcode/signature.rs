@@ -49,7 +49,10 @@ impl Family {
 
     fn stands_in(self, headers: &Headers) -> bool {
         let names = [self.id(), self.timestamp(), self.signature()];
-        headers.0.iter().any(|(name, _)| names.contains(&name.as_str()))
+        headers
+            .0
+            .iter()
+            .any(|(name, _)| names.contains(&name.as_str()))
     }
 }
 
@@ -67,17 +70,16 @@ pub struct Signed<'a> {
     pub id: &'a str,
     /// The attempt's time, as it was signed: digits alone.
     timestamp: &'a str,
-    /// The `v1` entries.
-    macs: Vec<[u8; 32]>,
-    /// The `v1a` entries.
-    ed25519: Vec<[u8; 64]>,
+    entries: Entries,
 }
 
 impl<'a> Signed<'a> {
     /// Reads the headers. Those of one family alone: were the other's looked past, somebody could add
     /// them to a request that he recorded, and change the partition in which its repetition is known.
     pub fn read(headers: &'a Headers, accepted: &[Family]) -> Result<Self, Refusal> {
-        let mut present = Family::ALL.into_iter().filter(|family| family.stands_in(headers));
+        let mut present = Family::ALL
+            .into_iter()
+            .filter(|family| family.stands_in(headers));
         let family = match (present.next(), present.next()) {
             (Some(one), None) if accepted.contains(&one) => one,
             (Some(one), Some(other))
@@ -93,9 +95,13 @@ impl<'a> Signed<'a> {
         };
         let value = header(headers, family.signature())?;
         let id = id(headers, family)?;
-        let (macs, ed25519) = entries(value)?;
+        let entries = Entries::read(value)?;
         let timestamp = timestamp(headers, family)?;
-        Ok(Self { id, timestamp, macs, ed25519 })
+        Ok(Self {
+            id,
+            timestamp,
+            entries,
+        })
     }
 
     /// The attempt's time in milliseconds since 1970. What does not fit is as far away as can be.
@@ -111,13 +117,17 @@ fn malformed(detail: &str) -> Refusal {
 
 fn id(headers: &Headers, family: Family) -> Result<&str, Refusal> {
     let Single::Once(value) = headers.single(family.id()) else {
-        return Err(malformed("the id header is missing, or stands more than once"));
+        return Err(malformed(
+            "the id header is missing, or stands more than once",
+        ));
     };
     // With a full stop in it, id and time could be divided in two ways under one signature.
     let good = |byte: &u8| byte.is_ascii_graphic() && *byte != b'.';
     match std::str::from_utf8(value) {
         Ok(text) if !text.is_empty() && value.iter().all(good) => Ok(text),
-        _ => Err(malformed("the id header is empty, or holds a full stop or what is no plain text")),
+        _ => Err(malformed(
+            "the id header is empty, or holds a full stop or what is no plain text",
+        )),
     }
 }
 
@@ -138,28 +148,45 @@ fn timestamp(headers: &Headers, family: Family) -> Result<&str, Refusal> {
     }
 }
 
-/// The entries of the header by their version. An entry of another version, or one that does not
-/// decode, is passed over where there is a readable one beside it.
-fn entries(value: &[u8]) -> Result<(Vec<[u8; 32]>, Vec<[u8; 64]>), Refusal> {
-    let (mut macs, mut ed25519, mut readable) = (Vec::new(), Vec::new(), false);
-    for entry in value.split(|byte| *byte == b' ').filter(|entry| !entry.is_empty()) {
-        if let Some(text) = entry.strip_prefix(b"v1,") {
-            macs.extend(base64_strict::<32>(text));
-        } else if let Some(text) = entry.strip_prefix(b"v1a,") {
-            ed25519.extend(base64_strict::<64>(text));
-        } else {
-            let mut parts = entry.splitn(2, |byte| *byte == b',');
-            let version = parts.next().is_some_and(|version| version.starts_with(b"v"));
-            readable |= version && parts.next().is_some_and(|text| !text.is_empty());
+/// The entries of a signature header by their version.
+#[derive(Debug, Default)]
+struct Entries {
+    /// `v1`
+    macs: Vec<[u8; 32]>,
+    /// `v1a`
+    ed25519: Vec<[u8; 64]>,
+}
+
+impl Entries {
+    /// An entry of another version, or one that does not decode, is passed over where there is one
+    /// beside it that can be read.
+    fn read(value: &[u8]) -> Result<Self, Refusal> {
+        let (mut entries, mut other) = (Self::default(), false);
+        for entry in value.split(|byte| *byte == b' ') {
+            if let Some(text) = entry.strip_prefix(b"v1,") {
+                entries.macs.extend(base64_strict::<32>(text));
+            } else if let Some(text) = entry.strip_prefix(b"v1a,") {
+                entries.ed25519.extend(base64_strict::<64>(text));
+            } else {
+                let mut parts = entry.splitn(2, |byte| *byte == b',');
+                let version = parts
+                    .next()
+                    .is_some_and(|version| version.starts_with(b"v"));
+                other |= version && parts.next().is_some_and(|text| !text.is_empty());
+            }
         }
+        if entries.ed25519.len() > MAX_ED25519 {
+            return Err(malformed(
+                "the signature header has more than 8 v1a entries",
+            ));
+        }
+        if !other && entries.macs.is_empty() && entries.ed25519.is_empty() {
+            return Err(malformed(
+                "the signature header has no entry that can be read",
+            ));
+        }
+        Ok(entries)
     }
-    if ed25519.len() > MAX_ED25519 {
-        return Err(malformed("the signature header has more than 8 v1a entries"));
-    }
-    if !readable && macs.is_empty() && ed25519.is_empty() {
-        return Err(malformed("the signature header has no entry that can be read"));
-    }
-    Ok((macs, ed25519))
 }
 
 /// Tries every entry against every secret: while a secret rotates, the header carries both signatures
@@ -172,23 +199,26 @@ pub fn prove(signed: &Signed<'_>, keys: &[Key], body: &[u8]) -> Result<Proof, Re
         scheme: Some(scheme),
         key_id: Some(key.name.clone()),
     };
-    if !signed.macs.is_empty()
-        && let Some(key) = keys.iter().find(|key| key.hmac_matches_any(&parts, &signed.macs))
+    if !signed.entries.macs.is_empty()
+        && let Some(key) = keys
+            .iter()
+            .find(|key| key.hmac_matches_any(&parts, &signed.entries.macs))
     {
         return Ok(proof("v1", key));
     }
     // Without a public key, or without an entry for one, the message need not be put together.
-    if !signed.ed25519.is_empty() && keys.iter().any(|key| !key.is_hmac()) {
+    if !signed.entries.ed25519.is_empty() && keys.iter().any(|key| !key.is_hmac()) {
         let message = parts.concat();
         let matches = |key: &&Key| {
-            let mut entries = signed.ed25519.iter();
+            let mut entries = signed.entries.ed25519.iter();
             entries.any(|entry| key.ed25519_matches(&message, entry))
         };
         if let Some(key) = keys.iter().find(matches) {
             return Ok(proof("v1a", key));
         }
     }
-    Err(Reason::SignatureMismatch.because("no secret gives any of the signatures over this request"))
+    Err(Reason::SignatureMismatch
+        .because("no secret gives any of the signatures over this request"))
 }
 
 /// Reads `whsec_` and a shared secret, or `whpk_` and a public key, both in strict base64.
@@ -196,7 +226,9 @@ pub fn key(content: &[u8]) -> Result<Key, String> {
     if let Some(text) = content.strip_prefix(b"whsec_") {
         let secret = base64_bytes(text).ok_or("what follows whsec_ is not base64")?;
         if secret.len() < SHORTEST_SECRET {
-            return Err(format!("the secret is shorter than {SHORTEST_SECRET} bytes"));
+            return Err(format!(
+                "the secret is shorter than {SHORTEST_SECRET} bytes"
+            ));
         }
         Ok(Key::hmac(&secret))
     } else if let Some(text) = content.strip_prefix(b"whpk_") {
@@ -209,7 +241,9 @@ pub fn key(content: &[u8]) -> Result<Key, String> {
 
 /// The delivery's id, from the family that is there.
 pub fn partition_key(headers: &Headers) -> Option<PartitionKey> {
-    let mut present = Family::ALL.into_iter().filter(|family| family.stands_in(headers));
+    let mut present = Family::ALL
+        .into_iter()
+        .filter(|family| family.stands_in(headers));
     let (Some(family), None) = (present.next(), present.next()) else {
         return None;
     };

@@ -30,7 +30,11 @@ const SIGNATURE: &str = "x-webhook-signature";
 
 static FACTS: Facts = Facts {
     name: "referralloop",
-    events: &["signup.created", "signup.position_changed", "signup.deleted"],
+    events: &[
+        "signup.created",
+        "signup.position_changed",
+        "signup.deleted",
+    ],
     max_body: 1 << 20,
     by_sequence: false,
     // 1 + 5 + 15 + 60 minutes between five attempts that may each hang for a while.
@@ -103,7 +107,11 @@ impl Source {
             let mac = signature::decode(header(&request.headers, SIGNATURE)?)?;
             signature::prove(self.contents, &credentials.keys, body, is_json, &mac)
         } else if request.token {
-            Ok(Proof { authenticity: Authenticity::Token, scheme: None, key_id: None })
+            Ok(Proof {
+                authenticity: Authenticity::Token,
+                scheme: None,
+                key_id: None,
+            })
         } else {
             Err(Reason::TokenMissing
                 .because("neither a signature nor a token or required header proves the request"))
@@ -130,8 +138,15 @@ impl Endpoint for Source {
 
         // What does not parse has no time that could be judged.
         let members = parsed?.unwrap_or_default();
-        check_body_time(members.timestamp, delivery.request.received_at, self.max_age)?;
+        check_body_time(
+            members.timestamp,
+            delivery.request.received_at,
+            self.max_age,
+        )?;
         let event = normalize::Event::read(&members)?;
-        Ok(Authentic { proof, payload: Box::new(event) })
+        Ok(Authentic {
+            proof,
+            payload: Box::new(event),
+        })
     }
 }

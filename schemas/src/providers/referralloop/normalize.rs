@@ -13,7 +13,7 @@ use crate::timestamp;
 /// A delivery that is authentic and has all that identifies it.
 #[derive(Debug)]
 pub struct Event<'a> {
-    event_type: Cow<'a, str>,
+    kind: Cow<'a, str>,
     waitlist_id: Cow<'a, str>,
     id: Cow<'a, str>,
     timestamp: Cow<'a, str>,
@@ -38,7 +38,7 @@ impl<'a> Event<'a> {
             None => String::new(),
         };
         Ok(Self {
-            event_type: needed(json::filled(members.event_type), "event_type")?,
+            kind: needed(json::filled(members.event_type), "event_type")?,
             waitlist_id: needed(json::id(members.waitlist_id), "waitlist_id")?,
             id: needed(json::id(signup.id), "data.id")?,
             timestamp: needed(json::id(members.timestamp), "timestamp")?,
@@ -56,7 +56,7 @@ impl Payload for Event<'_> {
     /// There is no id of the delivery, so all that it says is its identity.
     fn identity(&self) -> Identity {
         let parts = [
-            self.event_type.as_ref(),
+            self.kind.as_ref(),
             self.waitlist_id.as_ref(),
             self.id.as_ref(),
             self.timestamp.as_ref(),
@@ -71,7 +71,7 @@ impl Payload for Event<'_> {
     fn fields(&self) -> Fields {
         let signup = &self.signup;
         Fields {
-            r#type: self.event_type.clone().into_owned(),
+            r#type: self.kind.clone().into_owned(),
             occurred_at: timestamp::read(&self.timestamp).and_then(timestamp::showable),
             entity_type: Some("signup".to_owned()),
             entity_id: Some(self.id.clone().into_owned()),

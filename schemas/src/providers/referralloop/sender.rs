@@ -19,7 +19,10 @@ impl testing::Sender for Sender {
                 "token_sha256": [testing::hex(&sha256(token.as_bytes()))],
                 "options": {"signature": "optional"},
             }),
-            files: vec![(name.to_owned(), format!("{name}-referralloop-secret").into_bytes())],
+            files: vec![(
+                name.to_owned(),
+                format!("{name}-referralloop-secret").into_bytes(),
+            )],
             token: Some(token),
         }
     }
@@ -56,6 +59,9 @@ impl testing::Sender for Sender {
 
     fn sign(&self, request: &Unsigned, secret: &[u8], _at: i64) -> Vec<(String, String)> {
         let mac = testing::mac(secret, &[&request.body]);
-        vec![(SIGNATURE.to_owned(), format!("sha256={}", testing::hex(&mac)))]
+        vec![(
+            SIGNATURE.to_owned(),
+            format!("sha256={}", testing::hex(&mac)),
+        )]
     }
 }

@@ -40,7 +40,10 @@ fn settings(dir: &Path, secrets: &str) -> Settings {
 fn matches(store: &Store, secret: &[u8]) -> bool {
     let tag = ring::hmac::sign(&ring::hmac::Key::new(ring::hmac::HMAC_SHA256, secret), b"m");
     let credentials = store.get("s").expect("the source is configured");
-    credentials.keys.iter().any(|key| key.hmac_matches(&[b"m"], tag.as_ref()))
+    credentials
+        .keys
+        .iter()
+        .any(|key| key.hmac_matches(&[b"m"], tag.as_ref()))
 }
 
 #[test]
@@ -56,11 +59,23 @@ fn one_line_end_is_taken_off() {
         (b"", Err(())),
     ] {
         dir.write("a", content);
-        assert_eq!(read_secret(&dir.0, "a").map_err(|_| ()), secret, "{content:?}");
+        assert_eq!(
+            read_secret(&dir.0, "a").map_err(|_| ()),
+            secret,
+            "{content:?}"
+        );
     }
     dir.write("a", &vec![b'x'; 65_537]);
-    assert!(read_secret(&dir.0, "a").expect_err("too long").contains("65536"));
-    assert!(read_secret(&dir.0, "b").expect_err("none").contains("is not there"));
+    assert!(
+        read_secret(&dir.0, "a")
+            .expect_err("too long")
+            .contains("65536")
+    );
+    assert!(
+        read_secret(&dir.0, "b")
+            .expect_err("none")
+            .contains("is not there")
+    );
 }
 
 #[test]

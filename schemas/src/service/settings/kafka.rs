@@ -92,9 +92,8 @@ pub(super) fn kafka(mut node: Node) -> Kafka {
 }
 
 fn reserved(property: &str) -> Option<&'static str> {
-    (OWNED.contains(&property) || property.starts_with("test.")).then_some(
-        "is set by Sluice itself, for its guarantees rest on it",
-    )
+    (OWNED.contains(&property) || property.starts_with("test."))
+        .then_some("is set by Sluice itself, for its guarantees rest on it")
 }
 
 /// Whether the value of a property is for nobody's eyes. Told by its name, so that properties of

@@ -51,8 +51,7 @@ impl Settings {
                 message,
             }]
         };
-        let bytes =
-            std::fs::read(path).map_err(|error| one(format!("cannot be read: {error}")))?;
+        let bytes = std::fs::read(path).map_err(|error| one(format!("cannot be read: {error}")))?;
         if bytes.len() > MAX_FILE_BYTES {
             return Err(one(format!("is over {MAX_FILE_BYTES} bytes")));
         }
@@ -86,11 +85,14 @@ fn settings(mut root: Node, faults: &Faults) -> Option<Settings> {
     let kafka = kafka::kafka(root.child("kafka"));
     let topics = topics(root.child("topics"));
     let secrets_dir = PathBuf::from(
-        root.text("secrets_dir").unwrap_or_else(|| "/etc/sluice/secrets".to_owned()),
+        root.text("secrets_dir")
+            .unwrap_or_else(|| "/etc/sluice/secrets".to_owned()),
     );
     let schema_registry = schema_registry(root.child("schema_registry"), &secrets_dir);
     let processor = processor(root.child("processor"));
-    let longest = processor.as_ref().map_or(DEDUP_WINDOW, |processor| processor.dedup_window);
+    let longest = processor
+        .as_ref()
+        .map_or(DEDUP_WINDOW, |processor| processor.dedup_window);
     let sources = source::sources(root.child("sources"), longest, faults);
     let ingest = ingest(root.child("ingest"), &sources);
     let telemetry = telemetry(root.child("telemetry"));
@@ -153,12 +155,22 @@ fn schema_registry(mut node: Node, secrets_dir: &Path) -> Option<SchemaRegistry>
             node.fault("url", "must begin with http:// or https://");
         }
         if url.contains(['@', '?', '#']) {
-            node.fault("url", "must be a base alone: no user, password, query or fragment");
+            node.fault(
+                "url",
+                "must be a base alone: no user, password, query or fragment",
+            );
         }
     }
     if username.is_some() != password_file.is_some() {
-        let missing = if username.is_some() { "password_file" } else { "username" };
-        node.fault(missing, "is needed beside the other of username and password_file");
+        let missing = if username.is_some() {
+            "password_file"
+        } else {
+            "username"
+        };
+        node.fault(
+            missing,
+            "is needed beside the other of username and password_file",
+        );
     }
     node.finish();
     Some(SchemaRegistry {
@@ -207,7 +219,9 @@ fn ingest(mut node: Node, sources: &BTreeMap<String, Source>) -> Option<Ingest> 
 
 fn processor(mut node: Node) -> Option<Processor> {
     let admin_listen = address(&mut node, "admin_listen", "0.0.0.0:9091");
-    let group = node.text("group").unwrap_or_else(|| "sluice-processor".to_owned());
+    let group = node
+        .text("group")
+        .unwrap_or_else(|| "sluice-processor".to_owned());
     let member = node.text("member").or_else(member_of_this_process);
     for (key, name) in [("group", Some(&group)), ("member", member.as_ref())] {
         let valid = |name: &String| {
@@ -218,11 +232,17 @@ fn processor(mut node: Node) -> Option<Processor> {
             node.fault(key, message);
         }
     }
-    let memberships = [("dynamic", Membership::Dynamic), ("static", Membership::Static)];
+    let memberships = [
+        ("dynamic", Membership::Dynamic),
+        ("static", Membership::Static),
+    ];
     let membership = node.choice("membership", &memberships, Membership::Dynamic);
     let workers = node.integer("workers", 1, 1, MAX_WORKERS);
     let dedup_window = bounded(&mut node, "dedup_window", DEDUP_WINDOW);
-    let begins = [("earliest", Some(Begin::Earliest)), ("latest", Some(Begin::Latest))];
+    let begins = [
+        ("earliest", Some(Begin::Earliest)),
+        ("latest", Some(Begin::Latest)),
+    ];
     let begin = node.choice("begin", &begins, None);
     let cloudevents_headers = node.flag("cloudevents_headers", true);
     node.finish();
@@ -267,7 +287,10 @@ fn address(node: &mut Node, key: &str, default: &str) -> Option<SocketAddr> {
     let text = node.text(key).unwrap_or_else(|| default.to_owned());
     let address = text.parse().ok();
     if address.is_none() {
-        node.fault(key, "must be an IP address and a port, such as 0.0.0.0:8080");
+        node.fault(
+            key,
+            "must be an IP address and a port, such as 0.0.0.0:8080",
+        );
     }
     address
 }

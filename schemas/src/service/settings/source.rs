@@ -39,7 +39,10 @@ pub(super) fn sources(
         if name == UNKNOWN_SOURCE {
             faults.add(&path, "is reserved: metrics call so what is not configured");
         } else if !is_source_name(&name) {
-            faults.add(&path, "must be called by 1 to 63 lower-case letters, digits and hyphens");
+            faults.add(
+                &path,
+                "must be called by 1 to 63 lower-case letters, digits and hyphens",
+            );
         }
         if let Some(source) = source(name.clone(), node, longest_window, &mut slugs) {
             sources.insert(name, source);
@@ -57,7 +60,10 @@ fn source(
     let provider = provider(&mut node);
     for key in ["token", "tokens"] {
         if node.value(key).is_some() {
-            node.fault(key, "is a secret in plain text: put its SHA-256 under token_sha256");
+            node.fault(
+                key,
+                "is a secret in plain text: put its SHA-256 under token_sha256",
+            );
         }
     }
     let secrets = node.texts("secrets");
@@ -69,7 +75,10 @@ fn source(
         provider.map_or(DEFAULT_MAX_BODY_BYTES, |provider| provider.facts().max_body),
     );
     if max_body > MAX_BODY_BYTES {
-        node.fault("max_body", format!("must be at most {}MiB", MAX_BODY_BYTES >> 20));
+        node.fault(
+            "max_body",
+            format!("must be at most {}MiB", MAX_BODY_BYTES >> 20),
+        );
     }
     let dedup_window = bounded(&mut node, "dedup_window", longest_window);
     if dedup_window > longest_window {
@@ -113,7 +122,10 @@ fn provider(node: &mut Node) -> Option<&'static dyn Provider> {
     let name = node.text("provider").unwrap_or_default();
     let found = providers::by_name(&name);
     if found.is_none() {
-        let names: Vec<&str> = providers::ALL.iter().map(|known| known.facts().name).collect();
+        let names: Vec<&str> = providers::ALL
+            .iter()
+            .map(|known| known.facts().name)
+            .collect();
         node.fault("provider", format!("must be one of {}", names.join(", ")));
     }
     found
@@ -142,7 +154,9 @@ fn hash(text: &str) -> Option<[u8; 32]> {
     }
     for (byte, digits) in bytes.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
         let digits = std::str::from_utf8(digits).ok()?;
-        *byte = u8::from_str_radix(digits, 16).ok().filter(|_| !digits.contains('+'))?;
+        *byte = u8::from_str_radix(digits, 16)
+            .ok()
+            .filter(|_| !digits.contains('+'))?;
     }
     (bytes != sha256(b"")).then_some(bytes)
 }
@@ -164,7 +178,10 @@ fn require_headers(node: &mut Node) -> Vec<(String, Vec<[u8; 32]>)> {
         let texts = headers.texts(&name);
         let hashes: Vec<[u8; 32]> = texts.iter().filter_map(|text| hash(text)).collect();
         if texts.is_empty() || hashes.len() != texts.len() {
-            headers.fault(&name, "must be a list of 64 hex digits each: SHA-256 of a value");
+            headers.fault(
+                &name,
+                "must be a list of 64 hex digits each: SHA-256 of a value",
+            );
         }
         let lower = name.to_ascii_lowercase();
         if !is_header_name(&lower) {
@@ -224,7 +241,9 @@ impl Slugs {
         let facts = provider.facts();
         let slug = |r#type: &str| (facts.name, r#type.replace('_', "-"));
         for r#type in facts.events.iter().copied().chain([OTHER]) {
-            self.0.entry(slug(r#type)).or_insert_with(|| r#type.to_owned());
+            self.0
+                .entry(slug(r#type))
+                .or_insert_with(|| r#type.to_owned());
         }
         for r#type in events {
             if !is_event_type(r#type) {

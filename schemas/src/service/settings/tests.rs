@@ -47,7 +47,10 @@ fn source_faults(source: &str) -> Vec<(String, String)> {
 }
 
 fn source_paths(source: &str) -> Vec<String> {
-    source_faults(source).into_iter().map(|(path, _)| path).collect()
+    source_faults(source)
+        .into_iter()
+        .map(|(path, _)| path)
+        .collect()
 }
 
 #[test]
@@ -56,20 +59,44 @@ fn the_documented_sample_loads_and_shows_the_defaults() {
     let sample = Settings::load(path.as_ref()).expect("the documented sample");
     let minimal = load(MINIMAL).expect("two settings are enough");
     for (shown, default) in [
-        (format!("{:?}", sample.kafka), format!("{:?}", minimal.kafka)),
-        (format!("{:?}", sample.topics), format!("{:?}", minimal.topics)),
-        (format!("{:?}", sample.schema_registry), format!("{:?}", minimal.schema_registry)),
-        (format!("{:?}", sample.secrets_dir), format!("{:?}", minimal.secrets_dir)),
-        (format!("{:?}", sample.ingest), format!("{:?}", minimal.ingest)),
-        (format!("{:?}", sample.processor), format!("{:?}", minimal.processor)),
-        (format!("{:?}", sample.telemetry), format!("{:?}", minimal.telemetry)),
+        (
+            format!("{:?}", sample.kafka),
+            format!("{:?}", minimal.kafka),
+        ),
+        (
+            format!("{:?}", sample.topics),
+            format!("{:?}", minimal.topics),
+        ),
+        (
+            format!("{:?}", sample.schema_registry),
+            format!("{:?}", minimal.schema_registry),
+        ),
+        (
+            format!("{:?}", sample.secrets_dir),
+            format!("{:?}", minimal.secrets_dir),
+        ),
+        (
+            format!("{:?}", sample.ingest),
+            format!("{:?}", minimal.ingest),
+        ),
+        (
+            format!("{:?}", sample.processor),
+            format!("{:?}", minimal.processor),
+        ),
+        (
+            format!("{:?}", sample.telemetry),
+            format!("{:?}", minimal.telemetry),
+        ),
     ] {
         assert_eq!(shown, default);
     }
     assert_eq!(sample.sources.len(), 4);
     assert_eq!(sample.sources["codes"].max_body, 2 << 20);
     assert_eq!(sample.sources["waitlist"].max_body, 1 << 20);
-    assert_eq!(sample.sources["flock-prod"].dedup_window, Duration::from_secs(72 * 3_600));
+    assert_eq!(
+        sample.sources["flock-prod"].dedup_window,
+        Duration::from_secs(72 * 3_600)
+    );
     assert!(sample.sources["site"].enabled);
 }
 
@@ -182,14 +209,21 @@ fn kafka_properties_that_are_secret_owned_or_unknown_are_faults() {
          socket.timeout.ms: 5000}, secret_properties: {sasl.password: kafka-password}}",
     );
     let kafka = load(&fine).expect("good properties").kafka;
-    assert!(kafka.properties.contains(&("socket.timeout.ms".into(), "5000".into())));
+    assert!(
+        kafka
+            .properties
+            .contains(&("socket.timeout.ms".into(), "5000".into()))
+    );
     let outside = MINIMAL.replace(
         "9092'}",
         "9092', secret_properties: {sasl.password: ../x, acks: y}}",
     );
     assert_eq!(
         paths(&outside),
-        ["kafka.secret_properties.acks", "kafka.secret_properties.sasl.password"]
+        [
+            "kafka.secret_properties.acks",
+            "kafka.secret_properties.sasl.password"
+        ]
     );
 }
 
@@ -244,18 +278,48 @@ fn bounds_and_names_of_a_source() {
         ("{provider: nobody, secrets: [a]}", "provider"),
         ("{provider: flowcode, secrets: [../a]}", "secrets"),
         ("{provider: flowcode, secrets: [a, a]}", "secrets"),
-        ("{provider: flowcode, secrets: [a], dedup_window: 73h}", "dedup_window"),
-        ("{provider: flowcode, secrets: [a], dedup_window: 0s}", "dedup_window"),
-        ("{provider: flowcode, secrets: [a], max_body: 1GiB}", "max_body"),
-        ("{provider: flowcode, secrets: [a], events: ['a b']}", "events"),
-        ("{provider: flowcode, secrets: [a], events: [a_b, a-b]}", "events"),
-        ("{provider: flowcode, secrets: [a], events: [other]}", "events"),
-        ("{provider: flowcode, secrets: [a], require_headers: {'a b': [x]}}", "require_headers.a b"),
-        ("{provider: flowcode, secrets: [a], surprise: 1}", "surprise"),
-        ("{provider: flowcode, secrets: [a], options: {surprise: 1}}", "options.surprise"),
+        (
+            "{provider: flowcode, secrets: [a], dedup_window: 73h}",
+            "dedup_window",
+        ),
+        (
+            "{provider: flowcode, secrets: [a], dedup_window: 0s}",
+            "dedup_window",
+        ),
+        (
+            "{provider: flowcode, secrets: [a], max_body: 1GiB}",
+            "max_body",
+        ),
+        (
+            "{provider: flowcode, secrets: [a], events: ['a b']}",
+            "events",
+        ),
+        (
+            "{provider: flowcode, secrets: [a], events: [a_b, a-b]}",
+            "events",
+        ),
+        (
+            "{provider: flowcode, secrets: [a], events: [other]}",
+            "events",
+        ),
+        (
+            "{provider: flowcode, secrets: [a], require_headers: {'a b': [x]}}",
+            "require_headers.a b",
+        ),
+        (
+            "{provider: flowcode, secrets: [a], surprise: 1}",
+            "surprise",
+        ),
+        (
+            "{provider: flowcode, secrets: [a], options: {surprise: 1}}",
+            "options.surprise",
+        ),
     ] {
         let paths = source_paths(source);
-        assert!(paths.iter().any(|path| path == expected), "{source}: {paths:?}");
+        assert!(
+            paths.iter().any(|path| path == expected),
+            "{source}: {paths:?}"
+        );
     }
     let collide = "
 kafka: {bootstrap_servers: b}
@@ -277,11 +341,17 @@ fn bounds_that_span_sections() {
     let small = format!("{MINIMAL}ingest: {{max_buffered: 64KiB}}");
     assert_eq!(paths(&small), ["ingest.max_buffered"]);
     let registry = format!("{MINIMAL}schema_registry: {{url: 'https://u:p@r/', username: u}}");
-    assert_eq!(paths(&registry), ["schema_registry.url", "schema_registry.password_file"]);
+    assert_eq!(
+        paths(&registry),
+        ["schema_registry.url", "schema_registry.password_file"]
+    );
     let good = format!(
         "{MINIMAL}secrets_dir: /s\nschema_registry: {{url: 'http://r/v7/', username: u, password_file: p}}"
     );
-    let registry = load(&good).expect("a good registry").schema_registry.expect("it is set");
+    let registry = load(&good)
+        .expect("a good registry")
+        .schema_registry
+        .expect("it is set");
     assert_eq!(registry.url, "http://r/v7");
     assert_eq!(registry.password_file, Some("/s/p".into()));
 }
@@ -301,23 +371,38 @@ fn the_topics_are_as_the_design_says() {
     assert_eq!(specs[0].name, "webhooks.raw");
     for name in ["webhooks.raw", "webhooks.dedup-log"] {
         assert_eq!(find(name, "cleanup.policy"), exactly("delete"));
-        assert_eq!(find(name, "message.timestamp.type"), exactly("LogAppendTime"));
-        let spec = specs.iter().find(|spec| spec.name == name).expect("it is wanted");
+        assert_eq!(
+            find(name, "message.timestamp.type"),
+            exactly("LogAppendTime")
+        );
+        let spec = specs
+            .iter()
+            .find(|spec| spec.name == name)
+            .expect("it is wanted");
         assert_eq!((spec.partitions, spec.partitions_rule), (12, Rule::Exactly));
     }
     let (day, hour) = (86_400_000_u64, 3_600_000_u64);
-    assert_eq!(find("webhooks.dedup-log", "segment.ms"), exactly(&(6 * hour).to_string()));
+    assert_eq!(
+        find("webhooks.dedup-log", "segment.ms"),
+        exactly(&(6 * hour).to_string())
+    );
     assert_eq!(
         find("webhooks.dedup-log", "retention.ms"),
         at_least((7 * day + 72 * hour + 12 * hour).to_string())
     );
-    assert_eq!(find("webhooks.rejected", "retention.bytes"), exactly("1073741824"));
+    assert_eq!(
+        find("webhooks.rejected", "retention.bytes"),
+        exactly("1073741824")
+    );
     let event = "events.flock.other";
     assert_eq!(find(event, "message.timestamp.type"), exactly("CreateTime"));
     let any = at_least(i64::MAX.to_string());
     assert_eq!(find(event, "message.timestamp.after.max.ms"), any);
     assert_eq!(find(event, "message.timestamp.before.max.ms"), any);
-    assert_eq!(find(event, "max.message.bytes"), at_least(((1 << 20) + (320 << 10)).to_string()));
+    assert_eq!(
+        find(event, "max.message.bytes"),
+        at_least(((1 << 20) + (320 << 10)).to_string())
+    );
     assert_eq!(
         find("webhooks.raw", "min.insync.replicas"),
         Some(("2".to_owned(), Rule::Advised))

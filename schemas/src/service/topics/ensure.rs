@@ -39,7 +39,11 @@ pub enum EnsureError {
 }
 
 fn count(lines: &[String]) -> String {
-    format!("{} thing{}", lines.len(), if lines.len() == 1 { " is" } else { "s are" })
+    format!(
+        "{} thing{}",
+        lines.len(),
+        if lines.len() == 1 { " is" } else { "s are" }
+    )
 }
 
 /// Makes what is missing where `topics.create` is set, then verifies partitions and settings. Two
@@ -50,9 +54,8 @@ pub async fn ensure(settings: &Settings, which: Which) -> Result<(), EnsureError
         specs.truncate(1);
     }
     let create = settings.topics.create;
-    let config = base_config(settings).map_err(|faults| {
-        EnsureError::Faults(faults.iter().map(ToString::to_string).collect())
-    })?;
+    let config = base_config(settings)
+        .map_err(|faults| EnsureError::Faults(faults.iter().map(ToString::to_string).collect()))?;
     // Asking for metadata and closing the client block, so this has a thread of its own.
     let runtime = tokio::runtime::Handle::current();
     let work = move || runtime.block_on(work(&config, &specs, create));
@@ -61,18 +64,14 @@ pub async fn ensure(settings: &Settings, which: Which) -> Result<(), EnsureError
         .unwrap_or_else(|error| Err(EnsureError::Unreachable(error.to_string())))
 }
 
-async fn work(
-    config: &ClientConfig,
-    specs: &[TopicSpec],
-    create: bool,
-) -> Result<(), EnsureError> {
+async fn work(config: &ClientConfig, specs: &[TopicSpec], create: bool) -> Result<(), EnsureError> {
     let client: AdminClient<DefaultClientContext> = config
         .create()
         .map_err(|error| EnsureError::Faults(vec![format!("kafka: {error}")]))?;
-    let mut found = look(&client)?;
+    let mut seen = look(&client)?;
     let missing: Vec<&TopicSpec> = specs
         .iter()
-        .filter(|spec| !found.contains_key(&spec.name))
+        .filter(|spec| !seen.topics.contains_key(&spec.name))
         .collect();
     let mut lines = Vec::new();
     if create && !missing.is_empty() {
@@ -80,7 +79,7 @@ async fn work(
             lines.extend(make(&client, some).await?);
         }
         if lines.is_empty() {
-            found = settled(&client, specs)?;
+            seen = settled(&client, specs)?;
         }
     } else {
         let line = |spec: &&TopicSpec| {
@@ -95,14 +94,14 @@ async fn work(
     }
     let present: Vec<&TopicSpec> = specs
         .iter()
-        .filter(|spec| found.contains_key(&spec.name))
+        .filter(|spec| seen.topics.contains_key(&spec.name))
         .collect();
     lines.extend(present.iter().filter_map(|spec| {
-        let has = found.get(&spec.name)?.partitions;
+        let has = seen.topics.get(&spec.name)?.partitions;
         partitions_fault(spec, has)
     }));
     for some in present.chunks(AT_ONCE) {
-        match describe(&client, some).await? {
+        match describe(&client, some, seen.broker).await? {
             Described::Settings(faults) => lines.extend(faults),
             Described::Unsupported => {
                 tracing::warn!("the brokers do not tell topic settings: they are not verified");
@@ -110,27 +109,44 @@ async fn work(
             }
         }
     }
-    if lines.is_empty() { Ok(()) } else { Err(EnsureError::Faults(lines)) }
+    if lines.is_empty() {
+        Ok(())
+    } else {
+        Err(EnsureError::Faults(lines))
+    }
 }
 
 fn told(configs: &[(&'static str, String, Rule)]) -> String {
-    let pairs: Vec<String> = configs.iter().map(|(key, value, _)| format!("{key}={value}")).collect();
+    let pairs: Vec<String> = configs
+        .iter()
+        .map(|(key, value, _)| format!("{key}={value}"))
+        .collect();
     pairs.join(" ")
 }
 
-/// What the metadata says of a topic.
+/// What the metadata says.
+struct Seen {
+    topics: BTreeMap<String, Found>,
+    /// A broker that is there, to be asked for settings: any of them knows, and one that knows no
+    /// such question says so, where a controller that does not exist would be waited for.
+    broker: Option<i32>,
+}
+
 struct Found {
     partitions: usize,
     led: bool,
 }
 
 /// All topics at once: asking for one by its name might make it.
-fn look(client: &AdminClient<DefaultClientContext>) -> Result<BTreeMap<String, Found>, EnsureError> {
+fn look(client: &AdminClient<DefaultClientContext>) -> Result<Seen, EnsureError> {
     let metadata = client
         .inner()
         .fetch_metadata(None, ASK)
         .map_err(|error| EnsureError::Unreachable(error.to_string()))?;
-    let topics = metadata.topics().iter().filter(|topic| topic.error().is_none());
+    let topics = metadata
+        .topics()
+        .iter()
+        .filter(|topic| topic.error().is_none());
     let found = |topic: &rdkafka::metadata::MetadataTopic| {
         let partitions = topic.partitions();
         let led = partitions.iter().all(|partition| partition.leader() >= 0);
@@ -140,7 +156,17 @@ fn look(client: &AdminClient<DefaultClientContext>) -> Result<BTreeMap<String, F
         };
         (topic.name().to_owned(), found)
     };
-    Ok(topics.map(found).collect())
+    let answered = metadata.orig_broker_id();
+    let ids = || {
+        metadata
+            .brokers()
+            .iter()
+            .map(rdkafka::metadata::MetadataBroker::id)
+    };
+    Ok(Seen {
+        topics: topics.map(found).collect(),
+        broker: ids().find(|id| *id == answered).or_else(|| ids().next()),
+    })
 }
 
 /// Looks until all topics are there with their leaders. What is still missing then is for the caller
@@ -148,19 +174,21 @@ fn look(client: &AdminClient<DefaultClientContext>) -> Result<BTreeMap<String, F
 fn settled(
     client: &AdminClient<DefaultClientContext>,
     specs: &[TopicSpec],
-) -> Result<BTreeMap<String, Found>, EnsureError> {
+) -> Result<Seen, EnsureError> {
     let since = Instant::now();
     loop {
-        let found = look(client)?;
+        let seen = look(client)?;
         let unseen = specs
             .iter()
-            .find(|spec| !found.get(&spec.name).is_some_and(|topic| topic.led));
+            .find(|spec| !seen.topics.get(&spec.name).is_some_and(|topic| topic.led));
         let Some(unseen) = unseen else {
-            return Ok(found);
+            return Ok(seen);
         };
         if since.elapsed() > SETTLE {
             let name = &unseen.name;
-            return Err(EnsureError::Unreachable(format!("{name} was made and has no leader yet")));
+            return Err(EnsureError::Unreachable(format!(
+                "{name} was made and has no leader yet"
+            )));
         }
         std::thread::sleep(LOOK);
     }
@@ -192,7 +220,9 @@ async fn make(
             Ok(name) => tracing::info!(topic = name, "topic made"),
             Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
             Err((name, code)) if is_passing(code) => {
-                return Err(EnsureError::Unreachable(format!("{name} cannot be made: {code}")));
+                return Err(EnsureError::Unreachable(format!(
+                    "{name} cannot be made: {code}"
+                )));
             }
             Err((name, code)) => {
                 // The code alone says little, so what was asked for stands beside it.
@@ -219,12 +249,16 @@ enum Described {
 async fn describe(
     client: &AdminClient<DefaultClientContext>,
     specs: &[&TopicSpec],
+    broker: Option<i32>,
 ) -> Result<Described, EnsureError> {
     let resources: Vec<ResourceSpecifier<'_>> = specs
         .iter()
         .map(|spec| ResourceSpecifier::Topic(&spec.name))
         .collect();
-    let results = match client.describe_configs(&resources, &options()).await {
+    let results = match client
+        .describe_configs(&resources, &options().broker_id(broker))
+        .await
+    {
         Ok(results) => results,
         Err(error) if is_unsupported(&error) => return Ok(Described::Unsupported),
         Err(error) => return Err(failed("topic settings cannot be read", &error)),
@@ -238,7 +272,10 @@ async fn describe(
             Err(code) if is_passing(code) => {
                 return Err(EnsureError::Unreachable(code.to_string()));
             }
-            Err(code) => lines.push(format!("{}: its settings cannot be read: {code}", spec.name)),
+            Err(code) => lines.push(format!(
+                "{}: its settings cannot be read: {code}",
+                spec.name
+            )),
         }
     }
     Ok(Described::Settings(lines))
@@ -284,14 +321,17 @@ fn failed(what: &str, error: &KafkaError) -> EnsureError {
 
 /// What is wrong with the number of partitions.
 fn partitions_fault(spec: &TopicSpec, has: usize) -> Option<String> {
-    let (name, wanted) = (&spec.name, usize::try_from(spec.partitions).unwrap_or_default());
+    let (name, wanted) = (
+        &spec.name,
+        usize::try_from(spec.partitions).unwrap_or_default(),
+    );
     match spec.partitions_rule {
-        Rule::Exactly if has != wanted => {
-            Some(format!("{name}: has {has} partitions and must have exactly {wanted}"))
-        }
-        Rule::AtLeast if has < wanted => {
-            Some(format!("{name}: has {has} partitions and must have at least {wanted}"))
-        }
+        Rule::Exactly if has != wanted => Some(format!(
+            "{name}: has {has} partitions and must have exactly {wanted}"
+        )),
+        Rule::AtLeast if has < wanted => Some(format!(
+            "{name}: has {has} partitions and must have at least {wanted}"
+        )),
         Rule::Exactly | Rule::AtLeast | Rule::Advised => None,
     }
 }
@@ -322,10 +362,15 @@ fn differing(spec: &TopicSpec, has: &BTreeMap<&str, &str>) -> Vec<String> {
                 lines.push(format!("{name}: {key} is {value} and must be {wanted}"));
             }
             Rule::AtLeast if !enough => {
-                lines.push(format!("{name}: {key} is {value} and must be at least {wanted}"));
+                lines.push(format!(
+                    "{name}: {key} is {value} and must be at least {wanted}"
+                ));
             }
             Rule::Advised if !enough => {
-                tracing::warn!(topic = name, "{key} is {value} and should be at least {wanted}");
+                tracing::warn!(
+                    topic = name,
+                    "{key} is {value} and should be at least {wanted}"
+                );
             }
             Rule::Exactly | Rule::AtLeast | Rule::Advised => {}
         }
@@ -370,7 +415,10 @@ mod tests {
     #[test]
     fn settings_are_held_against_their_rules() {
         let good = [("cleanup.policy", "delete"), ("retention.ms", "-1")];
-        assert_eq!(differing(&spec(), &BTreeMap::from(good)), Vec::<String>::new());
+        assert_eq!(
+            differing(&spec(), &BTreeMap::from(good)),
+            Vec::<String>::new()
+        );
         let bad = [
             ("cleanup.policy", "compact,delete"),
             ("retention.ms", "999"),
