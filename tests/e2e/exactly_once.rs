@@ -56,7 +56,13 @@ fn members_come_and_go() {
 }
 
 /// What a member may say that finds its transaction timed out and its partitions gone.
-const FROZEN: [&str; 5] = ["\"target\":\"librdkafka\"", "transaction", "fenced", "lost", "revoked"];
+const FROZEN: [&str; 5] = [
+    "\"target\":\"librdkafka\"",
+    "transaction",
+    "fenced",
+    "lost",
+    "revoked",
+];
 
 #[test]
 fn a_member_that_stood_still_writes_nothing_twice() {

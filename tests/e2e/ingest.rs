@@ -28,6 +28,7 @@ fn head(path: &str, lines: &[&str]) -> Vec<u8> {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table: one answer after the other")]
 fn every_refusal_of_the_design_and_the_next_request_passes() {
     let mut site = site("ingest-refusals");
     site.set(&["ingest", "header_timeout"], json!("500ms"));

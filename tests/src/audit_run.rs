@@ -218,10 +218,13 @@ fn found(verdict: &Verdict) -> Sums {
     }
 }
 
+/// What one sender did: what was answered with 200, and how often it sent again.
+type Part = (Vec<Acked>, u64);
+
 /// Requests on their way, in threads of their own.
 struct Sending {
     runtime: tokio::runtime::Runtime,
-    tasks: Vec<tokio::task::JoinHandle<Result<(Vec<Acked>, u64)>>>,
+    tasks: Vec<tokio::task::JoinHandle<Result<Part>>>,
     done: Arc<AtomicU64>,
     since: Instant,
 }
@@ -294,7 +297,10 @@ fn kill_on_the_way(
     for kill in 1..=options.kills {
         let threshold = options.requests * kill / (options.kills + 1);
         wait_for("the sending to go on", CATCH_UP, || {
-            if sending.tasks.iter().any(|task| task.is_finished())
+            if sending
+                .tasks
+                .iter()
+                .any(tokio::task::JoinHandle::is_finished)
                 && sending.done.load(Ordering::Relaxed) < options.requests
             {
                 // A sender that ended early has an error to tell, and finish() tells it.

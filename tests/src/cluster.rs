@@ -7,9 +7,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use rdkafka::{ClientConfig, TopicPartitionList};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::producer::{BaseProducer, Producer};
+use rdkafka::{ClientConfig, TopicPartitionList};
 
 use crate::child::{Child, Signal};
 use crate::wait::{PATIENCE, wait_for};
@@ -180,7 +180,7 @@ impl Cluster {
             let mut known: Vec<i32> = metadata
                 .brokers()
                 .iter()
-                .map(|broker| broker.id())
+                .map(rdkafka::metadata::MetadataBroker::id)
                 .collect();
             known.sort_unstable();
             Ok((known == running).then_some(()))
@@ -207,7 +207,10 @@ impl Cluster {
                 .create()?;
             let mut list = TopicPartitionList::new();
             list.add_partition("warm", 0);
-            consumer.committed_offsets(list, PATIENCE)?;
+            // While the coordinator moves in, it says that it is none.
+            wait_for("the group coordinators", PATIENCE, || {
+                Ok(consumer.committed_offsets(list.clone(), PATIENCE).ok())
+            })?;
         }
         Ok(())
     }

@@ -22,12 +22,11 @@ static NEXT: AtomicU64 = AtomicU64::new(0);
 
 /// A new folder of its own, whose name begins with `name`.
 pub fn folder(name: &str) -> Result<PathBuf> {
-    let place = match PLACE.get() {
-        Some(place) => place,
-        None => {
-            let place = open()?;
-            PLACE.get_or_init(|| place)
-        }
+    let place = if let Some(place) = PLACE.get() {
+        place
+    } else {
+        let place = open()?;
+        PLACE.get_or_init(|| place)
     };
     let n = NEXT.fetch_add(1, Ordering::Relaxed);
     let dir = place.dir.join(format!("{name}-{n}"));

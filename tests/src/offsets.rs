@@ -18,7 +18,12 @@ const REQUEST: Duration = Duration::from_secs(20);
 pub fn bounds(bootstrap: &str, topic: &str) -> Result<Vec<(i64, i64)>> {
     let client = member(bootstrap, "sluice-tests-bounds")?;
     (0..partitions(&client, topic)?)
-        .map(|partition| Ok(client.fetch_watermarks(topic, partition, REQUEST)?))
+        .map(|partition| {
+            // A topic that was just made, or a leader that moved: the client learns it by asking again.
+            wait_for("the bounds of a partition", PATIENCE, || {
+                Ok(client.fetch_watermarks(topic, partition, REQUEST).ok())
+            })
+        })
         .collect()
 }
 
@@ -29,7 +34,9 @@ pub fn committed(bootstrap: &str, group: &str, topic: &str) -> Result<Vec<Option
     for partition in 0..partitions(&client, topic)? {
         list.add_partition(topic, partition);
     }
-    let found = client.committed_offsets(list, REQUEST)?;
+    let found = wait_for("the committed offsets", PATIENCE, || {
+        Ok(client.committed_offsets(list.clone(), REQUEST).ok())
+    })?;
     Ok(found
         .elements()
         .iter()

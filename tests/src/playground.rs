@@ -46,12 +46,11 @@ struct Sent {
 pub fn run(options: &Options) -> Result<bool> {
     eprintln!("starting both services");
     // The embedded broker lives in this process, until the end of this function.
-    let embedded = match options.bootstrap {
-        Some(_) => None,
-        None => {
-            let broker = MockCluster::new(1);
-            Some(broker.map_err(|error| anyhow!("no embedded broker: {error}"))?)
-        }
+    let embedded = if options.bootstrap.is_none() {
+        let broker = MockCluster::new(1);
+        Some(broker.map_err(|error| anyhow!("no embedded broker: {error}"))?)
+    } else {
+        None
     };
     let bootstrap = match (&options.bootstrap, &embedded) {
         (Some(bootstrap), _) => bootstrap.clone(),
@@ -124,7 +123,11 @@ pub fn run(options: &Options) -> Result<bool> {
 fn site(bootstrap: &str, options: &Options) -> Result<Site> {
     let real = options.bootstrap.is_some();
     // On a Kafka that others use too, under names that they do not have.
-    let prefix = if real { format!("playground-{}.", std::process::id()) } else { String::new() };
+    let prefix = if real {
+        format!("playground-{}.", std::process::id())
+    } else {
+        String::new()
+    };
     let mut site = Site::new(&prefix, bootstrap)?;
     site.set(&["topics", "create"], json!(real));
     if !options.once {

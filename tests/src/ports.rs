@@ -15,11 +15,11 @@ static NEXT: AtomicU16 = AtomicU16::new(0);
 /// A port that the system says is free, and that this process has not given out before.
 pub fn free() -> Result<u16> {
     // Processes begin at different places, so that two harnesses at once seldom want the same.
-    let start = std::process::id().wrapping_mul(7919) % u32::from(COUNT);
-    let start = u16::try_from(start).unwrap_or(0);
+    let start = u16::try_from(std::process::id() % u32::from(COUNT)).unwrap_or(0);
     for _ in 0..COUNT {
         let n = NEXT.fetch_add(1, Ordering::Relaxed);
-        let port = FIRST + (u32::from(start) + u32::from(n)).rem_euclid(u32::from(COUNT)) as u16;
+        // Both are below COUNT, and twice COUNT is within u16.
+        let port = FIRST + (start + n % COUNT) % COUNT;
         if is_free(port) {
             return Ok(port);
         }

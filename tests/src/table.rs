@@ -1,5 +1,6 @@
 //! Plain aligned text, with colour where a person looks at a terminal.
 
+use std::fmt::Write as _;
 use std::io::IsTerminal;
 
 use sluice_schemas::fate::Fate;
@@ -43,7 +44,8 @@ impl Table {
         for (fate, cells) in &self.rows {
             let mut line = String::from(" ");
             for (cell, width) in cells.iter().zip(&widths) {
-                line.push_str(&format!(" {cell:width$} "));
+                // Writing to a String cannot fail.
+                let _ = write!(line, " {cell:width$} ");
             }
             text.push_str(&self.paint(*fate, line.trim_end()));
             text.push('\n');
