@@ -102,7 +102,10 @@ impl Answer {
             _ => {}
         }
         // After these, what is left of the body may still be coming.
-        let unread = matches!(self, Self::BadRequest | Self::RequestTimeout | Self::TooLarge);
+        let unread = matches!(
+            self,
+            Self::BadRequest | Self::RequestTimeout | Self::TooLarge
+        );
         if last || unread {
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }

@@ -12,7 +12,11 @@ use sluice_schemas::service::settings::{Settings, Source};
 
 /// How the program is called.
 #[derive(Debug, clap::Parser)]
-#[command(name = "sluice-ingest", version, about = "HTTP in, durable raw record out")]
+#[command(
+    name = "sluice-ingest",
+    version,
+    about = "HTTP in, durable raw record out"
+)]
 pub struct Arguments {
     /// The settings file.
     #[arg(long, env = "SLUICE_CONFIG")]
@@ -163,6 +167,10 @@ impl Lock {
         self.headers.resize(headers, (None, vec![FILLER]));
     }
 
+    #[expect(
+        clippy::needless_bitwise_bool,
+        reason = "a lazy operator would do less work for some"
+    )]
     fn fits(&self, token: Option<&str>, headers: &HeaderMap) -> bool {
         let hash = sha256(token.unwrap_or_default().as_bytes());
         let known = is_one_of(&hash, &self.tokens);
@@ -181,7 +189,10 @@ impl Lock {
 /// Whether a hash is among some, looking at every byte of each.
 fn is_one_of(hash: &[u8; 32], known: &[[u8; 32]]) -> bool {
     known.iter().fold(false, |found, other| {
-        let differing = hash.iter().zip(other).fold(0, |bits, (a, b)| bits | (a ^ b));
+        let differing = hash
+            .iter()
+            .zip(other)
+            .fold(0, |bits, (a, b)| bits | (a ^ b));
         found | (std::hint::black_box(differing) == 0)
     })
 }

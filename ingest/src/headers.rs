@@ -33,7 +33,9 @@ pub fn kept(all: &HeaderMap, required: &[HeaderName]) -> Headers {
         DROPPED.contains(name)
             || DROPPED_BY_NAME.contains(&name.as_str())
             || required.contains(name)
-            || nominated.iter().any(|other| other.eq_ignore_ascii_case(name.as_str().as_bytes()))
+            || nominated
+                .iter()
+                .any(|other| other.eq_ignore_ascii_case(name.as_str().as_bytes()))
     };
     let kept = all.iter().filter(|(name, _)| !is_dropped(name));
     Headers(

@@ -66,9 +66,8 @@ pub async fn run(
     admin_listener: TcpListener,
     shutdown: Shutdown,
 ) -> Result<(), Failure> {
-    let publisher = Kafka::new(&settings).map_err(|faults| {
-        Failure::Config(faults.iter().map(ToString::to_string).collect())
-    })?;
+    let publisher = Kafka::new(&settings)
+        .map_err(|faults| Failure::Config(faults.iter().map(ToString::to_string).collect()))?;
     let publisher = Arc::new(publisher);
     let mut registry = Registry::default();
     let metrics = Metrics::new(&mut registry);
@@ -86,7 +85,11 @@ pub async fn run(
         readiness.clone(),
         admin_end.clone(),
     ));
-    let server = tokio::spawn(server::serve(Arc::clone(&receiver), listener, shutdown.clone()));
+    let server = tokio::spawn(server::serve(
+        Arc::clone(&receiver),
+        listener,
+        shutdown.clone(),
+    ));
 
     let outcome = work(&settings, &publisher, &receiver, &readiness, &shutdown).await;
     readiness.set("serving", Err("shutting down".to_owned()));
@@ -131,6 +134,7 @@ async fn work(
             return Err(Failure::Restart(reason));
         }
         readiness.set("kafka", state);
+        receiver.count_buffered();
         tokio::select! {
             () = tokio::time::sleep(PROBE) => {}
             () = shutdown.requested() => return Ok(()),

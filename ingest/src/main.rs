@@ -18,7 +18,8 @@ static ALLOCATOR: MiMalloc = MiMalloc;
 
 fn main() {
     let arguments = Arguments::parse();
-    let settings = Settings::load(&arguments.config).unwrap_or_else(|faults| misconfigured(&faults));
+    let settings =
+        Settings::load(&arguments.config).unwrap_or_else(|faults| misconfigured(&faults));
     if arguments.check {
         // Ingest's only secrets are those of Kafka, so these are all that can be wrong besides.
         if let Err(faults) = kafka::base_config(&settings) {

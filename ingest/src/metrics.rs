@@ -57,14 +57,22 @@ impl Metrics {
             connections: Gauge::default(),
             unknown: UNKNOWN_SOURCE.into(),
         };
-        registry.register(INGEST_REQUESTS, "Requests answered", metrics.requests.clone());
+        registry.register(
+            INGEST_REQUESTS,
+            "Requests answered",
+            metrics.requests.clone(),
+        );
         let help = "Requests answered with 503, by what was lacking";
         registry.register(UNAVAILABLE, help, metrics.unavailable.clone());
         let help = "Time until all in-sync replicas had a record";
         registry.register_with_unit(ACK, help, Unit::Seconds, metrics.ack.clone());
         let help = "Bodies held now";
         registry.register_with_unit(BUFFERED, help, Unit::Bytes, metrics.buffered.clone());
-        registry.register(CONNECTIONS, "Connections open now", metrics.connections.clone());
+        registry.register(
+            CONNECTIONS,
+            "Connections open now",
+            metrics.connections.clone(),
+        );
         metrics
     }
 
@@ -82,7 +90,9 @@ impl Metrics {
 
     fn lacking(&self, lack: Lack) {
         let reason = lack.label();
-        self.unavailable.get_or_create(&Unavailable { reason }).inc();
+        self.unavailable
+            .get_or_create(&Unavailable { reason })
+            .inc();
         tracing::debug!(reason, "answered 503");
     }
 
@@ -98,6 +108,7 @@ impl Metrics {
 
     /// As many connections are open now.
     pub fn connections(&self, open: usize) {
-        self.connections.set(i64::try_from(open).unwrap_or(i64::MAX));
+        self.connections
+            .set(i64::try_from(open).unwrap_or(i64::MAX));
     }
 }

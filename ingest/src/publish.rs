@@ -52,7 +52,8 @@ pub struct Record<'a> {
 impl Record<'_> {
     /// The bytes that the record takes in the topic, at most.
     pub fn size(&self) -> usize {
-        let headers = REQUEST.len() + self.request.len() + TRACEPARENT.len() + self.traceparent.len();
+        let headers =
+            REQUEST.len() + self.request.len() + TRACEPARENT.len() + self.traceparent.len();
         self.key.len() + self.value.len() + headers + RECORD_OVERHEAD
     }
 }
@@ -113,13 +114,21 @@ impl Kafka {
     pub fn new(settings: &Settings) -> Result<Self, Vec<Fault>> {
         let mut config = kafka::base_config(settings)?;
         let patience = settings.ingest.ack_timeout / 100 * PATIENCE_PERCENT;
-        let kib = settings.ingest.max_buffered.max(settings.raw_max_message_bytes()) / 1024;
+        let kib = settings
+            .ingest
+            .max_buffered
+            .max(settings.raw_max_message_bytes())
+            / 1024;
         let records = (settings.ingest.max_buffered / RECORD_COST).clamp(1_000, 1_000_000);
         for (property, value, is_ours) in [
             ("acks", "all".to_owned(), true),
             ("enable.idempotence", "true".to_owned(), true),
             ("partitioner", "murmur2_random".to_owned(), true),
-            ("message.max.bytes", settings.raw_max_message_bytes().to_string(), true),
+            (
+                "message.max.bytes",
+                settings.raw_max_message_bytes().to_string(),
+                true,
+            ),
             ("batch.size", BATCH_BYTES.to_string(), true),
             ("message.timeout.ms", patience.as_millis().to_string(), true),
             ("queue.buffering.max.kbytes", kib.to_string(), true),
@@ -171,7 +180,11 @@ impl Kafka {
                 return Err(format!("{} {} has no leader", self.topic, partition.id()));
             }
             if partition.isr().len() < enough {
-                return Err(format!("{} {} lacks replicas in sync", self.topic, partition.id()));
+                return Err(format!(
+                    "{} {} lacks replicas in sync",
+                    self.topic,
+                    partition.id()
+                ));
             }
         }
         Ok(())
@@ -203,7 +216,9 @@ fn is_set(settings: &Settings, property: &str) -> bool {
         other => other,
     };
     let properties = &settings.kafka.properties;
-    properties.iter().any(|(found, _)| found == property || found == other)
+    properties
+        .iter()
+        .any(|(found, _)| found == property || found == other)
 }
 
 impl Publish for Kafka {
@@ -221,14 +236,16 @@ impl Publish for Kafka {
             .key(record.key)
             .payload(record.value)
             .headers(headers);
-        self.producer.send(record).map_err(|(error, _)| match error.rdkafka_error_code() {
-            Some(RDKafkaErrorCode::QueueFull) => Refused::QueueFull,
-            Some(RDKafkaErrorCode::MessageSizeTooLarge) => Refused::TooLarge,
-            _ => {
-                tracing::warn!(%error, "the producer took no record");
-                Refused::Broken
-            }
-        })
+        self.producer
+            .send(record)
+            .map_err(|(error, _)| match error.rdkafka_error_code() {
+                Some(RDKafkaErrorCode::QueueFull) => Refused::QueueFull,
+                Some(RDKafkaErrorCode::MessageSizeTooLarge) => Refused::TooLarge,
+                _ => {
+                    tracing::warn!(%error, "the producer took no record");
+                    Refused::Broken
+                }
+            })
     }
 }
 
@@ -263,7 +280,10 @@ impl Deliveries {
         };
         let now = Instant::now();
         health.failed = Some((now, code));
-        if health.told.is_none_or(|told| now.saturating_duration_since(told) > TELL_AGAIN) {
+        if health
+            .told
+            .is_none_or(|told| now.saturating_duration_since(told) > TELL_AGAIN)
+        {
             health.told = Some(now);
             tracing::warn!(%code, "records are not delivered, senders are asked to come again");
         }
@@ -285,7 +305,9 @@ impl ProducerContext for Deliveries {
 
     fn delivery(&self, result: &DeliveryResult<'_>, hold: Box<Hold>) {
         let failed = result.as_ref().err().map(|(error, _)| {
-            error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown)
+            error
+                .rdkafka_error_code()
+                .unwrap_or(RDKafkaErrorCode::Unknown)
         });
         self.note(failed);
         let outcome = match failed {
@@ -294,7 +316,10 @@ impl ProducerContext for Deliveries {
             Some(RDKafkaErrorCode::MessageSizeTooLarge) => Err(Undelivered::TooLarge),
             Some(_) => Err(Undelivered::Refused),
         };
+        let Hold { reply, permit } = *hold;
+        // First, so that whoever is told finds the room.
+        drop(permit);
         // Who waited may have been answered already, or be gone.
-        let _ = hold.reply.send(outcome);
+        let _ = reply.send(outcome);
     }
 }

@@ -76,8 +76,10 @@ impl<P: Publish> Receiver<P> {
             Ok(route) => (Some(route), self.take(request, route, peer).await),
             Err((route, answer)) => (route, answer),
         };
-        self.metrics.answered(route.map(|route| &route.name), answer);
-        self.metrics.buffered(self.config.max_buffered - self.buffers.available_permits());
+        self.metrics
+            .answered(route.map(|route| &route.name), answer);
+        self.metrics
+            .buffered(self.config.max_buffered - self.buffers.available_permits());
         answer
     }
 
@@ -86,7 +88,10 @@ impl<P: Publish> Receiver<P> {
         let (source, token) = source_and_token(request.uri().path());
         let opened = self.config.doors.open(source, token, request.headers());
         if request.method() != Method::POST {
-            return Err((opened.map_or_else(|route| route, Some), Answer::MethodNotAllowed));
+            return Err((
+                opened.map_or_else(|route| route, Some),
+                Answer::MethodNotAllowed,
+            ));
         }
         opened.map_err(|route| (route, Answer::NotFound))
     }
@@ -156,14 +161,20 @@ impl<P: Publish> Receiver<P> {
             }
             parts.extend_from_slice(&data);
         }
-        let body = if parts.is_empty() { whole } else { parts.into() };
+        let body = if parts.is_empty() {
+            whole
+        } else {
+            parts.into()
+        };
         Ok((body, permit))
     }
 
     fn permit(&self, bytes: usize) -> Result<OwnedSemaphorePermit, Answer> {
         let lack = Answer::Unavailable(Lack::Buffers);
         let bytes = u32::try_from(bytes).map_err(|_| lack)?;
-        Arc::clone(&self.buffers).try_acquire_many_owned(bytes).map_err(|_| lack)
+        Arc::clone(&self.buffers)
+            .try_acquire_many_owned(bytes)
+            .map_err(|_| lack)
     }
 
     /// Makes the raw record and hands it to the publisher.
@@ -294,7 +305,10 @@ fn traceparent(random: &[u8; 34], ratio: f64) -> String {
     let mut last = [0; 8];
     last.copy_from_slice(&random[18..26]);
     let position = u64::from_be_bytes(last) >> 1;
-    #[expect(clippy::cast_precision_loss, reason = "a share of requests needs no exact bound")]
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "a share of requests needs no exact bound"
+    )]
     let sampled = ratio >= 1.0 || (position as f64) < ratio * (1_u64 << 63) as f64;
     text.push_str(if sampled { "-01" } else { "-00" });
     text
@@ -322,7 +336,10 @@ mod tests {
     #[test]
     fn the_token_is_taken_out_of_the_target() {
         let uri = "/v1/hooks/site/t0ken?a=b&c=%20".parse().expect("a target");
-        assert_eq!(target_without_token(&uri, "site"), "/v1/hooks/site?a=b&c=%20");
+        assert_eq!(
+            target_without_token(&uri, "site"),
+            "/v1/hooks/site?a=b&c=%20"
+        );
         let uri = "/v1/hooks/site/t0ken".parse().expect("a target");
         assert_eq!(target_without_token(&uri, "site"), "/v1/hooks/site");
     }

@@ -68,7 +68,10 @@ pub async fn serve<P: Publish>(
     server.closing.request();
     server.emptied(DRAIN).await;
     if server.open() > 0 {
-        tracing::warn!(connections = server.open(), "connections are left, and are broken off");
+        tracing::warn!(
+            connections = server.open(),
+            "connections are left, and are broken off"
+        );
     }
 }
 

@@ -1,6 +1,9 @@
 //! What a sender of webhooks sees, answer by answer, over real connections; Kafka's place is taken by
 //! a publisher that remembers.
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on says so by panicking"
+)]
 
 mod broker;
 
@@ -48,7 +51,7 @@ struct Published {
 struct Fake {
     mood: Mutex<Mood>,
     published: Mutex<Vec<Published>>,
-    kept: Mutex<Vec<Box<Hold>>>,
+    kept: Mutex<Vec<Hold>>,
 }
 
 impl Publish for Fake {
@@ -67,7 +70,7 @@ impl Publish for Fake {
             Mood::Acknowledge => drop(hold.reply.send(Ok(()))),
             Mood::TimeOut => drop(hold.reply.send(Err(Undelivered::TimedOut))),
             Mood::Refuse => drop(hold.reply.send(Err(Undelivered::Refused))),
-            Mood::Keep | Mood::QueueFull => self.kept.lock().unwrap().push(hold),
+            Mood::Keep | Mood::QueueFull => self.kept.lock().unwrap().push(*hold),
         }
         Ok(())
     }
@@ -83,7 +86,9 @@ struct Ingest {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    bytes
+        .iter()
+        .fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
 }
 
 impl Ingest {
@@ -141,7 +146,9 @@ impl Ingest {
     fn connect(&self) -> Sender {
         let stream = TcpStream::connect(self.address).unwrap();
         // Nothing here takes near as long; a test that waits for ever tells nothing.
-        stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        stream
+            .set_read_timeout(Some(Duration::from_secs(10)))
+            .unwrap();
         Sender(stream)
     }
 
@@ -239,12 +246,18 @@ impl Sender {
     /// The answer that ends the connection.
     fn answer(&mut self) -> Answer {
         let text = String::from_utf8(self.rest()).unwrap();
-        let (head, body) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("{text:?}"));
+        let (head, body) = text
+            .split_once("\r\n\r\n")
+            .unwrap_or_else(|| panic!("{text:?}"));
         let (status, headers) = head.split_once("\r\n").unwrap();
         let date = |line: &&str| !line.starts_with("date:");
         Answer {
             status: status.split(' ').nth(1).unwrap().parse().unwrap(),
-            headers: headers.split("\r\n").filter(date).collect::<Vec<_>>().join("\n"),
+            headers: headers
+                .split("\r\n")
+                .filter(date)
+                .collect::<Vec<_>>()
+                .join("\n"),
             body: body.to_owned(),
         }
     }
@@ -260,7 +273,10 @@ impl Sender {
 fn eventually(what: &str, condition: impl Fn() -> bool) {
     let since = Instant::now();
     while !condition() {
-        assert!(since.elapsed() < Duration::from_secs(5), "not in 5 s: {what}");
+        assert!(
+            since.elapsed() < Duration::from_secs(5),
+            "not in 5 s: {what}"
+        );
         std::thread::sleep(Duration::from_millis(5));
     }
 }
@@ -272,7 +288,10 @@ fn a_webhook_becomes_a_raw_record_and_200_tells_its_id() {
                 Cookie: a=b\r\nAuthorization: x\r\nX-Twice: 1\r\nX-Twice: 2";
     let answer = ingest.send(head, b"\xff not JSON");
     assert_eq!(answer.status, 200, "{answer:?}");
-    assert!(answer.headers.contains("content-type: application/json"), "{answer:?}");
+    assert!(
+        answer.headers.contains("content-type: application/json"),
+        "{answer:?}"
+    );
     let published = ingest.published();
     let [record] = published.as_slice() else {
         panic!("{published:?}")
@@ -282,18 +301,30 @@ fn a_webhook_becomes_a_raw_record_and_200_tells_its_id() {
     assert_eq!(request.id.get_version_num(), 7);
     assert_eq!(record.value, b"\xff not JSON");
     assert_eq!(record.key, b"msg_1");
-    assert_eq!((request.source.as_str(), request.provider.as_str()), ("site", "flowcode"));
-    assert_eq!((request.method.as_str(), request.target.as_str()), ("POST", "/v1/hooks/site?a=b"));
+    assert_eq!(
+        (request.source.as_str(), request.provider.as_str()),
+        ("site", "flowcode")
+    );
+    assert_eq!(
+        (request.method.as_str(), request.target.as_str()),
+        ("POST", "/v1/hooks/site?a=b")
+    );
     assert_eq!(request.peer.to_string(), "127.0.0.1");
     assert_eq!((request.token, request.ack), (false, Ack::Broker));
-    assert_eq!(request.headers.all("x-odd").next(), Some("\u{e9}".as_bytes()));
+    assert_eq!(
+        request.headers.all("x-odd").next(),
+        Some("\u{e9}".as_bytes())
+    );
     let twice: Vec<&[u8]> = request.headers.all("x-twice").collect();
     assert_eq!(twice, [b"1", b"2"]);
     for dropped in ["cookie", "authorization", "connection"] {
         assert_eq!(request.headers.all(dropped).count(), 0, "{dropped}");
     }
     let trace: Vec<&str> = record.traceparent.split('-').collect();
-    assert_eq!(trace.iter().map(|part| part.len()).collect::<Vec<_>>(), [2, 32, 16, 2]);
+    assert_eq!(
+        trace.iter().map(|part| part.len()).collect::<Vec<_>>(),
+        [2, 32, 16, 2]
+    );
     assert_eq!((trace[0], trace[3]), ("00", "01"));
     let counted = "sluice_ingest_requests_total{source=\"site\",status=\"200\"} 1";
     assert!(ingest.metrics().contains(counted), "{}", ingest.metrics());
@@ -302,7 +333,12 @@ fn a_webhook_becomes_a_raw_record_and_200_tells_its_id() {
 #[test]
 fn any_method_but_post_is_405_source_known_or_not() {
     let ingest = Ingest::start();
-    for path in ["/v1/hooks/site", "/v1/hooks/nobody", "/", "/v1/hooks/list/t0ken"] {
+    for path in [
+        "/v1/hooks/site",
+        "/v1/hooks/nobody",
+        "/",
+        "/v1/hooks/list/t0ken",
+    ] {
         for method in ["GET", "PUT", "OPTIONS"] {
             let answer = ingest.send(&format!("{method} {path} HTTP/1.1"), b"");
             assert_eq!(answer.status, 405, "{method} {path}");
@@ -340,7 +376,7 @@ fn every_404_is_the_same_bytes() {
     }
     // 404 comes before what would be said of the request to a source that is there.
     let encoded = "POST /v1/hooks/nobody HTTP/1.1\r\nContent-Encoding: gzip";
-    assert_eq!(ingest.send(encoded, &[b'x'; 3 << 20]), unknown);
+    assert_eq!(ingest.send(encoded, &vec![b'x'; 3 << 20]), unknown);
     assert!(ingest.published().is_empty());
     let metrics = ingest.metrics();
     for counted in [
@@ -372,7 +408,13 @@ fn the_right_token_or_header_lets_in_and_is_not_kept() {
 #[test]
 fn an_encoded_body_is_415_and_identity_is_none() {
     let ingest = Ingest::start();
-    for coding in ["gzip", "br", "identity, gzip", "GZIP", "identity\r\nContent-Encoding: gzip"] {
+    for coding in [
+        "gzip",
+        "br",
+        "identity, gzip",
+        "GZIP",
+        "identity\r\nContent-Encoding: gzip",
+    ] {
         let head = format!("POST /v1/hooks/site HTTP/1.1\r\nContent-Encoding: {coding}");
         assert_eq!(ingest.send(&head, b"{}").status, 415, "{coding}");
     }
@@ -387,7 +429,10 @@ fn the_largest_body_passes_and_one_byte_more_is_413() {
     let ingest = Ingest::start();
     assert_eq!(ingest.post("/v1/hooks/small", &[b'x'; SMALL]).status, 200);
     assert_eq!(ingest.published()[0].value.len(), SMALL);
-    assert_eq!(ingest.post("/v1/hooks/small", &[b'x'; SMALL + 1]).status, 413);
+    assert_eq!(
+        ingest.post("/v1/hooks/small", &[b'x'; SMALL + 1]).status,
+        413
+    );
     // By its length alone, before any of it is sent.
     let mut sender = ingest.connect();
     sender.write("POST /v1/hooks/small HTTP/1.1\r\nhost: x\r\ncontent-length: 99999999\r\n\r\n");
@@ -406,7 +451,11 @@ fn the_largest_body_passes_and_one_byte_more_is_413() {
         sender.write("0\r\n\r\n");
         assert_eq!(sender.answer().status, status);
     }
-    let lengths: Vec<usize> = ingest.published().iter().map(|one| one.value.len()).collect();
+    let lengths: Vec<usize> = ingest
+        .published()
+        .iter()
+        .map(|one| one.value.len())
+        .collect();
     assert_eq!(lengths, [SMALL, SMALL]);
 }
 
@@ -452,9 +501,14 @@ fn a_slow_body_is_408() {
 #[test]
 fn a_sender_that_goes_mid_body_leaves_nothing() {
     let ingest = Ingest::start();
-    for head in ["content-length: 10\r\n\r\nabc", "transfer-encoding: chunked\r\n\r\n3\r\nabc\r\n"] {
+    for head in [
+        "content-length: 10\r\n\r\nabc",
+        "transfer-encoding: chunked\r\n\r\n3\r\nabc\r\n",
+    ] {
         let mut sender = ingest.connect();
-        sender.write(&format!("POST /v1/hooks/site HTTP/1.1\r\nhost: x\r\n{head}"));
+        sender.write(&format!(
+            "POST /v1/hooks/site HTTP/1.1\r\nhost: x\r\n{head}"
+        ));
         drop(sender);
     }
     eventually("the bytes are given back", || {
@@ -491,7 +545,9 @@ fn requests_that_could_be_read_in_two_ways_are_not() {
         "transfer-encoding : chunked",
     ] {
         let mut sender = ingest.connect();
-        sender.write(&format!("POST /v1/hooks/site HTTP/1.1\r\nhost: x\r\n{framing}\r\n\r\n"));
+        sender.write(&format!(
+            "POST /v1/hooks/site HTTP/1.1\r\nhost: x\r\n{framing}\r\n\r\n"
+        ));
         sender.write(smuggled);
         let answer = String::from_utf8(sender.rest()).unwrap();
         assert!(answer.starts_with("HTTP/1.1 400"), "{framing}: {answer}");
@@ -504,7 +560,9 @@ fn requests_that_could_be_read_in_two_ways_are_not() {
         "transfer-encoding: chunked\r\ncontent-length: 4",
     ] {
         let mut sender = ingest.connect();
-        sender.write(&format!("POST /v1/hooks/site HTTP/1.1\r\nhost: x\r\n{framing}\r\n\r\n"));
+        sender.write(&format!(
+            "POST /v1/hooks/site HTTP/1.1\r\nhost: x\r\n{framing}\r\n\r\n"
+        ));
         sender.write(&format!("2\r\n{{}}\r\n0\r\n\r\n{smuggled}"));
         let answer = String::from_utf8(sender.rest()).unwrap();
         assert_eq!(answer.matches("HTTP/1.1").count(), 1, "{framing}: {answer}");
@@ -516,9 +574,18 @@ fn heads_that_are_too_large_are_refused_by_the_parser() {
     let ingest = Ingest::start();
     let long = "x".repeat(70_000);
     for (head, status) in [
-        (format!("POST /v1/hooks/{long} HTTP/1.1\r\n\r\n"), ["414", "431"]),
-        (format!("POST / HTTP/1.1\r\nx: {long}\r\n\r\n"), ["431", "431"]),
-        (format!("POST / HTTP/1.1\r\n{}\r\n", "x: y\r\n".repeat(101)), ["431", "431"]),
+        (
+            format!("POST /v1/hooks/{long} HTTP/1.1\r\n\r\n"),
+            ["414", "431"],
+        ),
+        (
+            format!("POST / HTTP/1.1\r\nx: {long}\r\n\r\n"),
+            ["431", "431"],
+        ),
+        (
+            format!("POST / HTTP/1.1\r\n{}\r\n", "x: y\r\n".repeat(101)),
+            ["431", "431"],
+        ),
         ("nonsense\r\n\r\n".to_owned(), ["400", "400"]),
     ] {
         let mut sender = ingest.connect();
@@ -555,7 +622,11 @@ fn more_than_may_be_held_is_503_until_room_is_made() {
     sender.write("transfer-encoding: chunked\r\n\r\n");
     sender.write(&format!("60\r\n{0}\r\n60\r\n{0}\r\n", "x".repeat(96)));
     assert_eq!(sender.answer().status, 503);
-    assert!(ingest.metrics().contains("sluice_ingest_unavailable_total{reason=\"buffers\"} 2"));
+    assert!(
+        ingest
+            .metrics()
+            .contains("sluice_ingest_unavailable_total{reason=\"buffers\"} 2")
+    );
     // The sender's own wait ends, and the bytes stay held until the producer lets them go.
     assert!(first.exactly(12).ends_with("503"));
     assert_eq!(ingest.post("/v1/hooks/site", &[b'x'; 101]).status, 503);
@@ -572,7 +643,11 @@ fn no_acknowledgement_in_time_is_503_in_bounded_time() {
     let answer = ingest.post("/v1/hooks/site", b"{}");
     assert_eq!(answer.status, 503);
     assert!(answer.headers.contains("retry-after: "), "{answer:?}");
-    assert!((300..1500).contains(&since.elapsed().as_millis()), "{:?}", since.elapsed());
+    assert!(
+        (300..1500).contains(&since.elapsed().as_millis()),
+        "{:?}",
+        since.elapsed()
+    );
 }
 
 #[test]
@@ -594,7 +669,10 @@ fn before_the_topics_are_known_good_requests_are_503_and_others_as_ever() {
     let ingest = Ingest::start_with(false);
     assert_eq!(ingest.post("/v1/hooks/site", b"{}").status, 503);
     assert_eq!(ingest.post("/v1/hooks/nobody", b"{}").status, 404);
-    assert_eq!(ingest.post("/v1/hooks/small", &[b'x'; SMALL + 1]).status, 413);
+    assert_eq!(
+        ingest.post("/v1/hooks/small", &[b'x'; SMALL + 1]).status,
+        413
+    );
     assert!(ingest.published().is_empty());
 }
 
@@ -612,7 +690,9 @@ fn what_is_open_when_the_end_is_asked_for_is_finished() {
     let answer = sender.answer();
     assert_eq!(answer.status, 200);
     assert!(answer.headers.contains("connection: close"), "{answer:?}");
-    eventually("the port is closed", || TcpStream::connect(ingest.address).is_err());
+    eventually("the port is closed", || {
+        TcpStream::connect(ingest.address).is_err()
+    });
     // No connection was left, so the balancer's time was not waited for.
     assert!(since.elapsed() < server::GRACE, "{:?}", since.elapsed());
 }
@@ -625,10 +705,16 @@ fn one_connection_carries_many_requests() {
         sender.write("POST /v1/hooks/site HTTP/1.1\r\nhost: x\r\ncontent-length: 1\r\n\r\n");
         sender.write(&n.to_string());
         assert!(sender.exactly(12).ends_with("200"));
-        eventually("the record is published", || ingest.published().len() == n + 1);
+        eventually("the record is published", || {
+            ingest.published().len() == n + 1
+        });
         // The rest of the answer: its head ends with an empty line and its body with a brace.
         while !sender.exactly(1).contains('}') {}
     }
-    let values: Vec<Vec<u8>> = ingest.published().into_iter().map(|one| one.value).collect();
+    let values: Vec<Vec<u8>> = ingest
+        .published()
+        .into_iter()
+        .map(|one| one.value)
+        .collect();
     assert_eq!(values, [b"0", b"1", b"2"]);
 }

@@ -118,3 +118,7 @@ pub fn judge<'a>(
         Err(refusal) => Ok(refused(refusal)),
     }
 }
+
+#[cfg(test)]
+#[path = "pipeline_tests.rs"]
+mod tests;

@@ -49,13 +49,16 @@ fn start(settings: Settings) -> Running {
                 .enable_all()
                 .build()
                 .unwrap();
-            runtime.block_on(async move {
+            let outcome = runtime.block_on(async move {
                 let bind = async || tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
                 let (listener, admin) = (bind().await, bind().await);
                 let address = |socket: &tokio::net::TcpListener| socket.local_addr().unwrap();
                 bound.send((address(&listener), address(&admin))).unwrap();
                 run(settings, listener, admin, shutdown).await
-            })
+            });
+            // As the program does: a question to brokers that are away is not waited for.
+            runtime.shutdown_background();
+            outcome
         }
     });
     let (address, admin) = addresses.recv().unwrap();
@@ -67,9 +70,28 @@ fn start(settings: Settings) -> Running {
     }
 }
 
+impl Running {
+    /// What it ended with. Bounded, for a test that waits for ever tells nothing.
+    fn end(self) -> Result<(), Failure> {
+        let since = Instant::now();
+        while !self.thread.is_finished() {
+            let waited = since.elapsed();
+            assert!(
+                waited < Duration::from_secs(20),
+                "still running: {}",
+                get(self.admin, "/readyz")
+            );
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        self.thread.join().unwrap()
+    }
+}
+
 fn exchange(address: SocketAddr, request: &str) -> String {
     let mut stream = TcpStream::connect(address).unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    stream
+        .set_read_timeout(Some(Duration::from_secs(10)))
+        .unwrap();
     stream.write_all(request.as_bytes()).unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
@@ -77,7 +99,10 @@ fn exchange(address: SocketAddr, request: &str) -> String {
 }
 
 fn get(address: SocketAddr, path: &str) -> String {
-    exchange(address, &format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"))
+    exchange(
+        address,
+        &format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"),
+    )
 }
 
 fn post(address: SocketAddr, id: &str) -> String {
@@ -115,7 +140,11 @@ fn records_reach_the_topic_and_an_outage_is_503() {
     let since = Instant::now();
     let answer = post(running.address, "msg_2");
     assert!(answer.starts_with("HTTP/1.1 503"), "{answer}");
-    assert!(since.elapsed() < Duration::from_secs(3), "{:?}", since.elapsed());
+    assert!(
+        since.elapsed() < Duration::from_secs(3),
+        "{:?}",
+        since.elapsed()
+    );
     let reasons = becomes(&running, "503");
     assert!(reasons.contains("kafka: "), "{reasons}");
     cluster.broker_up(1).unwrap();
@@ -123,9 +152,12 @@ fn records_reach_the_topic_and_an_outage_is_503() {
     assert!(post(running.address, "msg_3").starts_with("HTTP/1.1 200"));
 
     running.shutdown.request();
-    running.thread.join().unwrap().unwrap();
+    running.end().unwrap();
     let record = first_record(&cluster.bootstrap_servers());
-    assert_eq!(record, (b"msg_1".to_vec(), b"{}".to_vec(), "site".to_owned()));
+    assert_eq!(
+        record,
+        (b"msg_1".to_vec(), b"{}".to_vec(), "site".to_owned())
+    );
 }
 
 /// Key, value and source of the record whose key is `msg_1`, which must be where Java's default
@@ -138,7 +170,8 @@ fn first_record(bootstrap: &str) -> (Vec<u8>, Vec<u8>, String) {
         .unwrap();
     let mut list = TopicPartitionList::new();
     for partition in 0..PARTITIONS {
-        list.add_partition_offset("webhooks.raw", partition, Offset::Beginning).unwrap();
+        list.add_partition_offset("webhooks.raw", partition, Offset::Beginning)
+            .unwrap();
     }
     consumer.assign(&list).unwrap();
     let since = Instant::now();
@@ -155,7 +188,11 @@ fn first_record(bootstrap: &str) -> (Vec<u8>, Vec<u8>, String) {
         let names: Vec<&str> = headers.iter().map(|header| header.key).collect();
         assert_eq!(names, ["request", "traceparent"]);
         let request = RawRequest::decode(headers.get(0).value.unwrap()).unwrap();
-        return (b"msg_1".to_vec(), message.payload().unwrap().to_vec(), request.source);
+        return (
+            b"msg_1".to_vec(),
+            message.payload().unwrap().to_vec(),
+            request.source,
+        );
     }
 }
 
@@ -186,22 +223,30 @@ fn murmur2_partition(key: &[u8]) -> i32 {
 fn a_topic_that_is_missing_ends_the_start() {
     let cluster = MockCluster::new(1).unwrap();
     let running = start(settings(&cluster.bootstrap_servers()));
-    let Err(Failure::Config(lines)) = running.thread.join().unwrap() else {
+    let Err(Failure::Config(lines)) = running.end() else {
         panic!("it must not start")
     };
     assert_eq!(lines.len(), 1, "{lines:?}");
-    assert!(lines[0].starts_with("webhooks.raw: is missing"), "{lines:?}");
+    assert!(
+        lines[0].starts_with("webhooks.raw: is missing"),
+        "{lines:?}"
+    );
 }
 
 #[test]
 fn another_number_of_partitions_ends_the_start() {
     let cluster = MockCluster::new(1).unwrap();
-    cluster.create_topic("webhooks.raw", PARTITIONS + 1, 1).unwrap();
+    cluster
+        .create_topic("webhooks.raw", PARTITIONS + 1, 1)
+        .unwrap();
     let running = start(settings(&cluster.bootstrap_servers()));
-    let Err(Failure::Config(lines)) = running.thread.join().unwrap() else {
+    let Err(Failure::Config(lines)) = running.end() else {
         panic!("it must not start")
     };
-    assert_eq!(lines, ["webhooks.raw: has 5 partitions and must have exactly 4"]);
+    assert_eq!(
+        lines,
+        ["webhooks.raw: has 5 partitions and must have exactly 4"]
+    );
 }
 
 #[test]
@@ -216,5 +261,5 @@ fn while_kafka_is_away_requests_are_answered_503() {
     assert!(get(running.admin, "/readyz").contains("topics: "));
     assert!(get(running.admin, "/livez").starts_with("HTTP/1.1 200"));
     running.shutdown.request();
-    running.thread.join().unwrap().unwrap();
+    running.end().unwrap();
 }

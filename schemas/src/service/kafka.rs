@@ -45,9 +45,13 @@ pub fn base_config(settings: &Settings) -> Result<ClientConfig, Vec<Fault>> {
 }
 
 /// Writes a line of librdkafka's log where ours go. A broker that goes away is an error to librdkafka;
-/// to a person it is news, so nothing from there is more than a warning.
+/// to a person it is news, so nothing from there is more than a warning, and what it says it tries
+/// again is none.
 pub fn log(level: RDKafkaLogLevel, facility: &str, line: &str) {
     match level {
+        RDKafkaLogLevel::Warning if line.ends_with("retrying") => {
+            tracing::info!(target: "librdkafka", facility, "{line}");
+        }
         RDKafkaLogLevel::Emerg
         | RDKafkaLogLevel::Alert
         | RDKafkaLogLevel::Critical

@@ -248,10 +248,9 @@ fn tokens_in_plain_text_are_faults_and_are_not_told() {
     assert_eq!(paths, ["token", "tokens"]);
     assert!(faults[0].1.contains("token_sha256"), "{faults:?}");
 
-    let hash: String = crate::identity::sha256(b"swordfish")
+    let hash = crate::identity::sha256(b"swordfish")
         .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
+        .fold(String::new(), |text, byte| text + &format!("{byte:02x}"));
     let faults = source_faults(&format!(
         "{{provider: flockler, secrets: [a], token_sha256: ['{hash}'], options: \
          {{webhook_urls: ['https://x.example/v1/hooks/s/swordfish?a=b']}}}}"

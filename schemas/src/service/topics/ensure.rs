@@ -260,7 +260,9 @@ async fn describe(
         .await
     {
         Ok(results) => results,
-        Err(error) if is_unsupported(&error) => return Ok(Described::Unsupported),
+        Err(error) if code_of(&error) == Some(RDKafkaErrorCode::UnsupportedFeature) => {
+            return Ok(Described::Unsupported);
+        }
         Err(error) => return Err(failed("topic settings cannot be read", &error)),
     };
     let mut lines = Vec::new();
@@ -287,8 +289,12 @@ fn options() -> AdminOptions {
         .operation_timeout(Some(ASK))
 }
 
-fn is_unsupported(error: &KafkaError) -> bool {
-    error.rdkafka_error_code() == Some(RDKafkaErrorCode::UnsupportedFeature)
+/// The code of an error; the wrapper's own look does not know of those of the admin client.
+fn code_of(error: &KafkaError) -> Option<RDKafkaErrorCode> {
+    match error {
+        KafkaError::AdminOp(code) => Some(*code),
+        _ => error.rdkafka_error_code(),
+    }
 }
 
 /// Errors that pass by themselves, such as a controller that is being elected.
@@ -313,7 +319,7 @@ fn is_passing(code: RDKafkaErrorCode) -> bool {
 }
 
 fn failed(what: &str, error: &KafkaError) -> EnsureError {
-    match error.rdkafka_error_code() {
+    match code_of(error) {
         Some(code) if !is_passing(code) => EnsureError::Faults(vec![format!("{what}: {code}")]),
         _ => EnsureError::Unreachable(format!("{what}: {error}")),
     }
