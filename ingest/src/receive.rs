@@ -78,9 +78,14 @@ impl<P: Publish> Receiver<P> {
         };
         self.metrics
             .answered(route.map(|route| &route.name), answer);
-        self.metrics
-            .buffered(self.config.max_buffered - self.buffers.available_permits());
+        self.count_buffered();
         answer
+    }
+
+    /// Brings the gauge of held bytes up to date: some are given back after their sender was answered.
+    pub fn count_buffered(&self) {
+        let held = self.config.max_buffered - self.buffers.available_permits();
+        self.metrics.buffered(held);
     }
 
     /// What is decided by method, path and required headers.

@@ -89,6 +89,8 @@ pub struct Outgoing<'a> {
     pub label: Label<'a>,
     /// What the memory learns: there for events alone.
     pub entry: Option<Entry>,
+    /// It carries a signature that its source has no secret for.
+    pub unverified_signature: bool,
 }
 
 /// Lays out the record that a disposition asks for.
@@ -106,6 +108,7 @@ pub fn outgoing<'a>(
             timestamp_ms: routed.timestamp_ms,
             label: label(Some(routed.source), None),
             entry: Some(routed.entry),
+            unverified_signature: routed.unverified_signature,
         },
         Disposition::Duplicate { source, of } => {
             let refusal = Reason::Duplicate.because("an event of this identity is there");
@@ -155,6 +158,7 @@ fn kept<'a>(
         timestamp_ms: record.appended_ms,
         label,
         entry: None,
+        unverified_signature: false,
     }
 }
 

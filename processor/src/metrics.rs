@@ -25,10 +25,14 @@ impl From<Label<'_>> for FateLabels {
     }
 }
 
+/// Events whose signature was passed over, for their source has no secret. Label: `source`.
+const UNVERIFIED: &str = "sluice_unverified_signatures";
+
 /// The counters.
 #[derive(Debug, Clone, Default)]
 pub struct Metrics {
     fates: Family<FateLabels, Counter<u64, AtomicU64>>,
+    unverified: Family<[(&'static str, String); 1], Counter<u64, AtomicU64>>,
 }
 
 impl Metrics {
@@ -40,11 +44,30 @@ impl Metrics {
             "Raw records that ended, after the commit",
             metrics.fates.clone(),
         );
+        registry.register(
+            UNVERIFIED,
+            "Events whose signature was passed over, for their source has no secret",
+            metrics.unverified.clone(),
+        );
         metrics
     }
 
     /// Raw records that ended alike, in a transaction that is committed.
     pub fn count(&self, labels: &FateLabels, count: u64) {
         self.fates.get_or_create(labels).inc_by(count);
+    }
+
+    /// Events of a source that carry a signature which no secret is configured for. The first of a
+    /// source are worth a warning.
+    pub fn unverified(&self, source: &str, count: u64) {
+        let counter = self
+            .unverified
+            .get_or_create(&[("source", source.to_owned())]);
+        if counter.inc_by(count) == 0 {
+            tracing::warn!(
+                source,
+                "requests carry a signature, and the source has no secret to hold it against"
+            );
+        }
     }
 }

@@ -16,6 +16,7 @@ pub struct Event<'a> {
     pub(crate) source: &'a Source,
     pub(crate) columns: WebhookEvent,
     pub(crate) entry: Entry,
+    pub(crate) unverified_signature: bool,
     _only_here: (),
 }
 
@@ -79,6 +80,7 @@ pub fn normalize<'s>(fresh: Fresh<'s, '_>, record: &Record) -> Result<Event<'s>,
         source: verified.source,
         columns: event,
         entry,
+        unverified_signature: proof.unverified_signature,
         _only_here: (),
     })
 }

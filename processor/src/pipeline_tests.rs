@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use serde_json::json;
-use sluice_schemas::fate::{DUPLICATE_OF, Fate, RAW_OFFSET, REASON, REDRIVE_COUNT};
+use sluice_schemas::fate::{DUPLICATE_OF, Fate, RAW_OFFSET, REDRIVE_COUNT};
 use sluice_schemas::providers::testing::Unsigned;
 use sluice_schemas::providers::{ALL, Provider};
 use sluice_schemas::raw::{Ack, Headers, REQUEST, RawRequest};

@@ -57,6 +57,7 @@ struct SourceTopics {
 pub struct Routed<'a> {
     pub(crate) source: &'a Source,
     pub(crate) entry: Entry,
+    pub(crate) unverified_signature: bool,
     pub(crate) topic: &'a str,
     pub(crate) value: Vec<u8>,
     pub(crate) headers: Headers<'a>,
@@ -130,6 +131,7 @@ pub fn route<'a>(
         source,
         columns,
         entry,
+        unverified_signature,
         ..
     } = event;
     let too_large = |why: &str| Reason::TooLargeForTopic.because(why);
@@ -152,6 +154,7 @@ pub fn route<'a>(
     Ok(Routed {
         source,
         entry,
+        unverified_signature,
         topic: &topic.name,
         value,
         headers,

@@ -166,6 +166,8 @@ pub struct Done {
     pub learned: BTreeMap<i32, (i64, Vec<Entry>)>,
     /// What to count.
     pub counts: HashMap<FateLabels, u64>,
+    /// By source: events that carry a signature which no secret is configured for.
+    pub unverified: BTreeMap<String, u64>,
     /// Partitions that stop before a record of a newer version.
     pub halted: BTreeMap<i32, Halt>,
 }
@@ -312,6 +314,10 @@ fn judge_part<'a>(
         let out = outgoing(disposition, record, context.topics);
         send(transactor, || laid_out(&out))?;
         *counts.entry(out.label).or_default() += 1;
+        if out.unverified_signature {
+            let source = out.label.source.to_owned();
+            *done.unverified.entry(source).or_default() += 1;
+        }
         if let Some(entry) = out.entry {
             pending.insert(entry);
         }

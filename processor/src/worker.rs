@@ -336,6 +336,9 @@ impl Worker<'_> {
         for (labels, &count) in &done.counts {
             self.shared.metrics.count(labels, count);
         }
+        for (source, &count) in &done.unverified {
+            self.shared.metrics.unverified(source, count);
+        }
         for (&partition, (end, entries)) in &done.learned {
             self.partitions.learn(partition, *end, entries);
         }

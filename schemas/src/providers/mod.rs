@@ -181,6 +181,30 @@ pub struct Proof {
     pub scheme: Option<&'static str>,
     /// The name of the secret that matched; `None` without a signature.
     pub key_id: Option<String>,
+    /// It carries a signature that no secret is configured for: passed over, and worth a warning.
+    pub unverified_signature: bool,
+}
+
+impl Proof {
+    /// A secret gave the signature.
+    pub fn signed(authenticity: Authenticity, scheme: &'static str, key: &Key) -> Self {
+        Self {
+            authenticity,
+            scheme: Some(scheme),
+            key_id: Some(key.name.clone()),
+            unverified_signature: false,
+        }
+    }
+
+    /// The request carried what only the provider knows.
+    pub fn token(unverified_signature: bool) -> Self {
+        Self {
+            authenticity: Authenticity::Token,
+            scheme: None,
+            key_id: None,
+            unverified_signature,
+        }
+    }
 }
 
 /// What an authentic delivery says.

@@ -110,11 +110,7 @@ pub fn prove(
             (Scheme::TsRaw | Scheme::TsData | Scheme::TsDataJoined, _, _) => continue,
         };
         if let Some(key) = keys.iter().find(|key| key.hmac_matches(&parts, mac)) {
-            return Ok(Proof {
-                authenticity: scheme.authenticity(),
-                scheme: Some(scheme.name()),
-                key_id: Some(key.name.clone()),
-            });
+            return Ok(Proof::signed(scheme.authenticity(), scheme.name(), key));
         }
     }
     Err(Reason::SignatureMismatch.because(format!("no secret gives {SIGNATURE} over this request")))

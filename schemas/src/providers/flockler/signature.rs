@@ -79,11 +79,7 @@ pub fn prove(
         for prefix in &candidate.0 {
             let matches = |key: &&Key| key.hmac_matches(&[prefix, &candidate.1], mac);
             if let Some(key) = credentials.keys.iter().find(matches) {
-                return Ok(Proof {
-                    authenticity: Authenticity::Signed,
-                    scheme: Some(way.name()),
-                    key_id: Some(key.name.clone()),
-                });
+                return Ok(Proof::signed(Authenticity::Signed, way.name(), key));
             }
         }
         tried.push(candidate);

@@ -194,11 +194,7 @@ impl Entries {
 pub fn prove(signed: &Signed<'_>, keys: &[Key], body: &[u8]) -> Result<Proof, Refusal> {
     let (id, timestamp) = (signed.id.as_bytes(), signed.timestamp.as_bytes());
     let parts: [&[u8]; 5] = [id, b".", timestamp, b".", body];
-    let proof = |scheme, key: &Key| Proof {
-        authenticity: Authenticity::Signed,
-        scheme: Some(scheme),
-        key_id: Some(key.name.clone()),
-    };
+    let proof = |scheme, key: &Key| Proof::signed(Authenticity::Signed, scheme, key);
     if !signed.entries.macs.is_empty()
         && let Some(key) = keys
             .iter()

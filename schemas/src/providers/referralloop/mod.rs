@@ -8,7 +8,6 @@ use super::{
     Authentic, Credentials, Delivery, Endpoint, Facts, PartitionKey, Proof, Provider, Signing,
 };
 use crate::config::Node;
-use crate::event::Authenticity;
 use crate::json;
 use crate::raw::{Headers, RawRequest, Single};
 use crate::reason::{Reason, Refusal};
@@ -87,11 +86,10 @@ struct Source {
 impl Source {
     /// Whether this request is to be proved by its signature. Else its token proves it.
     fn by_signature(&self, request: &RawRequest, credentials: &Credentials) -> bool {
-        let there = || request.headers.single(SIGNATURE) != Single::Absent;
         match self.signing {
             Signing::Required => true,
             // Without a secret nothing can be said of a signature, so it is passed over.
-            Signing::Optional => !credentials.keys.is_empty() && there(),
+            Signing::Optional => !credentials.keys.is_empty() && carries_signature(request),
             Signing::Off => false,
         }
     }
@@ -107,16 +105,17 @@ impl Source {
             let mac = signature::decode(header(&request.headers, SIGNATURE)?)?;
             signature::prove(self.contents, &credentials.keys, body, is_json, &mac)
         } else if request.token {
-            Ok(Proof {
-                authenticity: Authenticity::Token,
-                scheme: None,
-                key_id: None,
-            })
+            let passed_over = self.signing == Signing::Optional && carries_signature(request);
+            Ok(Proof::token(passed_over))
         } else {
             Err(Reason::TokenMissing
                 .because("neither a signature nor a token or required header proves the request"))
         }
     }
+}
+
+fn carries_signature(request: &RawRequest) -> bool {
+    request.headers.single(SIGNATURE) != Single::Absent
 }
 
 impl Endpoint for Source {

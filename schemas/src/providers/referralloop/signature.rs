@@ -60,11 +60,7 @@ pub fn prove(
             (Content::Compact, _) => continue,
         };
         if let Some(key) = keys.iter().find(|key| key.hmac_matches(&[&signed], mac)) {
-            return Ok(Proof {
-                authenticity: Authenticity::Signed,
-                scheme: Some(content.name()),
-                key_id: Some(key.name.clone()),
-            });
+            return Ok(Proof::signed(Authenticity::Signed, content.name(), key));
         }
     }
     Err(Reason::SignatureMismatch.because(format!("no secret gives {SIGNATURE} over this request")))
