@@ -266,6 +266,15 @@ impl Partitions {
             .collect()
     }
 
+    /// The partitions whose memory is being read.
+    pub fn restoring(&self) -> Vec<i32> {
+        self.slots
+            .iter()
+            .filter(|(_, slot)| matches!(slot.state, State::Restoring))
+            .map(|(partition, _)| *partition)
+            .collect()
+    }
+
     /// The partitions whose records are wanted.
     pub fn reading(&self) -> TopicPartitionList {
         let mut list = TopicPartitionList::new();

@@ -14,6 +14,10 @@ use thiserror::Error;
 /// How long one request may take.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
+/// What the registry shall hold new versions of the schema to: every old reader reads every new event,
+/// and the other way round.
+const COMPATIBILITY: &str = "FULL_TRANSITIVE";
+
 /// Why there are no ids.
 #[derive(Debug, Error)]
 pub enum RegistryError {
@@ -58,8 +62,29 @@ pub async fn ids(
             None => request,
         };
         ids.insert(topic, id(request, &subject).await?);
+        if registry.register {
+            let request = client
+                .put(format!("{}/config/{subject}", registry.url))
+                .json(&json!({"compatibility": COMPATIBILITY}));
+            let request = match &registry.username {
+                Some(user) => request.basic_auth(user, password.as_deref()),
+                None => request,
+            };
+            promise(request, &subject).await;
+        }
     }
     Ok(ids)
+}
+
+/// Has the registry refuse what would break a reader. One that does not let us only loses the guard:
+/// what we write is the same.
+async fn promise(request: RequestBuilder, subject: &str) {
+    let why = match request.send().await {
+        Ok(response) if response.status().is_success() => return,
+        Ok(response) => format!("it answered {}", response.status()),
+        Err(error) => error.without_url().to_string(),
+    };
+    tracing::warn!(subject, why, "the registry does not guard {COMPATIBILITY}");
 }
 
 async fn id(request: RequestBuilder, subject: &str) -> Result<u32, RegistryError> {

@@ -5,11 +5,11 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 
-use apache_avro::rabin::Rabin;
 use apache_avro::writer::datum::GenericDatumWriter;
 use sluice_schemas::dedup_log::Entry;
 use sluice_schemas::event::{
-    CONTENT_TYPE, CONTENT_TYPE_CONFLUENT, CONTENT_TYPE_SINGLE_OBJECT, PARSED, WebhookEvent,
+    CONTENT_TYPE, CONTENT_TYPE_CONFLUENT, CONTENT_TYPE_SINGLE_OBJECT, FINGERPRINT, PARSED,
+    WebhookEvent,
 };
 use sluice_schemas::raw::TRACEPARENT;
 use sluice_schemas::reason::{Reason, Refusal};
@@ -70,7 +70,6 @@ impl Router {
         settings: &Settings,
         framing: impl Fn(&str) -> Framing,
     ) -> Result<Self, apache_avro::Error> {
-        let fingerprint = PARSED.fingerprint::<Rabin>().bytes;
         let topic = |provider: &str, r#type: &str| {
             let name = settings.topics.names.event(provider, r#type);
             let (prefix, content_type) = match framing(&name) {
@@ -81,7 +80,7 @@ impl Router {
                 }
                 Framing::SingleObject => {
                     let mut prefix = vec![0xc3, 0x01];
-                    prefix.extend(&fingerprint);
+                    prefix.extend(FINGERPRINT);
                     (prefix, CONTENT_TYPE_SINGLE_OBJECT)
                 }
             };

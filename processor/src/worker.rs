@@ -161,7 +161,7 @@ impl Worker<'_> {
             return Err(Exit::Restart(why));
         }
         self.partitions.after_poll(&self.consumer, batch, &seen);
-        self.tell_stopped();
+        self.tell();
         if waits {
             return Ok(());
         }
@@ -184,12 +184,15 @@ impl Worker<'_> {
         Ok(())
     }
 
-    fn tell_stopped(&self) {
-        let stopped = self.partitions.stopped();
-        let said = if stopped.is_empty() {
-            Ok(())
-        } else {
+    /// Tells `/readyz` where the partitions stand.
+    fn tell(&self) {
+        let (stopped, restoring) = (self.partitions.stopped(), self.partitions.restoring());
+        let said = if !stopped.is_empty() {
             Err(format!("partitions {stopped:?} are stopped: see the log"))
+        } else if !restoring.is_empty() {
+            Err(format!("partitions {restoring:?} are being restored"))
+        } else {
+            Ok(())
         };
         let name = format!("worker-{}-partitions", self.number);
         self.shared.readiness.set(&name, said);

@@ -141,5 +141,14 @@ fn a_changed_partition_count_stops_for_a_person() {
     offsets::grow_topic(&bootstrap, &names.raw(), 2).expect("a second partition");
     offsets::grow_topic(&bootstrap, &names.dedup_log(), 2).expect("a second partition");
     running.site.set(&["topics", "partitions"], json!(2));
+    // A partition is restored before its next record is judged, so both get some.
+    let source = running.source("referralloop");
+    for n in 100..120 {
+        running.accept(
+            &source
+                .signed("signup.created", n, now())
+                .expect("a request"),
+        );
+    }
     stops_for_a_person(&mut running, "partitions");
 }

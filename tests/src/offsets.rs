@@ -67,8 +67,10 @@ pub fn commit(bootstrap: &str, group: &str, topic: &str, offsets: &[(i32, i64)])
     for (partition, offset) in offsets {
         list.add_partition_offset(topic, *partition, Offset::Offset(*offset))?;
     }
-    client.commit(&list, CommitMode::Sync)?;
-    Ok(())
+    // A killed member counts until its session ends, and nobody else may commit before.
+    wait_for("the group to be empty", PATIENCE, || {
+        Ok(client.commit(&list, CommitMode::Sync).ok())
+    })
 }
 
 /// Deletes a group with all of its offsets, once its last member is gone.

@@ -1,0 +1,275 @@
+//! A server of its own for each test, the publisher that remembers, and a sender that sees every byte.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use prometheus_client::registry::Registry;
+use sluice_ingest::config::Config;
+use sluice_ingest::metrics::Metrics;
+use sluice_ingest::publish::{Hold, Publish, Record, Refused, Undelivered};
+use sluice_ingest::receive::Receiver;
+use sluice_ingest::server;
+use sluice_schemas::identity::sha256;
+use sluice_schemas::raw::RawRequest;
+use sluice_schemas::service::settings::Settings;
+use sluice_schemas::service::shutdown::Shutdown;
+
+/// The largest body of source `small`, in bytes.
+pub const SMALL: usize = 1024;
+
+/// What is held at once in all, in bytes.
+pub const BUFFERED: usize = 64 * 1024;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mood {
+    Acknowledge,
+    Keep,
+    QueueFull,
+    TimeOut,
+    Refuse,
+}
+
+/// A record as it was published.
+#[derive(Debug, Clone)]
+pub struct Published {
+    pub key: Vec<u8>,
+    pub value: Vec<u8>,
+    pub request: RawRequest,
+    pub traceparent: String,
+}
+
+#[derive(Debug)]
+pub struct Fake {
+    pub mood: Mutex<Mood>,
+    pub published: Mutex<Vec<Published>>,
+    pub kept: Mutex<Vec<Hold>>,
+}
+
+impl Publish for Fake {
+    fn publish(&self, record: &Record<'_>, hold: Box<Hold>) -> Result<(), Refused> {
+        let mood = *self.mood.lock().unwrap();
+        if mood == Mood::QueueFull {
+            return Err(Refused::QueueFull);
+        }
+        self.published.lock().unwrap().push(Published {
+            key: record.key.to_vec(),
+            value: record.value.to_vec(),
+            request: RawRequest::decode(record.request).unwrap(),
+            traceparent: record.traceparent.to_owned(),
+        });
+        match mood {
+            Mood::Acknowledge => drop(hold.reply.send(Ok(()))),
+            Mood::TimeOut => drop(hold.reply.send(Err(Undelivered::TimedOut))),
+            Mood::Refuse => drop(hold.reply.send(Err(Undelivered::Refused))),
+            Mood::Keep | Mood::QueueFull => self.kept.lock().unwrap().push(*hold),
+        }
+        Ok(())
+    }
+}
+
+/// A server of its own for a test, on a thread of its own.
+pub struct Ingest {
+    pub address: SocketAddr,
+    pub publisher: Arc<Fake>,
+    pub registry: Registry,
+    pub shutdown: Shutdown,
+    pub thread: Option<std::thread::JoinHandle<()>>,
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes
+        .iter()
+        .fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
+}
+
+impl Ingest {
+    pub fn start() -> Self {
+        Self::start_with(true)
+    }
+
+    pub fn start_with(started: bool) -> Self {
+        let settings = settings();
+        let mut registry = Registry::default();
+        let metrics = Metrics::new(&mut registry);
+        let publisher = Arc::new(Fake {
+            mood: Mutex::new(Mood::Acknowledge),
+            published: Mutex::default(),
+            kept: Mutex::default(),
+        });
+        let config = Config::new(&settings);
+        let receiver = Arc::new(Receiver::new(config, Arc::clone(&publisher), metrics));
+        if started {
+            receiver.start();
+        }
+        let shutdown = Shutdown::new();
+        let (bound, address) = std::sync::mpsc::channel();
+        let thread = std::thread::spawn({
+            let shutdown = shutdown.clone();
+            move || {
+                let runtime = tokio::runtime::Builder::new_current_thread()
+                    .enable_all()
+                    .build()
+                    .unwrap();
+                runtime.block_on(async move {
+                    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+                    bound.send(listener.local_addr().unwrap()).unwrap();
+                    server::serve(receiver, listener, shutdown).await;
+                });
+            }
+        });
+        Self {
+            address: address.recv().unwrap(),
+            publisher,
+            registry,
+            shutdown,
+            thread: Some(thread),
+        }
+    }
+
+    pub fn mood(&self, mood: Mood) {
+        *self.publisher.mood.lock().unwrap() = mood;
+    }
+
+    pub fn published(&self) -> Vec<Published> {
+        self.publisher.published.lock().unwrap().clone()
+    }
+
+    pub fn connect(&self) -> Sender {
+        let stream = TcpStream::connect(self.address).unwrap();
+        // Nothing here takes near as long; a test that waits for ever tells nothing.
+        stream
+            .set_read_timeout(Some(Duration::from_secs(10)))
+            .unwrap();
+        Sender(stream)
+    }
+
+    /// One request on a connection of its own, and its answer.
+    pub fn send(&self, head: &str, body: &[u8]) -> Answer {
+        let mut sender = self.connect();
+        sender.write(&format!("{head}\r\nhost: x\r\nconnection: close\r\n"));
+        sender.write(&format!("content-length: {}\r\n\r\n", body.len()));
+        sender.write_bytes(body);
+        sender.answer()
+    }
+
+    pub fn post(&self, path: &str, body: &[u8]) -> Answer {
+        self.send(&format!("POST {path} HTTP/1.1"), body)
+    }
+
+    pub fn metrics(&self) -> String {
+        let mut page = String::new();
+        prometheus_client::encoding::text::encode(&mut page, &self.registry).unwrap();
+        page
+    }
+}
+
+impl Drop for Ingest {
+    fn drop(&mut self) {
+        self.shutdown.request();
+        if let Some(thread) = self.thread.take()
+            && !std::thread::panicking()
+        {
+            thread.join().unwrap();
+        }
+    }
+}
+
+fn settings() -> Settings {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("settings.yaml");
+    let yaml = format!(
+        "
+kafka: {{bootstrap_servers: 'localhost:1'}}
+sources:
+  site: {{provider: flowcode, secrets: [x]}}
+  small: {{provider: flowcode, secrets: [x], max_body: {SMALL}B}}
+  list: {{provider: referralloop, token_sha256: ['{}']}}
+  keyed: {{provider: referralloop, require_headers: {{X-Key: ['{}']}}}}
+  away: {{provider: flowcode, secrets: [x], enabled: false}}
+ingest:
+  ack_timeout: 300ms
+  header_timeout: 500ms
+  body_timeout: 500ms
+  max_buffered: 2MiB
+telemetry: {{trace_ratio: 1}}
+",
+        hex(&sha256(b"t0ken")),
+        hex(&sha256(b"k3y")),
+    );
+    std::fs::write(&path, yaml).unwrap();
+    let mut settings = Settings::load(&path).unwrap();
+    // Under what a settings file may say, for a test that fills it.
+    settings.ingest.max_buffered = BUFFERED as u64;
+    settings
+}
+
+pub struct Sender(pub TcpStream);
+
+#[derive(Debug, PartialEq, Eq)]
+pub struct Answer {
+    pub status: u16,
+    pub headers: String,
+    pub body: String,
+}
+
+impl Sender {
+    pub fn write(&mut self, text: &str) {
+        self.write_bytes(text.as_bytes());
+    }
+
+    pub fn write_bytes(&mut self, bytes: &[u8]) {
+        // The other end may have answered and closed before everything was sent.
+        if let Err(error) = self.0.write_all(bytes) {
+            let gone = [ErrorKind::BrokenPipe, ErrorKind::ConnectionReset];
+            assert!(gone.contains(&error.kind()), "{error}");
+        }
+    }
+
+    /// Everything until the connection ends.
+    pub fn rest(&mut self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        if let Err(error) = self.0.read_to_end(&mut bytes) {
+            assert_eq!(error.kind(), ErrorKind::ConnectionReset, "after {bytes:?}");
+        }
+        bytes
+    }
+
+    /// The answer that ends the connection.
+    pub fn answer(&mut self) -> Answer {
+        let text = String::from_utf8(self.rest()).unwrap();
+        let (head, body) = text
+            .split_once("\r\n\r\n")
+            .unwrap_or_else(|| panic!("{text:?}"));
+        let (status, headers) = head.split_once("\r\n").unwrap();
+        let date = |line: &&str| !line.starts_with("date:");
+        Answer {
+            status: status.split(' ').nth(1).unwrap().parse().unwrap(),
+            headers: headers
+                .split("\r\n")
+                .filter(date)
+                .collect::<Vec<_>>()
+                .join("\n"),
+            body: body.to_owned(),
+        }
+    }
+
+    /// Until this much came.
+    pub fn exactly(&mut self, bytes: usize) -> String {
+        let mut read = vec![0; bytes];
+        self.0.read_exact(&mut read).unwrap();
+        String::from_utf8(read).unwrap()
+    }
+}
+
+pub fn eventually(what: &str, condition: impl Fn() -> bool) {
+    let since = Instant::now();
+    while !condition() {
+        assert!(
+            since.elapsed() < Duration::from_secs(5),
+            "not in 5 s: {what}"
+        );
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
