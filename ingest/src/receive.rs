@@ -3,12 +3,13 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
-use hyper::header::{CONTENT_ENCODING, HeaderMap};
+use hyper::header::{CONTENT_ENCODING, EXPECT, HeaderMap};
+use hyper::http::request::Parts;
 use hyper::{Method, Request};
 use ring::rand::{SecureRandom, SystemRandom};
 use sluice_schemas::providers::partition_key;
@@ -28,6 +29,13 @@ const HOOKS: &str = "/v1/hooks/";
 /// What is set aside for a body at once, in bytes. A sender who announces more and never sends it
 /// costs no more than this.
 const FIRST_CAPACITY: usize = 64 * 1024;
+
+/// What is read and thrown away of a body that is refused, at most: a sender that is still writing
+/// when the connection closes may never see its answer.
+const DISCARD_BYTES: usize = 4 << 20;
+
+/// For how long at most.
+const DISCARD_TIME: Duration = Duration::from_secs(2);
 
 /// What receiving a request needs.
 #[derive(Debug)]
@@ -72,10 +80,16 @@ impl<P: Publish> Receiver<P> {
 
     /// Answers one request, and counts the answer.
     pub async fn receive(&self, request: Request<Incoming>, peer: IpAddr) -> Answer {
-        let (route, answer) = match self.let_in(&request) {
-            Ok(route) => (Some(route), self.take(request, route, peer).await),
+        let (head, mut body) = request.into_parts();
+        let (route, answer) = match self.let_in(&head) {
+            Ok(route) => (Some(route), self.take(&head, &mut body, route, peer).await),
             Err((route, answer)) => (route, answer),
         };
+        // Who asks before sending has sent nothing yet, and needs no reading to see the answer.
+        let asks = head.headers.contains_key(EXPECT);
+        if answer != Answer::RequestTimeout && !asks && !body.is_end_stream() {
+            discard(body).await;
+        }
         self.metrics
             .answered(route.map(|route| &route.name), answer);
         self.count_buffered();
@@ -89,10 +103,10 @@ impl<P: Publish> Receiver<P> {
     }
 
     /// What is decided by method, path and required headers.
-    fn let_in(&self, request: &Request<Incoming>) -> Result<&Route, (Option<&Route>, Answer)> {
-        let (source, token) = source_and_token(request.uri().path());
-        let opened = self.config.doors.open(source, token, request.headers());
-        if request.method() != Method::POST {
+    fn let_in(&self, head: &Parts) -> Result<&Route, (Option<&Route>, Answer)> {
+        let (source, token) = source_and_token(head.uri.path());
+        let opened = self.config.doors.open(source, token, &head.headers);
+        if head.method != Method::POST {
             return Err((
                 opened.map_or_else(|route| route, Some),
                 Answer::MethodNotAllowed,
@@ -101,17 +115,16 @@ impl<P: Publish> Receiver<P> {
         opened.map_err(|route| (route, Answer::NotFound))
     }
 
-    async fn take(&self, request: Request<Incoming>, route: &Route, peer: IpAddr) -> Answer {
-        if is_encoded(request.headers()) {
+    async fn take(&self, head: &Parts, body: &mut Incoming, route: &Route, peer: IpAddr) -> Answer {
+        if is_encoded(&head.headers) {
             return Answer::UnsupportedEncoding;
         }
-        if request.body().size_hint().lower() > route.max_body {
+        if body.size_hint().lower() > route.max_body {
             return Answer::TooLarge;
         }
         if !self.started.load(Ordering::Acquire) {
             return Answer::Unavailable(Lack::Starting);
         }
-        let (head, body) = request.into_parts();
         let read = self.read(body, route.max_body);
         let (body, permit) = match tokio::time::timeout(self.config.body_timeout, read).await {
             Ok(Ok(read)) => read,
@@ -120,7 +133,7 @@ impl<P: Publish> Receiver<P> {
         };
         // The record is handed over without another wait, so from here on the work is done whether
         // the sender stays or hangs up.
-        match self.hand_over(&head, &body, permit, route, peer) {
+        match self.hand_over(head, &body, permit, route, peer) {
             Ok((id, reply)) => {
                 drop(body);
                 self.acknowledged(id, reply).await
@@ -133,7 +146,7 @@ impl<P: Publish> Receiver<P> {
     /// of it is read.
     async fn read(
         &self,
-        mut body: Incoming,
+        body: &mut Incoming,
         max_body: u64,
     ) -> Result<(Bytes, OwnedSemaphorePermit), Answer> {
         let max_body = usize::try_from(max_body).unwrap_or(usize::MAX);
@@ -185,7 +198,7 @@ impl<P: Publish> Receiver<P> {
     /// Makes the raw record and hands it to the publisher.
     fn hand_over(
         &self,
-        head: &hyper::http::request::Parts,
+        head: &Parts,
         body: &Bytes,
         permit: OwnedSemaphorePermit,
         route: &Route,
@@ -251,6 +264,22 @@ impl<P: Publish> Receiver<P> {
             Ok(Ok(Err(Undelivered::Refused)) | Err(_)) => Answer::Unavailable(Lack::Broker),
         }
     }
+}
+
+/// Reads on, within bounds, so that the answer arrives.
+async fn discard(mut body: Incoming) {
+    let reading = async {
+        let mut left = DISCARD_BYTES;
+        while let Some(Ok(frame)) = body.frame().await {
+            let length = frame.data_ref().map_or(0, Bytes::len);
+            match left.checked_sub(length) {
+                Some(rest) => left = rest,
+                None => return,
+            }
+        }
+    };
+    // Either way the connection is closed behind the answer.
+    let _ = tokio::time::timeout(DISCARD_TIME, reading).await;
 }
 
 /// The two segments behind [`HOOKS`], as they stand in the path: neither needs an escape, so none is

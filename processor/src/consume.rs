@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext, RebalanceProtocol};
 use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, Headers as _, Message};
 use rdkafka::types::{RDKafkaErrorCode, RDKafkaRespErr};
 use rdkafka::{ClientConfig, ClientContext, Offset, TopicPartitionList};
+use sluice_schemas::service::kafka;
 use sluice_schemas::service::settings::{Membership, Settings};
 
 /// The most records of a batch. Larger batches cost memory and give little more: at 5,000 a commit
@@ -79,6 +81,8 @@ pub struct Assignments(Mutex<Owned>);
 
 #[derive(Debug, Default)]
 struct Owned {
+    /// The group has answered once, be it with no partition at all.
+    joined: bool,
     next: u64,
     epochs: BTreeMap<i32, u64>,
 }
@@ -94,6 +98,11 @@ impl Assignments {
         self.lock().epochs.clone()
     }
 
+    /// Whether the group has given an assignment yet, which may be empty.
+    pub fn joined(&self) -> bool {
+        self.lock().joined
+    }
+
     /// Whether this epoch of a partition still lasts.
     pub fn holds(&self, partition: i32, epoch: u64) -> bool {
         self.lock().epochs.get(&partition) == Some(&epoch)
@@ -101,6 +110,7 @@ impl Assignments {
 
     fn assign(&self, partitions: impl Iterator<Item = i32>) {
         let mut owned = self.lock();
+        owned.joined = true;
         for partition in partitions {
             owned.next += 1;
             let epoch = owned.next;
@@ -123,6 +133,10 @@ pub struct RawContext {
 }
 
 impl ClientContext for RawContext {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
+        kafka::log(level, facility, line);
+    }
+
     fn error(&self, error: KafkaError, reason: &str) {
         // The end of a partition is called an error, and comes back from the poll as well.
         if error.rdkafka_error_code() == Some(RDKafkaErrorCode::PartitionEOF) {

@@ -257,22 +257,26 @@ impl Partitions {
         }
     }
 
-    /// The partitions at which a person must look.
-    pub fn stopped(&self) -> Vec<i32> {
-        self.slots
-            .iter()
-            .filter(|(_, slot)| matches!(slot.state, State::Stopped))
-            .map(|(partition, _)| *partition)
-            .collect()
-    }
-
-    /// The partitions whose memory is being read.
-    pub fn restoring(&self) -> Vec<i32> {
-        self.slots
-            .iter()
-            .filter(|(_, slot)| matches!(slot.state, State::Restoring))
-            .map(|(partition, _)| *partition)
-            .collect()
+    /// Whether each partition is judged, or why not: for `/readyz`.
+    pub fn standing(&self) -> Result<(), String> {
+        let those = |wanted: fn(&State) -> bool| -> Vec<i32> {
+            let slots = self.slots.iter();
+            slots
+                .filter(|(_, slot)| wanted(&slot.state))
+                .map(|(partition, _)| *partition)
+                .collect()
+        };
+        let stopped = those(|state| matches!(state, State::Stopped));
+        let restoring = those(|state| matches!(state, State::Restoring));
+        if !stopped.is_empty() {
+            Err(format!("partitions {stopped:?} are stopped: see the log"))
+        } else if !self.assignments.joined() {
+            Err("joining the group".to_owned())
+        } else if !restoring.is_empty() {
+            Err(format!("partitions {restoring:?} are being restored"))
+        } else {
+            Ok(())
+        }
     }
 
     /// The partitions whose records are wanted.

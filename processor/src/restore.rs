@@ -6,12 +6,14 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::KafkaError;
 use rdkafka::message::Message;
 use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::{ClientConfig, ClientContext, Offset, TopicPartitionList};
 use sluice_schemas::dedup_log::DedupRecord;
+use sluice_schemas::service::kafka;
 use sluice_schemas::service::settings::{Begin, Settings};
 
 use crate::consume::Assignments;
@@ -188,6 +190,10 @@ pub fn run(
 struct Quiet;
 
 impl ClientContext for Quiet {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
+        kafka::log(level, facility, line);
+    }
+
     fn error(&self, error: KafkaError, reason: &str) {
         // The end of a partition is called an error, and is what a read waits for.
         if error.rdkafka_error_code() != Some(RDKafkaErrorCode::PartitionEOF) {

@@ -91,6 +91,7 @@ async fn workers(shared: &Arc<Shared>, shutdown: &Shutdown, readiness: &Readines
     let count = shared.settings.processor.workers;
     let (ended, mut ends) = mpsc::unbounded_channel();
     for number in 0..count {
+        readiness.set(&worker::condition(number), Err("starting".into()));
         let (shared, ended) = (Arc::clone(shared), ended.clone());
         let work = move || {
             let exit = worker::run(&shared, number);

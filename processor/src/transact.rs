@@ -6,6 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaError};
 use rdkafka::message::{Header, Message, OwnedHeaders};
@@ -13,6 +14,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer, Prod
 use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::{ClientConfig, ClientContext, Offset, TopicPartitionList};
 use sluice_schemas::dedup_log::{DedupRecord, Entry};
+use sluice_schemas::service::kafka;
 use sluice_schemas::service::settings::Settings;
 
 use crate::consume::{Batch, Part, RawContext};
@@ -48,6 +50,10 @@ pub struct OutContext {
 }
 
 impl ClientContext for OutContext {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
+        kafka::log(level, facility, line);
+    }
+
     fn error(&self, error: KafkaError, reason: &str) {
         self.suspect.store(true, Ordering::Relaxed);
         tracing::info!(%error, reason, "the producer's connection to Kafka");

@@ -85,6 +85,11 @@ struct Worker<'a> {
     backoff_until: Option<Instant>,
 }
 
+/// The name of the condition under which a worker tells where its partitions stand.
+pub fn condition(worker: u32) -> String {
+    format!("worker-{worker}-partitions")
+}
+
 /// Runs a worker until it is asked to end or must.
 pub fn run(shared: &Arc<Shared>, number: u32) -> Exit {
     let assignments = Arc::new(Assignments::default());
@@ -161,7 +166,8 @@ impl Worker<'_> {
             return Err(Exit::Restart(why));
         }
         self.partitions.after_poll(&self.consumer, batch, &seen);
-        self.tell();
+        let standing = self.partitions.standing();
+        self.shared.readiness.set(&condition(self.number), standing);
         if waits {
             return Ok(());
         }
@@ -182,20 +188,6 @@ impl Worker<'_> {
             self.commit(batch)?;
         }
         Ok(())
-    }
-
-    /// Tells `/readyz` where the partitions stand.
-    fn tell(&self) {
-        let (stopped, restoring) = (self.partitions.stopped(), self.partitions.restoring());
-        let said = if !stopped.is_empty() {
-            Err(format!("partitions {stopped:?} are stopped: see the log"))
-        } else if !restoring.is_empty() {
-            Err(format!("partitions {restoring:?} are being restored"))
-        } else {
-            Ok(())
-        };
-        let name = format!("worker-{}-partitions", self.number);
-        self.shared.readiness.set(&name, said);
     }
 
     /// Whether the worker only polls now. Reading is paused meanwhile, so that polling brings

@@ -11,7 +11,7 @@ use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::message::{Message, OwnedHeaders};
+use rdkafka::message::{BorrowedHeaders, Message, OwnedHeaders};
 use rdkafka::producer::{
     BaseProducer, BaseRecord, DeliveryResult, Producer, ProducerContext, ThreadedProducer,
 };
@@ -250,7 +250,7 @@ fn copy(bootstrap: &str, from: &str, to: &str, records: u64) -> Result<()> {
         for message in &batch {
             let headers = message
                 .headers()
-                .map_or_else(OwnedHeaders::new, |headers| headers.detach());
+                .map_or_else(OwnedHeaders::new, BorrowedHeaders::detach);
             let record: BaseRecord<'_, [u8], [u8]> = BaseRecord::to(to)
                 .key(message.key().unwrap_or_default())
                 .payload(message.payload().unwrap_or_default())

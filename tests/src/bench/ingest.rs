@@ -67,7 +67,7 @@ fn measure(
     Ok(super::children::measure_of(
         answered,
         started.elapsed(),
-        cpu_time(pid)? - cpu,
+        cpu_time(pid)?.saturating_sub(cpu),
         peak_memory(pid)?,
     ))
 }
