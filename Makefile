@@ -48,7 +48,7 @@ bench: rust kafka ## rates, CPU and memory of both services beside their floors;
 	@$(CARGO) build --release --workspace --bins
 	@target/release/sluice-tests bench $(ARGS)
 
-deny: rust ## licences, sources, duplicates and, where their database can be had, advisories
+deny: rust ## licences, sources and duplicates of what we depend on
 	@test -x $(CACHE)/bin/cargo-deny || cargo install --quiet --locked --root $(CACHE) cargo-deny@0.19.0
 	@$(CACHE)/bin/cargo-deny --locked check licenses bans sources
 

@@ -6,21 +6,17 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rdkafka::config::RDKafkaLogLevel;
-use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use rdkafka::ClientConfig;
 use rdkafka::error::KafkaError;
-use rdkafka::message::Message;
-use rdkafka::types::RDKafkaErrorCode;
-use rdkafka::{ClientConfig, ClientContext, Offset, TopicPartitionList};
 use sluice_schemas::dedup_log::DedupRecord;
-use sluice_schemas::service::kafka;
 use sluice_schemas::service::settings::{Begin, Settings};
 
 use crate::consume::Assignments;
 use crate::memory::{CLOCK_SLACK_SECONDS, Memory};
 
-/// How long one question to the brokers may take.
-const ASK: Duration = Duration::from_secs(10);
+mod clients;
+
+use clients::Clients;
 
 /// How long to wait before the brokers are asked again.
 const AGAIN: Duration = Duration::from_millis(100);
@@ -118,12 +114,7 @@ pub fn check_log(last: Option<&DedupRecord>, from: i64, partitions: u32) -> Resu
     let Some(last) = last else {
         return Ok(());
     };
-    if last.partitions != partitions {
-        return Err(format!(
-            "raw had {} partitions when the dedup-log was written and has {partitions} now",
-            last.partitions
-        ));
-    }
+    check_partitions(last, partitions)?;
     if last.to > from {
         return Err(format!(
             "the committed offset {from} was rewound: the dedup-log has judged up to {}",
@@ -131,6 +122,33 @@ pub fn check_log(last: Option<&DedupRecord>, from: i64, partitions: u32) -> Resu
         ));
     }
     Ok(())
+}
+
+/// Keys meet in one partition only for as long as there are as many of them.
+fn check_partitions(last: &DedupRecord, partitions: u32) -> Result<(), String> {
+    if last.partitions == partitions {
+        return Ok(());
+    }
+    Err(format!(
+        "raw had {} partitions when the dedup-log was written and has {partitions} now",
+        last.partitions
+    ))
+}
+
+/// Why a restore has no memory to give.
+enum Halt {
+    /// The brokers did not answer: from the start again.
+    Kafka(KafkaError),
+    /// The partition is no longer ours, or is ours anew.
+    EpochEnded,
+    /// A person must decide.
+    Person(String),
+}
+
+impl From<KafkaError> for Halt {
+    fn from(error: KafkaError) -> Self {
+        Self::Kafka(error)
+    }
 }
 
 /// Serves one worker until its channel closes.
@@ -152,29 +170,9 @@ pub fn run(
             Err(RecvTimeoutError::Disconnected) => return,
         };
         let held = || assignments.holds(next.partition, next.epoch);
-        let outcome = loop {
-            if !held() {
-                break None;
-            }
-            let attempt = match clients.take() {
-                Some(ready) => Ok(ready),
-                None => Clients::new(settings, base),
-            };
-            let attempt = attempt.and_then(|ready| {
-                let outcome = ready.restore(settings, next, &held);
-                clients = Some(ready);
-                outcome
-            });
-            match attempt {
-                Ok(outcome) => break outcome,
-                Err(error) => {
-                    tracing::info!(partition = next.partition, %error, "restoring: asking again");
-                    clients = None;
-                    thread::sleep(AGAIN);
-                }
-            }
+        let Some(outcome) = until_decided(&mut clients, settings, base, next, &held) else {
+            continue;
         };
-        let Some(outcome) = outcome else { continue };
         let done = Restored {
             partition: next.partition,
             epoch: next.epoch,
@@ -186,145 +184,177 @@ pub fn run(
     }
 }
 
-/// What these clients call back: nothing that the calls do not tell.
-struct Quiet;
-
-impl ClientContext for Quiet {
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
-        kafka::log(level, facility, line);
-    }
-
-    fn error(&self, error: KafkaError, reason: &str) {
-        // The end of a partition is called an error, and is what a read waits for.
-        if error.rdkafka_error_code() != Some(RDKafkaErrorCode::PartitionEOF) {
-            tracing::info!(%error, reason, "the restorer's connection to Kafka");
+/// Restores, asking again for as long as brokers do not answer. `None`: the epoch ended.
+fn until_decided(
+    clients: &mut Option<Clients>,
+    settings: &Settings,
+    base: &ClientConfig,
+    wanted: Wanted,
+    held: &dyn Fn() -> bool,
+) -> Option<Outcome> {
+    while held() {
+        let ready = match clients.take() {
+            Some(ready) => Ok(ready),
+            None => Clients::new(settings, base),
+        };
+        let halt = match ready {
+            Ok(ready) => {
+                let partition = Partition {
+                    clients: &ready,
+                    settings,
+                    wanted,
+                    held,
+                };
+                let outcome = partition.restore();
+                if !matches!(outcome, Err(Halt::Kafka(_))) {
+                    *clients = Some(ready);
+                }
+                match outcome {
+                    Ok(outcome) => return Some(outcome),
+                    Err(halt) => halt,
+                }
+            }
+            Err(error) => Halt::Kafka(error),
+        };
+        match halt {
+            Halt::EpochEnded => return None,
+            Halt::Person(why) => return Some(Outcome::Person(why)),
+            Halt::Kafka(error) => {
+                tracing::info!(partition = wanted.partition, %error, "restoring: asking again");
+                thread::sleep(AGAIN);
+            }
         }
     }
+    None
 }
 
-impl ConsumerContext for Quiet {}
-
-/// Two clients: what is stable, and what is there at all.
-struct Clients {
-    stable: BaseConsumer<Quiet>,
-    newest: BaseConsumer<Quiet>,
+/// One partition on its way.
+struct Partition<'a> {
+    clients: &'a Clients,
+    settings: &'a Settings,
+    wanted: Wanted,
+    held: &'a dyn Fn() -> bool,
 }
 
-impl Clients {
-    fn new(settings: &Settings, base: &ClientConfig) -> Result<Self, KafkaError> {
-        let client = |isolation: &str| {
-            let mut config = base.clone();
-            config
-                // The group's name is for its committed offsets: this client never joins.
-                .set("group.id", settings.group_id())
-                .set("enable.auto.commit", "false")
-                .set("enable.auto.offset.store", "false")
-                .set("enable.partition.eof", "true")
-                .set("auto.offset.reset", "error")
-                .set("isolation.level", isolation)
-                .set("queued.max.messages.kbytes", "16384")
-                .set("fetch.queue.backoff.ms", "10")
-                // The end of the partition is reported by a fetch that finds nothing: it need not wait.
-                .set("fetch.wait.max.ms", "10")
-                .set(
-                    "message.max.bytes",
-                    settings.fed_max_message_bytes().to_string(),
-                )
-                .create_with_context(Quiet)
-        };
-        Ok(Self {
-            stable: client("read_committed")?,
-            newest: client("read_uncommitted")?,
-        })
-    }
-
-    /// `None`: the epoch ended meanwhile.
-    fn restore(
-        &self,
-        settings: &Settings,
-        wanted: Wanted,
-        held: &dyn Fn() -> bool,
-    ) -> Result<Option<Outcome>, KafkaError> {
-        let names = &settings.topics.names;
-        let (raw, log) = (names.raw(), names.dedup_log());
-        let partition = wanted.partition;
-        let partitions = self.partitions(&raw)?;
+impl Partition<'_> {
+    fn restore(&self) -> Result<Outcome, Halt> {
+        let Wanted { partition, .. } = self.wanted;
+        let clients = self.clients;
+        let partitions = clients.partitions()?;
 
         // The order matters: the offset first, then the log's end as it is now, then the wait until
         // all of that is decided. A transaction that the offset is part of is then read whole.
-        let committed = self.committed(&raw, partition)?;
-        let (log_low, log_end) = self.newest.fetch_watermarks(&log, partition, ASK)?;
-        if !self.wait_stable(&log, partition, log_end, held)? {
-            return Ok(None);
-        }
-        let log_to = if committed.is_none() && log_end > log_low {
-            let mut last = None;
-            let read = self.read(&log, partition, log_low, log_end, held, &mut |record| {
-                last = Some(record.to);
-            })?;
-            match read {
-                Read::Whole => last,
-                Read::EpochEnded => return Ok(None),
-                Read::Unreadable(why) => return Ok(Some(Outcome::Person(why))),
-            }
-        } else {
-            None
+        let committed = clients.committed(partition)?;
+        let (log_low, log_end) = clients.log_bounds(partition)?;
+        clients.wait_stable(partition, log_end, self.held)?;
+
+        let last = match committed {
+            None => clients.last_record(partition, (log_low, log_end), self.held)?,
+            Some(_) => None,
         };
-        let Some(from) = self.begin(settings, &raw, partition, committed, log_to, held)? else {
-            return Ok(None);
-        };
-        let from = match from {
-            Ok(from) => from,
-            Err(why) => return Ok(Some(Outcome::Person(why))),
-        };
+        let from = self.begin(committed, last.map(|last| last.to))?;
         if committed != Some(from) {
             tracing::info!(
                 partition,
                 ?committed,
                 from,
-                "no committed offset to begin at"
+                "the group's position is set anew"
             );
         }
-
-        let window = u32::try_from(settings.longest_window().as_secs()).unwrap_or(u32::MAX);
-        let mut memory = Box::new(Memory::new(window));
         if log_end == log_low {
-            if committed.is_some() {
-                tracing::warn!(
-                    partition,
-                    from,
-                    "there is an offset, but the dedup-log is empty: repetitions of what came before are not known"
-                );
-            }
-            return Ok(Some(Outcome::Ready { from, memory }));
+            return self.without_log(committed, from, partitions);
         }
-        let first_ms = match wanted.first_ms {
+        let first_ms = match self.wanted.first_ms {
             Some(first_ms) => first_ms,
-            None => match self.first_append_time(&raw, partition, from)? {
+            None => match clients.first_append_time(partition, from)? {
                 Some(first_ms) => first_ms,
-                None => return Ok(Some(Outcome::Waiting { from })),
+                None => return Ok(Outcome::Waiting { from }),
             },
         };
-        let reach = i64::from(window) + i64::from(CLOCK_SLACK_SECONDS);
-        let since = first_ms.saturating_sub(reach.saturating_mul(1000)).max(0);
-        let start = self.offset_since(&log, partition, since, log_end)?;
+        let memory = self.read_log(first_ms, log_end, from, partitions)?;
+        Ok(Outcome::Ready { from, memory })
+    }
+
+    /// [`begin_at`], with a second look at a position out of range.
+    fn begin(&self, committed: Option<i64>, log_to: Option<i64>) -> Result<i64, Halt> {
+        for look in 1.. {
+            if !(self.held)() {
+                break;
+            }
+            let position = Position {
+                committed,
+                raw: self.clients.raw_bounds(self.wanted.partition)?,
+                log_to,
+            };
+            if begin_at(position, None).is_ok() || look == LOOKS {
+                return begin_at(position, self.settings.processor.begin).map_err(Halt::Person);
+            }
+            thread::sleep(AGAIN);
+        }
+        Err(Halt::EpochEnded)
+    }
+
+    /// There is nothing to remember. Either nothing was judged here yet, or what was is lost, or raw
+    /// has grown and this partition is new: the other partitions' logs tell that.
+    fn without_log(
+        &self,
+        committed: Option<i64>,
+        from: i64,
+        partitions: u32,
+    ) -> Result<Outcome, Halt> {
+        let Wanted { partition, .. } = self.wanted;
+        if committed.is_some() {
+            tracing::warn!(
+                partition,
+                from,
+                "there is an offset, but the dedup-log is empty: repetitions of what came before are not known"
+            );
+        } else {
+            for other in (0..partitions.cast_signed()).filter(|other| *other != partition) {
+                let bounds = self.clients.log_bounds(other)?;
+                let last = self.clients.last_record(other, bounds, self.held)?;
+                if let Some(last) = last {
+                    check_partitions(&last, partitions).map_err(Halt::Person)?;
+                    break;
+                }
+            }
+        }
+        Ok(Outcome::Ready {
+            from,
+            memory: Box::new(Memory::new(self.window())),
+        })
+    }
+
+    fn window(&self) -> u32 {
+        u32::try_from(self.settings.longest_window().as_secs()).unwrap_or(u32::MAX)
+    }
+
+    /// Reads as far back as the first record to be judged may ask.
+    fn read_log(
+        &self,
+        first_ms: i64,
+        log_end: i64,
+        from: i64,
+        partitions: u32,
+    ) -> Result<Box<Memory>, Halt> {
+        let Wanted { partition, .. } = self.wanted;
         let started = Instant::now();
+        let reach = i64::from(self.window()) + i64::from(CLOCK_SLACK_SECONDS);
+        let since = first_ms.saturating_sub(reach.saturating_mul(1000)).max(0);
+        let start = self.clients.log_offset_since(partition, since, log_end)?;
+        let mut memory = Box::new(Memory::new(self.window()));
         let mut last: Option<DedupRecord> = None;
-        let read = self.read(&log, partition, start, log_end, held, &mut |record| {
-            record.entries.iter().for_each(|entry| memory.insert(entry));
-            last = Some(DedupRecord {
-                entries: Vec::new(),
-                ..record
-            });
-        })?;
-        match read {
-            Read::Whole => {}
-            Read::EpochEnded => return Ok(None),
-            Read::Unreadable(why) => return Ok(Some(Outcome::Person(why))),
-        }
-        if let Err(why) = check_log(last.as_ref(), from, partitions) {
-            return Ok(Some(Outcome::Person(why)));
-        }
+        self.clients
+            .read_log(partition, start, log_end, self.held, &mut |record| {
+                for entry in &record.entries {
+                    memory.insert(entry);
+                }
+                last = Some(DedupRecord {
+                    entries: Vec::new(),
+                    ..record
+                });
+            })?;
+        check_log(last.as_ref(), from, partitions).map_err(Halt::Person)?;
         if let Some(last) = last.as_ref().filter(|last| last.to < from) {
             tracing::warn!(
                 partition,
@@ -340,194 +370,8 @@ impl Clients {
             seconds = started.elapsed().as_secs_f64(),
             "restored"
         );
-        Ok(Some(Outcome::Ready { from, memory }))
+        Ok(memory)
     }
-
-    fn partitions(&self, topic: &str) -> Result<u32, KafkaError> {
-        let metadata = self.stable.fetch_metadata(Some(topic), ASK)?;
-        let count = metadata
-            .topics()
-            .first()
-            .map_or(0, |found| found.partitions().len());
-        Ok(u32::try_from(count).unwrap_or(u32::MAX))
-    }
-
-    fn committed(&self, raw: &str, partition: i32) -> Result<Option<i64>, KafkaError> {
-        let list = single(raw, partition, Offset::Invalid)?;
-        let list = self.stable.committed_offsets(list, ASK)?;
-        let Some(found) = list.find_partition(raw, partition) else {
-            return Ok(None);
-        };
-        found.error()?;
-        Ok(match found.offset() {
-            Offset::Offset(offset) => Some(offset),
-            _ => None,
-        })
-    }
-
-    /// Waits until every transaction below `end` is decided. `false`: the epoch ended.
-    fn wait_stable(
-        &self,
-        log: &str,
-        partition: i32,
-        end: i64,
-        held: &dyn Fn() -> bool,
-    ) -> Result<bool, KafkaError> {
-        let started = Instant::now();
-        let mut told = false;
-        while held() {
-            let (_, stable) = self.stable.fetch_watermarks(log, partition, ASK)?;
-            if stable >= end {
-                return Ok(true);
-            }
-            if !told && started.elapsed() > Duration::from_secs(5) {
-                told = true;
-                tracing::info!(
-                    partition,
-                    stable,
-                    end,
-                    "waiting for an open transaction to end"
-                );
-            }
-            thread::sleep(AGAIN);
-        }
-        Ok(false)
-    }
-
-    /// [`begin_at`], with a second look at a position out of range. `None`: the epoch ended.
-    fn begin(
-        &self,
-        settings: &Settings,
-        raw: &str,
-        partition: i32,
-        committed: Option<i64>,
-        log_to: Option<i64>,
-        held: &dyn Fn() -> bool,
-    ) -> Result<Option<Result<i64, String>>, KafkaError> {
-        let mut looks = 0;
-        while held() {
-            let position = Position {
-                committed,
-                raw: self.stable.fetch_watermarks(raw, partition, ASK)?,
-                log_to,
-            };
-            looks += 1;
-            if begin_at(position, None).is_ok() || looks == LOOKS {
-                return Ok(Some(begin_at(position, settings.processor.begin)));
-            }
-            thread::sleep(AGAIN);
-        }
-        Ok(None)
-    }
-
-    /// When the first raw record at or after an offset was appended; `None` where there is none yet.
-    fn first_append_time(
-        &self,
-        raw: &str,
-        partition: i32,
-        from: i64,
-    ) -> Result<Option<i64>, KafkaError> {
-        self.stable
-            .assign(&single(raw, partition, Offset::Offset(from))?)?;
-        let found = loop {
-            match self.stable.poll(ASK) {
-                Some(Ok(message)) => break message.timestamp().to_millis().or(Some(0)),
-                Some(Err(KafkaError::PartitionEOF(_))) => break None,
-                Some(Err(error)) if is_information(&error) => {}
-                Some(Err(error)) => return Err(error),
-                None => return Err(KafkaError::NoMessageReceived),
-            }
-        };
-        self.stable.unassign()?;
-        Ok(found)
-    }
-
-    /// The first log offset appended at or after a time; the end where there is none.
-    fn offset_since(
-        &self,
-        log: &str,
-        partition: i32,
-        since_ms: i64,
-        end: i64,
-    ) -> Result<i64, KafkaError> {
-        let list = single(log, partition, Offset::Offset(since_ms))?;
-        let list = self.stable.offsets_for_times(list, ASK)?;
-        let Some(found) = list.find_partition(log, partition) else {
-            return Err(KafkaError::NoMessageReceived);
-        };
-        found.error()?;
-        Ok(match found.offset() {
-            Offset::Offset(offset) => offset,
-            _ => end,
-        })
-    }
-
-    /// Reads log records from `start` until the end of the partition is reported, which is at or past
-    /// `end` because everything below `end` was decided before, and still is after.
-    fn read(
-        &self,
-        log: &str,
-        partition: i32,
-        start: i64,
-        end: i64,
-        held: &dyn Fn() -> bool,
-        each: &mut dyn FnMut(DedupRecord),
-    ) -> Result<Read, KafkaError> {
-        self.stable
-            .assign(&single(log, partition, Offset::Offset(start))?)?;
-        let outcome = loop {
-            if !held() {
-                break Read::EpochEnded;
-            }
-            match self.stable.poll(ASK) {
-                Some(Ok(message)) => match DedupRecord::decode(message.payload().unwrap_or(&[])) {
-                    Ok(record) => each(record),
-                    Err(error) => {
-                        break Read::Unreadable(format!(
-                            "the dedup-log at offset {}: {error}",
-                            message.offset()
-                        ));
-                    }
-                },
-                Some(Err(KafkaError::PartitionEOF(_))) => {
-                    let (_, stable) = self.stable.fetch_watermarks(log, partition, ASK)?;
-                    if stable >= end {
-                        break Read::Whole;
-                    }
-                }
-                Some(Err(error)) if is_information(&error) => {}
-                Some(Err(error)) => return Err(error),
-                None => return Err(KafkaError::NoMessageReceived),
-            }
-        };
-        self.stable.unassign()?;
-        Ok(outcome)
-    }
-}
-
-enum Read {
-    Whole,
-    EpochEnded,
-    Unreadable(String),
-}
-
-/// A broker that goes away is no answer to the question: the client asks another.
-fn is_information(error: &KafkaError) -> bool {
-    matches!(
-        error,
-        KafkaError::MessageConsumption(
-            RDKafkaErrorCode::AllBrokersDown
-                | RDKafkaErrorCode::BrokerTransportFailure
-                | RDKafkaErrorCode::OperationTimedOut
-                | RDKafkaErrorCode::Resolve
-        )
-    )
-}
-
-fn single(topic: &str, partition: i32, offset: Offset) -> Result<TopicPartitionList, KafkaError> {
-    let mut list = TopicPartitionList::with_capacity(1);
-    list.add_partition_offset(topic, partition, offset)?;
-    Ok(list)
 }
 
 #[cfg(test)]

@@ -129,6 +129,22 @@ impl Running {
         panic!("no fate of {id}");
     }
 
+    /// The request as it stands on raw.
+    #[track_caller]
+    pub fn raw_request(&self, id: &str) -> RawRequest {
+        let raw = read(
+            self.site.bootstrap(),
+            &[self.names().raw()],
+            Isolation::Committed,
+        );
+        let records = raw.expect("raw");
+        let requests = records.iter().filter_map(|record| record.header(REQUEST));
+        let mut requests = requests.filter_map(|header| RawRequest::decode(header).ok());
+        requests
+            .find(|request| request.id.to_string() == id)
+            .expect("the request is on raw")
+    }
+
     /// Kills the processor and starts it anew.
     pub fn kill_processor(&mut self) {
         self.processor.kill().expect("a kill");

@@ -2,12 +2,13 @@
 
 use serde_json::json;
 use sluice_schemas::fate::Fate;
+use sluice_schemas::raw::REQUEST;
 use sluice_tests::offsets;
 use sluice_tests::send::Outgoing;
 use sluice_tests::site::now;
 use sluice_tests::wait::{PATIENCE, wait_for};
 
-use crate::harness::{Running, site};
+use crate::harness::{Running, produce_raw, site};
 
 /// A site of one partition, so that a position is one number, with `n` events on it.
 fn with_events(test: &str, n: u64) -> (Running, Vec<Outgoing>) {
@@ -151,4 +152,87 @@ fn a_changed_partition_count_stops_for_a_person() {
         );
     }
     stops_for_a_person(&mut running, "partitions");
+}
+
+#[test]
+fn a_new_partition_of_a_grown_raw_stops_too() {
+    let (mut running, _) = with_events("restore-new-partition", 3);
+    running.processor.stop().expect("an end");
+    let (bootstrap, names) = (running.site.bootstrap().to_owned(), running.names());
+    offsets::grow_topic(&bootstrap, &names.raw(), 2).expect("a second partition");
+    offsets::grow_topic(&bootstrap, &names.dedup_log(), 2).expect("a second partition");
+    running.site.set(&["topics", "partitions"], json!(2));
+    // Nothing was sent since, so that the new partition alone can tell: its log is empty, but the
+    // other one's says that there was one partition.
+    stops_for_a_person(&mut running, "\"partition\":1");
+}
+
+#[test]
+fn an_offset_out_of_range_stops_until_a_person_decides() {
+    let (mut running, _) = with_events("restore-out-of-range", 4);
+    running.processor.stop().expect("an end");
+    let (bootstrap, names) = (running.site.bootstrap().to_owned(), running.names());
+    let source = running.source("referralloop");
+    let more: Vec<Outgoing> = (10..14)
+        .map(|n| {
+            source
+                .signed("signup.created", n, now())
+                .expect("a request")
+        })
+        .collect();
+    let ids: Vec<String> = more.iter().map(|request| running.accept(request)).collect();
+    // Two of the four were not judged yet, and are gone.
+    offsets::delete_records(&bootstrap, &names.raw(), &[(0, 6)]).expect("deletion");
+    stops_for_a_person(&mut running, "outside of raw");
+    running.processor.kill().expect("a kill");
+    running.site.set(&["processor", "begin"], json!("earliest"));
+    running.start_processor();
+    for id in &ids[2..] {
+        assert_eq!(running.outcome(id).fate, Fate::Event);
+    }
+    running.processor.stop().expect("an end");
+}
+
+#[test]
+fn a_record_of_a_newer_version_stops_its_partition_and_nothing_else() {
+    let mut running = Running::on(site("restore-newer"));
+    let source = running.source("referralloop");
+    let first = source
+        .signed("signup.created", 1, now())
+        .expect("a request");
+    let id = running.accept(&first);
+    assert_eq!(running.outcome(&id).fate, Fate::Event);
+    let stopped = offsets::ends(running.site.bootstrap(), &running.names().raw())
+        .expect("ends")
+        .iter()
+        .position(|end| *end > 0)
+        .expect("the partition of the first request");
+    let raw = running.raw_request(&id);
+    // Of two headers of one name the last one counts.
+    produce_raw(&running.site, &raw, &first.body, &[(REQUEST, r#"{"v":2}"#)]);
+    wait_for("an error for a person", PATIENCE, || {
+        let told = running
+            .processor
+            .log()?
+            .contains("a newer release wrote this record");
+        Ok((told && !running.processor.is_ready()).then_some(()))
+    })
+    .expect("the partition stops");
+    // Of many requests those for the other partitions are judged.
+    let before = offsets::ends(running.site.bootstrap(), &running.names().raw()).expect("ends");
+    for n in 100..130 {
+        running.accept(
+            &source
+                .signed("signup.created", n, now())
+                .expect("a request"),
+        );
+    }
+    let after = offsets::ends(running.site.bootstrap(), &running.names().raw()).expect("ends");
+    let elsewhere: i64 = (0..after.len())
+        .filter(|partition| *partition != stopped)
+        .map(|partition| after[partition] - before[partition])
+        .sum();
+    let judged = running.outcomes(usize::try_from(elsewhere).expect("a count") + 1);
+    assert!(elsewhere > 0 && judged.len() > 1);
+    running.processor.stop().expect("an end");
 }

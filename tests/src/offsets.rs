@@ -27,6 +27,12 @@ pub fn bounds(bootstrap: &str, topic: &str) -> Result<Vec<(i64, i64)>> {
         .collect()
 }
 
+/// The next offset of each partition of a topic.
+pub fn ends(bootstrap: &str, topic: &str) -> Result<Vec<i64>> {
+    let bounds = bounds(bootstrap, topic)?;
+    Ok(bounds.into_iter().map(|(_, end)| end).collect())
+}
+
 /// The committed offset of each partition of a topic; `None` where there is none.
 pub fn committed(bootstrap: &str, group: &str, topic: &str) -> Result<Vec<Option<i64>>> {
     let client = member(bootstrap, group)?;
