@@ -17,11 +17,14 @@ use sluice_schemas::service::settings::{Membership, Settings};
 /// is some percent of the batch's time.
 pub const BATCH_RECORDS: usize = 5_000;
 
-/// The most bytes of a batch's values, so that a few large bodies fill a batch as many small ones do.
+/// The most bytes of a batch, so that a few large bodies fill a batch as many small ones do.
 pub const BATCH_BYTES: usize = 8 << 20;
 
 /// The longest that a batch is collected, so that a slow trickle does not wait for company.
 pub const BATCH_TIME: Duration = Duration::from_millis(50);
+
+/// How many records of a partition the client fetches ahead, about.
+pub const QUEUED_MESSAGES: &str = "4000";
 
 /// How long one poll waits for the first record when there is nothing else to do.
 const IDLE_POLL: Duration = Duration::from_millis(100);
@@ -44,6 +47,15 @@ pub struct Record {
 }
 
 impl Record {
+    /// The bytes that it holds.
+    fn size(&self) -> usize {
+        let header = |(name, value): &(String, Option<Vec<u8>>)| {
+            name.len() + value.as_ref().map_or(0, Vec::len)
+        };
+        let headers: usize = self.headers.iter().map(header).sum();
+        self.key.as_ref().map_or(0, Vec::len) + self.value.len() + headers
+    }
+
     /// The last value of a header, which is the one that counts in Kafka.
     pub fn header(&self, name: &str) -> Option<&[u8]> {
         self.headers
@@ -83,6 +95,8 @@ pub struct Assignments(Mutex<Owned>);
 struct Owned {
     /// The group has answered once, be it with no partition at all.
     joined: bool,
+    /// A rebalance failed half-way: what is owned is no longer known.
+    failed: Option<String>,
     next: u64,
     epochs: BTreeMap<i32, u64>,
 }
@@ -101,6 +115,11 @@ impl Assignments {
     /// Whether the group has given an assignment yet, which may be empty.
     pub fn joined(&self) -> bool {
         self.lock().joined
+    }
+
+    /// Why what is owned is no longer known, if so.
+    pub fn failed(&self) -> Option<String> {
+        self.lock().failed.clone()
     }
 
     /// Whether this epoch of a partition still lasts.
@@ -166,10 +185,11 @@ impl ConsumerContext for RawContext {
         let outcome = if matches!(error, RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS) {
             self.assignments.assign(numbers.iter().copied());
             // A place to stand, not a place to read: the partition is paused until it is restored,
-            // and then sought to where reading begins. A position of its own keeps the client from
-            // asking for a committed offset that may not be there.
+            // and then sought to where reading begins. An offset keeps the client from asking for a
+            // committed one that may not be there; a number keeps it from asking where raw begins,
+            // whose answer could come behind the seek and undo it.
             let stand = partitions
-                .set_all_offsets(Offset::Beginning)
+                .set_all_offsets(Offset::Offset(0))
                 .and_then(|()| {
                     if cooperative {
                         consumer.incremental_assign(partitions)
@@ -191,7 +211,8 @@ impl ConsumerContext for RawContext {
             Err(failure) => {
                 // Not owned as far as we are concerned: nothing of these is judged.
                 self.assignments.revoke(numbers.iter().copied());
-                tracing::error!(partitions = ?numbers, ?error, %failure, "a rebalance failed");
+                self.assignments.lock().failed = Some(failure.to_string());
+                tracing::warn!(partitions = ?numbers, ?error, %failure, "a rebalance failed");
             }
         }
     }
@@ -216,6 +237,8 @@ pub fn consumer(
         // A queue that filled once is asked again after this, and not after a second.
         ("fetch.queue.backoff.ms", "10"),
         ("queued.max.messages.kbytes", "16384"),
+        // The bound above counts values alone: this one bounds what large headers may cost.
+        ("queued.min.messages", QUEUED_MESSAGES),
         ("fetch.wait.max.ms", "100"),
     ] {
         // What a person wrote under `kafka.properties` goes before what we would choose.
@@ -248,6 +271,8 @@ pub struct Part {
     pub epoch: u64,
     /// Where reading began: the last commit's end, or what the restore set.
     pub from: i64,
+    /// Where the client stood before the first of them: the same, or records are missing.
+    pub follows: i64,
     /// The records; never empty.
     pub records: Vec<Record>,
 }
@@ -278,10 +303,11 @@ impl Batch {
 
     fn push(&mut self, record: Record, expected: Expected) {
         self.records += 1;
-        self.bytes += record.value.len();
+        self.bytes += record.size();
         let part = self.parts.entry(record.partition).or_insert_with(|| Part {
             epoch: expected.epoch,
             from: expected.from,
+            follows: expected.stands,
             records: Vec::new(),
         });
         part.records.push(record);
@@ -293,6 +319,7 @@ impl Batch {
             if let Some(&end) = ends.get(partition) {
                 part.records.retain(|record| record.offset >= end);
                 part.from = end;
+                part.follows = end;
             }
         }
         self.retain(|_, part| !part.records.is_empty());
@@ -303,17 +330,15 @@ impl Batch {
         self.parts.retain(|partition, part| keep(*partition, part));
         let records = self.parts.values().flat_map(|part| &part.records);
         self.records = records.clone().count();
-        self.bytes = records.map(|record| record.value.len()).sum();
+        self.bytes = records.map(Record::size).sum();
     }
 }
 
 /// What a poll brought besides records.
 #[derive(Debug, Default)]
 pub struct Seen {
-    /// Partitions with a record or an end-of-partition.
-    pub alive: Vec<i32>,
-    /// The client lost a position: out of range, or none was committed.
-    pub position_lost: bool,
+    /// Partitions with a record or an end-of-partition, as they came; whether it was a record.
+    pub alive: Vec<(i32, bool)>,
     /// The consumer is of no more use; the sentence says why.
     pub fatal: Option<String>,
 }
@@ -321,15 +346,16 @@ pub struct Seen {
 /// Polls until the batch is full, nothing more is at hand, or its time is up. Polls once at least,
 /// also with a full batch that is carried over from an abort: rebalances come no other way.
 /// `expected` says for a partition the epoch and whether its records are wanted; others are dropped,
-/// for they were read before a seek.
+/// for they were read before a seek. `idle`: there is nothing to do with a batch now, so wait.
 pub fn collect(
     consumer: &BaseConsumer<RawContext>,
     batch: &mut Batch,
     expected: &BTreeMap<i32, Expected>,
+    idle: bool,
 ) -> Seen {
     let mut seen = Seen::default();
     let deadline = Instant::now() + BATCH_TIME;
-    let mut wait = if batch.is_empty() {
+    let mut wait = if idle || batch.is_empty() {
         IDLE_POLL
     } else {
         Duration::ZERO
@@ -339,17 +365,26 @@ pub fn collect(
             None => break,
             Some(Ok(message)) => {
                 let partition = message.partition();
-                seen.alive.push(partition);
+                seen.alive.push((partition, true));
                 take(consumer, batch, expected, &message);
             }
-            Some(Err(KafkaError::PartitionEOF(partition))) => seen.alive.push(partition),
+            Some(Err(KafkaError::PartitionEOF(partition))) => seen.alive.push((partition, false)),
             Some(Err(KafkaError::MessageConsumptionFatal(code))) => {
                 seen.fatal = Some(format!("the consumer failed for good: {code}"));
                 break;
             }
+            // The client has lost a position and cannot be sought out of that state, or it could not
+            // read a batch and would pass over it. A new process restores, or stops for a person.
             Some(Err(KafkaError::MessageConsumption(
-                RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange,
-            ))) => seen.position_lost = true,
+                code @ (RDKafkaErrorCode::AutoOffsetReset
+                | RDKafkaErrorCode::OffsetOutOfRange
+                | RDKafkaErrorCode::BadMessage
+                | RDKafkaErrorCode::BadCompression
+                | RDKafkaErrorCode::NotImplemented),
+            ))) => {
+                seen.fatal = Some(format!("raw cannot be read on: {code}"));
+                break;
+            }
             Some(Err(error)) => {
                 // Information: the client goes on by itself, and the watchdog sees if it does not.
                 tracing::info!(%error, "polling raw");
@@ -370,6 +405,8 @@ pub struct Expected {
     pub epoch: u64,
     /// The lowest offset that is still to be judged.
     pub from: i64,
+    /// The offset after the last record that was polled, or where the client was sought to.
+    pub stands: i64,
 }
 
 fn take(

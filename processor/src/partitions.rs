@@ -6,14 +6,14 @@ use std::sync::mpsc::{Receiver, Sender};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::{Offset, TopicPartitionList};
 use sluice_schemas::dedup_log::Entry;
 
 use crate::consume::{Assignments, Batch, Expected, RawContext, Seen};
 use crate::memory::Memory;
-use crate::restore::{Outcome, Restored, Wanted};
+use crate::restore::{First, Outcome, Restored, Wanted};
 
 /// How long a seek may take.
 const SEEK: Duration = Duration::from_secs(5);
@@ -46,17 +46,21 @@ enum State {
 struct Slot {
     epoch: u64,
     state: State,
+    /// The offset after the last record that was polled, or where the client was sought to.
+    stands: i64,
     watch: Watch,
 }
 
-/// What the watchdog saw of a partition since its last record or end-of-partition.
+/// What the watchdog saw of a partition.
 #[derive(Clone, Copy)]
 enum Watch {
-    /// Nothing yet.
-    Alive,
-    /// The stable offset was this.
+    /// The last sign was a record: another, or the end of the partition, must follow.
+    Record,
+    /// The last sign was the end of the partition, or reading was paused since.
+    End,
+    /// Since the end nothing came; the stable offset was this.
     Quiet(i64),
-    /// The stable offset is ahead since then.
+    /// Raw is ahead since then.
     Ahead(Instant),
 }
 
@@ -102,6 +106,7 @@ impl Partitions {
             Some(Expected {
                 epoch: slot.epoch,
                 from,
+                stands: slot.stands,
             })
         };
         self.slots
@@ -137,17 +142,14 @@ impl Partitions {
                 self.restore(partition, epoch, None);
             }
         }
-        if seen.position_lost {
-            tracing::warn!("the client lost a position: all partitions are restored");
-            *batch = Batch::default();
-            for (partition, epoch) in now {
-                self.pause(consumer, partition);
-                self.restore(partition, epoch, None);
+        for &(partition, record) in &seen.alive {
+            if let Some(slot) = self.slots.get_mut(&partition) {
+                slot.watch = if record { Watch::Record } else { Watch::End };
             }
         }
-        for partition in &seen.alive {
-            if let Some(slot) = self.slots.get_mut(partition) {
-                slot.watch = Watch::Alive;
+        for (partition, part) in &batch.parts {
+            if let (Some(slot), Some(last)) = (self.slots.get_mut(partition), part.records.last()) {
+                slot.stands = last.offset + 1;
             }
         }
         self.first_records(consumer, batch);
@@ -158,33 +160,35 @@ impl Partitions {
     fn first_records(&mut self, consumer: &BaseConsumer<RawContext>, batch: &mut Batch) {
         let mut first = Vec::new();
         for (&partition, part) in &batch.parts {
-            let waits = self
-                .slots
-                .get(&partition)
-                .is_some_and(|slot| matches!(slot.state, State::Waiting { .. }));
-            if let (true, Some(record)) = (waits, part.records.first()) {
-                first.push((partition, part.epoch, record.appended_ms));
+            let state = self.slots.get(&partition).map(|slot| &slot.state);
+            if let (Some(State::Waiting { from }), Some(record)) = (state, part.records.first()) {
+                let begin = First {
+                    from: *from,
+                    appended_ms: record.appended_ms,
+                };
+                first.push((partition, part.epoch, begin));
             }
         }
-        for (partition, epoch, first_ms) in first {
+        for (partition, epoch, begin) in first {
             batch.retain(|other, _| other != partition);
             self.pause(consumer, partition);
-            self.restore(partition, epoch, Some(first_ms));
+            self.restore(partition, epoch, Some(begin));
         }
     }
 
-    fn restore(&mut self, partition: i32, epoch: u64, first_ms: Option<i64>) {
+    fn restore(&mut self, partition: i32, epoch: u64, first: Option<First>) {
         let slot = Slot {
             epoch,
             state: State::Restoring,
-            watch: Watch::Alive,
+            stands: 0,
+            watch: Watch::End,
         };
         self.slots.insert(partition, slot);
         // The restorer lives as long as this sender.
         let _ = self.wanted.send(Wanted {
             partition,
             epoch,
-            first_ms,
+            first,
         });
     }
 
@@ -196,31 +200,61 @@ impl Partitions {
             outcome,
         }) = self.restored.try_recv()
         {
-            if !self.assignments.holds(partition, epoch) {
+            // An answer to a question that was since asked anew, or is no longer ours, is dropped.
+            let awaited = self
+                .slots
+                .get(&partition)
+                .is_some_and(|slot| slot.epoch == epoch && matches!(slot.state, State::Restoring));
+            if !awaited || !self.assignments.holds(partition, epoch) {
                 continue;
             }
-            let (from, state) = match outcome {
-                Outcome::Ready { from, memory } => (from, State::Ready { to: from, memory }),
-                Outcome::Waiting { from } => (from, State::Waiting { from }),
+            let (from, decided, state) = match outcome {
+                Outcome::Ready {
+                    from,
+                    decided,
+                    memory,
+                } => (from, decided, State::Ready { to: from, memory }),
+                Outcome::Waiting { from, decided } => (from, decided, State::Waiting { from }),
                 Outcome::Person(why) => {
                     self.stop(consumer, partition, &why);
                     continue;
                 }
             };
-            match self.start_reading(consumer, partition, from) {
+            let started = self
+                .keep_decision(consumer, partition, from, decided)
+                .and_then(|()| self.start_reading(consumer, partition, from));
+            match started {
                 Ok(()) => {
                     if let Some(slot) = self.slots.get_mut(&partition) {
                         slot.state = state;
-                        slot.watch = Watch::Alive;
+                        slot.stands = from;
+                        slot.watch = Watch::End;
                     }
                 }
                 Err(error) => {
-                    tracing::info!(partition, from, %error, "seeking: trying again");
+                    tracing::info!(partition, from, %error, "starting to read: trying again");
                     thread::sleep(SEEK_AGAIN);
                     self.restore(partition, epoch, None);
                 }
             }
         }
+    }
+
+    /// A person's decision holds for one position and is made once: it is committed before anything
+    /// is read, so that a restart does not make it again for a later one.
+    fn keep_decision(
+        &self,
+        consumer: &BaseConsumer<RawContext>,
+        partition: i32,
+        from: i64,
+        decided: bool,
+    ) -> Result<(), KafkaError> {
+        if !decided {
+            return Ok(());
+        }
+        let mut list = TopicPartitionList::new();
+        list.add_partition_offset(&self.raw, partition, Offset::Offset(from))?;
+        consumer.commit(&list, CommitMode::Sync)
     }
 
     fn start_reading(
@@ -288,6 +322,13 @@ impl Partitions {
         list
     }
 
+    /// Reading was paused: that nothing came meanwhile means nothing.
+    pub fn excuse(&mut self) {
+        for slot in self.slots.values_mut() {
+            slot.watch = Watch::End;
+        }
+    }
+
     /// Forgets all of them: the assignment is lost, and the next poll says so.
     pub fn forget(&mut self) {
         self.slots.clear();
@@ -318,7 +359,7 @@ impl Partitions {
             .iter()
             .filter(|(partition, part)| {
                 !self.slots.get(partition).is_some_and(
-                    |slot| matches!(slot.state, State::Ready { to, .. } if to == part.from),
+                    |slot| matches!(slot.state, State::Ready { to, .. } if to == part.from && to == part.follows),
                 )
             })
             .map(|(&partition, part)| (partition, part.epoch))
@@ -354,8 +395,13 @@ impl Partitions {
         let Some(slot) = self.slots.get_mut(&partition) else {
             return Ok(());
         };
+        let end = match slot.state {
+            State::Ready { to, .. } => to,
+            _ => i64::MAX,
+        };
         match slot.watch {
-            Watch::Alive => slot.watch = Watch::Quiet(stable),
+            Watch::Record if stable > end => slot.watch = Watch::Ahead(Instant::now()),
+            Watch::Record | Watch::End => slot.watch = Watch::Quiet(stable),
             Watch::Quiet(before) if stable > before => slot.watch = Watch::Ahead(Instant::now()),
             Watch::Ahead(since) if since.elapsed() > STALLED => {
                 return Err(format!(

@@ -66,34 +66,28 @@ pub fn judge<'a>(
     pending: &Pending,
 ) -> Result<Disposition<'a>, Halt> {
     let request = match record.header(REQUEST).map(RawRequest::decode) {
-        Some(Ok(request)) => request,
+        Some(Ok(request)) => Ok(request),
         Some(Err(RawError::Newer(version))) => return Err(Halt { version }),
-        Some(Err(error @ RawError::Malformed(_))) => {
-            let refusal = Reason::UnknownSource.because(error.to_string());
-            return Ok(Disposition::Refused {
-                source: None,
-                refusal,
-            });
-        }
-        None => {
-            let refusal = Reason::UnknownSource.because("the record has no request header");
-            return Ok(Disposition::Refused {
-                source: None,
-                refusal,
-            });
-        }
+        Some(Err(error @ RawError::Malformed(_))) => Err(error.to_string()),
+        None => Err("the record has no request header".to_owned()),
     };
-    let source = source(rules.settings, &request);
-    let refused = |refusal| Disposition::Refused {
-        source: source.as_ref().ok().copied(),
-        refusal,
+    let found = match &request {
+        Ok(request) => source(rules.settings, request),
+        Err(why) => Err(Reason::UnknownSource.because(why.clone())),
+    };
+    let refused = |refusal| {
+        Ok(Disposition::Refused {
+            source: found.as_ref().ok().copied(),
+            refusal,
+        })
     };
     if let Err(refusal) = redriven(record) {
-        return Ok(refused(refusal));
+        return refused(refusal);
     }
-    let source = match &source {
-        Ok(source) => *source,
-        Err(refusal) => return Ok(refused(refusal.clone())),
+    let (source, request) = match (&found, &request) {
+        (Ok(source), Ok(request)) => (*source, request),
+        (Err(refusal), _) => return refused(refusal.clone()),
+        (Ok(_), Err(why)) => return refused(Reason::UnknownSource.because(why.clone())),
     };
     let none = Credentials::default();
     let credentials = rules
@@ -101,9 +95,9 @@ pub fn judge<'a>(
         .get(&source.name)
         .map_or(&none, Arc::as_ref);
 
-    let verified = match verify(source, credentials, &request, &record.value) {
+    let verified = match verify(source, credentials, request, &record.value) {
         Ok(verified) => verified,
-        Err(refusal) => return Ok(refused(refusal)),
+        Err(refusal) => return refused(refusal),
     };
     let fresh = match dedupe(verified, record.appended_ms, memory, pending) {
         Ok(fresh) => fresh,
@@ -111,11 +105,11 @@ pub fn judge<'a>(
     };
     let event = match normalize(fresh, record) {
         Ok(event) => event,
-        Err(refusal) => return Ok(refused(refusal)),
+        Err(refusal) => return refused(refusal),
     };
     match route(event, record, rules.router) {
         Ok(routed) => Ok(Disposition::Event(Box::new(routed))),
-        Err(refusal) => Ok(refused(refusal)),
+        Err(refusal) => refused(refusal),
     }
 }
 

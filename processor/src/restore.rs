@@ -1,6 +1,7 @@
 //! Restoring a partition's memory from the dedup-log, on a thread beside the worker's, so that other
 //! partitions go on meanwhile.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::thread;
@@ -25,6 +26,9 @@ const AGAIN: Duration = Duration::from_millis(100);
 /// just become leader may know less than the one before.
 const LOOKS: u32 = 20;
 
+/// A partition that cannot be restored for this long is worth a warning.
+const TELL: Duration = Duration::from_secs(30);
+
 /// The clients are closed after this time without work.
 const IDLE: Duration = Duration::from_secs(30);
 
@@ -35,8 +39,17 @@ pub struct Wanted {
     pub partition: i32,
     /// The epoch of its assignment; when that ends, the restore does too.
     pub epoch: u64,
-    /// When the first record to be judged was appended (milliseconds since 1970), if one was seen.
-    pub first_ms: Option<i64>,
+    /// Where reading began, if it waited there for a first record and has one.
+    pub first: Option<First>,
+}
+
+/// The first record to be judged.
+#[derive(Debug, Clone, Copy)]
+pub struct First {
+    /// Where reading began: decided, and not to be decided again.
+    pub from: i64,
+    /// When the record was appended, milliseconds since 1970.
+    pub appended_ms: i64,
 }
 
 /// A partition that was looked after.
@@ -57,6 +70,8 @@ pub enum Outcome {
     Ready {
         /// The raw offset where reading begins.
         from: i64,
+        /// It was a person's decision, made now.
+        decided: bool,
         /// What the partition remembers.
         memory: Box<Memory>,
     },
@@ -65,6 +80,8 @@ pub enum Outcome {
     Waiting {
         /// The raw offset where reading begins.
         from: i64,
+        /// It was a person's decision, made now.
+        decided: bool,
     },
     /// A person must decide; the sentence says what was found.
     Person(String),
@@ -109,13 +126,19 @@ pub fn begin_at(position: Position, begin: Option<Begin>) -> Result<i64, String>
     ))
 }
 
-/// Holds what the log says against where reading begins.
-pub fn check_log(last: Option<&DedupRecord>, from: i64, partitions: u32) -> Result<(), String> {
+/// Holds what the log says against where reading begins. A person who decided where to begin has seen
+/// that raw and log do not meet.
+pub fn check_log(
+    last: Option<&DedupRecord>,
+    from: i64,
+    decided: bool,
+    partitions: u32,
+) -> Result<(), String> {
     let Some(last) = last else {
         return Ok(());
     };
     check_partitions(last, partitions)?;
-    if last.to > from {
+    if last.to > from && !decided {
         return Err(format!(
             "the committed offset {from} was rewound: the dedup-log has judged up to {}",
             last.to
@@ -137,8 +160,8 @@ fn check_partitions(last: &DedupRecord, partitions: u32) -> Result<(), String> {
 
 /// Why a restore has no memory to give.
 enum Halt {
-    /// The brokers did not answer: from the start again.
-    Kafka(KafkaError),
+    /// The brokers did not answer, or a transaction is still open: ask again, others first.
+    Later(String),
     /// The partition is no longer ours, or is ours anew.
     EpochEnded,
     /// A person must decide.
@@ -147,11 +170,19 @@ enum Halt {
 
 impl From<KafkaError> for Halt {
     fn from(error: KafkaError) -> Self {
-        Self::Kafka(error)
+        Self::Later(error.to_string())
     }
 }
 
-/// Serves one worker until its channel closes.
+/// A partition in the queue of the restorer.
+struct Queued {
+    wanted: Wanted,
+    since: Instant,
+    told: bool,
+}
+
+/// Serves one worker until its channel closes. Partitions take turns: one that waits for a broker or
+/// for an open transaction does not keep the others.
 pub fn run(
     settings: &Settings,
     base: &ClientConfig,
@@ -160,22 +191,51 @@ pub fn run(
     restored: &Sender<Restored>,
 ) {
     let mut clients: Option<Clients> = None;
+    let mut queue: VecDeque<Queued> = VecDeque::new();
     loop {
-        let next = match wanted.recv_timeout(IDLE) {
-            Ok(next) => next,
-            Err(RecvTimeoutError::Timeout) => {
-                clients = None;
+        let wait = if queue.is_empty() {
+            IDLE
+        } else {
+            Duration::ZERO
+        };
+        match wanted.recv_timeout(wait) {
+            Ok(wanted) => {
+                queue.push_back(Queued {
+                    wanted,
+                    since: Instant::now(),
+                    told: false,
+                });
                 continue;
             }
             Err(RecvTimeoutError::Disconnected) => return,
-        };
-        let held = || assignments.holds(next.partition, next.epoch);
-        let Some(outcome) = until_decided(&mut clients, settings, base, next, &held) else {
+            Err(RecvTimeoutError::Timeout) if queue.is_empty() => discard(clients.take()),
+            Err(RecvTimeoutError::Timeout) => {}
+        }
+        let Some(mut next) = queue.pop_front() else {
             continue;
         };
+        let Wanted {
+            partition, epoch, ..
+        } = next.wanted;
+        let held = || assignments.holds(partition, epoch);
+        let outcome = match attempt(&mut clients, settings, base, next.wanted, &held) {
+            Ok(outcome) => outcome,
+            Err(Halt::EpochEnded) => continue,
+            Err(Halt::Person(why)) => Outcome::Person(why),
+            Err(Halt::Later(why)) => {
+                tracing::debug!(partition, why, "restoring: asking again");
+                if !next.told && next.since.elapsed() > TELL {
+                    next.told = true;
+                    tracing::warn!(partition, why, "this partition cannot be restored yet");
+                }
+                queue.push_back(next);
+                thread::sleep(AGAIN);
+                continue;
+            }
+        };
         let done = Restored {
-            partition: next.partition,
-            epoch: next.epoch,
+            partition,
+            epoch,
             outcome,
         };
         if restored.send(done).is_err() {
@@ -184,48 +244,38 @@ pub fn run(
     }
 }
 
-/// Restores, asking again for as long as brokers do not answer. `None`: the epoch ended.
-fn until_decided(
+/// One attempt. Clients that failed are not used again.
+fn attempt(
     clients: &mut Option<Clients>,
     settings: &Settings,
     base: &ClientConfig,
     wanted: Wanted,
     held: &dyn Fn() -> bool,
-) -> Option<Outcome> {
-    while held() {
-        let ready = match clients.take() {
-            Some(ready) => Ok(ready),
-            None => Clients::new(settings, base),
-        };
-        let halt = match ready {
-            Ok(ready) => {
-                let partition = Partition {
-                    clients: &ready,
-                    settings,
-                    wanted,
-                    held,
-                };
-                let outcome = partition.restore();
-                if !matches!(outcome, Err(Halt::Kafka(_))) {
-                    *clients = Some(ready);
-                }
-                match outcome {
-                    Ok(outcome) => return Some(outcome),
-                    Err(halt) => halt,
-                }
-            }
-            Err(error) => Halt::Kafka(error),
-        };
-        match halt {
-            Halt::EpochEnded => return None,
-            Halt::Person(why) => return Some(Outcome::Person(why)),
-            Halt::Kafka(error) => {
-                tracing::info!(partition = wanted.partition, %error, "restoring: asking again");
-                thread::sleep(AGAIN);
-            }
-        }
+) -> Result<Outcome, Halt> {
+    let ready = match clients.take() {
+        Some(ready) => ready,
+        None => Clients::new(settings, base)?,
+    };
+    let partition = Partition {
+        clients: &ready,
+        settings,
+        wanted,
+        held,
+    };
+    let outcome = partition.restore();
+    if matches!(outcome, Err(Halt::Later(_))) {
+        discard(Some(ready));
+    } else {
+        *clients = Some(ready);
     }
-    None
+    outcome
+}
+
+/// Closing a client was seen to hang: it does so on a thread that nobody waits for.
+fn discard(clients: Option<Clients>) {
+    if let Some(clients) = clients {
+        thread::spawn(move || drop(clients));
+    }
 }
 
 /// One partition on its way.
@@ -248,35 +298,44 @@ impl Partition<'_> {
         let (log_low, log_end) = clients.log_bounds(partition)?;
         clients.wait_stable(partition, log_end, self.held)?;
 
-        let last = match committed {
-            None => clients.last_record(partition, (log_low, log_end), self.held)?,
-            Some(_) => None,
+        let last = clients.last_record(partition, (log_low, log_end), self.held)?;
+        let (from, decided) = match self.wanted.first {
+            Some(first) => (first.from, false),
+            None => self.begin(committed, last.as_ref().map(|last| last.to))?,
         };
-        let from = self.begin(committed, last.map(|last| last.to))?;
         if committed != Some(from) {
             tracing::info!(
                 partition,
                 ?committed,
                 from,
-                "the group's position is set anew"
+                decided,
+                "the position is set anew"
             );
         }
+        // Also a memory that will turn out empty is held against the log's last word, however old.
+        let decided_before = self.wanted.first.is_some();
+        check_log(last.as_ref(), from, decided || decided_before, partitions)
+            .map_err(Halt::Person)?;
         if log_end == log_low {
-            return self.without_log(committed, from, partitions);
+            return self.without_log(committed, from, decided, partitions);
         }
-        let first_ms = match self.wanted.first_ms {
-            Some(first_ms) => first_ms,
+        let first_ms = match self.wanted.first {
+            Some(first) => first.appended_ms,
             None => match clients.first_append_time(partition, from)? {
                 Some(first_ms) => first_ms,
-                None => return Ok(Outcome::Waiting { from }),
+                None => return Ok(Outcome::Waiting { from, decided }),
             },
         };
-        let memory = self.read_log(first_ms, log_end, from, partitions)?;
-        Ok(Outcome::Ready { from, memory })
+        let memory = self.read_log(first_ms, log_end, from)?;
+        Ok(Outcome::Ready {
+            from,
+            decided,
+            memory,
+        })
     }
 
-    /// [`begin_at`], with a second look at a position out of range.
-    fn begin(&self, committed: Option<i64>, log_to: Option<i64>) -> Result<i64, Halt> {
+    /// [`begin_at`], with a second look at a position out of range. The second value: a person decided.
+    fn begin(&self, committed: Option<i64>, log_to: Option<i64>) -> Result<(i64, bool), Halt> {
         for look in 1.. {
             if !(self.held)() {
                 break;
@@ -286,8 +345,13 @@ impl Partition<'_> {
                 raw: self.clients.raw_bounds(self.wanted.partition)?,
                 log_to,
             };
-            if begin_at(position, None).is_ok() || look == LOOKS {
-                return begin_at(position, self.settings.processor.begin).map_err(Halt::Person);
+            if let Ok(from) = begin_at(position, None) {
+                return Ok((from, false));
+            }
+            if look == LOOKS {
+                return begin_at(position, self.settings.processor.begin)
+                    .map(|from| (from, true))
+                    .map_err(Halt::Person);
             }
             thread::sleep(AGAIN);
         }
@@ -300,6 +364,7 @@ impl Partition<'_> {
         &self,
         committed: Option<i64>,
         from: i64,
+        decided: bool,
         partitions: u32,
     ) -> Result<Outcome, Halt> {
         let Wanted { partition, .. } = self.wanted;
@@ -321,6 +386,7 @@ impl Partition<'_> {
         }
         Ok(Outcome::Ready {
             from,
+            decided,
             memory: Box::new(Memory::new(self.window())),
         })
     }
@@ -330,13 +396,7 @@ impl Partition<'_> {
     }
 
     /// Reads as far back as the first record to be judged may ask.
-    fn read_log(
-        &self,
-        first_ms: i64,
-        log_end: i64,
-        from: i64,
-        partitions: u32,
-    ) -> Result<Box<Memory>, Halt> {
+    fn read_log(&self, first_ms: i64, log_end: i64, from: i64) -> Result<Box<Memory>, Halt> {
         let Wanted { partition, .. } = self.wanted;
         let started = Instant::now();
         let reach = i64::from(self.window()) + i64::from(CLOCK_SLACK_SECONDS);
@@ -354,7 +414,6 @@ impl Partition<'_> {
                     ..record
                 });
             })?;
-        check_log(last.as_ref(), from, partitions).map_err(Halt::Person)?;
         if let Some(last) = last.as_ref().filter(|last| last.to < from) {
             tracing::warn!(
                 partition,
@@ -420,10 +479,11 @@ mod tests {
             partitions: 12,
             entries: Vec::new(),
         };
-        assert_eq!(check_log(Some(&last), 8, 12), Ok(()));
-        assert_eq!(check_log(Some(&last), 9, 12), Ok(()));
-        assert!(check_log(Some(&last), 7, 12).is_err());
-        assert!(check_log(Some(&last), 8, 13).is_err());
-        assert_eq!(check_log(None, 7, 12), Ok(()));
+        assert_eq!(check_log(Some(&last), 8, false, 12), Ok(()));
+        assert_eq!(check_log(Some(&last), 9, false, 12), Ok(()));
+        assert!(check_log(Some(&last), 7, false, 12).is_err());
+        assert!(check_log(Some(&last), 8, false, 13).is_err());
+        assert_eq!(check_log(None, 7, false, 12), Ok(()));
+        assert_eq!(check_log(Some(&last), 7, true, 12), Ok(()));
     }
 }

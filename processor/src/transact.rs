@@ -30,8 +30,14 @@ const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long one record may take. Under [`TRANSACTION_TIMEOUT`], so that a record cannot arrive late.
 const MESSAGE_TIMEOUT: Duration = Duration::from_secs(25);
 
+/// How long an unknown topic is hoped for before it counts as missing.
+const TOPIC_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// How long one call of the transaction's protocol may take.
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The pause before a call is made again that the client says may be.
+const CALL_AGAIN: Duration = Duration::from_millis(5);
 
 /// How long one piece of an abort may take.
 const ABORT_PIECE: Duration = Duration::from_millis(100);
@@ -118,6 +124,10 @@ impl Transactor {
             )
             .set("message.max.bytes", size.to_string())
             .set("batch.size", (size / 2).min(1_000_000).to_string())
+            .set(
+                "topic.metadata.propagation.max.ms",
+                TOPIC_TIMEOUT.as_millis().to_string(),
+            )
             .set("queue.buffering.max.messages", "100000")
             .set("queue.buffering.max.kbytes", "65536")
             // Success is told by the commit; a report for each record would cost as much as judging it.
@@ -145,6 +155,8 @@ impl Transactor {
 
     /// Whether something happened after which a new producer is the safer one.
     pub fn is_suspect(&self) -> bool {
+        // What was reported while nothing was sent waits to be asked for.
+        self.producer().poll(Duration::ZERO);
         self.slow || self.producer().context().suspect.load(Ordering::Relaxed)
     }
 
@@ -170,6 +182,8 @@ impl Drop for Transactor {
 pub struct Done {
     /// By partition: the offset after the last judged record, and the events to learn.
     pub learned: BTreeMap<i32, (i64, Vec<Entry>)>,
+    /// By partition: the epoch in which its records were read.
+    pub epochs: BTreeMap<i32, u64>,
     /// What to count.
     pub counts: HashMap<FateLabels, u64>,
     /// By source: events that carry a signature which no secret is configured for.
@@ -293,6 +307,7 @@ fn write<'a>(
                 .payload(&value)
         })?;
         done.learned.insert(partition, (to, record.entries));
+        done.epochs.insert(partition, part.epoch);
     }
     Ok(())
 }
@@ -425,9 +440,21 @@ fn commit(transactor: &mut Transactor) -> Result<(), Ended> {
         match result {
             Ok(()) => return Ok(()),
             Err(KafkaError::Transaction(error))
-                if error.is_retriable() && Instant::now() < deadline => {}
+                if error.is_retriable() && Instant::now() < deadline =>
+            {
+                thread::sleep(CALL_AGAIN);
+            }
             Err(KafkaError::Transaction(error)) if error.txn_requires_abort() => {
-                return abort(transactor, aborted(&error.to_string()));
+                let ended = abort(transactor, called(&error));
+                // The request to commit may have been obeyed: an abort that then fails tells nothing.
+                return ended.map_err(|ended| match ended {
+                    Ended::Broken { why, fenced, .. } => Ended::Broken {
+                        why,
+                        in_doubt: true,
+                        fenced,
+                    },
+                    other => other,
+                });
             }
             Err(error) => return Err(broken(&error, true)),
         }
@@ -439,7 +466,8 @@ fn abort(transactor: &mut Transactor, ended: Ended) -> Result<(), Ended> {
     if let Ended::Broken { .. } = ended {
         return Err(ended);
     }
-    let deadline = Instant::now() + CALL_TIMEOUT;
+    let started = Instant::now();
+    let deadline = started + CALL_TIMEOUT;
     loop {
         // The call waits for the reports of what it purged, and those come by polling alone: so it
         // is made in short pieces, which it is able to take up again.
@@ -448,9 +476,15 @@ fn abort(transactor: &mut Transactor, ended: Ended) -> Result<(), Ended> {
             transactor.producer().poll(Duration::from_millis(1));
         }
         match result {
-            Ok(()) => return Err(ended),
+            Ok(()) => {
+                transactor.slow |= started.elapsed() > SLOW_CALL;
+                return Err(ended);
+            }
             Err(KafkaError::Transaction(error))
-                if error.is_retriable() && Instant::now() < deadline => {}
+                if error.is_retriable() && Instant::now() < deadline =>
+            {
+                thread::sleep(CALL_AGAIN);
+            }
             Err(error) => return Err(broken(&error, false)),
         }
     }
@@ -471,26 +505,36 @@ fn aborted(why: &str) -> Ended {
     }
 }
 
-/// A record that could not be written. Some codes stay until a person mends the broker.
+/// A record that could not be written.
 fn failed(error: &KafkaError, topic: &str) -> Ended {
-    let code = error.rdkafka_error_code();
-    let trouble = matches!(
-        code,
-        Some(
-            RDKafkaErrorCode::UnknownTopic
-                | RDKafkaErrorCode::UnknownTopicOrPartition
-                | RDKafkaErrorCode::UnknownPartition
-                | RDKafkaErrorCode::TopicAuthorizationFailed
-                | RDKafkaErrorCode::ClusterAuthorizationFailed
-                | RDKafkaErrorCode::TransactionalIdAuthorizationFailed
-                | RDKafkaErrorCode::MessageSizeTooLarge
-                | RDKafkaErrorCode::InvalidTopic
-                | RDKafkaErrorCode::PolicyViolation
-        )
-    );
     Ended::Aborted {
         why: format!("{topic}: {error}"),
-        trouble,
+        trouble: error.rdkafka_error_code().is_some_and(is_trouble),
+    }
+}
+
+/// Whether a code stays until a person mends the broker.
+fn is_trouble(code: RDKafkaErrorCode) -> bool {
+    matches!(
+        code,
+        RDKafkaErrorCode::UnknownTopic
+            | RDKafkaErrorCode::UnknownTopicOrPartition
+            | RDKafkaErrorCode::UnknownPartition
+            | RDKafkaErrorCode::TopicAuthorizationFailed
+            | RDKafkaErrorCode::GroupAuthorizationFailed
+            | RDKafkaErrorCode::ClusterAuthorizationFailed
+            | RDKafkaErrorCode::TransactionalIdAuthorizationFailed
+            | RDKafkaErrorCode::MessageSizeTooLarge
+            | RDKafkaErrorCode::InvalidTopic
+            | RDKafkaErrorCode::PolicyViolation
+    )
+}
+
+/// A call that failed abortably.
+fn called(error: &RDKafkaError) -> Ended {
+    Ended::Aborted {
+        why: error.to_string(),
+        trouble: is_trouble(error.code()),
     }
 }
 
@@ -498,7 +542,7 @@ fn failed(error: &KafkaError, topic: &str) -> Ended {
 fn broken(error: &KafkaError, in_doubt: bool) -> Ended {
     if let KafkaError::Transaction(error) = error {
         if error.txn_requires_abort() {
-            return aborted(&error.to_string());
+            return called(error);
         }
         return Ended::Broken {
             why: error.to_string(),

@@ -37,6 +37,9 @@ const BACKOFF: Duration = Duration::from_millis(500);
 /// How long it waits after a failure that only a person can mend.
 const BACKOFF_LONG: Duration = Duration::from_secs(2);
 
+/// So many aborts without a commit are trouble: a rebalance costs one, rarely two.
+const ABORTS_IN_A_ROW: u32 = 8;
+
 /// Fenced twice within this time means that somebody else runs under the same name.
 const FENCED_TWICE: Duration = Duration::from_secs(60);
 
@@ -83,6 +86,8 @@ struct Worker<'a> {
     in_doubt: Option<Done>,
     fenced_at: Option<Instant>,
     backoff_until: Option<Instant>,
+    /// Aborts since the last commit.
+    aborts: u32,
 }
 
 /// The name of the condition under which a worker tells where its partitions stand.
@@ -136,6 +141,7 @@ pub fn run(shared: &Arc<Shared>, number: u32) -> Exit {
         in_doubt: None,
         fenced_at: None,
         backoff_until: None,
+        aborts: 0,
     };
     let exit = worker.work();
     worker.leave();
@@ -161,9 +167,12 @@ impl Worker<'_> {
         if !waits {
             self.partitions.take_restored(&self.consumer);
         }
-        let seen = collect(&self.consumer, batch, &self.partitions.expected());
+        let seen = collect(&self.consumer, batch, &self.partitions.expected(), waits);
         if let Some(why) = seen.fatal {
             return Err(Exit::Restart(why));
+        }
+        if let Some(why) = self.consumer.context().assignments.failed() {
+            return Err(Exit::Restart(format!("a rebalance failed: {why}")));
         }
         self.partitions.after_poll(&self.consumer, batch, &seen);
         let standing = self.partitions.standing();
@@ -174,6 +183,9 @@ impl Worker<'_> {
         self.partitions
             .watch(&self.consumer)
             .map_err(Exit::Restart)?;
+        if self.transactor.as_ref().is_some_and(Transactor::is_suspect) {
+            self.transactor = None;
+        }
         if self.transactor.is_none() {
             // Before the first record already: taking over the name ends what a predecessor left
             // open, and others wait for that.
@@ -208,6 +220,7 @@ impl Worker<'_> {
 
     fn back_off(&mut self, wait: Duration) {
         self.backoff_until = Some(Instant::now() + wait);
+        self.partitions.excuse();
         if let Err(error) = self.consumer.pause(&self.partitions.reading()) {
             tracing::info!(%error, "pausing");
         }
@@ -218,12 +231,12 @@ impl Worker<'_> {
         match Transactor::new(&self.shared.settings, &self.shared.base, self.number) {
             Ok(transactor) => {
                 self.transactor = Some(transactor);
-                self.trouble(None);
+                self.trouble("producer", None);
                 Ok(())
             }
             Err(InitError::Later(why)) => {
                 tracing::info!(why, "the producer is not ready");
-                self.trouble(Some(format!("the producer is not ready: {why}")));
+                self.trouble("producer", Some(format!("not ready: {why}")));
                 self.back_off(BACKOFF);
                 Ok(())
             }
@@ -237,14 +250,14 @@ impl Worker<'_> {
         let before = self.fenced_at.replace(now);
         if before.is_some_and(|before| now - before < FENCED_TWICE) {
             return Err(Exit::Restart(
-                "fenced twice in a minute: another process runs under this name".into(),
+                "fenced twice in a minute: another process may run under this name".into(),
             ));
         }
         Ok(())
     }
 
-    fn trouble(&self, what: Option<String>) {
-        let name = format!("worker-{}", self.number);
+    fn trouble(&self, part: &str, what: Option<String>) {
+        let name = format!("worker-{}-{part}", self.number);
         self.shared.readiness.set(&name, what.map_or(Ok(()), Err));
     }
 
@@ -271,15 +284,21 @@ impl Worker<'_> {
         };
         let memory = self.partitions.memories();
         let (ended, done) = transact(&mut transactor, &context, batch, &memory);
-        let mut keep = !transactor.is_suspect();
+        let mut keep = true;
         match ended {
             Ended::Committed => {
                 self.learn(&done);
                 *batch = Batch::default();
-                self.trouble(None);
+                self.aborts = 0;
+                self.trouble("transaction", None);
             }
-            Ended::Aborted { .. } if done.learned.is_empty() && !done.halted.is_empty() => {
-                // Nothing stands before the record that may not be judged.
+            Ended::Aborted { .. }
+                if batch
+                    .parts
+                    .keys()
+                    .all(|part| done.halted.contains_key(part)) =>
+            {
+                // Nothing in it stands before a record that may not be judged.
                 self.learn(&done);
                 *batch = Batch::default();
             }
@@ -313,12 +332,14 @@ impl Worker<'_> {
     }
 
     fn aborted(&mut self, why: &str, trouble: bool) {
-        if trouble {
+        self.aborts += 1;
+        // What fails again and again does not pass by itself, whatever its code says.
+        if trouble || self.aborts >= ABORTS_IN_A_ROW {
             tracing::error!(
                 why,
                 "the transaction was aborted, and will be until this is mended"
             );
-            self.trouble(Some(why.to_owned()));
+            self.trouble("transaction", Some(why.to_owned()));
             self.back_off(BACKOFF_LONG);
         } else {
             tracing::info!(why, "the transaction was aborted and is tried again");
@@ -350,7 +371,14 @@ impl Worker<'_> {
         for &partition in done.learned.keys() {
             list.add_partition(&self.raw, partition);
         }
-        let committed = match self.consumer.committed_offsets(list, ASK) {
+        let committed = self.consumer.committed_offsets(list, ASK);
+        let committed = committed.and_then(|list| {
+            for found in list.elements() {
+                found.error()?;
+            }
+            Ok(list)
+        });
+        let committed = match committed {
             Ok(committed) => committed,
             Err(error) => {
                 tracing::info!(%error, "asking for the committed offsets again");
@@ -359,18 +387,23 @@ impl Worker<'_> {
                 return;
             }
         };
+        // A partition that came back in another epoch was restored, speaks for itself, and says
+        // nothing of this batch.
+        let (epochs, parts) = (&done.epochs, &batch.parts);
+        done.learned.retain(|partition, _| {
+            let part = parts.get(partition);
+            part.is_some_and(|part| epochs.get(partition) == Some(&part.epoch))
+        });
         let stands_at = |partition: i32, offset: i64| {
             committed
                 .find_partition(&self.raw, partition)
                 .is_some_and(|found| found.offset() == Offset::Offset(offset))
         };
-        let owned: Vec<i32> = batch.parts.keys().copied().collect();
-        let through = |partition: &i32| {
-            done.learned
-                .get(partition)
-                .is_some_and(|(to, _)| stands_at(*partition, *to))
-        };
-        if owned.iter().any(through) {
+        let through = done
+            .learned
+            .iter()
+            .any(|(&partition, (to, _))| stands_at(partition, *to));
+        if through {
             tracing::info!("the commit in doubt went through");
             // Records that were polled since are read again: the batch and the memory must meet.
             let ends: BTreeMap<i32, i64> = done
@@ -378,9 +411,6 @@ impl Worker<'_> {
                 .iter()
                 .map(|(&partition, (to, _))| (partition, *to))
                 .collect();
-            // What was taken away meanwhile and came back is restored, and has learned it there.
-            done.learned
-                .retain(|partition, _| batch.parts.contains_key(partition));
             self.learn(&done);
             batch.advance(&ends);
         } else {

@@ -14,12 +14,13 @@ use sluice_schemas::service::kafka;
 use sluice_schemas::service::settings::Settings;
 
 use super::{AGAIN, Halt};
+use crate::consume::QUEUED_MESSAGES;
 
 /// How long one question to the brokers may take.
 const ASK: Duration = Duration::from_secs(10);
 
-/// How long an open transaction is waited for before the log says so.
-const TELL: Duration = Duration::from_secs(5);
+/// How long an open transaction is waited for before other partitions have their turn.
+const STABLE_WAIT: Duration = Duration::from_secs(2);
 
 /// How far before its end the log is read for its last record, at first, in offsets: some records and
 /// their markers.
@@ -64,6 +65,7 @@ impl Clients {
                 .set("auto.offset.reset", "error")
                 .set("isolation.level", isolation)
                 .set("queued.max.messages.kbytes", "16384")
+                .set("queued.min.messages", QUEUED_MESSAGES)
                 .set("fetch.queue.backoff.ms", "10")
                 // The end of the partition is reported by a fetch that finds nothing: it need not wait.
                 .set("fetch.wait.max.ms", "10")
@@ -113,28 +115,23 @@ impl Clients {
         self.newest.fetch_watermarks(&self.log, partition, ASK)
     }
 
-    /// Waits until every transaction below `end` is decided.
+    /// Waits a little until every transaction below `end` is decided.
     pub fn wait_stable(
         &self,
         partition: i32,
         end: i64,
         held: &dyn Fn() -> bool,
     ) -> Result<(), Halt> {
-        let started = Instant::now();
-        let mut told = false;
+        let until = Instant::now() + STABLE_WAIT;
         while held() {
             let (_, stable) = self.stable.fetch_watermarks(&self.log, partition, ASK)?;
             if stable >= end {
                 return Ok(());
             }
-            if !told && started.elapsed() > TELL {
-                told = true;
-                tracing::info!(
-                    partition,
-                    stable,
-                    end,
-                    "waiting for an open transaction to end"
-                );
+            if Instant::now() > until {
+                return Err(Halt::Later(format!(
+                    "a transaction is open: the dedup-log is stable up to {stable} of {end}"
+                )));
             }
             thread::sleep(AGAIN);
         }
@@ -205,8 +202,11 @@ impl Clients {
         }
     }
 
-    /// Reads log records from `start` until the end of the partition is reported, which is at or past
-    /// `end` because everything below `end` was decided before, and still is after.
+    /// Reads log records from `start` until the end of the partition is reported at or past `end`.
+    ///
+    /// The report does not tell its offset, and a leader that has just changed may know less than the
+    /// one before. So an end counts when all below `end` is decided, as asked after it, and when a
+    /// read that began after that answer reports it again.
     pub fn read_log(
         &self,
         partition: i32,
@@ -215,28 +215,31 @@ impl Clients {
         held: &dyn Fn() -> bool,
         each: &mut dyn FnMut(DedupRecord),
     ) -> Result<(), Halt> {
+        let mut next = start;
+        let mut decided = false;
         self.stable
-            .assign(&single(&self.log, partition, Offset::Offset(start))?)?;
+            .assign(&single(&self.log, partition, Offset::Offset(next))?)?;
         loop {
             if !held() {
                 return Err(Halt::EpochEnded);
             }
             match self.stable.poll(ASK) {
-                Some(Ok(message)) => match DedupRecord::decode(message.payload().unwrap_or(&[])) {
-                    Ok(record) => each(record),
-                    Err(error) => {
-                        let offset = message.offset();
-                        return Err(Halt::Person(format!(
-                            "the dedup-log at offset {offset}: {error}"
-                        )));
-                    }
-                },
+                Some(Ok(message)) => {
+                    next = message.offset() + 1;
+                    let record = DedupRecord::decode(message.payload().unwrap_or(&[]));
+                    each(record.map_err(|error| {
+                        Halt::Person(format!("the dedup-log at offset {}: {error}", next - 1))
+                    })?);
+                }
+                Some(Err(KafkaError::PartitionEOF(_))) if decided => {
+                    self.stable.unassign()?;
+                    return Ok(());
+                }
                 Some(Err(KafkaError::PartitionEOF(_))) => {
                     let (_, stable) = self.stable.fetch_watermarks(&self.log, partition, ASK)?;
-                    if stable >= end {
-                        self.stable.unassign()?;
-                        return Ok(());
-                    }
+                    decided = stable >= end;
+                    self.stable
+                        .assign(&single(&self.log, partition, Offset::Offset(next))?)?;
                 }
                 Some(Err(error)) if is_information(&error) => {}
                 Some(Err(error)) => return Err(error.into()),
