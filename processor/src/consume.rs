@@ -185,11 +185,11 @@ impl ConsumerContext for RawContext {
         let outcome = if matches!(error, RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS) {
             self.assignments.assign(numbers.iter().copied());
             // A place to stand, not a place to read: the partition is paused until it is restored,
-            // and then sought to where reading begins. An offset keeps the client from asking for a
-            // committed one that may not be there; a number keeps it from asking where raw begins,
-            // whose answer could come behind the seek and undo it.
+            // and then sought to where reading begins. A place of its own keeps the client from asking
+            // for a committed offset that may not be there. A number would not do: a fetch may go out
+            // before the pause is heard, and fail for good where raw begins later than that.
             let stand = partitions
-                .set_all_offsets(Offset::Offset(0))
+                .set_all_offsets(Offset::Beginning)
                 .and_then(|()| {
                     if cooperative {
                         consumer.incremental_assign(partitions)
@@ -339,6 +339,9 @@ impl Batch {
 pub struct Seen {
     /// Partitions with a record or an end-of-partition, as they came; whether it was a record.
     pub alive: Vec<(i32, bool)>,
+    /// Partitions that the client reads from before where it was sought to, and where that was: the
+    /// answer to where raw begins may come late and undo a seek.
+    pub behind: BTreeMap<i32, i64>,
     /// The consumer is of no more use; the sentence says why.
     pub fatal: Option<String>,
 }
@@ -366,7 +369,7 @@ pub fn collect(
             Some(Ok(message)) => {
                 let partition = message.partition();
                 seen.alive.push((partition, true));
-                take(consumer, batch, expected, &message);
+                take(consumer, batch, expected, &message, &mut seen);
             }
             Some(Err(KafkaError::PartitionEOF(partition))) => seen.alive.push((partition, false)),
             Some(Err(KafkaError::MessageConsumptionFatal(code))) => {
@@ -414,6 +417,7 @@ fn take(
     batch: &mut Batch,
     expected: &BTreeMap<i32, Expected>,
     message: &BorrowedMessage<'_>,
+    seen: &mut Seen,
 ) {
     let partition = message.partition();
     let Some(expected) = expected.get(&partition) else {
@@ -428,7 +432,13 @@ fn take(
         .context()
         .assignments
         .holds(partition, expected.epoch);
-    if held && message.offset() >= next {
-        batch.push(Record::from(message), *expected);
+    if !held {
+        return;
     }
+    if message.offset() < next {
+        seen.behind.insert(partition, next);
+        return;
+    }
+    seen.behind.remove(&partition);
+    batch.push(Record::from(message), *expected);
 }

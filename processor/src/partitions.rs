@@ -153,6 +153,17 @@ impl Partitions {
             }
         }
         self.first_records(consumer, batch);
+        for (&partition, &next) in &seen.behind {
+            let reads = self.expected().contains_key(&partition);
+            if !reads {
+                continue;
+            }
+            tracing::info!(partition, next, "the client went back: sought again");
+            if let Err(error) = self.start_reading(consumer, partition, next) {
+                // What it brings from before is dropped, so this costs time and nothing else.
+                tracing::info!(partition, next, %error, "seeking again");
+            }
+        }
     }
 
     /// Partitions that waited for a record and have one now are restored with its append time; the
