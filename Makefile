@@ -57,7 +57,7 @@ clean: ## what was built and fetched
 
 .PHONY: rust
 rust:
-	@$(call need,cargo,see rustup.rs for Rust $(shell sed -n 's/^channel = //p' rust-toolchain.toml))
+	@$(call need,cargo,install Rust by rustup; the version is $(shell sed -n 's/^channel = //p' rust-toolchain.toml))
 	@$(call need,cc,apt-get install build-essential)
 	@$(call need,perl,apt-get install perl)
 

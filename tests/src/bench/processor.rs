@@ -27,7 +27,7 @@ const PARTITIONS: i32 = 6;
 const PATIENCE: Duration = Duration::from_secs(90);
 
 /// How often progress is looked at: the error of the time that is measured.
-const LOOK: Duration = Duration::from_millis(2);
+const LOOK: Duration = Duration::from_millis(20);
 
 /// Ours, then the floor.
 pub fn round(bootstrap: &str, round: u32, options: &Options) -> Result<(Measure, Measure)> {
@@ -137,7 +137,7 @@ fn copy(site: &Site, records: u64, round: u32) -> Result<Measure> {
         if Instant::now() > deadline {
             bail!("the copy did not end: {output}");
         }
-        std::thread::sleep(LOOK * 10);
+        std::thread::sleep(LOOK);
     };
     let (first, nanos) = line.split_once(' ').context("two numbers")?;
     let done = records - first.parse::<u64>()?;
