@@ -27,6 +27,8 @@ pub mod fate;
 
 pub mod transact;
 
+pub mod producer;
+
 pub mod restore;
 
 pub mod partitions;

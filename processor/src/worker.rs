@@ -21,9 +21,10 @@ use crate::fate::FateTopics;
 use crate::metrics::Metrics;
 use crate::partitions::Partitions;
 use crate::pipeline::Rules;
+use crate::producer::{InitError, Transactor};
 use crate::restore;
 use crate::route::Router;
-use crate::transact::{Context, Done, Ended, InitError, Transactor, transact};
+use crate::transact::{Context, Done, Ended, transact};
 
 /// How long a question about committed offsets may take.
 const ASK: Duration = Duration::from_secs(5);
