@@ -30,6 +30,10 @@ pub struct Options {
     /// Worker threads of the processor.
     #[arg(long, default_value_t = 2)]
     workers: u32,
+    /// Requests a second, at most: slow enough that every kill falls into the sending, since a member
+    /// that was killed is missed for ten seconds before its partitions are given away.
+    #[arg(long, default_value_t = 2_000)]
+    rate: u32,
     /// Requests on the way at once.
     #[arg(long, default_value_t = 64)]
     concurrency: u64,
@@ -239,7 +243,8 @@ impl Sending {
         let done = Arc::new(AtomicU64::new(0));
         let at = now();
         let client = Arc::new(Client::new(site.listen()));
-        let requests = options.requests;
+        let (requests, rate) = (options.requests, options.rate.max(1));
+        let since = Instant::now();
         let tasks = (0..options.concurrency)
             .map(|_| {
                 let (site, client) = (Arc::clone(site), Arc::clone(&client));
@@ -252,6 +257,8 @@ impl Sending {
                             return Ok((acked, retried));
                         }
                         let outgoing = request(&site, n, at)?;
+                        let due = since + Duration::from_secs(n) / rate;
+                        tokio::time::sleep_until(due.into()).await;
                         let mut answer = client.post(&outgoing).await?;
                         while answer.status == 503 {
                             retried += 1;
@@ -271,7 +278,7 @@ impl Sending {
             runtime,
             tasks,
             done,
-            since: Instant::now(),
+            since,
         })
     }
 

@@ -36,10 +36,6 @@ pub enum Expected {
     Refused(u16),
 }
 
-/// The providers whose deliveries grow old, as their documents say (PROVIDERS.md). A new provider
-/// counts as one without, and its stale request is left out, until it is named here.
-const GROWS_OLD: [&str; 2] = ["flock", "flowcode"];
-
 /// Far beyond every replay window.
 const STALE_SECONDS: i64 = 3_600;
 
@@ -75,7 +71,6 @@ pub fn all(site: &Site, first: u64, at: i64) -> Result<Vec<Case>> {
 
 /// A forgery, a stale one where the provider's deliveries grow old, and a broken one.
 fn refused(source: &Source, n: u64, at: i64) -> Result<Vec<Case>> {
-    let facts = source.provider()?.facts();
     let Some(event) = source.samples()?.first().copied() else {
         return Ok(Vec::new());
     };
@@ -103,7 +98,7 @@ fn refused(source: &Source, n: u64, at: i64) -> Result<Vec<Case>> {
             Expected::Refused(404),
         ));
     }
-    if GROWS_OLD.contains(&facts.name) {
+    if source.provider()?.sender().grows_old() {
         let old = at - STALE_SECONDS;
         let stale = source.signed(event, n + 1, old)?;
         let expected = Expected::Ended(Fate::Rejected, Reason::TimestampStale);

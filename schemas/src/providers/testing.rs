@@ -22,6 +22,11 @@ pub trait Sender: Sync {
     /// body tells, in seconds since 1970.
     fn sample(&self, event: &str, n: u64, at: i64) -> Unsigned;
 
+    /// Whether a request that was signed long before its receipt is rejected for its age.
+    fn grows_old(&self) -> bool {
+        false
+    }
+
     /// The headers that sign the request, as the provider would at `at` (seconds since 1970). `secret`
     /// is the content of the secret's file. Empty where the provider does not sign.
     fn sign(&self, request: &Unsigned, secret: &[u8], at: i64) -> Vec<(String, String)>;

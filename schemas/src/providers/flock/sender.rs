@@ -22,6 +22,10 @@ impl testing::Sender for Sender {
         FACTS.events
     }
 
+    fn grows_old(&self) -> bool {
+        true
+    }
+
     fn sample(&self, event: &str, n: u64, at: i64) -> Unsigned {
         let entity = event.split('.').next().unwrap_or_default();
         let body = if event == "invitee.accepted" {

@@ -30,6 +30,10 @@ impl testing::Sender for Sender {
         EVENTS
     }
 
+    fn grows_old(&self) -> bool {
+        true
+    }
+
     fn sample(&self, event: &str, n: u64, at: i64) -> Unsigned {
         let body = json!({
             "type": event,
