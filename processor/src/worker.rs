@@ -293,14 +293,8 @@ impl Worker<'_> {
                 self.aborts = 0;
                 self.trouble("transaction", None);
             }
-            Ended::Aborted { .. }
-                if batch
-                    .parts
-                    .keys()
-                    .all(|part| done.halted.contains_key(part)) =>
-            {
-                // Nothing in it stands before a record that may not be judged.
-                self.learn(&done);
+            Ended::Aborted { .. } if nothing_before_halts(batch, &done) => {
+                self.stop_halted(&done);
                 *batch = Batch::default();
             }
             Ended::Aborted { why, trouble } => self.aborted(&why, trouble),
@@ -324,6 +318,7 @@ impl Worker<'_> {
                 if fenced {
                     self.fenced(&why)?;
                 }
+                self.aborted(&why, false);
             }
         }
         if keep {
@@ -359,6 +354,10 @@ impl Worker<'_> {
         for (&partition, (end, entries)) in &done.learned {
             self.partitions.learn(partition, *end, entries);
         }
+        self.stop_halted(done);
+    }
+
+    fn stop_halted(&mut self, done: &Done) {
         for (&partition, halt) in &done.halted {
             self.partitions
                 .stop(&self.consumer, partition, &halt.to_string());
@@ -437,5 +436,42 @@ impl Worker<'_> {
         if wait.recv_timeout(CLOSE).is_err() {
             tracing::warn!("the consumer did not close in time");
         }
+    }
+}
+
+/// Whether each part of a batch begins with a record that may not be judged: then there is nothing to
+/// commit, and nothing to try again.
+fn nothing_before_halts(batch: &Batch, done: &Done) -> bool {
+    let halted = |partition| done.halted.contains_key(partition);
+    done.learned.is_empty() && batch.parts.keys().all(halted)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::consume::Part;
+    use crate::pipeline::Halt;
+
+    #[test]
+    fn a_halt_speaks_for_its_own_partition_and_for_nothing_that_was_judged() {
+        let part = || Part {
+            epoch: 1,
+            from: 5,
+            follows: 5,
+            records: Vec::new(),
+        };
+        let mut batch = Batch::default();
+        batch.parts.insert(0, part());
+        let mut done = Done::default();
+        assert!(!nothing_before_halts(&batch, &done));
+        done.halted.insert(0, Halt { version: 2 });
+        assert!(nothing_before_halts(&batch, &done));
+        // Another partition's records are in the batch: an abort must not drop them.
+        batch.parts.insert(1, part());
+        assert!(!nothing_before_halts(&batch, &done));
+        batch.parts.remove(&1);
+        // Records before the halt were judged, and are not committed.
+        done.learned.insert(0, (7, Vec::new()));
+        assert!(!nothing_before_halts(&batch, &done));
     }
 }
