@@ -128,9 +128,11 @@ fn write<'a>(
     memory: &BTreeMap<i32, &Memory>,
     done: &mut Done,
 ) -> Result<(), Ended> {
-    let empty = Memory::new(1);
     for (&partition, part) in &batch.parts {
-        let memory = memory.get(&partition).copied().unwrap_or(&empty);
+        // Never judged without what came before.
+        let Some(memory) = memory.get(&partition) else {
+            return Err(aborted("a partition of the batch has no memory"));
+        };
         let mut pending = Pending::default();
         let to = judge_part(
             transactor,
