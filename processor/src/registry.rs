@@ -45,6 +45,10 @@ pub async fn ids(
         Some(file) => Some(password(settings, file)?),
         None => None,
     };
+    let known = |request: RequestBuilder| match &registry.username {
+        Some(user) => request.basic_auth(user, password.as_deref()),
+        None => request,
+    };
     let mut ids = HashMap::new();
     for topic in settings.event_topics() {
         let subject = format!("{topic}-value");
@@ -57,20 +61,12 @@ pub async fn ids(
             .post(path)
             .header("content-type", "application/vnd.schemaregistry.v1+json")
             .json(&json!({"schemaType": "AVRO", "schema": SCHEMA}));
-        let request = match &registry.username {
-            Some(user) => request.basic_auth(user, password.as_deref()),
-            None => request,
-        };
-        ids.insert(topic, id(request, &subject).await?);
+        ids.insert(topic, id(known(request), &subject).await?);
         if registry.register {
             let request = client
                 .put(format!("{}/config/{subject}", registry.url))
                 .json(&json!({"compatibility": COMPATIBILITY}));
-            let request = match &registry.username {
-                Some(user) => request.basic_auth(user, password.as_deref()),
-                None => request,
-            };
-            promise(request, &subject).await;
+            promise(known(request), &subject).await;
         }
     }
     Ok(ids)

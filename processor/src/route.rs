@@ -62,6 +62,7 @@ pub struct Routed<'a> {
     pub(crate) value: Vec<u8>,
     pub(crate) headers: Headers<'a>,
     pub(crate) timestamp_ms: i64,
+    _only_here: (),
 }
 
 impl Router {
@@ -158,6 +159,7 @@ pub fn route<'a>(
         value,
         headers,
         timestamp_ms: columns.received_at,
+        _only_here: (),
     })
 }
 
