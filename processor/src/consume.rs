@@ -1,30 +1,32 @@
 //! Collecting: the only place that polls, and so the only place where partitions come and go.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use rdkafka::config::RDKafkaLogLevel;
-use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext, RebalanceProtocol};
-use rdkafka::error::KafkaError;
-use rdkafka::message::{BorrowedMessage, Headers as _, Message};
-use rdkafka::types::{RDKafkaErrorCode, RDKafkaRespErr};
-use rdkafka::{ClientConfig, ClientContext, Offset, TopicPartitionList};
-use sluice_schemas::service::kafka;
-use sluice_schemas::service::settings::{Membership, Settings};
+use crate::kafka::{Consumer, Kafka, Polled};
 
-/// The most records of a batch. Larger batches cost memory and give little more: at 5,000 a commit
-/// is some percent of the batch's time.
-pub const BATCH_RECORDS: usize = 5_000;
+/// The bounds of a batch.
+#[derive(Debug, Clone, Copy)]
+pub struct Bounds {
+    /// The most records. Larger batches cost memory and give little more: at 5,000 a commit is some
+    /// percent of the batch's time.
+    pub records: usize,
+    /// The most bytes, so that a few large bodies fill a batch as many small ones do.
+    pub bytes: usize,
+    /// The longest that it is collected, so that a slow trickle does not wait for company.
+    pub time: Duration,
+}
 
-/// The most bytes of a batch, so that a few large bodies fill a batch as many small ones do.
-pub const BATCH_BYTES: usize = 8 << 20;
-
-/// The longest that a batch is collected, so that a slow trickle does not wait for company.
-pub const BATCH_TIME: Duration = Duration::from_millis(50);
-
-/// How many records of a partition the client fetches ahead, about.
-pub const QUEUED_MESSAGES: &str = "4000";
+impl Default for Bounds {
+    fn default() -> Self {
+        Self {
+            records: 5_000,
+            bytes: 8 << 20,
+            time: Duration::from_millis(50),
+        }
+    }
+}
 
 /// How long one poll waits for the first record when there is nothing else to do.
 const IDLE_POLL: Duration = Duration::from_millis(100);
@@ -63,26 +65,6 @@ impl Record {
             .rev()
             .find(|(found, _)| found == name)
             .and_then(|(_, value)| value.as_deref())
-    }
-}
-
-impl From<&BorrowedMessage<'_>> for Record {
-    fn from(message: &BorrowedMessage<'_>) -> Self {
-        let headers = message.headers().map_or_else(Vec::new, |headers| {
-            headers
-                .iter()
-                .map(|header| (header.key.to_owned(), header.value.map(<[u8]>::to_vec)))
-                .collect()
-        });
-        Self {
-            partition: message.partition(),
-            offset: message.offset(),
-            appended_ms: message.timestamp().to_millis().unwrap_or(0),
-            key: message.key().map(<[u8]>::to_vec),
-            // A record without a value is a body without bytes: nobody but ingest writes here.
-            value: message.payload().unwrap_or_default().to_vec(),
-            headers,
-        }
     }
 }
 
@@ -127,7 +109,8 @@ impl Assignments {
         self.lock().epochs.get(&partition) == Some(&epoch)
     }
 
-    fn assign(&self, partitions: impl Iterator<Item = i32>) {
+    /// These are owned from now on, each in an epoch of its own.
+    pub fn assign(&self, partitions: impl Iterator<Item = i32>) {
         let mut owned = self.lock();
         owned.joined = true;
         for partition in partitions {
@@ -137,131 +120,19 @@ impl Assignments {
         }
     }
 
-    fn revoke(&self, partitions: impl Iterator<Item = i32>) {
+    /// These are owned no longer.
+    pub fn revoke(&self, partitions: impl Iterator<Item = i32>) {
         let mut owned = self.lock();
         for partition in partitions {
             owned.epochs.remove(&partition);
         }
     }
-}
 
-/// What the client calls back while it is polled.
-pub struct RawContext {
-    /// Shared with the worker and its restorer.
-    pub assignments: Arc<Assignments>,
-}
-
-impl ClientContext for RawContext {
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
-        kafka::log(level, facility, line);
+    /// A rebalance failed half-way: nothing of these is judged, and the worker must end.
+    pub fn fail(&self, partitions: impl Iterator<Item = i32>, why: &str) {
+        self.revoke(partitions);
+        self.lock().failed = Some(why.to_owned());
     }
-
-    fn error(&self, error: KafkaError, reason: &str) {
-        // The end of a partition is called an error, and comes back from the poll as well.
-        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::PartitionEOF) {
-            return;
-        }
-        // Brokers come and go; what matters comes back from a call. The log keeps the trace.
-        tracing::info!(%error, reason, "the consumer's connection to Kafka");
-    }
-}
-
-impl ConsumerContext for RawContext {
-    fn rebalance(
-        &self,
-        consumer: &BaseConsumer<Self>,
-        error: RDKafkaRespErr,
-        partitions: &mut TopicPartitionList,
-    ) {
-        let numbers: Vec<i32> = partitions
-            .elements()
-            .iter()
-            .map(rdkafka::topic_partition_list::TopicPartitionListElem::partition)
-            .collect();
-        let cooperative = matches!(
-            consumer.rebalance_protocol(),
-            RebalanceProtocol::Cooperative
-        );
-        let outcome = if matches!(error, RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS) {
-            self.assignments.assign(numbers.iter().copied());
-            // A place to stand, not a place to read: the partition is paused until it is restored,
-            // and then sought to where reading begins. A place of its own keeps the client from asking
-            // for a committed offset that may not be there. A number would not do: a fetch may go out
-            // before the pause is heard, and fail for good where raw begins later than that.
-            let stand = partitions
-                .set_all_offsets(Offset::Beginning)
-                .and_then(|()| {
-                    if cooperative {
-                        consumer.incremental_assign(partitions)
-                    } else {
-                        consumer.assign(partitions)
-                    }
-                });
-            stand.and_then(|()| consumer.pause(partitions))
-        } else {
-            self.assignments.revoke(numbers.iter().copied());
-            if cooperative {
-                consumer.incremental_unassign(partitions)
-            } else {
-                consumer.unassign()
-            }
-        };
-        match outcome {
-            Ok(()) => tracing::info!(partitions = ?numbers, ?error, "rebalanced"),
-            Err(failure) => {
-                // Not owned as far as we are concerned: nothing of these is judged.
-                self.assignments.revoke(numbers.iter().copied());
-                self.assignments.lock().failed = Some(failure.to_string());
-                tracing::warn!(partitions = ?numbers, ?error, %failure, "a rebalance failed");
-            }
-        }
-    }
-
-    fn main_queue_min_poll_interval(&self) -> rdkafka::util::Timeout {
-        rdkafka::util::Timeout::After(Duration::from_millis(100))
-    }
-}
-
-/// The consumer of raw, subscribed.
-pub fn consumer(
-    settings: &Settings,
-    base: &ClientConfig,
-    worker: u32,
-    assignments: Arc<Assignments>,
-) -> Result<BaseConsumer<RawContext>, KafkaError> {
-    let mut config = base.clone();
-    let size = settings.fed_max_message_bytes();
-    for (property, value) in [
-        ("session.timeout.ms", "10000"),
-        ("heartbeat.interval.ms", "3000"),
-        // A queue that filled once is asked again after this, and not after a second.
-        ("fetch.queue.backoff.ms", "10"),
-        ("queued.max.messages.kbytes", "16384"),
-        // The bound above counts values alone: this one bounds what large headers may cost.
-        ("queued.min.messages", QUEUED_MESSAGES),
-        ("fetch.wait.max.ms", "100"),
-    ] {
-        // What a person wrote under `kafka.properties` goes before what we would choose.
-        if config.get(property).is_none() {
-            config.set(property, value);
-        }
-    }
-    config
-        .set("group.id", settings.group_id())
-        .set("partition.assignment.strategy", "cooperative-sticky")
-        .set("isolation.level", "read_committed")
-        .set("auto.offset.reset", "error")
-        .set("enable.auto.commit", "false")
-        .set("enable.auto.offset.store", "false")
-        .set("enable.partition.eof", "true")
-        .set("message.max.bytes", size.to_string());
-    if settings.processor.membership == Membership::Static {
-        config.set("group.instance.id", settings.transactional_id(worker));
-    }
-    let consumer: BaseConsumer<RawContext> =
-        config.create_with_context(RawContext { assignments })?;
-    consumer.subscribe(&[&settings.topics.names.raw()])?;
-    Ok(consumer)
 }
 
 /// The records of one partition in a batch, in the order of their offsets.
@@ -297,8 +168,8 @@ impl Batch {
         self.records
     }
 
-    fn is_full(&self) -> bool {
-        self.records >= BATCH_RECORDS || self.bytes >= BATCH_BYTES
+    fn is_full(&self, bounds: &Bounds) -> bool {
+        self.records >= bounds.records || self.bytes >= bounds.bytes
     }
 
     fn push(&mut self, record: Record, expected: Expected) {
@@ -350,14 +221,16 @@ pub struct Seen {
 /// also with a full batch that is carried over from an abort: rebalances come no other way.
 /// `expected` says for a partition the epoch and whether its records are wanted; others are dropped,
 /// for they were read before a seek. `idle`: there is nothing to do with a batch now, so wait.
-pub fn collect(
-    consumer: &BaseConsumer<RawContext>,
-    batch: &mut Batch,
+pub fn collect<K: Kafka>(
+    kafka: &K,
+    consumer: &K::Consumer,
+    assignments: &Assignments,
+    (batch, bounds): (&mut Batch, &Bounds),
     expected: &BTreeMap<i32, Expected>,
     idle: bool,
 ) -> Seen {
     let mut seen = Seen::default();
-    let deadline = Instant::now() + BATCH_TIME;
+    let deadline = kafka.now() + bounds.time;
     let mut wait = if idle || batch.is_empty() {
         IDLE_POLL
     } else {
@@ -365,35 +238,19 @@ pub fn collect(
     };
     loop {
         match consumer.poll(wait) {
-            None => break,
-            Some(Ok(message)) => {
-                let partition = message.partition();
-                seen.alive.push((partition, true));
-                take(consumer, batch, expected, &message, &mut seen);
+            Polled::Nothing => break,
+            Polled::Record(record) => {
+                seen.alive.push((record.partition, true));
+                take(assignments, batch, expected, record, &mut seen);
             }
-            Some(Err(KafkaError::PartitionEOF(partition))) => seen.alive.push((partition, false)),
-            Some(Err(KafkaError::MessageConsumptionFatal(code))) => {
-                seen.fatal = Some(format!("the consumer failed for good: {code}"));
+            Polled::End(partition) => seen.alive.push((partition, false)),
+            Polled::Fatal(why) => {
+                seen.fatal = Some(why);
                 break;
             }
-            // The client has lost a position and cannot be sought out of that state, or it could not
-            // read a batch and would pass over it. A new process restores, or stops for a person.
-            Some(Err(KafkaError::MessageConsumption(
-                code @ (RDKafkaErrorCode::AutoOffsetReset
-                | RDKafkaErrorCode::OffsetOutOfRange
-                | RDKafkaErrorCode::BadMessage
-                | RDKafkaErrorCode::BadCompression
-                | RDKafkaErrorCode::NotImplemented),
-            ))) => {
-                seen.fatal = Some(format!("raw cannot be read on: {code}"));
-                break;
-            }
-            Some(Err(error)) => {
-                // Information: the client goes on by itself, and the watchdog sees if it does not.
-                tracing::info!(%error, "polling raw");
-            }
+            Polled::News => {}
         }
-        if batch.is_full() || Instant::now() >= deadline {
+        if batch.is_full(bounds) || kafka.now() >= deadline {
             break;
         }
         wait = Duration::ZERO;
@@ -413,13 +270,13 @@ pub struct Expected {
 }
 
 fn take(
-    consumer: &BaseConsumer<RawContext>,
+    assignments: &Assignments,
     batch: &mut Batch,
     expected: &BTreeMap<i32, Expected>,
-    message: &BorrowedMessage<'_>,
+    record: Record,
     seen: &mut Seen,
 ) {
-    let partition = message.partition();
+    let partition = record.partition;
     let Some(expected) = expected.get(&partition) else {
         return;
     };
@@ -428,17 +285,13 @@ fn take(
         .get(&partition)
         .and_then(|part| part.records.last())
         .map_or(expected.from, |last| last.offset + 1);
-    let held = consumer
-        .context()
-        .assignments
-        .holds(partition, expected.epoch);
-    if !held {
+    if !assignments.holds(partition, expected.epoch) {
         return;
     }
-    if message.offset() < next {
+    if record.offset < next {
         seen.behind.insert(partition, next);
         return;
     }
     seen.behind.remove(&partition);
-    batch.push(Record::from(message), *expected);
+    batch.push(record, *expected);
 }

@@ -25,9 +25,9 @@ pub mod route;
 
 pub mod fate;
 
-pub mod transact;
+pub mod kafka;
 
-pub mod producer;
+pub mod transact;
 
 pub mod restore;
 

@@ -3,29 +3,20 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender};
-use std::thread;
 use std::time::{Duration, Instant};
 
-use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
-use rdkafka::error::KafkaError;
-use rdkafka::{Offset, TopicPartitionList};
 use sluice_schemas::dedup_log::Entry;
 
-use crate::consume::{Assignments, Batch, Expected, RawContext, Seen};
+use crate::consume::{Assignments, Batch, Expected, Seen};
+use crate::kafka::{Consumer, Kafka, Unanswered};
 use crate::memory::Memory;
 use crate::restore::{First, Outcome, Restored, Wanted};
-
-/// How long a seek may take.
-const SEEK: Duration = Duration::from_secs(5);
 
 /// How long to wait before a seek is tried again: the client may still be settling an assignment.
 const SEEK_AGAIN: Duration = Duration::from_millis(20);
 
 /// How often one of the quiet partitions is held against the broker's stable offset.
 const WATCH_EVERY: Duration = Duration::from_secs(5);
-
-/// How long the look at the stable offset may take.
-const WATCH_ASK: Duration = Duration::from_secs(1);
 
 /// For how long raw may be ahead without a record or an end-of-partition before the client counts as
 /// stalled: longer than an election or a transaction's time-out takes.
@@ -66,7 +57,6 @@ enum Watch {
 
 /// The partitions of one worker.
 pub struct Partitions {
-    raw: String,
     assignments: Arc<Assignments>,
     slots: BTreeMap<i32, Slot>,
     wanted: Sender<Wanted>,
@@ -79,18 +69,17 @@ impl Partitions {
     /// None yet. `wanted` and `restored` are the channels of the worker's restorer, which ends with
     /// this value.
     pub fn new(
-        raw: String,
         assignments: Arc<Assignments>,
         wanted: Sender<Wanted>,
         restored: Receiver<Restored>,
+        now: Instant,
     ) -> Self {
         Self {
-            raw,
             assignments,
             slots: BTreeMap::new(),
             wanted,
             restored,
-            watched_at: Instant::now(),
+            watched_at: now,
             watched: 0,
         }
     }
@@ -129,7 +118,7 @@ impl Partitions {
     /// Drops what is no longer owned, starts what is new, and notes what the poll told.
     pub fn after_poll(
         &mut self,
-        consumer: &BaseConsumer<RawContext>,
+        consumer: &impl Consumer,
         batch: &mut Batch,
         seen: &Seen,
     ) {
@@ -159,7 +148,7 @@ impl Partitions {
                 continue;
             }
             tracing::info!(partition, next, "the client went back: sought again");
-            if let Err(error) = self.start_reading(consumer, partition, next) {
+            if let Err(error) = Self::start_reading(consumer, partition, next) {
                 // What it brings from before is dropped, so this costs time and nothing else.
                 tracing::info!(partition, next, %error, "seeking again");
             }
@@ -168,7 +157,7 @@ impl Partitions {
 
     /// Partitions that waited for a record and have one now are restored with its append time; the
     /// record itself is read again after that.
-    fn first_records(&mut self, consumer: &BaseConsumer<RawContext>, batch: &mut Batch) {
+    fn first_records(&mut self, consumer: &impl Consumer, batch: &mut Batch) {
         let mut first = Vec::new();
         for (&partition, part) in &batch.parts {
             let state = self.slots.get(&partition).map(|slot| &slot.state);
@@ -182,7 +171,7 @@ impl Partitions {
         }
         for (partition, epoch, begin) in first {
             batch.retain(|other, _| other != partition);
-            self.pause(consumer, partition);
+            Self::pause(consumer, partition);
             self.restore(partition, epoch, Some(begin));
         }
     }
@@ -204,7 +193,7 @@ impl Partitions {
     }
 
     /// Takes over what the restorer has finished, where it is still owned.
-    pub fn take_restored(&mut self, consumer: &BaseConsumer<RawContext>) {
+    pub fn take_restored<K: Kafka>(&mut self, kafka: &K, consumer: &K::Consumer) {
         while let Ok(Restored {
             partition,
             epoch,
@@ -231,9 +220,8 @@ impl Partitions {
                     continue;
                 }
             };
-            let started = self
-                .keep_decision(consumer, partition, from, decided)
-                .and_then(|()| self.start_reading(consumer, partition, from));
+            let started = Self::keep_decision(consumer, partition, from, decided)
+                .and_then(|()| Self::start_reading(consumer, partition, from));
             match started {
                 Ok(()) => {
                     if let Some(slot) = self.slots.get_mut(&partition) {
@@ -244,7 +232,7 @@ impl Partitions {
                 }
                 Err(error) => {
                     tracing::info!(partition, from, %error, "starting to read: trying again");
-                    thread::sleep(SEEK_AGAIN);
+                    kafka.sleep(SEEK_AGAIN);
                     self.restore(partition, epoch, None);
                 }
             }
@@ -254,49 +242,41 @@ impl Partitions {
     /// A person's decision holds for one position and is made once: it is committed before anything
     /// is read, so that a restart does not make it again for a later one.
     fn keep_decision(
-        &self,
-        consumer: &BaseConsumer<RawContext>,
+        consumer: &impl Consumer,
         partition: i32,
         from: i64,
         decided: bool,
-    ) -> Result<(), KafkaError> {
-        if !decided {
-            return Ok(());
+    ) -> Result<(), Unanswered> {
+        if decided {
+            consumer.decide(partition, from)?;
         }
-        let mut list = TopicPartitionList::new();
-        list.add_partition_offset(&self.raw, partition, Offset::Offset(from))?;
-        consumer.commit(&list, CommitMode::Sync)
+        Ok(())
     }
 
     fn start_reading(
-        &self,
-        consumer: &BaseConsumer<RawContext>,
+        consumer: &impl Consumer,
         partition: i32,
         from: i64,
-    ) -> Result<(), KafkaError> {
-        consumer.seek(&self.raw, partition, Offset::Offset(from), SEEK)?;
-        let mut list = TopicPartitionList::new();
-        list.add_partition(&self.raw, partition);
-        consumer.resume(&list)
+    ) -> Result<(), Unanswered> {
+        consumer.seek(partition, from)?;
+        consumer.resume(&[partition])
     }
 
-    fn pause(&self, consumer: &BaseConsumer<RawContext>, partition: i32) {
-        let mut list = TopicPartitionList::new();
-        list.add_partition(&self.raw, partition);
-        if let Err(error) = consumer.pause(&list) {
+    fn pause(consumer: &impl Consumer, partition: i32) {
+        if let Err(error) = consumer.pause(&[partition]) {
             // What comes all the same is not expected, and so is dropped.
             tracing::info!(partition, %error, "pausing");
         }
     }
 
     /// Stops a partition until a person looks.
-    pub fn stop(&mut self, consumer: &BaseConsumer<RawContext>, partition: i32, why: &str) {
+    pub fn stop(&mut self, consumer: &impl Consumer, partition: i32, why: &str) {
         tracing::error!(
             partition,
             why,
             "this partition stops here until a person looks"
         );
-        self.pause(consumer, partition);
+        Self::pause(consumer, partition);
         if let Some(slot) = self.slots.get_mut(&partition) {
             slot.state = State::Stopped;
         }
@@ -325,12 +305,8 @@ impl Partitions {
     }
 
     /// The partitions whose records are wanted.
-    pub fn reading(&self) -> TopicPartitionList {
-        let mut list = TopicPartitionList::new();
-        for partition in self.expected().into_keys() {
-            list.add_partition(&self.raw, partition);
-        }
-        list
+    pub fn reading(&self) -> Vec<i32> {
+        self.expected().into_keys().collect()
     }
 
     /// Reading was paused: that nothing came meanwhile means nothing.
@@ -362,7 +338,7 @@ impl Partitions {
     /// Before anything is produced: each part must begin where the memory ends.
     pub fn begins_elsewhere(
         &mut self,
-        consumer: &BaseConsumer<RawContext>,
+        consumer: &impl Consumer,
         batch: &mut Batch,
     ) -> bool {
         let elsewhere: Vec<(i32, u64)> = batch
@@ -381,7 +357,7 @@ impl Partitions {
                 "a batch does not begin where the memory ends: restoring"
             );
             batch.retain(|other, _| other != partition);
-            self.pause(consumer, partition);
+            Self::pause(consumer, partition);
             self.restore(partition, epoch, None);
         }
         !elsewhere.is_empty()
@@ -389,18 +365,18 @@ impl Partitions {
 
     /// Looks at one partition in turn: `Err` when raw is ahead and the client brings nothing of it,
     /// which was seen once, cause unknown. Only a new process helps.
-    pub fn watch(&mut self, consumer: &BaseConsumer<RawContext>) -> Result<(), String> {
-        if self.watched_at.elapsed() < WATCH_EVERY {
+    pub fn watch(&mut self, consumer: &impl Consumer, now: Instant) -> Result<(), String> {
+        if now - self.watched_at < WATCH_EVERY {
             return Ok(());
         }
-        self.watched_at = Instant::now();
+        self.watched_at = now;
         self.watched += 1;
-        let reading: Vec<i32> = self.expected().into_keys().collect();
+        let reading = self.reading();
         if reading.is_empty() {
             return Ok(());
         }
         let partition = reading[self.watched % reading.len()];
-        let Ok((_, stable)) = consumer.fetch_watermarks(&self.raw, partition, WATCH_ASK) else {
+        let Ok(stable) = consumer.stable_end(partition) else {
             return Ok(());
         };
         let Some(slot) = self.slots.get_mut(&partition) else {
@@ -411,13 +387,13 @@ impl Partitions {
             _ => i64::MAX,
         };
         match slot.watch {
-            Watch::Record if stable > end => slot.watch = Watch::Ahead(Instant::now()),
+            Watch::Record if stable > end => slot.watch = Watch::Ahead(now),
             Watch::Record | Watch::End => slot.watch = Watch::Quiet(stable),
-            Watch::Quiet(before) if stable > before => slot.watch = Watch::Ahead(Instant::now()),
-            Watch::Ahead(since) if since.elapsed() > STALLED => {
+            Watch::Quiet(before) if stable > before => slot.watch = Watch::Ahead(now),
+            Watch::Ahead(since) if now - since > STALLED => {
                 return Err(format!(
                     "partition {partition} of raw is ahead, and nothing came of it for {} s",
-                    since.elapsed().as_secs()
+                    (now - since).as_secs()
                 ));
             }
             Watch::Quiet(_) | Watch::Ahead(_) => {}

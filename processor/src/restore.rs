@@ -4,20 +4,14 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
-use std::thread;
 use std::time::{Duration, Instant};
 
-use rdkafka::ClientConfig;
-use rdkafka::error::KafkaError;
 use sluice_schemas::dedup_log::DedupRecord;
 use sluice_schemas::service::settings::{Begin, Settings};
 
 use crate::consume::Assignments;
+use crate::kafka::{Kafka, Read, Reader, Source, Unanswered};
 use crate::memory::{CLOCK_SLACK_SECONDS, Memory};
-
-mod clients;
-
-use clients::Clients;
 
 /// How long to wait before the brokers are asked again.
 const AGAIN: Duration = Duration::from_millis(100);
@@ -28,6 +22,13 @@ const LOOKS: u32 = 20;
 
 /// A partition that cannot be restored for this long is worth a warning.
 const TELL: Duration = Duration::from_secs(30);
+
+/// How long an open transaction is waited for before other partitions have their turn.
+const STABLE_WAIT: Duration = Duration::from_secs(2);
+
+/// How far before its end the log is read for its last record, at first, in offsets: some records and
+/// their markers.
+const LAST_REACH: i64 = 64;
 
 /// The clients are closed after this time without work.
 const IDLE: Duration = Duration::from_secs(30);
@@ -168,9 +169,9 @@ enum Halt {
     Person(String),
 }
 
-impl From<KafkaError> for Halt {
-    fn from(error: KafkaError) -> Self {
-        Self::Later(error.to_string())
+impl From<Unanswered> for Halt {
+    fn from(Unanswered(why): Unanswered) -> Self {
+        Self::Later(why)
     }
 }
 
@@ -181,124 +182,138 @@ struct Queued {
     told: bool,
 }
 
-/// Serves one worker until its channel closes. Partitions take turns: one that waits for a broker or
-/// for an open transaction does not keep the others.
-pub fn run(
-    settings: &Settings,
-    base: &ClientConfig,
-    assignments: &Arc<Assignments>,
-    wanted: &Receiver<Wanted>,
-    restored: &Sender<Restored>,
-) {
-    let mut clients: Option<Clients> = None;
-    let mut queue: VecDeque<Queued> = VecDeque::new();
-    loop {
-        let wait = if queue.is_empty() {
-            IDLE
-        } else {
-            Duration::ZERO
-        };
-        match wanted.recv_timeout(wait) {
-            Ok(wanted) => {
-                queue.push_back(Queued {
-                    wanted,
-                    since: Instant::now(),
-                    told: false,
-                });
-                continue;
-            }
-            Err(RecvTimeoutError::Disconnected) => return,
-            Err(RecvTimeoutError::Timeout) if queue.is_empty() => discard(clients.take()),
-            Err(RecvTimeoutError::Timeout) => {}
+/// Restores the partitions of one worker. They take turns: one that waits for a broker or for an open
+/// transaction does not keep the others.
+pub struct Restorer<'a, K: Kafka> {
+    kafka: &'a K,
+    settings: &'a Settings,
+    assignments: Arc<Assignments>,
+    reader: Option<K::Reader>,
+    queue: VecDeque<Queued>,
+}
+
+impl<'a, K: Kafka> Restorer<'a, K> {
+    /// One with nothing to do.
+    pub fn new(kafka: &'a K, settings: &'a Settings, assignments: Arc<Assignments>) -> Self {
+        Self {
+            kafka,
+            settings,
+            assignments,
+            reader: None,
+            queue: VecDeque::new(),
         }
-        let Some(mut next) = queue.pop_front() else {
-            continue;
-        };
+    }
+
+    /// Serves the worker until its channel closes.
+    pub fn run(mut self, wanted: &Receiver<Wanted>, restored: &Sender<Restored>) {
+        loop {
+            let wait = if self.queue.is_empty() {
+                IDLE
+            } else {
+                Duration::ZERO
+            };
+            match wanted.recv_timeout(wait) {
+                Ok(wanted) => {
+                    self.want(wanted);
+                    continue;
+                }
+                Err(RecvTimeoutError::Disconnected) => return,
+                Err(RecvTimeoutError::Timeout) if self.queue.is_empty() => self.reader = None,
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+            if self.turn().is_some_and(|done| restored.send(done).is_err()) {
+                return;
+            }
+        }
+    }
+
+    /// Puts a partition at the end of the queue.
+    pub fn want(&mut self, wanted: Wanted) {
+        self.queue.push_back(Queued {
+            wanted,
+            since: self.kafka.now(),
+            told: false,
+        });
+    }
+
+    /// One attempt for the partition whose turn it is.
+    pub fn turn(&mut self) -> Option<Restored> {
+        let mut next = self.queue.pop_front()?;
         let Wanted {
             partition, epoch, ..
         } = next.wanted;
-        let held = || assignments.holds(partition, epoch);
-        let outcome = match attempt(&mut clients, settings, base, next.wanted, &held) {
+        let outcome = match self.attempt(next.wanted) {
             Ok(outcome) => outcome,
-            Err(Halt::EpochEnded) => continue,
+            Err(Halt::EpochEnded) => return None,
             Err(Halt::Person(why)) => Outcome::Person(why),
             Err(Halt::Later(why)) => {
                 tracing::debug!(partition, why, "restoring: asking again");
-                if !next.told && next.since.elapsed() > TELL {
+                if !next.told && self.kafka.now() - next.since > TELL {
                     next.told = true;
                     tracing::warn!(partition, why, "this partition cannot be restored yet");
                 }
-                queue.push_back(next);
-                thread::sleep(AGAIN);
-                continue;
+                self.queue.push_back(next);
+                self.kafka.sleep(AGAIN);
+                return None;
             }
         };
-        let done = Restored {
+        Some(Restored {
             partition,
             epoch,
             outcome,
+        })
+    }
+
+    /// One attempt. Clients that failed are not used again.
+    fn attempt(&mut self, wanted: Wanted) -> Result<Outcome, Halt> {
+        let reader = match self.reader.take() {
+            Some(reader) => reader,
+            None => self.kafka.reader()?,
         };
-        if restored.send(done).is_err() {
-            return;
+        let partition = Partition {
+            kafka: self.kafka,
+            reader: &reader,
+            settings: self.settings,
+            assignments: &self.assignments,
+            wanted,
+        };
+        let outcome = partition.restore();
+        if !matches!(outcome, Err(Halt::Later(_))) {
+            self.reader = Some(reader);
         }
-    }
-}
-
-/// One attempt. Clients that failed are not used again.
-fn attempt(
-    clients: &mut Option<Clients>,
-    settings: &Settings,
-    base: &ClientConfig,
-    wanted: Wanted,
-    held: &dyn Fn() -> bool,
-) -> Result<Outcome, Halt> {
-    let ready = match clients.take() {
-        Some(ready) => ready,
-        None => Clients::new(settings, base)?,
-    };
-    let partition = Partition {
-        clients: &ready,
-        settings,
-        wanted,
-        held,
-    };
-    let outcome = partition.restore();
-    if matches!(outcome, Err(Halt::Later(_))) {
-        discard(Some(ready));
-    } else {
-        *clients = Some(ready);
-    }
-    outcome
-}
-
-/// Closing a client was seen to hang: it does so on a thread that nobody waits for.
-fn discard(clients: Option<Clients>) {
-    if let Some(clients) = clients {
-        thread::spawn(move || drop(clients));
+        outcome
     }
 }
 
 /// One partition on its way.
-struct Partition<'a> {
-    clients: &'a Clients,
+struct Partition<'a, K: Kafka> {
+    kafka: &'a K,
+    reader: &'a K::Reader,
     settings: &'a Settings,
+    assignments: &'a Assignments,
     wanted: Wanted,
-    held: &'a dyn Fn() -> bool,
 }
 
-impl Partition<'_> {
+impl<K: Kafka> Partition<'_, K> {
+    fn held(&self) -> bool {
+        let Wanted {
+            partition, epoch, ..
+        } = self.wanted;
+        self.assignments.holds(partition, epoch)
+    }
+
     fn restore(&self) -> Result<Outcome, Halt> {
         let Wanted { partition, .. } = self.wanted;
-        let clients = self.clients;
-        let partitions = clients.partitions()?;
+        let reader = self.reader;
+        let partitions = reader.partitions()?;
 
         // The order matters: the offset first, then the log's end as it is now, then the wait until
         // all of that is decided. A transaction that the offset is part of is then read whole.
-        let committed = clients.committed(partition)?;
-        let (log_low, log_end) = clients.log_bounds(partition)?;
-        clients.wait_stable(partition, log_end, self.held)?;
+        let committed = reader.committed(partition)?;
+        let (log_low, log_end) = reader.log_bounds(partition)?;
+        self.wait_stable(log_end)?;
 
-        let last = clients.last_record(partition, (log_low, log_end), self.held)?;
+        let last = self.last_record(partition, (log_low, log_end))?;
         let (from, decided) = match self.wanted.first {
             Some(first) => (first.from, false),
             None => self.begin(committed, last.as_ref().map(|last| last.to))?,
@@ -321,7 +336,7 @@ impl Partition<'_> {
         }
         let first_ms = match self.wanted.first {
             Some(first) => first.appended_ms,
-            None => match clients.first_append_time(partition, from)? {
+            None => match self.first_append_time(from)? {
                 Some(first_ms) => first_ms,
                 None => return Ok(Outcome::Waiting { from, decided }),
             },
@@ -337,12 +352,14 @@ impl Partition<'_> {
     /// [`begin_at`], with a second look at a position out of range. The second value: a person decided.
     fn begin(&self, committed: Option<i64>, log_to: Option<i64>) -> Result<(i64, bool), Halt> {
         for look in 1.. {
-            if !(self.held)() {
+            if !self.held() {
                 break;
             }
             let position = Position {
                 committed,
-                raw: self.clients.raw_bounds(self.wanted.partition)?,
+                raw: self
+                    .reader
+                    .stable_bounds(Source::Raw, self.wanted.partition)?,
                 log_to,
             };
             if let Ok(from) = begin_at(position, None) {
@@ -353,7 +370,7 @@ impl Partition<'_> {
                     .map(|from| (from, true))
                     .map_err(Halt::Person);
             }
-            thread::sleep(AGAIN);
+            self.kafka.sleep(AGAIN);
         }
         Err(Halt::EpochEnded)
     }
@@ -376,8 +393,8 @@ impl Partition<'_> {
             );
         } else {
             for other in (0..partitions.cast_signed()).filter(|other| *other != partition) {
-                let bounds = self.clients.log_bounds(other)?;
-                let last = self.clients.last_record(other, bounds, self.held)?;
+                let bounds = self.reader.log_bounds(other)?;
+                let last = self.last_record(other, bounds)?;
                 if let Some(last) = last {
                     check_partitions(&last, partitions).map_err(Halt::Person)?;
                     break;
@@ -398,22 +415,21 @@ impl Partition<'_> {
     /// Reads as far back as the first record to be judged may ask.
     fn read_log(&self, first_ms: i64, log_end: i64, from: i64) -> Result<Box<Memory>, Halt> {
         let Wanted { partition, .. } = self.wanted;
-        let started = Instant::now();
+        let started = self.kafka.now();
         let reach = i64::from(self.window()) + i64::from(CLOCK_SLACK_SECONDS);
         let since = first_ms.saturating_sub(reach.saturating_mul(1000)).max(0);
-        let start = self.clients.log_offset_since(partition, since, log_end)?;
+        let start = self.reader.log_since(partition, since)?.unwrap_or(log_end);
         let mut memory = Box::new(Memory::new(self.window()));
         let mut last: Option<DedupRecord> = None;
-        self.clients
-            .read_log(partition, start, log_end, self.held, &mut |record| {
-                for entry in &record.entries {
-                    memory.insert(entry);
-                }
-                last = Some(DedupRecord {
-                    entries: Vec::new(),
-                    ..record
-                });
-            })?;
+        self.read(partition, start, log_end, &mut |record| {
+            for entry in &record.entries {
+                memory.insert(entry);
+            }
+            last = Some(DedupRecord {
+                entries: Vec::new(),
+                ..record
+            });
+        })?;
         if let Some(last) = last.as_ref().filter(|last| last.to < from) {
             tracing::warn!(
                 partition,
@@ -426,10 +442,113 @@ impl Partition<'_> {
             partition,
             from,
             identities = memory.len(),
-            seconds = started.elapsed().as_secs_f64(),
+            seconds = (self.kafka.now() - started).as_secs_f64(),
             "restored"
         );
         Ok(memory)
+    }
+
+    /// Waits a little until every transaction below `end` is decided.
+    fn wait_stable(&self, end: i64) -> Result<(), Halt> {
+        let until = self.kafka.now() + STABLE_WAIT;
+        while self.held() {
+            let (_, stable) = self
+                .reader
+                .stable_bounds(Source::DedupLog, self.wanted.partition)?;
+            if stable >= end {
+                return Ok(());
+            }
+            if self.kafka.now() > until {
+                return Err(Halt::Later(format!(
+                    "a transaction is open: the dedup-log is stable up to {stable} of {end}"
+                )));
+            }
+            self.kafka.sleep(AGAIN);
+        }
+        Err(Halt::EpochEnded)
+    }
+
+    /// When the first raw record at or after an offset was appended; `None` where there is none yet.
+    fn first_append_time(&self, from: i64) -> Result<Option<i64>, Halt> {
+        self.reader
+            .start(Source::Raw, self.wanted.partition, from)?;
+        let found = loop {
+            match self.reader.read()? {
+                Read::Record { appended_ms, .. } => break Some(appended_ms),
+                Read::End => break None,
+                Read::News => {}
+            }
+        };
+        self.reader.stop()?;
+        Ok(found)
+    }
+
+    /// A log's last record, without its entries; `None` where there is none.
+    fn last_record(
+        &self,
+        partition: i32,
+        (low, end): (i64, i64),
+    ) -> Result<Option<DedupRecord>, Halt> {
+        if low >= end {
+            return Ok(None);
+        }
+        let mut reach = LAST_REACH;
+        let mut last = None;
+        loop {
+            let start = end.saturating_sub(reach).max(low);
+            self.read(partition, start, end, &mut |record| {
+                last = Some(DedupRecord {
+                    entries: Vec::new(),
+                    ..record
+                });
+            })?;
+            if last.is_some() || start == low {
+                return Ok(last);
+            }
+            // Nothing but markers and aborted records there.
+            reach = reach.saturating_mul(16);
+        }
+    }
+
+    /// Reads log records from `start` until the end of the partition is reported at or past `end`.
+    ///
+    /// The report does not tell its offset, and a leader that has just changed may know less than the
+    /// one before. So an end counts when all below `end` is decided, as asked after it, and when a
+    /// read that began after that answer reports it again.
+    fn read(
+        &self,
+        partition: i32,
+        start: i64,
+        end: i64,
+        each: &mut dyn FnMut(DedupRecord),
+    ) -> Result<(), Halt> {
+        let mut next = start;
+        let mut decided = false;
+        self.reader.start(Source::DedupLog, partition, next)?;
+        loop {
+            if !self.held() {
+                return Err(Halt::EpochEnded);
+            }
+            match self.reader.read()? {
+                Read::Record { offset, value, .. } => {
+                    next = offset + 1;
+                    let record = DedupRecord::decode(&value);
+                    each(record.map_err(|error| {
+                        Halt::Person(format!("the dedup-log at offset {offset}: {error}"))
+                    })?);
+                }
+                Read::End if decided => {
+                    self.reader.stop()?;
+                    return Ok(());
+                }
+                Read::End => {
+                    let (_, stable) = self.reader.stable_bounds(Source::DedupLog, partition)?;
+                    decided = stable >= end;
+                    self.reader.start(Source::DedupLog, partition, next)?;
+                }
+                Read::News => {}
+            }
+        }
     }
 }
 

@@ -1,32 +1,29 @@
 //! The transaction: what became of a batch, its dedup-log records and its offsets, or none of it.
 
 use std::collections::{BTreeMap, HashMap};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::{KafkaError, RDKafkaError};
-use rdkafka::message::{Header, OwnedHeaders};
-use rdkafka::producer::{BaseRecord, Producer};
-use rdkafka::types::RDKafkaErrorCode;
-use rdkafka::{Offset, TopicPartitionList};
 use sluice_schemas::dedup_log::{DedupRecord, Entry};
 
-use crate::consume::{Batch, Part, RawContext};
+use crate::consume::{Batch, Part};
 use crate::fate::{FateTopics, Label, Outgoing, outgoing};
+use crate::kafka::{CallError, Consumer, Failure, Kafka, Message, Producer, SendError};
 use crate::memory::{Memory, Pending};
 use crate::metrics::FateLabels;
 use crate::pipeline::{Halt, Rules, judge};
-use crate::producer::{MESSAGE_TIMEOUT, SLOW_CALL, Transactor, is_fenced};
 
-/// How long one call of the transaction's protocol may take.
-const CALL_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a record may wait for room in the queue, and the last of them for its acknowledgement:
+/// longer than the client tries.
+const SETTLE: Duration = Duration::from_secs(26);
+
+/// How long a commit is asked for again.
+const COMMIT: Duration = Duration::from_secs(60);
+
+/// How long an abort is.
+const ABORT: Duration = Duration::from_secs(30);
 
 /// The pause before a call is made again that the client says may be.
 const CALL_AGAIN: Duration = Duration::from_millis(5);
-
-/// How long one piece of an abort may take.
-const ABORT_PIECE: Duration = Duration::from_millis(100);
 
 /// What a committed batch leaves to the worker.
 #[derive(Debug, Default)]
@@ -41,6 +38,14 @@ pub struct Done {
     pub unverified: BTreeMap<String, u64>,
     /// Partitions that stop before a record of a newer version.
     pub halted: BTreeMap<i32, Halt>,
+}
+
+impl Done {
+    /// By partition, where the next batch begins.
+    pub fn ends(&self) -> BTreeMap<i32, i64> {
+        let ends = self.learned.iter();
+        ends.map(|(&partition, (to, _))| (partition, *to)).collect()
+    }
 }
 
 /// How a transaction ended.
@@ -69,15 +74,15 @@ pub enum Ended {
 }
 
 /// What a transaction needs besides the batch.
-pub struct Context<'a> {
+pub struct Context<'a, K: Kafka> {
+    /// Where and when.
+    pub kafka: &'a K,
     /// The consumer whose offsets are committed.
-    pub consumer: &'a BaseConsumer<RawContext>,
+    pub consumer: &'a K::Consumer,
     /// What judging depends on.
     pub rules: &'a Rules<'a>,
     /// The fates' topics.
     pub topics: &'a FateTopics,
-    /// Raw's full name.
-    pub raw: &'a str,
     /// The dedup-log's full name.
     pub dedup_log: &'a str,
     /// Raw's partitions.
@@ -86,44 +91,43 @@ pub struct Context<'a> {
 
 /// Judges a batch and writes what becomes of it, in one transaction. `memory` gives the memory of
 /// each partition in the batch.
-pub fn transact<'a>(
-    transactor: &mut Transactor,
-    context: &Context<'a>,
+pub fn transact<'a, K: Kafka>(
+    producer: &mut K::Producer,
+    context: &Context<'a, K>,
     batch: &'a Batch,
     memory: &BTreeMap<i32, &Memory>,
 ) -> (Ended, Done) {
     let mut done = Done::default();
-    let ended = attempt(transactor, context, batch, memory, &mut done)
+    let ended = attempt(producer, context, batch, memory, &mut done)
         .err()
         .unwrap_or(Ended::Committed);
     (ended, done)
 }
 
-fn attempt<'a>(
-    transactor: &mut Transactor,
-    context: &Context<'a>,
+fn attempt<'a, K: Kafka>(
+    producer: &mut K::Producer,
+    context: &Context<'a, K>,
     batch: &'a Batch,
     memory: &BTreeMap<i32, &Memory>,
     done: &mut Done,
 ) -> Result<(), Ended> {
-    transactor.forget_failure();
-    transactor
-        .timed(Producer::begin_transaction)
-        .map_err(|error| broken(&error, false))?;
-    let written = write(transactor, context, batch, memory, done)
-        .and_then(|()| offsets(transactor, context, done))
-        .and_then(|()| settle(transactor));
+    producer.begin().map_err(broken)?;
+    let written = write(producer, context, batch, memory, done)
+        .and_then(|()| offsets(producer, context, done))
+        .and_then(|()| settle(producer, context.kafka));
     match written {
-        Ok(()) if done.learned.is_empty() => abort(transactor, aborted("nothing to commit")),
-        Ok(()) => commit(transactor),
-        Err(ended) => abort(transactor, ended),
+        Ok(()) if done.learned.is_empty() => {
+            abort(producer, context.kafka, aborted("nothing to commit"))
+        }
+        Ok(()) => commit(producer, context.kafka),
+        Err(ended) => abort(producer, context.kafka, ended),
     }
 }
 
 /// Produces the batch's outcomes and a dedup-log record for each of its partitions.
-fn write<'a>(
-    transactor: &Transactor,
-    context: &Context<'a>,
+fn write<'a, K: Kafka>(
+    producer: &mut K::Producer,
+    context: &Context<'a, K>,
     batch: &'a Batch,
     memory: &BTreeMap<i32, &Memory>,
     done: &mut Done,
@@ -135,7 +139,7 @@ fn write<'a>(
         };
         let mut pending = Pending::default();
         let to = judge_part(
-            transactor,
+            producer,
             context,
             part,
             memory,
@@ -154,11 +158,15 @@ fn write<'a>(
             entries,
         };
         let value = record.encode();
-        send(transactor, || {
-            BaseRecord::<[u8], [u8]>::to(context.dedup_log)
-                .partition(partition)
-                .payload(&value)
-        })?;
+        let message = Message {
+            topic: context.dedup_log,
+            partition: Some(partition),
+            key: None,
+            value: &value,
+            headers: &Vec::new(),
+            timestamp_ms: None,
+        };
+        send(producer, context.kafka, &message)?;
         done.learned.insert(partition, (to, record.entries));
         done.epochs.insert(partition, part.epoch);
     }
@@ -166,9 +174,9 @@ fn write<'a>(
 }
 
 /// Judges and produces one partition's records; returns the offset after the last one.
-fn judge_part<'a>(
-    transactor: &Transactor,
-    context: &Context<'a>,
+fn judge_part<'a, K: Kafka>(
+    producer: &mut K::Producer,
+    context: &Context<'a, K>,
     part: &'a Part,
     memory: &Memory,
     pending: &mut Pending,
@@ -186,7 +194,7 @@ fn judge_part<'a>(
             }
         };
         let out = outgoing(disposition, record, context.topics);
-        send(transactor, || laid_out(&out))?;
+        send(producer, context.kafka, &message(&out))?;
         *counts.entry(out.label).or_default() += 1;
         if out.unverified_signature {
             let source = out.label.source.to_owned();
@@ -203,201 +211,153 @@ fn judge_part<'a>(
     Ok(to)
 }
 
-fn laid_out<'o>(out: &'o Outgoing<'_>) -> BaseRecord<'o, [u8], [u8]> {
-    let mut headers = OwnedHeaders::new_with_capacity(out.headers.len());
-    for (name, value) in &out.headers {
-        headers = headers.insert(Header {
-            key: name,
-            value: value.as_deref(),
-        });
-    }
-    let record = BaseRecord::to(out.topic)
-        .payload(out.value.as_ref())
-        .timestamp(out.timestamp_ms)
-        .headers(headers);
-    match out.key {
-        Some(key) => record.key(key),
-        None => record,
+fn message<'o>(out: &'o Outgoing<'_>) -> Message<'o> {
+    Message {
+        topic: out.topic,
+        partition: None,
+        key: out.key,
+        value: out.value.as_ref(),
+        headers: &out.headers,
+        timestamp_ms: Some(out.timestamp_ms),
     }
 }
 
 /// Hands one record to the client. A full queue is waited for; any other error ends the attempt.
-fn send<'r>(
-    transactor: &Transactor,
-    record: impl FnOnce() -> BaseRecord<'r, [u8], [u8]>,
+fn send<K: Kafka>(
+    producer: &mut K::Producer,
+    kafka: &K,
+    message: &Message<'_>,
 ) -> Result<(), Ended> {
-    let deadline = Instant::now() + MESSAGE_TIMEOUT;
-    let mut record = record();
+    let deadline = kafka.now() + SETTLE;
     loop {
-        match transactor.producer().send(record) {
+        match producer.send(message) {
             Ok(()) => return Ok(()),
-            Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), back))
-                if Instant::now() < deadline =>
-            {
-                record = back;
-                transactor.producer().poll(Duration::from_millis(5));
+            Err(SendError::Full) if kafka.now() < deadline => {
+                producer.serve(Duration::from_millis(5));
             }
-            Err((error, back)) => return Err(failed(&error, back.topic)),
+            Err(SendError::Full) => return Err(aborted("the client's queue stays full")),
+            Err(SendError::Failed(failure)) => return Err(failed(failure)),
         }
     }
 }
 
 /// Adds the offsets. The group's metadata is taken before the assignment is looked at: a loss in
 /// between is then seen either here or by the broker.
-fn offsets(transactor: &mut Transactor, context: &Context<'_>, done: &Done) -> Result<(), Ended> {
+fn offsets<K: Kafka>(
+    producer: &mut K::Producer,
+    context: &Context<'_, K>,
+    done: &Done,
+) -> Result<(), Ended> {
     if done.learned.is_empty() {
         return Ok(());
     }
-    let metadata = context.consumer.group_metadata();
+    let member = context.consumer.member();
     if context.consumer.assignment_lost() {
         return Err(Ended::Lost);
     }
-    let Some(metadata) = metadata else {
+    let Some(member) = member else {
         return Err(aborted("the consumer is not in its group"));
     };
-    let mut list = TopicPartitionList::with_capacity(done.learned.len());
-    for (&partition, (to, _)) in &done.learned {
-        list.add_partition_offset(context.raw, partition, Offset::Offset(*to))
-            .map_err(|error| aborted(&error.to_string()))?;
-    }
-    transactor
-        .timed(|producer| producer.send_offsets_to_transaction(&list, &metadata, CALL_TIMEOUT))
-        .map_err(|error| broken(&error, false))
+    let ends = done.ends();
+    producer.send_offsets(&ends, &member).map_err(broken)
 }
 
 /// Waits until nothing is in flight, then looks at what failed.
-fn settle(transactor: &Transactor) -> Result<(), Ended> {
-    let deadline = Instant::now() + MESSAGE_TIMEOUT + SLOW_CALL;
+fn settle<K: Kafka>(producer: &mut K::Producer, kafka: &K) -> Result<(), Ended> {
+    let deadline = kafka.now() + SETTLE;
     let mut pause = Duration::from_micros(100);
     loop {
-        transactor.producer().poll(Duration::ZERO);
-        let failure = transactor.take_failure();
-        if let Some((error, topic)) = failure {
-            return Err(failed(&error, &topic));
+        producer.serve(Duration::ZERO);
+        let in_flight = producer.in_flight();
+        if let Some(failure) = producer.take_failure() {
+            return Err(failed(failure));
         }
-        if transactor.producer().in_flight_count() == 0 {
+        if in_flight == 0 {
             return Ok(());
         }
-        if Instant::now() > deadline {
+        if kafka.now() > deadline {
             return Err(aborted("records are still in flight after their time"));
         }
-        thread::sleep(pause);
+        kafka.sleep(pause);
         pause = (pause * 2).min(Duration::from_millis(1));
     }
 }
 
-fn commit(transactor: &mut Transactor) -> Result<(), Ended> {
-    let deadline = Instant::now() + CALL_TIMEOUT * 2;
+fn commit<K: Kafka>(producer: &mut K::Producer, kafka: &K) -> Result<(), Ended> {
+    let deadline = kafka.now() + COMMIT;
     loop {
-        let result = transactor.timed(|producer| producer.commit_transaction(CALL_TIMEOUT));
-        match result {
+        match producer.commit() {
             Ok(()) => return Ok(()),
-            Err(KafkaError::Transaction(error))
-                if error.is_retriable() && Instant::now() < deadline =>
-            {
-                thread::sleep(CALL_AGAIN);
-            }
-            Err(KafkaError::Transaction(error)) if error.txn_requires_abort() => {
-                let ended = abort(transactor, called(&error));
+            Err(CallError::Again(_)) if kafka.now() < deadline => kafka.sleep(CALL_AGAIN),
+            Err(CallError::Abort(failure)) => {
+                let ended = abort(producer, kafka, failed(failure));
                 // The request to commit may have been obeyed: an abort that then fails tells nothing.
                 return ended.map_err(|ended| match ended {
-                    Ended::Broken { why, fenced, .. } => Ended::Broken {
-                        why,
-                        in_doubt: true,
-                        fenced,
-                    },
+                    Ended::Broken { why, fenced, .. } => in_doubt(why, fenced),
                     other => other,
                 });
             }
-            Err(error) => return Err(broken(&error, true)),
+            Err(CallError::Again(why)) => return Err(in_doubt(why, false)),
+            Err(CallError::Broken { why, fenced }) => return Err(in_doubt(why, fenced)),
         }
     }
 }
 
 /// Aborts and passes on why; an abort that fails needs a new producer, which aborts by taking over.
-fn abort(transactor: &mut Transactor, ended: Ended) -> Result<(), Ended> {
+fn abort<K: Kafka>(producer: &mut K::Producer, kafka: &K, ended: Ended) -> Result<(), Ended> {
     if let Ended::Broken { .. } = ended {
         return Err(ended);
     }
-    let started = Instant::now();
-    let deadline = started + CALL_TIMEOUT;
+    let deadline = kafka.now() + ABORT;
     loop {
-        // The call waits for the reports of what it purged, and those come by polling alone: so it
-        // is made in short pieces, which it is able to take up again.
-        let result = transactor.timed(|producer| producer.abort_transaction(ABORT_PIECE));
-        while transactor.producer().in_flight_count() > 0 && Instant::now() < deadline {
-            transactor.producer().poll(Duration::from_millis(1));
-        }
-        match result {
-            Ok(()) => {
-                transactor.took(started.elapsed());
-                return Err(ended);
+        match producer.abort() {
+            Ok(()) => return Err(ended),
+            Err(CallError::Again(_)) if kafka.now() < deadline => kafka.sleep(CALL_AGAIN),
+            Err(CallError::Again(why)) => {
+                return Err(Ended::Broken {
+                    why,
+                    in_doubt: false,
+                    fenced: false,
+                });
             }
-            Err(KafkaError::Transaction(error))
-                if error.is_retriable() && Instant::now() < deadline =>
-            {
-                thread::sleep(CALL_AGAIN);
-            }
-            Err(error) => return Err(broken(&error, false)),
+            Err(error) => return Err(broken(error)),
         }
     }
 }
 
 fn aborted(why: &str) -> Ended {
-    Ended::Aborted {
+    failed(Failure {
         why: why.to_owned(),
         trouble: false,
-    }
+    })
 }
 
-/// A record that could not be written.
-fn failed(error: &KafkaError, topic: &str) -> Ended {
-    Ended::Aborted {
-        why: format!("{topic}: {error}"),
-        trouble: error.rdkafka_error_code().is_some_and(is_trouble),
-    }
+fn failed(Failure { why, trouble }: Failure) -> Ended {
+    Ended::Aborted { why, trouble }
 }
 
-/// Whether a code stays until a person mends the broker.
-fn is_trouble(code: RDKafkaErrorCode) -> bool {
-    matches!(
-        code,
-        RDKafkaErrorCode::UnknownTopic
-            | RDKafkaErrorCode::UnknownTopicOrPartition
-            | RDKafkaErrorCode::UnknownPartition
-            | RDKafkaErrorCode::TopicAuthorizationFailed
-            | RDKafkaErrorCode::GroupAuthorizationFailed
-            | RDKafkaErrorCode::ClusterAuthorizationFailed
-            | RDKafkaErrorCode::TransactionalIdAuthorizationFailed
-            | RDKafkaErrorCode::MessageSizeTooLarge
-            | RDKafkaErrorCode::InvalidTopic
-            | RDKafkaErrorCode::PolicyViolation
-    )
-}
-
-/// A call that failed abortably.
-fn called(error: &RDKafkaError) -> Ended {
-    Ended::Aborted {
-        why: error.to_string(),
-        trouble: is_trouble(error.code()),
-    }
-}
-
-/// A failed call: abortable where the client says so, else only a new producer helps.
-fn broken(error: &KafkaError, in_doubt: bool) -> Ended {
-    if let KafkaError::Transaction(error) = error {
-        if error.txn_requires_abort() {
-            return called(error);
-        }
-        return Ended::Broken {
-            why: error.to_string(),
-            in_doubt,
-            fenced: is_fenced(error),
-        };
-    }
+fn in_doubt(why: String, fenced: bool) -> Ended {
     Ended::Broken {
-        why: error.to_string(),
-        in_doubt,
-        fenced: false,
+        why,
+        in_doubt: true,
+        fenced,
+    }
+}
+
+/// A call that failed before a commit was asked for: abortable where the client says so, else only a
+/// new producer helps.
+fn broken(error: CallError) -> Ended {
+    match error {
+        CallError::Abort(failure) => failed(failure),
+        CallError::Again(why) => Ended::Broken {
+            why,
+            in_doubt: false,
+            fenced: false,
+        },
+        CallError::Broken { why, fenced } => Ended::Broken {
+            why,
+            in_doubt: false,
+            fenced,
+        },
     }
 }

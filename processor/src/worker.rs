@@ -3,31 +3,27 @@
 //! collect (the only poll) → look at what is still owned → transact → learn. Partitions that are
 //! newly assigned are restored beside it ([`crate::restore`]).
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::mpsc::channel;
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::{ClientConfig, Offset, TopicPartitionList};
+use rdkafka::ClientConfig;
 use sluice_schemas::service::admin::Readiness;
 use sluice_schemas::service::credentials::Store;
 use sluice_schemas::service::settings::Settings;
 use sluice_schemas::service::shutdown::Shutdown;
 
-use crate::consume::{Assignments, Batch, RawContext, collect, consumer};
+use crate::consume::{Assignments, Batch, Bounds, collect};
 use crate::fate::FateTopics;
+use crate::kafka::librdkafka::Cluster;
+use crate::kafka::{Consumer, InitError, Kafka, Producer};
 use crate::metrics::Metrics;
 use crate::partitions::Partitions;
 use crate::pipeline::Rules;
-use crate::producer::{InitError, Transactor};
-use crate::restore;
+use crate::restore::{Restored, Restorer, Wanted};
 use crate::route::Router;
 use crate::transact::{Context, Done, Ended, transact};
-
-/// How long a question about committed offsets may take.
-const ASK: Duration = Duration::from_secs(5);
 
 /// How long the worker waits after a failure that may pass by itself, such as a rebalance.
 const BACKOFF_SHORT: Duration = Duration::from_millis(50);
@@ -43,9 +39,6 @@ const ABORTS_IN_A_ROW: u32 = 8;
 
 /// Fenced twice within this time means that somebody else runs under the same name.
 const FENCED_TWICE: Duration = Duration::from_secs(60);
-
-/// How long the consumer may take to leave its group.
-const CLOSE: Duration = Duration::from_secs(10);
 
 /// What all workers of a process share.
 pub struct Shared {
@@ -74,15 +67,18 @@ pub enum Exit {
     Restart(String),
 }
 
-struct Worker<'a> {
+/// The loop, and what it keeps from turn to turn.
+pub struct Worker<'a, K: Kafka> {
+    kafka: &'a K,
     shared: &'a Shared,
     number: u32,
-    consumer: BaseConsumer<RawContext>,
+    bounds: Bounds,
+    consumer: K::Consumer,
+    assignments: Arc<Assignments>,
     partitions: Partitions,
     topics: FateTopics,
-    raw: String,
     dedup_log: String,
-    transactor: Option<Transactor>,
+    producer: Option<K::Producer>,
     /// The producer is gone in the middle of a commit: this is what it leaves if it went through.
     in_doubt: Option<Done>,
     fenced_at: Option<Instant>,
@@ -91,36 +87,30 @@ struct Worker<'a> {
     aborts: u32,
 }
 
+/// The worker's end of the channels to its restorer, which ends with them.
+pub struct Channels {
+    /// Partitions to restore.
+    pub wanted: Sender<Wanted>,
+    /// Partitions that were looked after.
+    pub restored: Receiver<Restored>,
+}
+
 /// The name of the condition under which a worker tells where its partitions stand.
 pub fn condition(worker: u32) -> String {
     format!("worker-{worker}-partitions")
 }
 
-/// Runs a worker until it is asked to end or must.
+/// Runs a worker on librdkafka until it is asked to end or must.
 pub fn run(shared: &Arc<Shared>, number: u32) -> Exit {
     let assignments = Arc::new(Assignments::default());
-    let made = consumer(
-        &shared.settings,
-        &shared.base,
-        number,
-        Arc::clone(&assignments),
-    );
-    let consumer = match made {
-        Ok(consumer) => consumer,
-        Err(error) => return Exit::Restart(format!("no consumer could be made: {error}")),
-    };
     let (wanted, wanted_by_worker) = channel();
     let (restored_by_thread, restored) = channel();
     let restore_partitions = {
         let (shared, assignments) = (Arc::clone(shared), Arc::clone(&assignments));
         move || {
-            restore::run(
-                &shared.settings,
-                &shared.base,
-                &assignments,
-                &wanted_by_worker,
-                &restored_by_thread,
-            );
+            let cluster = cluster(&shared, number);
+            Restorer::new(&cluster, &shared.settings, assignments)
+                .run(&wanted_by_worker, &restored_by_thread);
         }
     };
     if let Err(error) = thread::Builder::new()
@@ -129,27 +119,71 @@ pub fn run(shared: &Arc<Shared>, number: u32) -> Exit {
     {
         return Exit::Restart(format!("no thread could be started: {error}"));
     }
-    let names = &shared.settings.topics.names;
-    let mut worker = Worker {
-        shared,
-        number,
-        consumer,
-        partitions: Partitions::new(names.raw(), assignments, wanted, restored),
-        topics: FateTopics::new(names),
-        raw: names.raw(),
-        dedup_log: names.dedup_log(),
-        transactor: None,
-        in_doubt: None,
-        fenced_at: None,
-        backoff_until: None,
-        aborts: 0,
-    };
-    let exit = worker.work();
-    worker.leave();
-    exit
+    let cluster = cluster(shared, number);
+    let channels = Channels { wanted, restored };
+    let bounds = Bounds::default();
+    match Worker::new(&cluster, shared, number, bounds, assignments, channels) {
+        Ok(worker) => worker.run(),
+        Err(exit) => exit,
+    }
 }
 
-impl Worker<'_> {
+fn cluster(shared: &Shared, worker: u32) -> Cluster<'_> {
+    Cluster {
+        settings: &shared.settings,
+        base: &shared.base,
+        worker,
+    }
+}
+
+impl<'a, K: Kafka> Worker<'a, K> {
+    /// A worker that has joined nothing yet.
+    pub fn new(
+        kafka: &'a K,
+        shared: &'a Shared,
+        number: u32,
+        bounds: Bounds,
+        assignments: Arc<Assignments>,
+        Channels { wanted, restored }: Channels,
+    ) -> Result<Self, Exit> {
+        let consumer = kafka
+            .consumer(Arc::clone(&assignments))
+            .map_err(|why| Exit::Restart(format!("no consumer could be made: {why}")))?;
+        let names = &shared.settings.topics.names;
+        let partitions =
+            Partitions::new(Arc::clone(&assignments), wanted, restored, kafka.now());
+        Ok(Self {
+            kafka,
+            shared,
+            number,
+            bounds,
+            consumer,
+            assignments,
+            partitions,
+            topics: FateTopics::new(names),
+            dedup_log: names.dedup_log(),
+            producer: None,
+            in_doubt: None,
+            fenced_at: None,
+            backoff_until: None,
+            aborts: 0,
+        })
+    }
+
+    /// Works until it is asked to end or must, and leaves the group.
+    pub fn run(mut self) -> Exit {
+        let exit = self.work();
+        let Self {
+            consumer,
+            producer,
+            partitions,
+            ..
+        } = self;
+        drop((producer, partitions));
+        consumer.leave();
+        exit
+    }
+
     fn work(&mut self) -> Exit {
         let mut batch = Batch::default();
         loop {
@@ -166,13 +200,20 @@ impl Worker<'_> {
     fn turn(&mut self, batch: &mut Batch) -> Result<(), Exit> {
         let waits = self.backing_off();
         if !waits {
-            self.partitions.take_restored(&self.consumer);
+            self.partitions.take_restored(self.kafka, &self.consumer);
         }
-        let seen = collect(&self.consumer, batch, &self.partitions.expected(), waits);
+        let seen = collect(
+            self.kafka,
+            &self.consumer,
+            &self.assignments,
+            (batch, &self.bounds),
+            &self.partitions.expected(),
+            waits,
+        );
         if let Some(why) = seen.fatal {
             return Err(Exit::Restart(why));
         }
-        if let Some(why) = self.consumer.context().assignments.failed() {
+        if let Some(why) = self.assignments.failed() {
             return Err(Exit::Restart(format!("a rebalance failed: {why}")));
         }
         self.partitions.after_poll(&self.consumer, batch, &seen);
@@ -182,17 +223,17 @@ impl Worker<'_> {
             return Ok(());
         }
         self.partitions
-            .watch(&self.consumer)
+            .watch(&self.consumer, self.kafka.now())
             .map_err(Exit::Restart)?;
-        if self.transactor.as_ref().is_some_and(Transactor::is_suspect) {
-            self.transactor = None;
+        if self.producer.as_ref().is_some_and(Producer::is_suspect) {
+            self.producer = None;
         }
-        if self.transactor.is_none() {
+        if self.producer.is_none() {
             // Before the first record already: taking over the name ends what a predecessor left
             // open, and others wait for that.
             self.renew()?;
         }
-        if self.transactor.is_none() {
+        if self.producer.is_none() {
             return Ok(());
         }
         if let Some(done) = self.in_doubt.take() {
@@ -209,7 +250,7 @@ impl Worker<'_> {
         let Some(until) = self.backoff_until else {
             return false;
         };
-        if Instant::now() < until {
+        if self.kafka.now() < until {
             return true;
         }
         self.backoff_until = None;
@@ -220,7 +261,7 @@ impl Worker<'_> {
     }
 
     fn back_off(&mut self, wait: Duration) {
-        self.backoff_until = Some(Instant::now() + wait);
+        self.backoff_until = Some(self.kafka.now() + wait);
         self.partitions.excuse();
         if let Err(error) = self.consumer.pause(&self.partitions.reading()) {
             tracing::info!(%error, "pausing");
@@ -229,9 +270,9 @@ impl Worker<'_> {
 
     /// Makes the producer, or lets the loop go on polling until it can.
     fn renew(&mut self) -> Result<(), Exit> {
-        match Transactor::new(&self.shared.settings, &self.shared.base, self.number) {
-            Ok(transactor) => {
-                self.transactor = Some(transactor);
+        match self.kafka.producer() {
+            Ok(producer) => {
+                self.producer = Some(producer);
                 self.trouble("producer", None);
                 Ok(())
             }
@@ -247,7 +288,7 @@ impl Worker<'_> {
 
     fn fenced(&mut self, why: &str) -> Result<(), Exit> {
         tracing::warn!(why, "the producer was fenced: its name was taken over");
-        let now = Instant::now();
+        let now = self.kafka.now();
         let before = self.fenced_at.replace(now);
         if before.is_some_and(|before| now - before < FENCED_TWICE) {
             return Err(Exit::Restart(
@@ -267,7 +308,7 @@ impl Worker<'_> {
         if self.partitions.begins_elsewhere(&self.consumer, batch) {
             return Ok(());
         }
-        let Some(mut transactor) = self.transactor.take() else {
+        let Some(mut producer) = self.producer.take() else {
             return Ok(());
         };
         let rules = Rules {
@@ -276,15 +317,15 @@ impl Worker<'_> {
             router: &self.shared.router,
         };
         let context = Context {
+            kafka: self.kafka,
             consumer: &self.consumer,
             rules: &rules,
             topics: &self.topics,
-            raw: &self.raw,
             dedup_log: &self.dedup_log,
             partitions: self.shared.settings.topics.partitions.unsigned_abs(),
         };
         let memory = self.partitions.memories();
-        let (ended, done) = transact(&mut transactor, &context, batch, &memory);
+        let (ended, done) = transact(&mut producer, &context, batch, &memory);
         let mut keep = true;
         match ended {
             Ended::Committed => {
@@ -322,7 +363,7 @@ impl Worker<'_> {
             }
         }
         if keep {
-            self.transactor = Some(transactor);
+            self.producer = Some(producer);
         }
         Ok(())
     }
@@ -367,18 +408,8 @@ impl Worker<'_> {
     /// After a commit in doubt: the committed offsets say whether the batch went through. All of it
     /// did or nothing, so a partition that is still owned speaks for all.
     fn resolve(&mut self, batch: &mut Batch, mut done: Done) {
-        let mut list = TopicPartitionList::new();
-        for &partition in done.learned.keys() {
-            list.add_partition(&self.raw, partition);
-        }
-        let committed = self.consumer.committed_offsets(list, ASK);
-        let committed = committed.and_then(|list| {
-            for found in list.elements() {
-                found.error()?;
-            }
-            Ok(list)
-        });
-        let committed = match committed {
+        let asked: Vec<i32> = done.learned.keys().copied().collect();
+        let committed = match self.consumer.committed(&asked) {
             Ok(committed) => committed,
             Err(error) => {
                 tracing::info!(%error, "asking for the committed offsets again");
@@ -394,47 +425,18 @@ impl Worker<'_> {
             let part = parts.get(partition);
             part.is_some_and(|part| epochs.get(partition) == Some(&part.epoch))
         });
-        let stands_at = |partition: i32, offset: i64| {
-            committed
-                .find_partition(&self.raw, partition)
-                .is_some_and(|found| found.offset() == Offset::Offset(offset))
-        };
         let through = done
             .learned
             .iter()
-            .any(|(&partition, (to, _))| stands_at(partition, *to));
+            .any(|(partition, (to, _))| committed.get(partition) == Some(to));
         if through {
             tracing::info!("the commit in doubt went through");
             // Records that were polled since are read again: the batch and the memory must meet.
-            let ends: BTreeMap<i32, i64> = done
-                .learned
-                .iter()
-                .map(|(&partition, (to, _))| (partition, *to))
-                .collect();
+            let ends = done.ends();
             self.learn(&done);
             batch.advance(&ends);
         } else {
             tracing::info!("the commit in doubt did not go through: the batch is tried again");
-        }
-    }
-
-    /// Leaves the group, bounded: a close was seen to hang.
-    fn leave(self) {
-        let Self {
-            consumer,
-            transactor,
-            partitions,
-            ..
-        } = self;
-        drop((transactor, partitions));
-        let (closed, wait) = channel();
-        thread::spawn(move || {
-            consumer.unsubscribe();
-            drop(consumer);
-            let _ = closed.send(());
-        });
-        if wait.recv_timeout(CLOSE).is_err() {
-            tracing::warn!("the consumer did not close in time");
         }
     }
 }

@@ -1,0 +1,283 @@
+//! The consumer of raw: how it is set, what it calls back, and what its answers mean.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::mpsc::channel;
+use std::thread;
+use std::time::Duration;
+
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::{
+    BaseConsumer, CommitMode, Consumer as _, ConsumerContext, ConsumerGroupMetadata, RebalanceProtocol,
+};
+use rdkafka::error::KafkaError;
+use rdkafka::message::{BorrowedMessage, Headers as _, Message};
+use rdkafka::types::{RDKafkaErrorCode, RDKafkaRespErr};
+use rdkafka::{ClientConfig, ClientContext, Offset, TopicPartitionList};
+use sluice_schemas::service::kafka;
+use sluice_schemas::service::settings::{Membership, Settings};
+
+use super::{Consumer, Polled, Unanswered};
+use crate::consume::{Assignments, Record};
+
+/// How many records of a partition the client fetches ahead, about.
+pub const QUEUED_MESSAGES: &str = "4000";
+
+/// How long a question about committed offsets may take.
+const ASK: Duration = Duration::from_secs(5);
+
+/// How long a seek may take.
+const SEEK: Duration = Duration::from_secs(5);
+
+/// How long the look at the stable offset may take.
+const WATCH_ASK: Duration = Duration::from_secs(1);
+
+/// How long the consumer may take to leave its group.
+const CLOSE: Duration = Duration::from_secs(10);
+
+/// The consumer, subscribed to raw.
+pub struct RawConsumer {
+    consumer: BaseConsumer<RawContext>,
+    raw: String,
+}
+
+impl RawConsumer {
+    /// A member of the group that has yet to join it, which polling does.
+    pub fn new(
+        settings: &Settings,
+        base: &ClientConfig,
+        worker: u32,
+        assignments: Arc<Assignments>,
+    ) -> Result<Self, KafkaError> {
+    let mut config = base.clone();
+    let size = settings.fed_max_message_bytes();
+    for (property, value) in [
+        ("session.timeout.ms", "10000"),
+        ("heartbeat.interval.ms", "3000"),
+        // A queue that filled once is asked again after this, and not after a second.
+        ("fetch.queue.backoff.ms", "10"),
+        ("queued.max.messages.kbytes", "16384"),
+        // The bound above counts values alone: this one bounds what large headers may cost.
+        ("queued.min.messages", QUEUED_MESSAGES),
+        ("fetch.wait.max.ms", "100"),
+    ] {
+        // What a person wrote under `kafka.properties` goes before what we would choose.
+        if config.get(property).is_none() {
+            config.set(property, value);
+        }
+    }
+    config
+        .set("group.id", settings.group_id())
+        .set("partition.assignment.strategy", "cooperative-sticky")
+        .set("isolation.level", "read_committed")
+        .set("auto.offset.reset", "error")
+        .set("enable.auto.commit", "false")
+        .set("enable.auto.offset.store", "false")
+        .set("enable.partition.eof", "true")
+        .set("message.max.bytes", size.to_string());
+    if settings.processor.membership == Membership::Static {
+        config.set("group.instance.id", settings.transactional_id(worker));
+    }
+    let consumer: BaseConsumer<RawContext> =
+        config.create_with_context(RawContext { assignments })?;
+    let raw = settings.topics.names.raw();
+    consumer.subscribe(&[&raw])?;
+    Ok(Self { consumer, raw })
+}
+
+    fn list(&self, partitions: &[i32]) -> TopicPartitionList {
+        let mut list = TopicPartitionList::with_capacity(partitions.len());
+        for &partition in partitions {
+            list.add_partition(&self.raw, partition);
+        }
+        list
+    }
+}
+
+impl Consumer for RawConsumer {
+    type Member = ConsumerGroupMetadata;
+
+    fn poll(&self, wait: Duration) -> Polled {
+        match self.consumer.poll(wait) {
+            None => Polled::Nothing,
+            Some(Ok(message)) => Polled::Record(Record::from(&message)),
+            Some(Err(KafkaError::PartitionEOF(partition))) => Polled::End(partition),
+            Some(Err(KafkaError::MessageConsumptionFatal(code))) => {
+                Polled::Fatal(format!("the consumer failed for good: {code}"))
+            }
+            // The client has lost a position and cannot be sought out of that state, or it could not
+            // read a batch and would pass over it. A new process restores, or stops for a person.
+            Some(Err(KafkaError::MessageConsumption(
+                code @ (RDKafkaErrorCode::AutoOffsetReset
+                | RDKafkaErrorCode::OffsetOutOfRange
+                | RDKafkaErrorCode::BadMessage
+                | RDKafkaErrorCode::BadCompression
+                | RDKafkaErrorCode::NotImplemented),
+            ))) => Polled::Fatal(format!("raw cannot be read on: {code}")),
+            Some(Err(error)) => {
+                // Information: the client goes on by itself, and the watchdog sees if it does not.
+                tracing::info!(%error, "polling raw");
+                Polled::News
+            }
+        }
+    }
+
+    fn seek(&self, partition: i32, offset: i64) -> Result<(), Unanswered> {
+        let to = Offset::Offset(offset);
+        Ok(self.consumer.seek(&self.raw, partition, to, SEEK)?)
+    }
+
+    fn pause(&self, partitions: &[i32]) -> Result<(), Unanswered> {
+        Ok(self.consumer.pause(&self.list(partitions))?)
+    }
+
+    fn resume(&self, partitions: &[i32]) -> Result<(), Unanswered> {
+        Ok(self.consumer.resume(&self.list(partitions))?)
+    }
+
+    fn decide(&self, partition: i32, offset: i64) -> Result<(), Unanswered> {
+        let mut list = TopicPartitionList::new();
+        list.add_partition_offset(&self.raw, partition, Offset::Offset(offset))?;
+        Ok(self.consumer.commit(&list, CommitMode::Sync)?)
+    }
+
+    fn committed(&self, partitions: &[i32]) -> Result<BTreeMap<i32, i64>, Unanswered> {
+        let list = self
+            .consumer
+            .committed_offsets(self.list(partitions), ASK)?;
+        let mut committed = BTreeMap::new();
+        for found in list.elements() {
+            found.error()?;
+            if let Offset::Offset(offset) = found.offset() {
+                committed.insert(found.partition(), offset);
+            }
+        }
+        Ok(committed)
+    }
+
+    fn stable_end(&self, partition: i32) -> Result<i64, Unanswered> {
+        let (_, stable) = self
+            .consumer
+            .fetch_watermarks(&self.raw, partition, WATCH_ASK)?;
+        Ok(stable)
+    }
+
+    fn member(&self) -> Option<ConsumerGroupMetadata> {
+        self.consumer.group_metadata()
+    }
+
+    fn assignment_lost(&self) -> bool {
+        self.consumer.assignment_lost()
+    }
+
+    // A close was seen to hang: it is not waited for without end.
+    fn leave(self) {
+        let (closed, wait) = channel();
+        thread::spawn(move || {
+            self.consumer.unsubscribe();
+            drop(self);
+            let _ = closed.send(());
+        });
+        if wait.recv_timeout(CLOSE).is_err() {
+            tracing::warn!("the consumer did not close in time");
+        }
+    }
+}
+
+
+/// What the client calls back while it is polled.
+struct RawContext {
+    /// Shared with the worker and its restorer.
+    assignments: Arc<Assignments>,
+}
+
+impl ClientContext for RawContext {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
+        kafka::log(level, facility, line);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        // The end of a partition is called an error, and comes back from the poll as well.
+        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::PartitionEOF) {
+            return;
+        }
+        // Brokers come and go; what matters comes back from a call. The log keeps the trace.
+        tracing::info!(%error, reason, "the consumer's connection to Kafka");
+    }
+}
+
+impl ConsumerContext for RawContext {
+    fn rebalance(
+        &self,
+        consumer: &BaseConsumer<Self>,
+        error: RDKafkaRespErr,
+        partitions: &mut TopicPartitionList,
+    ) {
+        let numbers: Vec<i32> = partitions
+            .elements()
+            .iter()
+            .map(rdkafka::topic_partition_list::TopicPartitionListElem::partition)
+            .collect();
+        let cooperative = matches!(
+            consumer.rebalance_protocol(),
+            RebalanceProtocol::Cooperative
+        );
+        let outcome = if matches!(error, RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS) {
+            self.assignments.assign(numbers.iter().copied());
+            // A place to stand, not a place to read: the partition is paused until it is restored,
+            // and then sought to where reading begins. A place of its own keeps the client from asking
+            // for a committed offset that may not be there. A number would not do: a fetch may go out
+            // before the pause is heard, and fail for good where raw begins later than that.
+            let stand = partitions
+                .set_all_offsets(Offset::Beginning)
+                .and_then(|()| {
+                    if cooperative {
+                        consumer.incremental_assign(partitions)
+                    } else {
+                        consumer.assign(partitions)
+                    }
+                });
+            stand.and_then(|()| consumer.pause(partitions))
+        } else {
+            self.assignments.revoke(numbers.iter().copied());
+            if cooperative {
+                consumer.incremental_unassign(partitions)
+            } else {
+                consumer.unassign()
+            }
+        };
+        match outcome {
+            Ok(()) => tracing::info!(partitions = ?numbers, ?error, "rebalanced"),
+            Err(failure) => {
+                // Not owned as far as we are concerned: nothing of these is judged.
+                self.assignments.fail(numbers.iter().copied(), &failure.to_string());
+                tracing::warn!(partitions = ?numbers, ?error, %failure, "a rebalance failed");
+            }
+        }
+    }
+
+    fn main_queue_min_poll_interval(&self) -> rdkafka::util::Timeout {
+        rdkafka::util::Timeout::After(Duration::from_millis(100))
+    }
+}
+
+impl From<&BorrowedMessage<'_>> for Record {
+    fn from(message: &BorrowedMessage<'_>) -> Self {
+        let headers = message.headers().map_or_else(Vec::new, |headers| {
+            headers
+                .iter()
+                .map(|header| (header.key.to_owned(), header.value.map(<[u8]>::to_vec)))
+                .collect()
+        });
+        Self {
+            partition: message.partition(),
+            offset: message.offset(),
+            appended_ms: message.timestamp().to_millis().unwrap_or(0),
+            key: message.key().map(<[u8]>::to_vec),
+            // A record without a value is a body without bytes: nobody but ingest writes here.
+            value: message.payload().unwrap_or_default().to_vec(),
+            headers,
+        }
+    }
+}
+

@@ -1,0 +1,316 @@
+//! The transactional producer: how it is set, what it reports, what its errors mean, and when a new one
+//! is the safer one.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::ConsumerGroupMetadata;
+use rdkafka::error::{KafkaError, RDKafkaError};
+use rdkafka::message::{Header, Message as _, OwnedHeaders};
+use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer as _, ProducerContext};
+use rdkafka::types::RDKafkaErrorCode;
+use rdkafka::{ClientConfig, ClientContext, Offset, TopicPartitionList};
+use sluice_schemas::service::kafka;
+use sluice_schemas::service::settings::Settings;
+
+use super::{CallError, Failure, InitError, Message, Producer, SendError};
+
+/// How long the broker keeps a transaction open for a process that is gone. While it does, readers
+/// wait; a restart under the same name ends it at once.
+const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long one record may take. Under [`TRANSACTION_TIMEOUT`], so that a record cannot arrive late.
+pub const MESSAGE_TIMEOUT: Duration = Duration::from_secs(25);
+
+/// How long an unknown topic is hoped for before it counts as missing.
+const TOPIC_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A producer whose call took longer than this is made anew: something behind it has changed.
+const SLOW_CALL: Duration = Duration::from_secs(1);
+
+/// How long one call of the transaction's protocol may take.
+const CALL_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long one piece of an abort may take.
+const ABORT_PIECE: Duration = Duration::from_millis(100);
+
+/// How long a new producer waits for the coordinator before the worker polls again.
+const INIT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What the producer calls back.
+#[derive(Debug, Default)]
+struct OutContext {
+    failed: Mutex<Option<(KafkaError, String)>>,
+    suspect: AtomicBool,
+}
+
+impl ClientContext for OutContext {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
+        kafka::log(level, facility, line);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        self.suspect.store(true, Ordering::Relaxed);
+        tracing::info!(%error, reason, "the producer's connection to Kafka");
+    }
+}
+
+impl ProducerContext for OutContext {
+    type DeliveryOpaque = ();
+
+    fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
+        if let Err((error, message)) = result {
+            let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+            failed.get_or_insert_with(|| (error.clone(), message.topic().to_owned()));
+        }
+    }
+}
+
+/// One transactional producer.
+pub struct Transactor {
+    producer: Option<BaseProducer<OutContext>>,
+    raw: String,
+    slow: bool,
+    /// An abort under way, in pieces, since then.
+    aborting: Option<Instant>,
+}
+
+impl Transactor {
+    /// Makes the producer and takes over its name: an open transaction of a predecessor is ended.
+    pub fn new(settings: &Settings, base: &ClientConfig, worker: u32) -> Result<Self, InitError> {
+        let later = |error: KafkaError| InitError::Later(error.to_string());
+        let size = settings.fed_max_message_bytes();
+        let mut config = base.clone();
+        for (property, value) in [
+            // Without this, a transaction that begins before the markers of the last one are
+            // written waits 100 ms.
+            ("retry.backoff.ms", "5"),
+            ("linger.ms", "2"),
+            ("compression.type", "lz4"),
+        ] {
+            if config.get(property).is_none() {
+                config.set(property, value);
+            }
+        }
+        config
+            .set("transactional.id", settings.transactional_id(worker))
+            .set("enable.idempotence", "true")
+            .set("acks", "all")
+            .set("partitioner", "murmur2_random")
+            .set(
+                "transaction.timeout.ms",
+                TRANSACTION_TIMEOUT.as_millis().to_string(),
+            )
+            .set(
+                "message.timeout.ms",
+                MESSAGE_TIMEOUT.as_millis().to_string(),
+            )
+            .set("message.max.bytes", size.to_string())
+            .set("batch.size", (size / 2).min(1_000_000).to_string())
+            .set(
+                "topic.metadata.propagation.max.ms",
+                TOPIC_TIMEOUT.as_millis().to_string(),
+            )
+            .set("queue.buffering.max.messages", "100000")
+            .set("queue.buffering.max.kbytes", "65536")
+            // Success is told by the commit; a report for each record would cost as much as judging it.
+            .set("delivery.report.only.error", "true");
+        let producer: BaseProducer<OutContext> = config
+            .create_with_context(OutContext::default())
+            .map_err(later)?;
+        let transactor = Self {
+            producer: Some(producer),
+            raw: settings.topics.names.raw(),
+            slow: false,
+            aborting: None,
+        };
+        match transactor.producer().init_transactions(INIT_TIMEOUT) {
+            Ok(()) => Ok(transactor),
+            Err(KafkaError::Transaction(error)) if is_fenced(&error) => {
+                Err(InitError::Fenced(error.to_string()))
+            }
+            Err(error) => Err(later(error)),
+        }
+    }
+
+    #[expect(clippy::expect_used, reason = "it is there until the drop takes it")]
+    fn producer(&self) -> &BaseProducer<OutContext> {
+        self.producer.as_ref().expect("only drop takes it")
+    }
+
+    /// Makes a call, and remembers if it was a slow one.
+    fn timed<T>(&mut self, call: impl FnOnce(&BaseProducer<OutContext>) -> T) -> T {
+        let started = Instant::now();
+        let result = call(self.producer());
+        self.slow |= started.elapsed() > SLOW_CALL;
+        result
+    }
+}
+
+impl Producer for Transactor {
+    type Member = ConsumerGroupMetadata;
+
+    fn begin(&mut self) -> Result<(), CallError> {
+        // Told of a transaction that is over.
+        let _ = self.take_failure();
+        self.timed(rdkafka::producer::Producer::begin_transaction)
+            .map_err(|error| call_error(&error))
+    }
+
+    fn send(&mut self, message: &Message<'_>) -> Result<(), SendError> {
+        match self.producer().send(laid_out(message)) {
+            Ok(()) => Ok(()),
+            Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), _)) => {
+                Err(SendError::Full)
+            }
+            Err((error, _)) => Err(SendError::Failed(failure(&error, message.topic))),
+        }
+    }
+
+    fn serve(&self, wait: Duration) {
+        self.producer().poll(wait);
+    }
+
+    fn in_flight(&self) -> usize {
+        usize::try_from(self.producer().in_flight_count()).unwrap_or(usize::MAX)
+    }
+
+    fn take_failure(&self) -> Option<Failure> {
+        let context = self.producer().context();
+        let mut failed = context
+            .failed
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let (error, topic) = failed.take()?;
+        Some(failure(&error, &topic))
+    }
+
+    fn send_offsets(
+        &mut self,
+        offsets: &BTreeMap<i32, i64>,
+        member: &ConsumerGroupMetadata,
+    ) -> Result<(), CallError> {
+        let mut list = TopicPartitionList::with_capacity(offsets.len());
+        for (&partition, &offset) in offsets {
+            list.add_partition_offset(&self.raw, partition, Offset::Offset(offset))
+                .map_err(|error| call_error(&error))?;
+        }
+        self.timed(|producer| producer.send_offsets_to_transaction(&list, member, CALL_TIMEOUT))
+            .map_err(|error| call_error(&error))
+    }
+
+    fn commit(&mut self) -> Result<(), CallError> {
+        self.timed(|producer| producer.commit_transaction(CALL_TIMEOUT))
+            .map_err(|error| call_error(&error))
+    }
+
+    // The call waits for the reports of what it purged, and those come by polling alone: so it is made
+    // in short pieces, which it is able to take up again.
+    fn abort(&mut self) -> Result<(), CallError> {
+        let started = *self.aborting.get_or_insert_with(Instant::now);
+        let result = self.producer().abort_transaction(ABORT_PIECE);
+        let until = Instant::now() + CALL_TIMEOUT;
+        while self.producer().in_flight_count() > 0 && Instant::now() < until {
+            self.producer().poll(Duration::from_millis(1));
+        }
+        let result = result.map_err(|error| call_error(&error));
+        if !matches!(result, Err(CallError::Again(_))) {
+            self.slow |= started.elapsed() > SLOW_CALL;
+            self.aborting = None;
+        }
+        result
+    }
+
+    fn is_suspect(&self) -> bool {
+        // What was reported while nothing was sent waits to be asked for.
+        self.producer().poll(Duration::ZERO);
+        self.slow || self.producer().context().suspect.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Transactor {
+    fn drop(&mut self) {
+        // Closing a client was seen to hang: it does so on a thread that nobody waits for.
+        if let Some(producer) = self.producer.take() {
+            thread::spawn(move || drop(producer));
+        }
+    }
+}
+
+fn laid_out<'m>(message: &Message<'m>) -> BaseRecord<'m, [u8], [u8]> {
+    let mut headers = OwnedHeaders::new_with_capacity(message.headers.len());
+    for (name, value) in message.headers {
+        headers = headers.insert(Header {
+            key: name,
+            value: value.as_deref(),
+        });
+    }
+    BaseRecord {
+        topic: message.topic,
+        partition: message.partition,
+        payload: Some(message.value),
+        key: message.key,
+        timestamp: message.timestamp_ms,
+        headers: (!message.headers.is_empty()).then_some(headers),
+        delivery_opaque: (),
+    }
+}
+
+/// Whether another producer has taken the name, or the broker has given it away.
+fn is_fenced(error: &RDKafkaError) -> bool {
+    matches!(
+        error.code(),
+        RDKafkaErrorCode::Fenced
+            | RDKafkaErrorCode::ProducerFenced
+            | RDKafkaErrorCode::InvalidProducerEpoch
+    )
+}
+
+/// Whether a code stays until a person mends the broker.
+fn is_trouble(code: RDKafkaErrorCode) -> bool {
+    matches!(
+        code,
+        RDKafkaErrorCode::UnknownTopic
+            | RDKafkaErrorCode::UnknownTopicOrPartition
+            | RDKafkaErrorCode::UnknownPartition
+            | RDKafkaErrorCode::TopicAuthorizationFailed
+            | RDKafkaErrorCode::GroupAuthorizationFailed
+            | RDKafkaErrorCode::ClusterAuthorizationFailed
+            | RDKafkaErrorCode::TransactionalIdAuthorizationFailed
+            | RDKafkaErrorCode::MessageSizeTooLarge
+            | RDKafkaErrorCode::InvalidTopic
+            | RDKafkaErrorCode::PolicyViolation
+    )
+}
+
+fn failure(error: &KafkaError, topic: &str) -> Failure {
+    Failure {
+        why: format!("{topic}: {error}"),
+        trouble: error.rdkafka_error_code().is_some_and(is_trouble),
+    }
+}
+
+/// What the client says of a failed call; what it does not say is the worst.
+fn call_error(error: &KafkaError) -> CallError {
+    match error {
+        KafkaError::Transaction(error) if error.is_retriable() => {
+            CallError::Again(error.to_string())
+        }
+        KafkaError::Transaction(error) if error.txn_requires_abort() => CallError::Abort(Failure {
+            why: error.to_string(),
+            trouble: is_trouble(error.code()),
+        }),
+        KafkaError::Transaction(error) => CallError::Broken {
+            why: error.to_string(),
+            fenced: is_fenced(error),
+        },
+        error => CallError::Broken {
+            why: error.to_string(),
+            fenced: false,
+        },
+    }
+}
