@@ -40,3 +40,6 @@ pub mod registry;
 pub mod metrics;
 
 pub mod service;
+
+#[cfg(test)]
+mod simulation;

@@ -116,12 +116,7 @@ impl Partitions {
     }
 
     /// Drops what is no longer owned, starts what is new, and notes what the poll told.
-    pub fn after_poll(
-        &mut self,
-        consumer: &impl Consumer,
-        batch: &mut Batch,
-        seen: &Seen,
-    ) {
+    pub fn after_poll(&mut self, consumer: &impl Consumer, batch: &mut Batch, seen: &Seen) {
         let now = self.assignments.now();
         self.slots
             .retain(|partition, slot| now.get(partition) == Some(&slot.epoch));
@@ -336,11 +331,7 @@ impl Partitions {
     }
 
     /// Before anything is produced: each part must begin where the memory ends.
-    pub fn begins_elsewhere(
-        &mut self,
-        consumer: &impl Consumer,
-        batch: &mut Batch,
-    ) -> bool {
+    pub fn begins_elsewhere(&mut self, consumer: &impl Consumer, batch: &mut Batch) -> bool {
         let elsewhere: Vec<(i32, u64)> = batch
             .parts
             .iter()

@@ -304,17 +304,31 @@ impl<K: Kafka> Partition<'_, K> {
 
     fn restore(&self) -> Result<Outcome, Halt> {
         let Wanted { partition, .. } = self.wanted;
+        let committed = self.reader.committed(partition)?;
+        match self.restore_at(committed) {
+            // A process that stood still in between has asked in another time: what it then finds
+            // is somebody's newer work, and no person's concern.
+            Err(Halt::Person(_)) if self.reader.committed(partition)? != committed => Err(
+                Halt::Later("the committed offset moved meanwhile".to_owned()),
+            ),
+            outcome => outcome,
+        }
+    }
+
+    /// The order matters: the offset first, then the log's end as it is now, then the wait until all of
+    /// that is decided. A transaction that the offset is part of is then read whole.
+    fn restore_at(&self, committed: Option<i64>) -> Result<Outcome, Halt> {
+        let Wanted { partition, .. } = self.wanted;
         let reader = self.reader;
         let partitions = reader.partitions()?;
-
-        // The order matters: the offset first, then the log's end as it is now, then the wait until
-        // all of that is decided. A transaction that the offset is part of is then read whole.
-        let committed = reader.committed(partition)?;
         let (log_low, log_end) = reader.log_bounds(partition)?;
         self.wait_stable(log_end)?;
 
         let last = self.last_record(partition, (log_low, log_end))?;
-        let (from, decided) = match self.wanted.first {
+        // What was decided when the partition began to wait holds for as long as nobody committed.
+        let first = self.wanted.first;
+        let first = first.filter(|first| committed.is_none_or(|committed| committed == first.from));
+        let (from, decided) = match first {
             Some(first) => (first.from, false),
             None => self.begin(committed, last.as_ref().map(|last| last.to))?,
         };
@@ -328,13 +342,13 @@ impl<K: Kafka> Partition<'_, K> {
             );
         }
         // Also a memory that will turn out empty is held against the log's last word, however old.
-        let decided_before = self.wanted.first.is_some();
+        let decided_before = first.is_some();
         check_log(last.as_ref(), from, decided || decided_before, partitions)
             .map_err(Halt::Person)?;
         if log_end == log_low {
             return self.without_log(committed, from, decided, partitions);
         }
-        let first_ms = match self.wanted.first {
+        let first_ms = match first {
             Some(first) => first.appended_ms,
             None => match self.first_append_time(from)? {
                 Some(first_ms) => first_ms,

@@ -150,8 +150,7 @@ impl<'a, K: Kafka> Worker<'a, K> {
             .consumer(Arc::clone(&assignments))
             .map_err(|why| Exit::Restart(format!("no consumer could be made: {why}")))?;
         let names = &shared.settings.topics.names;
-        let partitions =
-            Partitions::new(Arc::clone(&assignments), wanted, restored, kafka.now());
+        let partitions = Partitions::new(Arc::clone(&assignments), wanted, restored, kafka.now());
         Ok(Self {
             kafka,
             shared,

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{
-    BaseConsumer, CommitMode, Consumer as _, ConsumerContext, ConsumerGroupMetadata, RebalanceProtocol,
+    BaseConsumer, CommitMode, Consumer as _, ConsumerContext, ConsumerGroupMetadata,
+    RebalanceProtocol,
 };
 use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, Headers as _, Message};
@@ -49,41 +50,41 @@ impl RawConsumer {
         worker: u32,
         assignments: Arc<Assignments>,
     ) -> Result<Self, KafkaError> {
-    let mut config = base.clone();
-    let size = settings.fed_max_message_bytes();
-    for (property, value) in [
-        ("session.timeout.ms", "10000"),
-        ("heartbeat.interval.ms", "3000"),
-        // A queue that filled once is asked again after this, and not after a second.
-        ("fetch.queue.backoff.ms", "10"),
-        ("queued.max.messages.kbytes", "16384"),
-        // The bound above counts values alone: this one bounds what large headers may cost.
-        ("queued.min.messages", QUEUED_MESSAGES),
-        ("fetch.wait.max.ms", "100"),
-    ] {
-        // What a person wrote under `kafka.properties` goes before what we would choose.
-        if config.get(property).is_none() {
-            config.set(property, value);
+        let mut config = base.clone();
+        let size = settings.fed_max_message_bytes();
+        for (property, value) in [
+            ("session.timeout.ms", "10000"),
+            ("heartbeat.interval.ms", "3000"),
+            // A queue that filled once is asked again after this, and not after a second.
+            ("fetch.queue.backoff.ms", "10"),
+            ("queued.max.messages.kbytes", "16384"),
+            // The bound above counts values alone: this one bounds what large headers may cost.
+            ("queued.min.messages", QUEUED_MESSAGES),
+            ("fetch.wait.max.ms", "100"),
+        ] {
+            // What a person wrote under `kafka.properties` goes before what we would choose.
+            if config.get(property).is_none() {
+                config.set(property, value);
+            }
         }
+        config
+            .set("group.id", settings.group_id())
+            .set("partition.assignment.strategy", "cooperative-sticky")
+            .set("isolation.level", "read_committed")
+            .set("auto.offset.reset", "error")
+            .set("enable.auto.commit", "false")
+            .set("enable.auto.offset.store", "false")
+            .set("enable.partition.eof", "true")
+            .set("message.max.bytes", size.to_string());
+        if settings.processor.membership == Membership::Static {
+            config.set("group.instance.id", settings.transactional_id(worker));
+        }
+        let consumer: BaseConsumer<RawContext> =
+            config.create_with_context(RawContext { assignments })?;
+        let raw = settings.topics.names.raw();
+        consumer.subscribe(&[&raw])?;
+        Ok(Self { consumer, raw })
     }
-    config
-        .set("group.id", settings.group_id())
-        .set("partition.assignment.strategy", "cooperative-sticky")
-        .set("isolation.level", "read_committed")
-        .set("auto.offset.reset", "error")
-        .set("enable.auto.commit", "false")
-        .set("enable.auto.offset.store", "false")
-        .set("enable.partition.eof", "true")
-        .set("message.max.bytes", size.to_string());
-    if settings.processor.membership == Membership::Static {
-        config.set("group.instance.id", settings.transactional_id(worker));
-    }
-    let consumer: BaseConsumer<RawContext> =
-        config.create_with_context(RawContext { assignments })?;
-    let raw = settings.topics.names.raw();
-    consumer.subscribe(&[&raw])?;
-    Ok(Self { consumer, raw })
-}
 
     fn list(&self, partitions: &[i32]) -> TopicPartitionList {
         let mut list = TopicPartitionList::with_capacity(partitions.len());
@@ -184,7 +185,6 @@ impl Consumer for RawConsumer {
     }
 }
 
-
 /// What the client calls back while it is polled.
 struct RawContext {
     /// Shared with the worker and its restorer.
@@ -250,7 +250,8 @@ impl ConsumerContext for RawContext {
             Ok(()) => tracing::info!(partitions = ?numbers, ?error, "rebalanced"),
             Err(failure) => {
                 // Not owned as far as we are concerned: nothing of these is judged.
-                self.assignments.fail(numbers.iter().copied(), &failure.to_string());
+                self.assignments
+                    .fail(numbers.iter().copied(), &failure.to_string());
                 tracing::warn!(partitions = ?numbers, ?error, %failure, "a rebalance failed");
             }
         }
@@ -280,4 +281,3 @@ impl From<&BorrowedMessage<'_>> for Record {
         }
     }
 }
-
