@@ -9,6 +9,7 @@ ROOT     := $(CURDIR)
 CACHE    := $(ROOT)/.cache
 KAFKA    := $(CACHE)/kafka-4.4.0
 REGISTRY := $(CACHE)/apicurio-3.3.3
+FAKETIME := $(CACHE)/faketime
 VENV     := $(CACHE)/venv
 JAVA     := $(if $(JAVA_HOME),$(JAVA_HOME)/bin/java,java)
 MAVEN    := mvn -B -q
@@ -31,7 +32,7 @@ dev: rust kafka ## a real one-node Kafka and both services, for trials by hand
 	@$(CARGO) build --quiet --workspace --bins
 	@target/debug/sluice-tests dev $(ARGS)
 
-test: rust kafka registry python ## all tests: unit, contract and end-to-end on real Kafka
+test: rust kafka registry faketime python ## all tests: unit, contract and end-to-end on real Kafka
 	@$(CARGO) build --workspace --bins
 	@$(CARGO) test --workspace $(ARGS)
 
@@ -61,9 +62,10 @@ rust:
 	@$(call need,cc,apt-get install build-essential)
 	@$(call need,perl,apt-get install perl)
 
-.PHONY: kafka registry python
+.PHONY: kafka registry faketime python
 kafka: $(KAFKA)/kafka.jsa ## Apache Kafka for the tests, into .cache
 registry: $(REGISTRY)/.done ## the Apicurio schema registry for the readers' tests, into .cache
+faketime: $(FAKETIME)/.done ## the library behind wrong clocks, for tests with root, into .cache
 python: $(VENV)/.done ## the Python readers' packages, into .cache
 
 $(KAFKA)/.done: tests/kafka/pom.xml tests/kafka/SHA256SUMS
@@ -93,6 +95,20 @@ $(REGISTRY)/.done: tests/registry/pom.xml tests/registry/SHA256SUMS tests/regist
 	@cd $(REGISTRY)/download && sha256sum --quiet --check --strict $(ROOT)/tests/registry/SHA256SUMS
 	@tar -xzf $(REGISTRY)/download/*.tar.gz -C $(REGISTRY)
 	@rm -rf $(REGISTRY)/download
+	@touch $@
+
+# Whatever version the system's release has: it is a tool of the tests, and every libfaketime since 0.9.8 serves.
+$(FAKETIME)/.done:
+	@$(call need,apt-get,put your system's libfaketimeMT.so.1 into $(FAKETIME) and run: touch $@)
+	@$(call need,dpkg-deb,apt-get install dpkg)
+	@echo "fetching libfaketime into $(FAKETIME)" >&2
+	@rm -rf $(FAKETIME) && mkdir -p $(FAKETIME)/package
+	@cd $(FAKETIME)/package && apt-get -qq -o APT::Sandbox::User=root download libfaketime >&2 || \
+	  { echo "no package libfaketime: apt-get update" >&2; exit 1; }
+	@dpkg-deb -x $(FAKETIME)/package/*.deb $(FAKETIME)/package
+	@cp $(FAKETIME)/package/usr/lib/*/faketime/libfaketimeMT.so.1 $(FAKETIME)/ || \
+	  { echo "the package libfaketime has no libfaketimeMT.so.1" >&2; exit 1; }
+	@rm -rf $(FAKETIME)/package
 	@touch $@
 
 $(VENV)/.done: tests/python/requirements.txt

@@ -17,3 +17,5 @@ mod exactly_once;
 mod restore;
 
 mod readers;
+
+mod network;

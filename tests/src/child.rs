@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 
+use crate::clock;
 use crate::wait::wait_for;
 
 /// A signal that tests send.
@@ -98,6 +99,19 @@ impl Child {
             name: name.to_owned(),
             log: log.to_owned(),
         })
+    }
+
+    /// Starts `program` with a wall clock off by `offset`, such as `+600s`. Needs root, and
+    /// `make faketime`.
+    pub fn start_off(
+        name: &str,
+        program: &Path,
+        arguments: &[String],
+        log: &Path,
+        offset: &str,
+    ) -> Result<Self> {
+        let (program, arguments) = clock::off(program, arguments, offset)?;
+        Self::start(name, &program, &arguments, log)
     }
 
     /// The process id.

@@ -1,9 +1,9 @@
-//! Real Kafka: one or three combined KRaft nodes on this machine.
+//! Real Kafka: one or three combined KRaft nodes on this machine, and what may go wrong with them.
 
-use std::fmt::Write as _;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -12,8 +12,19 @@ use rdkafka::producer::{BaseProducer, Producer};
 use rdkafka::{ClientConfig, TopicPartitionList};
 
 use crate::child::{Child, Signal};
+use crate::proxy::{Proxy, Sprung, Trap, Traps};
 use crate::wait::{PATIENCE, wait_for};
 use crate::{janitor, ports};
+
+mod properties;
+
+mod jvm;
+
+mod disk;
+
+mod leaders;
+
+pub use jvm::{cache, root};
 
 /// What the nodes are for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,21 +35,65 @@ pub enum Purpose {
     Bench,
 }
 
+/// What a cluster is made of. Nodes are counted from 0.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// 1 or 3.
+    pub nodes: usize,
+    /// What the nodes are for.
+    pub purpose: Purpose,
+    /// Names of service processes, each with a proxy of its own before every node.
+    pub slots: Vec<String>,
+    /// Nodes whose data is on a disk of its own, and its MiB. Needs root.
+    pub disks: BTreeMap<usize, u64>,
+    /// Nodes whose wall clock is off, and by how much: `+600s`. Needs root and `make faketime`.
+    pub clocks: BTreeMap<usize, String>,
+}
+
+impl Default for Options {
+    /// Three nodes for tests, with nothing special.
+    fn default() -> Self {
+        Self {
+            nodes: 3,
+            purpose: Purpose::Tests,
+            slots: Vec::new(),
+            disks: BTreeMap::new(),
+            clocks: BTreeMap::new(),
+        }
+    }
+}
+
 /// Nodes that run for as long as this value lives.
 #[derive(Debug)]
 pub struct Cluster {
     nodes: Vec<Node>,
+    slots: Vec<Slot>,
     purpose: Purpose,
     dir: PathBuf,
 }
 
 #[derive(Debug)]
 struct Node {
+    /// Counted from 1.
     id: usize,
     broker: u16,
     controller: u16,
+    /// The listener behind the proxy of each slot.
+    slots: Vec<u16>,
     dir: PathBuf,
+    /// MiB of its disk, if it has one of its own.
+    disk: Option<u64>,
+    clock: Option<String>,
     child: Mutex<Option<Child>>,
+}
+
+/// The way of one service process to the nodes.
+#[derive(Debug)]
+struct Slot {
+    name: String,
+    traps: Arc<Traps>,
+    /// One for each node.
+    links: Vec<Proxy>,
 }
 
 /// A node asked to stop that has not stopped after this long is killed: of three that stop at once,
@@ -52,31 +107,35 @@ const BACK: Duration = Duration::from_secs(90);
 const CLUSTER_ID: &str = "AAAAAAAAQACAAAAAAAAAAA";
 
 impl Cluster {
-    /// Starts `nodes` (1 or 3) and waits until each is in the metadata.
+    /// Starts `nodes` (1 or 3) with nothing special and waits until each is in the metadata.
     pub fn start(nodes: usize, purpose: Purpose) -> Result<Self> {
-        if nodes != 1 && nodes != 3 {
-            bail!("a cluster has 1 or 3 nodes, not {nodes}");
+        Self::start_with(&Options {
+            nodes,
+            purpose,
+            ..Options::default()
+        })
+    }
+
+    /// Starts nodes and waits until each is in the metadata.
+    pub fn start_with(options: &Options) -> Result<Self> {
+        if options.nodes != 1 && options.nodes != 3 {
+            bail!("a cluster has 1 or 3 nodes, not {}", options.nodes);
         }
-        if !libs().is_dir() {
+        if !jvm::libs().is_dir() {
             bail!("Apache Kafka is missing: make kafka");
         }
         let dir = janitor::folder("kafka")?;
-        let nodes = (1..=nodes)
-            .map(|id| {
-                let node = Node {
-                    id,
-                    broker: ports::free()?,
-                    controller: ports::free()?,
-                    dir: dir.join(format!("node-{id}")),
-                    child: Mutex::new(None),
-                };
-                std::fs::create_dir_all(&node.dir)?;
-                Ok(node)
-            })
+        let nodes = (0..options.nodes)
+            .map(|n| Node::new(n, &dir, options))
+            .collect::<Result<Vec<_>>>()?;
+        let slots = options.slots.iter().enumerate();
+        let slots = slots
+            .map(|(n, name)| Slot::new(name, nodes.iter().filter_map(|node| node.slots.get(n))))
             .collect::<Result<Vec<_>>>()?;
         let cluster = Self {
             nodes,
-            purpose,
+            slots,
+            purpose: options.purpose,
             dir,
         };
         cluster.format()?;
@@ -96,6 +155,28 @@ impl Cluster {
             .map(|node| ports::local(node.broker).to_string())
             .collect();
         addresses.join(",")
+    }
+
+    /// What the client of one slot is told: the addresses of its proxies. The slot must exist.
+    pub fn bootstrap_of(&self, slot: &str) -> String {
+        let links = self.slot(slot).links.iter();
+        let addresses: Vec<String> = links.map(|link| link.address().to_string()).collect();
+        addresses.join(",")
+    }
+
+    /// The link between a slot and a node; both must exist.
+    pub fn link(&self, slot: &str, node: usize) -> &Proxy {
+        &self.slot(slot).links[node]
+    }
+
+    /// Sets a trap on all links of a slot, which must exist.
+    pub fn trap(&self, slot: &str, trap: Trap) -> Sprung {
+        self.slot(slot).traps.set(trap)
+    }
+
+    fn slot(&self, name: &str) -> &Slot {
+        let found = self.slots.iter().find(|slot| slot.name == name);
+        found.unwrap_or_else(|| panic!("the cluster was started without a slot {name}"))
     }
 
     /// How many nodes there are, running or not.
@@ -137,35 +218,46 @@ impl Cluster {
         self.signal(n, Signal::Continue)
     }
 
-    /// Starts a node that was killed or stopped, on its ports and with its files. Does not wait.
+    /// Whether a node runs, be it paused or not.
+    pub fn is_running(&self, n: usize) -> Result<bool> {
+        match self.child(n).as_mut() {
+            Some(child) => Ok(child.ended()?.is_none()),
+            None => Ok(false),
+        }
+    }
+
+    /// Waits until a node has ended by itself. After that it counts as stopped; before, its end is an
+    /// error to [`Cluster::wait_ready`].
+    pub fn wait_end(&self, n: usize, patience: Duration) -> Result<()> {
+        if let Some(mut child) = self.child(n).take() {
+            child.wait(patience)?;
+        }
+        Ok(())
+    }
+
+    /// Starts a node that was killed or stopped, or has ended by itself, on its ports and with its
+    /// files. Does not wait.
     pub fn restart(&self, n: usize) -> Result<()> {
         let node = &self.nodes[n];
-        let mut slot = self.child(n);
-        if slot.is_some() {
+        if self.is_running(n)? {
             bail!("node {} is running", node.id);
         }
-        let mut arguments = jvm(self.purpose, &node.dir);
+        let mut arguments = jvm::jvm(self.purpose, &node.dir);
         arguments.push("kafka.Kafka".into());
         arguments.push(node.config().display().to_string());
         let name = format!("Kafka node {}", node.id);
-        *slot = Some(Child::start(
-            &name,
-            &java(),
-            &arguments,
-            &node.dir.join("log"),
-        )?);
+        let (java, log) = (jvm::java(), node.log());
+        let child = match &node.clock {
+            None => Child::start(&name, &java, &arguments, &log),
+            Some(offset) => Child::start_off(&name, &java, &arguments, &log, offset),
+        }?;
+        *self.child(n) = Some(child);
         Ok(())
     }
 
     /// Waits until the metadata names every node that is running, and no other, and each answers.
     pub fn wait_ready(&self) -> Result<()> {
-        let client: BaseConsumer = ClientConfig::new()
-            .set("bootstrap.servers", self.bootstrap())
-            // Refused connections are the normal case here, not news.
-            .set("log_level", "0")
-            .set("reconnect.backoff.max.ms", "200")
-            .set("topic.metadata.refresh.interval.ms", "500")
-            .create()?;
+        let client = self.observer()?;
         wait_for("the nodes of Kafka", BACK.max(PATIENCE), || {
             let mut running = Vec::new();
             for (n, node) in self.nodes.iter().enumerate() {
@@ -240,9 +332,12 @@ impl Cluster {
     fn format(&self) -> Result<()> {
         let mut running = Vec::new();
         for node in &self.nodes {
-            std::fs::write(node.config(), self.properties(node))?;
-            let child = Command::new(java())
-                .args(jvm(Purpose::Tests, &node.dir))
+            if let Some(mib) = node.disk {
+                janitor::mount(&node.data(), mib)?;
+            }
+            std::fs::write(node.config(), properties::properties(self, node))?;
+            let child = Command::new(jvm::java())
+                .args(jvm::jvm(Purpose::Tests, &node.dir))
                 .args(["kafka.tools.StorageTool", "format", "--ignore-formatted"])
                 .args(["-t", CLUSTER_ID, "-c"])
                 .arg(node.config())
@@ -261,70 +356,53 @@ impl Cluster {
         }
         Ok(())
     }
+}
 
-    fn properties(&self, node: &Node) -> String {
-        let replicas = self.nodes.len();
-        let in_sync = if replicas == 1 { 1 } else { 2 };
-        let voters: Vec<String> = self
-            .nodes
-            .iter()
-            .map(|node| format!("{}@{}", node.id, ports::local(node.controller)))
-            .collect();
-        let mut text = format!(
-            "process.roles=broker,controller\n\
-             node.id={id}\n\
-             controller.quorum.voters={voters}\n\
-             listeners=PLAINTEXT://{broker},CONTROLLER://{controller}\n\
-             controller.listener.names=CONTROLLER\n\
-             inter.broker.listener.name=PLAINTEXT\n\
-             listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT\n\
-             log.dirs={data}\n\
-             default.replication.factor={replicas}\n\
-             min.insync.replicas={in_sync}\n\
-             offsets.topic.replication.factor={replicas}\n\
-             transaction.state.log.replication.factor={replicas}\n\
-             transaction.state.log.min.isr={in_sync}\n\
-             share.coordinator.state.topic.replication.factor={replicas}\n\
-             share.coordinator.state.topic.min.isr={in_sync}\n",
-            id = node.id,
-            voters = voters.join(","),
-            broker = ports::local(node.broker),
-            controller = ports::local(node.controller),
-            data = node.dir.join("data").display(),
-        );
-        for (name, value) in FIXED {
-            // Writing to a String cannot fail.
-            let _ = writeln!(text, "{name}={value}");
-        }
-        text
+impl Node {
+    /// The node of this number, counted from 0.
+    fn new(n: usize, cluster: &Path, options: &Options) -> Result<Self> {
+        let id = n + 1;
+        let dir = cluster.join(format!("node-{id}"));
+        std::fs::create_dir_all(&dir)?;
+        Ok(Self {
+            id,
+            broker: ports::free()?,
+            controller: ports::free()?,
+            slots: options
+                .slots
+                .iter()
+                .map(|_| ports::free())
+                .collect::<Result<_>>()?,
+            dir,
+            disk: options.disks.get(&n).copied(),
+            clock: options.clocks.get(&n).cloned(),
+            child: Mutex::new(None),
+        })
+    }
+
+    fn config(&self) -> PathBuf {
+        self.dir.join("server.properties")
+    }
+
+    fn data(&self) -> PathBuf {
+        self.dir.join("data")
+    }
+
+    fn log(&self) -> PathBuf {
+        self.dir.join("log")
     }
 }
 
-/// What all nodes have. The times are those at which a quorum on a busy machine was still steady;
-/// half of them was not.
-const FIXED: [(&str, &str); 13] = [
-    ("offsets.topic.num.partitions", "3"),
-    ("transaction.state.log.num.partitions", "3"),
-    ("share.coordinator.state.topic.num.partitions", "1"),
-    ("group.initial.rebalance.delay.ms", "0"),
-    ("auto.create.topics.enable", "false"),
-    ("unclean.leader.election.enable", "false"),
-    // A killed worker's transaction ends soon after its time-out, not within the usual 10 s.
-    (
-        "transaction.abort.timed.out.transaction.cleanup.interval.ms",
-        "2000",
-    ),
-    ("broker.heartbeat.interval.ms", "500"),
-    ("broker.session.timeout.ms", "6000"),
-    ("controller.quorum.election.timeout.ms", "1000"),
-    ("controller.quorum.fetch.timeout.ms", "2000"),
-    ("log.cleaner.dedupe.buffer.size", "8388608"),
-    ("num.partitions", "1"),
-];
-
-impl Node {
-    fn config(&self) -> PathBuf {
-        self.dir.join("server.properties")
+impl Slot {
+    /// A slot whose proxies lead to these ports, one of each node.
+    fn new<'a>(name: &str, ports: impl Iterator<Item = &'a u16>) -> Result<Self> {
+        let traps = Arc::new(Traps::default());
+        let links = ports.map(|port| Proxy::start(ports::local(*port), &traps));
+        Ok(Self {
+            name: name.to_owned(),
+            links: links.collect::<Result<_>>()?,
+            traps,
+        })
     }
 }
 
@@ -334,66 +412,13 @@ impl Drop for Cluster {
             // Nobody needs its files any more, so it need not write them in order.
             let _ = self.kill(n);
         }
-        janitor::remove(&self.dir);
+        // A disk that would not go is the janitor's, and so is all that is beside it.
+        let disks = self.nodes.iter().filter(|node| node.disk.is_some());
+        if disks
+            .map(|node| janitor::unmount(&node.data()))
+            .all(|gone| gone.is_ok())
+        {
+            janitor::remove(&self.dir);
+        }
     }
-}
-
-/// The checkout that this harness was built in.
-pub fn root() -> &'static Path {
-    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    here.parent().unwrap_or(here)
-}
-
-/// Where `make` puts what it fetches.
-pub fn cache() -> PathBuf {
-    root().join(".cache")
-}
-
-fn libs() -> PathBuf {
-    cache().join("kafka-4.4.0/libs")
-}
-
-fn java() -> PathBuf {
-    match std::env::var_os("JAVA_HOME") {
-        Some(home) => Path::new(&home).join("bin/java"),
-        None => "java".into(),
-    }
-}
-
-fn jvm(purpose: Purpose, dir: &Path) -> Vec<String> {
-    let mut arguments = match purpose {
-        Purpose::Tests => vec!["-Xmx256m".to_owned(), "-XX:TieredStopAtLevel=1".to_owned()],
-        Purpose::Bench => vec!["-Xmx512m".to_owned()],
-    };
-    arguments.extend([
-        "-XX:+UseSerialGC".to_owned(),
-        format!(
-            "-XX:SharedArchiveFile={}",
-            cache().join("kafka-4.4.0/kafka.jsa").display()
-        ),
-        // Without the archive, or with one of another Java, it starts slower, and starts.
-        "-Xshare:auto".to_owned(),
-        "-Xlog:disable".to_owned(),
-        // What a killed JVM would leave behind elsewhere: unpacked libraries and its statistics.
-        format!("-Djava.io.tmpdir={}", dir.display()),
-        "-XX:-UsePerfData".to_owned(),
-        format!(
-            "-Dlog4j2.configurationFile={}",
-            root().join("tests/kafka/log4j2.properties").display()
-        ),
-        "-cp".to_owned(),
-        class_path(),
-    ]);
-    arguments
-}
-
-/// The jars sorted by name: the class archive is good for this very text alone (tests/kafka/archive.sh).
-fn class_path() -> String {
-    let mut jars: Vec<String> = std::fs::read_dir(libs())
-        .into_iter()
-        .flatten()
-        .filter_map(|entry| Some(entry.ok()?.path().display().to_string()))
-        .collect();
-    jars.sort_unstable();
-    jars.join(":")
 }

@@ -1,15 +1,22 @@
-//! One folder for all that a harness process writes, removed when the process ends, however it ends.
+//! One folder for all that a harness process writes, removed when the process ends, however it ends,
+//! together with the disks that were mounted in it.
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
 /// The shell that waits for the end of its input, which is the end of the harness, and removes the
-/// folder. Killed nodes may still be writing for a moment, so it tries again.
-const JANITOR: &str = r#"trap '' INT TERM HUP; read -r _; for _ in 1 2 3 4 5; do rm -rf "$1" && exit; sleep 0.2; done"#;
+/// folder. Killed nodes may still be writing for a moment, so it tries again. Disks go first, and
+/// `rm` never looks into one that would not go.
+const JANITOR: &str = r#"trap '' INT TERM HUP; read -r _
+for _ in 1 2 3 4 5; do
+  while read -r _ at _; do case "$at" in "$1"/*) umount -l "$at" ;; esac; done < /proc/mounts
+  rm -rf --one-file-system "$1" && exit
+  sleep 0.2
+done"#;
 
 struct Place {
     dir: PathBuf,
@@ -38,6 +45,32 @@ pub fn folder(name: &str) -> Result<PathBuf> {
 pub fn remove(dir: &Path) {
     // What is left is the janitor's.
     let _ = std::fs::remove_dir_all(dir);
+}
+
+/// Makes a folder that is a disk of its own, in memory, of so many MiB. Needs root.
+pub fn mount(dir: &Path, mib: u64) -> Result<()> {
+    std::fs::create_dir_all(dir)?;
+    let output = Command::new("mount")
+        .args(["-t", "tmpfs", "-o", &format!("size={mib}m"), "sluice-tests"])
+        .arg(dir)
+        .output()
+        .context("cannot start mount (util-linux)")?;
+    if !output.status.success() {
+        bail!(
+            "a disk of its own needs root: {}",
+            String::from_utf8_lossy(&output.stderr).trim()
+        );
+    }
+    Ok(())
+}
+
+/// Takes the disk away, whoever still has files open on it.
+pub fn unmount(dir: &Path) -> Result<()> {
+    let status = Command::new("umount").arg("-l").arg(dir).status()?;
+    if !status.success() {
+        bail!("cannot unmount {}", dir.display());
+    }
+    Ok(())
 }
 
 fn open() -> Result<Place> {

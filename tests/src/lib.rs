@@ -1,7 +1,7 @@
 //! The harness: real Kafka, the real binaries, and what looks at them from outside.
 //!
 //! Comes in: the binaries as cargo built them and the jars that `make kafka` fetched. Goes out: a
-//! [`cluster`] of nodes, a [`site`] with settings for every provider, [`process`]es under it, requests
+//! [`cluster`] of nodes with a [`proxy`] where faults are wanted, a [`site`] with settings for every provider, [`process`]es under it, requests
 //! as the providers [`send`] them, the [`topics`] as a reader sees them, and an [`audit`] of both ends.
 //! Never here: a way into a binary that its users have not. Nothing outlives the harness, however it
 //! ends: children die with it, and a janitor removes its files.
@@ -10,9 +10,13 @@ pub mod wait;
 
 pub mod janitor;
 
+pub mod clock;
+
 pub mod child;
 
 pub mod ports;
+
+pub mod proxy;
 
 pub mod cluster;
 

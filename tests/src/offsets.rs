@@ -129,7 +129,8 @@ pub fn create_topic(
     partitions: i32,
     configs: &[(&str, &str)],
 ) -> Result<()> {
-    let mut new = NewTopic::new(topic, partitions, TopicReplication::Fixed(1));
+    // As many replicas as the cluster's nodes have by default.
+    let mut new = NewTopic::new(topic, partitions, TopicReplication::Fixed(-1));
     for (key, value) in configs {
         new = new.set(key, value);
     }

@@ -34,6 +34,21 @@ impl Service {
         })
     }
 
+    /// The same with a wall clock off by `offset`, such as `+600s`.
+    pub fn start_off(
+        binary: &str,
+        settings: &Path,
+        log: &Path,
+        admin: Option<SocketAddr>,
+        offset: &str,
+    ) -> Result<Self> {
+        let arguments = ["--config".to_owned(), settings.display().to_string()];
+        Ok(Self {
+            child: Child::start_off(binary, &find(binary)?, &arguments, log, offset)?,
+            admin,
+        })
+    }
+
     /// Waits until `/readyz` answers 200.
     pub fn wait_ready(&mut self) -> Result<()> {
         self.wait_readyz(true)
