@@ -23,7 +23,7 @@ need = command -v $(1) > /dev/null || { echo "$(1) is missing: $(2)" >&2; exit 1
 help: ## lists the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort
 
-.PHONY: run dev test check audit bench deny clean
+.PHONY: run dev test check audit mutants bench deny clean
 run: rust ## the playground on an embedded broker; ARGS="--once --json" ends with the account as JSON
 	@$(CARGO) build --quiet --workspace --bins
 	@target/debug/sluice-tests playground $(ARGS)
@@ -44,6 +44,9 @@ check: rust ## format, lints, and that the pure part stands without the service 
 audit: rust kafka ## 100,000 requests through real Kafka while the processor is killed, and the audit; at most 5 minutes
 	@$(CARGO) build --release --workspace --bins
 	@target/release/sluice-tests audit $(ARGS)
+
+mutants: rust ## breaks the engine on purpose, patch by patch, and asks whether the simulation notices; at most 10 minutes
+	@tests/mutants/run.sh
 
 bench: rust kafka ## rates, CPU and memory of both services beside their floors; at most 5 minutes
 	@$(CARGO) build --release --workspace --bins

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use crate::consume::{Assignments, Record};
 use crate::fate::Headers;
 
+pub mod calls;
 pub mod consumer;
 pub mod librdkafka;
 pub mod producer;

@@ -16,10 +16,11 @@ use sluice_schemas::service::{EXIT_CONFIG, EXIT_RESTART};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
+use crate::kafka::calls::{LOOK_EVERY, Watch};
 use crate::metrics::Metrics;
 use crate::registry::{self, RegistryError};
 use crate::route::{Framing, Router};
-use crate::worker::{self, Exit, Shared};
+use crate::worker::{self, Exit, Shared, Threads};
 
 /// How long to wait before Kafka or the registry is asked again at start.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -90,11 +91,14 @@ pub async fn run(parts: Parts, listener: TcpListener, shutdown: Shutdown) -> i32
 async fn workers(shared: &Arc<Shared>, shutdown: &Shutdown, readiness: &Readiness) -> i32 {
     let count = shared.settings.processor.workers;
     let (ended, mut ends) = mpsc::unbounded_channel();
+    let mut watched = Vec::new();
     for number in 0..count {
+        let threads = Threads::default();
+        watched.extend([threads.worker.clone(), threads.restorer.clone()]);
         readiness.set(&worker::condition(number), Err("starting".into()));
         let (shared, ended) = (Arc::clone(shared), ended.clone());
         let work = move || {
-            let exit = worker::run(&shared, number);
+            let exit = worker::run(&shared, number, &threads);
             let _ = ended.send((number, exit));
         };
         let name = format!("worker-{number}");
@@ -115,8 +119,16 @@ async fn workers(shared: &Arc<Shared>, shutdown: &Shutdown, readiness: &Readines
         tokio::time::sleep(END).await;
     };
     tokio::pin!(deadline);
+    let mut watch = Watch::new(watched);
+    let mut look = tokio::time::interval(LOOK_EVERY);
+    // Looks that were missed while the process was stopped say nothing of its calls.
+    look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     while left > 0 {
         tokio::select! {
+            _ = look.tick() => if watch.has_hung() {
+                tracing::error!("a call of the Kafka client hangs: the process ends to be started anew");
+                return EXIT_RESTART;
+            },
             () = &mut deadline => {
                 tracing::warn!(left, "workers did not end in time");
                 return if status == 0 { EXIT_RESTART } else { status };

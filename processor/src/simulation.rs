@@ -58,9 +58,12 @@ const NAMES: usize = 3;
 /// For how long faults happen.
 const TROUBLE: u64 = 40 * SECOND;
 
-/// All must be quiet so long after the last fault: longer than a session, a transaction's time-out and
-/// the watchdog together.
-const SETTLE: u64 = 200 * SECOND;
+/// All must be quiet so long after the last fault: a session, a restart and late markers, but less than
+/// a transaction's time-out. Whoever follows under a name ends what was left open under it.
+const SETTLE: u64 = 25 * SECOND;
+
+/// The same where two processes had one name: one may idle while the other's transaction is open.
+const SETTLE_DOUBLED: u64 = 60 * SECOND;
 
 /// One process: its worker and its restorer, each with the time at which it wants to go on.
 struct Process {
@@ -78,6 +81,8 @@ struct Run {
     processes: Vec<Process>,
     /// Names whose process is gone, and when they are started again.
     down: Vec<(u64, usize)>,
+    /// Two processes had one name at some time.
+    doubled: bool,
 }
 
 impl Run {
@@ -89,6 +94,7 @@ impl Run {
             base: Instant::now(),
             processes: Vec::new(),
             down: (0..NAMES).map(|name| (0, name)).collect(),
+            doubled: false,
         }
     }
 
@@ -135,6 +141,7 @@ impl Run {
             (Rc::clone(site), Rc::clone(world), Rc::clone(held))
         };
         let base = self.base;
+        let number = u32::try_from(name).expect("a few");
         let (site, world, its) = thread(&self.site, &self.world, &held);
         let (raw_name, log_name) = (raw.clone(), log.clone());
         let shared_assignments = Arc::clone(&assignments);
@@ -144,12 +151,11 @@ impl Run {
                 held: its,
                 yielder,
                 base,
-                name: format!("worker-{name}"),
+                name: site.shared.settings.transactional_id(number),
                 raw: raw_name,
                 log: log_name,
             };
             let channels = Channels { wanted, restored };
-            let number = u32::try_from(name).expect("a few");
             let made = Worker::new(
                 &kafka,
                 &site.shared,
@@ -167,7 +173,7 @@ impl Run {
                 held: its,
                 yielder,
                 base,
-                name: format!("worker-{name}"),
+                name: site.shared.settings.transactional_id(number),
                 raw,
                 log,
             };
@@ -256,6 +262,7 @@ impl Run {
                     .count()
                     < 2
                 {
+                    self.doubled = true;
                     self.start(name);
                 }
             }
@@ -377,30 +384,24 @@ impl Run {
             }
         }
         for name in 0..NAMES {
-            let alive = |process: &Process| process.name == name;
-            while self
-                .processes
-                .iter()
-                .filter(|process| alive(process))
-                .count()
-                > 1
-            {
-                let at = self
-                    .processes
-                    .iter()
-                    .position(alive)
-                    .expect("two are there");
-                self.end(at, "one too many");
+            let its = |process: &Process| process.name == name;
+            // Two under one name: whoever has an open transaction has to be followed by somebody.
+            if self.processes.iter().filter(|process| its(process)).count() > 1 {
+                while let Some(at) = self.processes.iter().position(its) {
+                    self.end(at, "one too many");
+                }
             }
         }
         let healed = self.world.borrow().now;
+        let patience = if self.doubled { SETTLE_DOUBLED } else { SETTLE };
         while !self.is_quiet() {
             let now = self.world.borrow().now;
-            if now > healed + SETTLE {
+            if now > healed + patience {
                 let standing = self.world.borrow().standing();
+                let seconds = patience / SECOND;
                 return Err(format!(
-                    "not settled after {} s\n{standing}",
-                    SETTLE / SECOND
+                    "not settled after {seconds} s
+{standing}"
                 ));
             }
             self.step(now + SECOND)?;

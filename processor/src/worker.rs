@@ -16,6 +16,7 @@ use sluice_schemas::service::shutdown::Shutdown;
 
 use crate::consume::{Assignments, Batch, Bounds, collect};
 use crate::fate::FateTopics;
+use crate::kafka::calls::Calls;
 use crate::kafka::librdkafka::Cluster;
 use crate::kafka::{Consumer, InitError, Kafka, Producer};
 use crate::metrics::Metrics;
@@ -100,15 +101,25 @@ pub fn condition(worker: u32) -> String {
     format!("worker-{worker}-partitions")
 }
 
+/// The watches over a worker's two threads.
+#[derive(Debug, Clone, Default)]
+pub struct Threads {
+    /// Its own.
+    pub worker: Calls,
+    /// Its restorer's.
+    pub restorer: Calls,
+}
+
 /// Runs a worker on librdkafka until it is asked to end or must.
-pub fn run(shared: &Arc<Shared>, number: u32) -> Exit {
+pub fn run(shared: &Arc<Shared>, number: u32, threads: &Threads) -> Exit {
     let assignments = Arc::new(Assignments::default());
     let (wanted, wanted_by_worker) = channel();
     let (restored_by_thread, restored) = channel();
     let restore_partitions = {
         let (shared, assignments) = (Arc::clone(shared), Arc::clone(&assignments));
+        let calls = threads.restorer.clone();
         move || {
-            let cluster = cluster(&shared, number);
+            let cluster = cluster(&shared, number, &calls);
             Restorer::new(&cluster, &shared.settings, assignments)
                 .run(&wanted_by_worker, &restored_by_thread);
         }
@@ -119,7 +130,7 @@ pub fn run(shared: &Arc<Shared>, number: u32) -> Exit {
     {
         return Exit::Restart(format!("no thread could be started: {error}"));
     }
-    let cluster = cluster(shared, number);
+    let cluster = cluster(shared, number, &threads.worker);
     let channels = Channels { wanted, restored };
     let bounds = Bounds::default();
     match Worker::new(&cluster, shared, number, bounds, assignments, channels) {
@@ -128,8 +139,9 @@ pub fn run(shared: &Arc<Shared>, number: u32) -> Exit {
     }
 }
 
-fn cluster(shared: &Shared, worker: u32) -> Cluster<'_> {
+fn cluster<'a>(shared: &'a Shared, worker: u32, calls: &'a Calls) -> Cluster<'a> {
     Cluster {
+        calls,
         settings: &shared.settings,
         base: &shared.base,
         worker,

@@ -14,10 +14,12 @@ use rdkafka::consumer::{
 use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, Headers as _, Message};
 use rdkafka::types::{RDKafkaErrorCode, RDKafkaRespErr};
-use rdkafka::{ClientConfig, ClientContext, Offset, TopicPartitionList};
+use rdkafka::{ClientContext, Offset, TopicPartitionList};
 use sluice_schemas::service::kafka;
-use sluice_schemas::service::settings::{Membership, Settings};
+use sluice_schemas::service::settings::Membership;
 
+use super::calls::Calls;
+use super::librdkafka::Cluster;
 use super::{Consumer, Polled, Unanswered};
 use crate::consume::{Assignments, Record};
 
@@ -40,16 +42,18 @@ const CLOSE: Duration = Duration::from_secs(10);
 pub struct RawConsumer {
     consumer: BaseConsumer<RawContext>,
     raw: String,
+    calls: Calls,
 }
 
 impl RawConsumer {
     /// A member of the group that has yet to join it, which polling does.
-    pub fn new(
-        settings: &Settings,
-        base: &ClientConfig,
-        worker: u32,
-        assignments: Arc<Assignments>,
-    ) -> Result<Self, KafkaError> {
+    pub fn new(cluster: &Cluster<'_>, assignments: Arc<Assignments>) -> Result<Self, KafkaError> {
+        let Cluster {
+            settings,
+            base,
+            worker,
+            calls,
+        } = *cluster;
         let mut config = base.clone();
         let size = settings.fed_max_message_bytes();
         for (property, value) in [
@@ -83,7 +87,11 @@ impl RawConsumer {
             config.create_with_context(RawContext { assignments })?;
         let raw = settings.topics.names.raw();
         consumer.subscribe(&[&raw])?;
-        Ok(Self { consumer, raw })
+        Ok(Self {
+            consumer,
+            raw,
+            calls: calls.clone(),
+        })
     }
 
     fn list(&self, partitions: &[i32]) -> TopicPartitionList {
@@ -99,7 +107,7 @@ impl Consumer for RawConsumer {
     type Member = ConsumerGroupMetadata;
 
     fn poll(&self, wait: Duration) -> Polled {
-        match self.consumer.poll(wait) {
+        match self.calls.watched(|| self.consumer.poll(wait)) {
             None => Polled::Nothing,
             Some(Ok(message)) => Polled::Record(Record::from(&message)),
             Some(Err(KafkaError::PartitionEOF(partition))) => Polled::End(partition),
@@ -125,7 +133,9 @@ impl Consumer for RawConsumer {
 
     fn seek(&self, partition: i32, offset: i64) -> Result<(), Unanswered> {
         let to = Offset::Offset(offset);
-        Ok(self.consumer.seek(&self.raw, partition, to, SEEK)?)
+        Ok(self
+            .calls
+            .watched(|| self.consumer.seek(&self.raw, partition, to, SEEK))?)
     }
 
     fn pause(&self, partitions: &[i32]) -> Result<(), Unanswered> {
@@ -139,13 +149,16 @@ impl Consumer for RawConsumer {
     fn decide(&self, partition: i32, offset: i64) -> Result<(), Unanswered> {
         let mut list = TopicPartitionList::new();
         list.add_partition_offset(&self.raw, partition, Offset::Offset(offset))?;
-        Ok(self.consumer.commit(&list, CommitMode::Sync)?)
+        Ok(self
+            .calls
+            .watched(|| self.consumer.commit(&list, CommitMode::Sync))?)
     }
 
     fn committed(&self, partitions: &[i32]) -> Result<BTreeMap<i32, i64>, Unanswered> {
+        let list = self.list(partitions);
         let list = self
-            .consumer
-            .committed_offsets(self.list(partitions), ASK)?;
+            .calls
+            .watched(|| self.consumer.committed_offsets(list, ASK))?;
         let mut committed = BTreeMap::new();
         for found in list.elements() {
             found.error()?;
@@ -157,9 +170,11 @@ impl Consumer for RawConsumer {
     }
 
     fn stable_end(&self, partition: i32) -> Result<i64, Unanswered> {
-        let (_, stable) = self
-            .consumer
-            .fetch_watermarks(&self.raw, partition, WATCH_ASK)?;
+        let bounds = || {
+            self.consumer
+                .fetch_watermarks(&self.raw, partition, WATCH_ASK)
+        };
+        let (_, stable) = self.calls.watched(bounds)?;
         Ok(stable)
     }
 

@@ -8,6 +8,7 @@ use rdkafka::ClientConfig;
 use rdkafka::error::KafkaError;
 use sluice_schemas::service::settings::Settings;
 
+use super::calls::Calls;
 use super::consumer::RawConsumer;
 use super::producer::Transactor;
 use super::reader::LogReader;
@@ -23,6 +24,8 @@ pub struct Cluster<'a> {
     pub base: &'a ClientConfig,
     /// The worker's number.
     pub worker: u32,
+    /// The watch over its thread.
+    pub calls: &'a Calls,
 }
 
 impl Kafka for Cluster<'_> {
@@ -31,16 +34,15 @@ impl Kafka for Cluster<'_> {
     type Reader = LogReader;
 
     fn consumer(&self, assignments: Arc<Assignments>) -> Result<RawConsumer, String> {
-        RawConsumer::new(self.settings, self.base, self.worker, assignments)
-            .map_err(|error| error.to_string())
+        RawConsumer::new(self, assignments).map_err(|error| error.to_string())
     }
 
     fn producer(&self) -> Result<Transactor, InitError> {
-        Transactor::new(self.settings, self.base, self.worker)
+        Transactor::new(self)
     }
 
     fn reader(&self) -> Result<LogReader, Unanswered> {
-        Ok(LogReader::new(self.settings, self.base)?)
+        Ok(LogReader::new(self)?)
     }
 
     fn now(&self) -> Instant {

@@ -13,10 +13,11 @@ use rdkafka::error::{KafkaError, RDKafkaError};
 use rdkafka::message::{Header, Message as _, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer as _, ProducerContext};
 use rdkafka::types::RDKafkaErrorCode;
-use rdkafka::{ClientConfig, ClientContext, Offset, TopicPartitionList};
+use rdkafka::{ClientContext, Offset, TopicPartitionList};
 use sluice_schemas::service::kafka;
-use sluice_schemas::service::settings::Settings;
 
+use super::calls::Calls;
+use super::librdkafka::Cluster;
 use super::{CallError, Failure, InitError, Message, Producer, SendError};
 
 /// How long the broker keeps a transaction open for a process that is gone. While it does, readers
@@ -74,6 +75,7 @@ impl ProducerContext for OutContext {
 pub struct Transactor {
     producer: Option<BaseProducer<OutContext>>,
     raw: String,
+    calls: Calls,
     slow: bool,
     /// An abort under way, in pieces, since then.
     aborting: Option<Instant>,
@@ -81,7 +83,13 @@ pub struct Transactor {
 
 impl Transactor {
     /// Makes the producer and takes over its name: an open transaction of a predecessor is ended.
-    pub fn new(settings: &Settings, base: &ClientConfig, worker: u32) -> Result<Self, InitError> {
+    pub fn new(cluster: &Cluster<'_>) -> Result<Self, InitError> {
+        let Cluster {
+            settings,
+            base,
+            worker,
+            calls,
+        } = *cluster;
         let later = |error: KafkaError| InitError::Later(error.to_string());
         let size = settings.fed_max_message_bytes();
         let mut config = base.clone();
@@ -125,10 +133,12 @@ impl Transactor {
         let transactor = Self {
             producer: Some(producer),
             raw: settings.topics.names.raw(),
+            calls: calls.clone(),
             slow: false,
             aborting: None,
         };
-        match transactor.producer().init_transactions(INIT_TIMEOUT) {
+        let init = || transactor.producer().init_transactions(INIT_TIMEOUT);
+        match calls.watched(init) {
             Ok(()) => Ok(transactor),
             Err(KafkaError::Transaction(error)) if is_fenced(&error) => {
                 Err(InitError::Fenced(error.to_string()))
@@ -145,7 +155,7 @@ impl Transactor {
     /// Makes a call, and remembers if it was a slow one.
     fn timed<T>(&mut self, call: impl FnOnce(&BaseProducer<OutContext>) -> T) -> T {
         let started = Instant::now();
-        let result = call(self.producer());
+        let result = self.calls.watched(|| call(self.producer()));
         self.slow |= started.elapsed() > SLOW_CALL;
         result
     }
@@ -212,7 +222,8 @@ impl Producer for Transactor {
     // in short pieces, which it is able to take up again.
     fn abort(&mut self) -> Result<(), CallError> {
         let started = *self.aborting.get_or_insert_with(Instant::now);
-        let result = self.producer().abort_transaction(ABORT_PIECE);
+        let abort = || self.producer().abort_transaction(ABORT_PIECE);
+        let result = self.calls.watched(abort);
         let until = Instant::now() + CALL_TIMEOUT;
         while self.producer().in_flight_count() > 0 && Instant::now() < until {
             self.producer().poll(Duration::from_millis(1));

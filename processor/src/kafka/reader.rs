@@ -7,11 +7,12 @@ use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::KafkaError;
 use rdkafka::message::Message;
 use rdkafka::types::RDKafkaErrorCode;
-use rdkafka::{ClientConfig, ClientContext, Offset, TopicPartitionList};
+use rdkafka::{ClientContext, Offset, TopicPartitionList};
 use sluice_schemas::service::kafka;
-use sluice_schemas::service::settings::Settings;
 
+use super::calls::Calls;
 use super::consumer::QUEUED_MESSAGES;
+use super::librdkafka::Cluster;
 use super::{Read, Reader, Source, Unanswered};
 
 /// How long one question to the brokers may take.
@@ -42,11 +43,13 @@ pub struct LogReader {
     newest: Option<BaseConsumer<Quiet>>,
     raw: String,
     log: String,
+    calls: Calls,
 }
 
 impl LogReader {
     /// Both clients, without a connection yet.
-    pub fn new(settings: &Settings, base: &ClientConfig) -> Result<Self, KafkaError> {
+    pub fn new(cluster: &Cluster<'_>) -> Result<Self, KafkaError> {
+        let (settings, base) = (cluster.settings, cluster.base);
         let client = |isolation: &str| {
             let mut config = base.clone();
             config
@@ -72,6 +75,7 @@ impl LogReader {
             newest: Some(client("read_uncommitted")?),
             raw: settings.topics.names.raw(),
             log: settings.topics.names.dedup_log(),
+            calls: cluster.calls.clone(),
         })
     }
 
@@ -95,7 +99,8 @@ impl LogReader {
 
 impl Reader for LogReader {
     fn partitions(&self) -> Result<u32, Unanswered> {
-        let metadata = self.stable().fetch_metadata(Some(&self.raw), ASK)?;
+        let ask = || self.stable().fetch_metadata(Some(&self.raw), ASK);
+        let metadata = self.calls.watched(ask)?;
         let topic = metadata.topics().first();
         let count = topic.map_or(0, |found| found.partitions().len());
         Ok(u32::try_from(count).unwrap_or(u32::MAX))
@@ -103,7 +108,9 @@ impl Reader for LogReader {
 
     fn committed(&self, partition: i32) -> Result<Option<i64>, Unanswered> {
         let list = single(&self.raw, partition, Offset::Invalid)?;
-        let list = self.stable().committed_offsets(list, ASK)?;
+        let list = self
+            .calls
+            .watched(|| self.stable().committed_offsets(list, ASK))?;
         let Some(found) = list.find_partition(&self.raw, partition) else {
             return Ok(None);
         };
@@ -116,16 +123,20 @@ impl Reader for LogReader {
 
     fn stable_bounds(&self, source: Source, partition: i32) -> Result<(i64, i64), Unanswered> {
         let topic = self.topic(source);
-        Ok(self.stable().fetch_watermarks(topic, partition, ASK)?)
+        let ask = || self.stable().fetch_watermarks(topic, partition, ASK);
+        Ok(self.calls.watched(ask)?)
     }
 
     fn log_bounds(&self, partition: i32) -> Result<(i64, i64), Unanswered> {
-        Ok(self.newest().fetch_watermarks(&self.log, partition, ASK)?)
+        let ask = || self.newest().fetch_watermarks(&self.log, partition, ASK);
+        Ok(self.calls.watched(ask)?)
     }
 
     fn log_since(&self, partition: i32, since_ms: i64) -> Result<Option<i64>, Unanswered> {
         let list = single(&self.log, partition, Offset::Offset(since_ms))?;
-        let list = self.stable().offsets_for_times(list, ASK)?;
+        let list = self
+            .calls
+            .watched(|| self.stable().offsets_for_times(list, ASK))?;
         let Some(found) = list.find_partition(&self.log, partition) else {
             return Err(KafkaError::NoMessageReceived.into());
         };
@@ -138,11 +149,11 @@ impl Reader for LogReader {
 
     fn start(&self, source: Source, partition: i32, offset: i64) -> Result<(), Unanswered> {
         let list = single(self.topic(source), partition, Offset::Offset(offset))?;
-        Ok(self.stable().assign(&list)?)
+        Ok(self.calls.watched(|| self.stable().assign(&list))?)
     }
 
     fn read(&self) -> Result<Read, Unanswered> {
-        match self.stable().poll(ASK) {
+        match self.calls.watched(|| self.stable().poll(ASK)) {
             Some(Ok(message)) => Ok(Read::Record {
                 offset: message.offset(),
                 appended_ms: message.timestamp().to_millis().unwrap_or(0),
@@ -156,7 +167,7 @@ impl Reader for LogReader {
     }
 
     fn stop(&self) -> Result<(), Unanswered> {
-        Ok(self.stable().unassign()?)
+        Ok(self.calls.watched(|| self.stable().unassign())?)
     }
 }
 

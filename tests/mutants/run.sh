@@ -1,0 +1,47 @@
+#!/bin/bash
+# Breaks the engine on purpose, one patch at a time, and asks whether the simulation notices: a proof
+# that finds no fault in what is broken proves nothing. The patches are applied to a copy of the sources.
+# Ends standard output with one JSON object; exit status 0 only where each broken build was caught.
+set -eu -o pipefail
+
+root=$(cd "$(dirname "$0")/../.." && pwd)
+tree="$root/.cache/mutants"
+seeds=${SLUICE_SEEDS:-2000}
+caught=0
+results=()
+
+cleanup() { rm -rf "$tree"; }
+trap cleanup EXIT
+
+for patch in "$root"/tests/mutants/*.patch; do
+  name=$(basename "$patch" .patch)
+  rm -rf "$tree"
+  mkdir -p "$tree"
+  tar -C "$root" --exclude=./target --exclude=./.cache --exclude=./.git -cf - . | tar -C "$tree" -xf -
+  if ! patch --quiet --strip=1 --directory="$tree" < "$patch" >&2; then
+    echo "$name: the patch does not fit the sources any more" >&2
+    results+=("{\"mutant\":\"$name\",\"caught\":false,\"why\":\"the patch does not fit\"}")
+    continue
+  fi
+  echo "$name: building and running $seeds seeds" >&2
+  # Third-party crates come from the checkout's own target folder; the copy's own are apart by their path.
+  build=$(cd "$tree" && CARGO_TARGET_DIR="$root/target" cargo test --locked --quiet -p sluice-processor --lib \
+    --no-run --message-format=json | sed -n 's/.*"executable":"\([^"]*\)".*/\1/p' | tail -1)
+  log=$(SLUICE_SEEDS=$seeds "$build" simulation 2>&1) && status=0 || status=$?
+  rm -f "$build"
+  verdict=$(grep -aoE 'seed [0-9]+: [^\\]*' <<< "$log" | tail -1 | tr -d '"\\' || true)
+  if [ "$status" != 0 ] && [ -n "$verdict" ]; then
+    caught=$((caught + 1))
+    echo "$name: caught by $verdict" >&2
+    results+=("{\"mutant\":\"$name\",\"caught\":true,\"by\":\"simulation\",\"verdict\":\"$verdict\"}")
+  else
+    echo "$name: NOT caught by $seeds seeds" >&2
+    results+=("{\"mutant\":\"$name\",\"caught\":false,\"why\":\"all seeds hold\"}")
+  fi
+done
+
+count=${#results[@]}
+holds=$([ "$caught" = "$count" ] && echo true || echo false)
+printf '{"holds":%s,"mutants":%s,"caught":%s,"results":[%s]}\n' \
+  "$holds" "$count" "$caught" "$(IFS=,; echo "${results[*]}")"
+[ "$holds" = true ]
