@@ -135,7 +135,7 @@ pub trait Producer {
     fn send_offsets(
         &mut self,
         offsets: &BTreeMap<i32, i64>,
-        member: &Self::Member,
+        member: Self::Member,
     ) -> Result<(), CallError>;
 
     /// Commits. Nothing may be in flight.

@@ -259,7 +259,7 @@ fn offsets<K: Kafka>(
         return Err(aborted("the consumer is not in its group"));
     };
     let ends = done.ends();
-    producer.send_offsets(&ends, &member).map_err(broken)
+    producer.send_offsets(&ends, member).map_err(broken)
 }
 
 /// Waits until nothing is in flight, then looks at what failed.

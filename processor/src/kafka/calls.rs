@@ -12,17 +12,33 @@ pub const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// counted and not seconds, so that a process that was stopped and goes on is not taken for one that hangs.
 const LOOKS: u32 = 45;
 
-/// Counts the beginnings and ends of one thread's calls: odd within one.
+/// So many calls that were given up, each with its client and a thread, are more than a process should
+/// carry along.
+const ABANDONED: u64 = 8;
+
+/// One thread's calls.
 #[derive(Debug, Clone, Default)]
-pub struct Calls(Arc<AtomicU64>);
+pub struct Calls(Arc<Counts>);
+
+#[derive(Debug, Default)]
+struct Counts {
+    /// Beginnings and ends: odd within a call.
+    turns: AtomicU64,
+    abandoned: AtomicU64,
+}
 
 impl Calls {
     /// Makes a call under the watch. Calls of one thread, so never one within another.
     pub fn watched<T>(&self, call: impl FnOnce() -> T) -> T {
-        self.0.fetch_add(1, Ordering::Relaxed);
+        self.0.turns.fetch_add(1, Ordering::Relaxed);
         let result = call();
-        self.0.fetch_add(1, Ordering::Relaxed);
+        self.0.turns.fetch_add(1, Ordering::Relaxed);
         result
+    }
+
+    /// A call was made on a thread of its own, hangs there, and is not waited for any more.
+    pub fn abandon(&self) {
+        self.0.abandoned.fetch_add(1, Ordering::Relaxed);
     }
 }
 
@@ -41,11 +57,12 @@ impl Watch {
         }
     }
 
-    /// Looks once; to be called every [`LOOK_EVERY`]. Whether a call has hung.
+    /// Looks once; to be called every [`LOOK_EVERY`]. Whether a call has hung, or too many were given up.
     pub fn has_hung(&mut self) -> bool {
-        let mut hung = false;
+        let (mut hung, mut abandoned) = (false, 0);
         for (calls, before, looks) in &mut self.threads {
-            let now = calls.0.load(Ordering::Relaxed);
+            abandoned += calls.0.abandoned.load(Ordering::Relaxed);
+            let now = calls.0.turns.load(Ordering::Relaxed);
             *looks = if now % 2 == 1 && now == *before {
                 *looks + 1
             } else {
@@ -54,7 +71,7 @@ impl Watch {
             *before = now;
             hung |= *looks >= LOOKS;
         }
-        hung
+        hung || abandoned >= ABANDONED
     }
 }
 
@@ -74,5 +91,9 @@ mod tests {
             assert_eq!(hung, 1, "at the last look alone");
         });
         assert!(!watch.has_hung());
+        for n in 1..=ABANDONED {
+            busy.abandon();
+            assert_eq!(watch.has_hung(), n == ABANDONED);
+        }
     }
 }

@@ -3,7 +3,8 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::mpsc::channel;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -35,6 +36,12 @@ const SLOW_CALL: Duration = Duration::from_secs(1);
 
 /// How long one call of the transaction's protocol may take.
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long the offsets may take.
+const OFFSETS_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// When a call that should have ended by its time-out is given up, with its producer.
+const OFFSETS_PATIENCE: Duration = Duration::from_secs(12);
 
 /// How long one piece of an abort may take.
 const ABORT_PIECE: Duration = Duration::from_millis(100);
@@ -73,7 +80,7 @@ impl ProducerContext for OutContext {
 
 /// One transactional producer.
 pub struct Transactor {
-    producer: Option<BaseProducer<OutContext>>,
+    producer: Option<Arc<BaseProducer<OutContext>>>,
     raw: String,
     calls: Calls,
     slow: bool,
@@ -131,7 +138,7 @@ impl Transactor {
             .create_with_context(OutContext::default())
             .map_err(later)?;
         let transactor = Self {
-            producer: Some(producer),
+            producer: Some(Arc::new(producer)),
             raw: settings.topics.names.raw(),
             calls: calls.clone(),
             slow: false,
@@ -149,7 +156,7 @@ impl Transactor {
 
     #[expect(clippy::expect_used, reason = "it is there until the drop takes it")]
     fn producer(&self) -> &BaseProducer<OutContext> {
-        self.producer.as_ref().expect("only drop takes it")
+        self.producer.as_deref().expect("only drop takes it")
     }
 
     /// Makes a call, and remembers if it was a slow one.
@@ -202,15 +209,38 @@ impl Producer for Transactor {
     fn send_offsets(
         &mut self,
         offsets: &BTreeMap<i32, i64>,
-        member: &ConsumerGroupMetadata,
+        member: ConsumerGroupMetadata,
     ) -> Result<(), CallError> {
         let mut list = TopicPartitionList::with_capacity(offsets.len());
         for (&partition, &offset) in offsets {
             list.add_partition_offset(&self.raw, partition, Offset::Offset(offset))
                 .map_err(|error| call_error(&error))?;
         }
-        self.timed(|producer| producer.send_offsets_to_transaction(&list, member, CALL_TIMEOUT))
-            .map_err(|error| call_error(&error))
+        let Some(producer) = self.producer.clone() else {
+            return Err(hangs());
+        };
+        // On a thread of its own: the call was seen to stay for good, with no heed to its time-out, once
+        // its coordinator had been restarted (librdkafka's issues 5456 and 5511).
+        let (answer, answered) = channel();
+        let call = move || {
+            let sent = producer.send_offsets_to_transaction(&list, &member, OFFSETS_TIMEOUT);
+            // Before the answer, so that whoever has it may drop the last of the producer.
+            drop(producer);
+            let _ = answer.send(sent);
+        };
+        let started = Instant::now();
+        let thread = thread::Builder::new().name("send-offsets".to_owned());
+        thread.spawn(call).map_err(|error| CallError::Broken {
+            why: error.to_string(),
+            fenced: false,
+        })?;
+        let sent = answered.recv_timeout(OFFSETS_PATIENCE);
+        self.slow |= started.elapsed() > SLOW_CALL;
+        let Ok(sent) = sent else {
+            self.calls.abandon();
+            return Err(hangs());
+        };
+        sent.map_err(|error| call_error(&error))
     }
 
     fn commit(&mut self) -> Result<(), CallError> {
@@ -296,6 +326,13 @@ fn is_trouble(code: RDKafkaErrorCode) -> bool {
             | RDKafkaErrorCode::InvalidTopic
             | RDKafkaErrorCode::PolicyViolation
     )
+}
+
+fn hangs() -> CallError {
+    CallError::Broken {
+        why: "the call that sends the offsets hangs".to_owned(),
+        fenced: false,
+    }
 }
 
 fn failure(error: &KafkaError, topic: &str) -> Failure {

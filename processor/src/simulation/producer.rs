@@ -121,7 +121,7 @@ impl Producer for SimProducer<'_> {
     fn send_offsets(
         &mut self,
         offsets: &BTreeMap<i32, i64>,
-        member: &(u64, u64),
+        member: (u64, u64),
     ) -> Result<(), CallError> {
         self.thread.call();
         if self.with(|client| client.poisoned) {
@@ -137,7 +137,7 @@ impl Producer for SimProducer<'_> {
                 .thread
                 .world
                 .borrow_mut()
-                .add_offsets(self.id, offsets, *member);
+                .add_offsets(self.id, offsets, member);
             match added {
                 Ok(()) => break,
                 Err(Refused::Concurrent) if self.thread.world.borrow().now < until => {
