@@ -23,7 +23,7 @@ need = command -v $(1) > /dev/null || { echo "$(1) is missing: $(2)" >&2; exit 1
 help: ## lists the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort
 
-.PHONY: run dev test check audit mutants bench deny clean
+.PHONY: run dev test check audit faults mutants bench deny clean
 run: rust ## the playground on an embedded broker; ARGS="--once --json" ends with the account as JSON
 	@$(CARGO) build --quiet --workspace --bins
 	@target/debug/sluice-tests playground $(ARGS)
@@ -47,6 +47,10 @@ audit: rust kafka ## 100,000 requests through real Kafka while the processor is 
 
 mutants: rust ## breaks the engine on purpose, patch by patch, and asks whether the simulation notices; at most 10 minutes
 	@tests/mutants/run.sh
+
+faults: rust kafka faketime ## faults of every kind on three brokers under load, and the check; at most 15 minutes, needs root
+	@$(CARGO) build --workspace --bins
+	@target/debug/sluice-tests faults $(ARGS)
 
 bench: rust kafka ## rates, CPU and memory of both services beside their floors; at most 5 minutes
 	@$(CARGO) build --release --workspace --bins

@@ -24,7 +24,10 @@ for patch in "$root"/tests/mutants/*.patch; do
     continue
   fi
   echo "$name: building and running $seeds seeds" >&2
-  # Third-party crates come from the checkout's own target folder; the copy's own are apart by their path.
+  # Third-party crates come from the checkout's own target folder. Cargo tells our crates there apart by
+  # their version, not by their place: so the copy's is its own.
+  sed -i "s/^version = \"\(.*\)\"$/version = \"\1-$name\"/" "$tree/Cargo.toml"
+  sed -i "/^name = \"sluice-/{n;s/\"$/-$name\"/}" "$tree/Cargo.lock"
   build=$(cd "$tree" && CARGO_TARGET_DIR="$root/target" cargo test --locked --quiet -p sluice-processor --lib \
     --no-run --message-format=json | sed -n 's/.*"executable":"\([^"]*\)".*/\1/p' | tail -1)
   log=$(SLUICE_SEEDS=$seeds "$build" simulation 2>&1) && status=0 || status=$?

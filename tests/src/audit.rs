@@ -1,8 +1,12 @@
 //! The audit: what went in is what came out, each once. Pure: it looks at records that were read.
+//!
+//! It is the core of the [`crate::checker`], which holds the same records against a sender's ledger too.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use serde::Serialize;
+use sha2::{Digest as _, Sha256};
+use sluice_schemas::event::WebhookEvent;
 use sluice_schemas::fate::{DUPLICATE_OF, Fate, RAW_OFFSET, RAW_PARTITION, RAW_TOPIC, REASON};
 use sluice_schemas::raw::{REQUEST, RawRequest};
 use sluice_schemas::topic::TopicNames;
@@ -16,6 +20,25 @@ pub struct Acked {
     pub id: String,
     /// The body that was sent.
     pub body: bytes::Bytes,
+}
+
+/// What must hold. A fault is a violation of one of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub enum Invariant {
+    /// Every request that was answered with 200 is on the raw topic.
+    I1,
+    /// Every raw record is in exactly one fate topic.
+    I2,
+    /// No two events share an id, and each duplicate names an event that exists.
+    I3,
+    /// Nothing is there that was never sent, and bytes are equal.
+    I4,
+    /// The order of an entity's requests is kept.
+    I5,
+    /// The services' own counts are those of the topics.
+    I6,
+    /// All of it settles within a bound.
+    I7,
 }
 
 /// What the audit found. It holds when `faults` is empty.
@@ -35,6 +58,15 @@ pub struct Verdict {
     pub dead_letters: BTreeMap<String, usize>,
     /// How many faults were found.
     pub fault_count: usize,
+    /// The same by what they violate.
+    pub violations: BTreeMap<Invariant, usize>,
+    /// Requests that were answered with 200 and are lost, and raw records without a fate.
+    pub lost: usize,
+    /// Raw records with more than one fate, and events that share an id or repeat their entity's last.
+    pub doubled: usize,
+    /// Raw records that repeat another one's request id: a producer wrote it a second time, because it
+    /// did not hear of the first. Each has a fate of its own.
+    pub rewritten: usize,
     /// The first of them, each a sentence.
     pub faults: Vec<String>,
 }
@@ -56,7 +88,14 @@ impl Verdict {
             + self.dead_letters.values().sum::<usize>()
     }
 
-    fn fault(&mut self, sentence: String) {
+    /// Notes a violation. Only the first few are told in words.
+    pub fn fault(&mut self, invariant: Invariant, sentence: String) {
+        *self.violations.entry(invariant).or_default() += 1;
+        self.remark(sentence);
+    }
+
+    /// Notes what must not be, and is no violation of an invariant.
+    pub fn remark(&mut self, sentence: String) {
         self.fault_count += 1;
         if self.faults.len() < TOLD {
             self.faults.push(sentence);
@@ -64,69 +103,174 @@ impl Verdict {
     }
 }
 
-/// A raw record's place.
-type Place = (i64, i64);
+/// A raw record's place: partition and offset.
+pub type Place = (i64, i64);
+
+/// SHA-256 of a body.
+pub type Digest = [u8; 32];
+
+/// SHA-256 of a body.
+pub fn digest(body: &[u8]) -> Digest {
+    Sha256::digest(body).into()
+}
 
 /// What one record of a fate topic says.
 struct Ended {
     fate: Fate,
     place: Place,
+    event: Option<WebhookEvent>,
+}
+
+/// What the audit learned of the records, for those who look further.
+#[derive(Debug, Default)]
+pub struct Seen<'a> {
+    /// Raw records by their place, in order.
+    pub raw: BTreeMap<Place, RawSeen<'a>>,
+    /// Events in the order in which they were read: by topic and partition, by offset.
+    pub events: Vec<EventSeen<'a>>,
+}
+
+/// A raw record.
+#[derive(Debug)]
+pub struct RawSeen<'a> {
+    /// The record.
+    pub record: &'a Record,
+    /// SHA-256 of its body.
+    pub digest: Digest,
+    /// What ingest says of it; `None` where that cannot be read, which is a fault that was told.
+    pub request: Option<RawRequest>,
+}
+
+/// An event.
+#[derive(Debug)]
+pub struct EventSeen<'a> {
+    /// The record.
+    pub record: &'a Record,
+    /// The raw record that it comes from, as it says.
+    pub place: Place,
 }
 
 /// Audits all records that were read `read_committed`, raw and fates, against what was acknowledged.
 pub fn audit(names: &TopicNames, records: &[Record], acked: &[Acked]) -> Verdict {
-    let mut verdict = Verdict {
-        acked: acked.len(),
-        ..Verdict::default()
-    };
-    let raw: HashMap<Place, &Record> = records
+    let acked = acked
         .iter()
-        .filter(|record| record.topic == names.raw())
-        .map(|record| ((i64::from(record.partition), record.offset), record))
-        .collect();
-    verdict.raw = raw.len();
-    check_acked(&raw, acked, &mut verdict);
-
-    let mut fates: HashMap<Place, Fate> = HashMap::with_capacity(raw.len());
-    let mut ids: HashSet<String> = HashSet::new();
-    let mut repeats: Vec<(Place, String)> = Vec::new();
-    for record in records {
-        let Some(ended) = ended(names, record, &mut ids, &mut repeats, &mut verdict) else {
-            continue;
-        };
-        let (partition, offset) = ended.place;
-        match raw.get(&ended.place) {
-            None => verdict.fault(format!(
-                "{} {}/{} comes from raw {partition}/{offset}, which is not there",
-                record.topic, record.partition, record.offset
-            )),
-            Some(source) => check_copy(source, record, ended.fate, &mut verdict),
-        }
-        if let Some(other) = fates.insert(ended.place, ended.fate) {
-            verdict.fault(format!(
-                "raw {partition}/{offset} ended twice: {other} and {}",
-                ended.fate
-            ));
-        }
-    }
-    for (partition, offset) in raw.keys().filter(|place| !fates.contains_key(place)) {
-        verdict.fault(format!("raw {partition}/{offset} has no fate"));
-    }
-    for ((partition, offset), id) in repeats {
-        if !ids.contains(&id) {
-            verdict.fault(format!(
-                "raw {partition}/{offset} repeats event {id}, which is not there"
-            ));
+        .map(|request| (request.id.as_str(), digest(&request.body)));
+    let (mut verdict, seen) = look(names, records, acked);
+    let mut ids = HashSet::new();
+    let requests = seen.raw.values().filter_map(|raw| raw.request.as_ref());
+    for request in requests {
+        // Where no broker fails, nothing explains it.
+        if !ids.insert(request.id) {
+            let sentence = format!("request {} is on raw twice", request.id);
+            verdict.fault(Invariant::I4, sentence);
         }
     }
     verdict
+}
+
+/// The same, against the ids and bodies' digests of what was acknowledged; with what was learned.
+pub fn look<'a, 'i>(
+    names: &TopicNames,
+    records: &'a [Record],
+    acked: impl Iterator<Item = (&'i str, Digest)>,
+) -> (Verdict, Seen<'a>) {
+    let mut verdict = Verdict::default();
+    let mut seen = Seen {
+        raw: raw_records(names, records, &mut verdict),
+        events: Vec::new(),
+    };
+    verdict.raw = seen.raw.len();
+    check_acked(&seen.raw, acked, &mut verdict);
+
+    let mut fates: HashMap<Place, Fate> = HashMap::with_capacity(seen.raw.len());
+    let mut ids: HashSet<String> = HashSet::new();
+    let mut repeats: Vec<(Place, String)> = Vec::new();
+    for record in records {
+        let Some(ended) = ended(names, record, &mut repeats, &mut verdict) else {
+            continue;
+        };
+        let (partition, offset) = ended.place;
+        match seen.raw.get(&ended.place) {
+            None => verdict.fault(
+                Invariant::I4,
+                format!(
+                    "{} {}/{} comes from raw {partition}/{offset}, which is not there",
+                    record.topic, record.partition, record.offset
+                ),
+            ),
+            Some(source) => check_copy(source.record, record, &ended, &mut verdict),
+        }
+        if let Some(other) = fates.insert(ended.place, ended.fate) {
+            verdict.doubled += 1;
+            verdict.fault(
+                Invariant::I2,
+                format!(
+                    "raw {partition}/{offset} ended twice: {other} and {}",
+                    ended.fate
+                ),
+            );
+        }
+        if let Some(event) = ended.event {
+            let place = ended.place;
+            seen.events.push(EventSeen { record, place });
+            if let Some(id) = ids.replace(event.id) {
+                verdict.doubled += 1;
+                let at = format!("{} {}/{}", record.topic, record.partition, record.offset);
+                let sentence = format!("{at} has the id of another event: {id}");
+                verdict.fault(Invariant::I3, sentence);
+            }
+        }
+    }
+    for (partition, offset) in seen.raw.keys().filter(|place| !fates.contains_key(place)) {
+        verdict.lost += 1;
+        verdict.fault(
+            Invariant::I2,
+            format!("raw {partition}/{offset} has no fate"),
+        );
+    }
+    for ((partition, offset), id) in repeats {
+        if !ids.contains(&id) {
+            verdict.fault(
+                Invariant::I3,
+                format!("raw {partition}/{offset} repeats event {id}, which is not there"),
+            );
+        }
+    }
+    (verdict, seen)
+}
+
+fn raw_records<'a>(
+    names: &TopicNames,
+    records: &'a [Record],
+    verdict: &mut Verdict,
+) -> BTreeMap<Place, RawSeen<'a>> {
+    let (mut raw, topic) = (BTreeMap::new(), names.raw());
+    for record in records.iter().filter(|record| record.topic == topic) {
+        let place = (i64::from(record.partition), record.offset);
+        let request = record.header(REQUEST).map(RawRequest::decode);
+        let request = request.and_then(Result::ok);
+        if request.is_none() {
+            let (partition, offset) = place;
+            let sentence = format!("raw {partition}/{offset} has no request");
+            verdict.fault(Invariant::I4, sentence);
+        }
+        let digest = digest(&record.value);
+        raw.insert(
+            place,
+            RawSeen {
+                record,
+                digest,
+                request,
+            },
+        );
+    }
+    raw
 }
 
 /// What a record of a fate topic says of itself; `None` for raw, dedup-log and what is unreadable.
 fn ended(
     names: &TopicNames,
     record: &Record,
-    ids: &mut HashSet<String>,
     repeats: &mut Vec<(Place, String)>,
     verdict: &mut Verdict,
 ) -> Option<Ended> {
@@ -140,40 +284,42 @@ fn ended(
         let event = match record.event() {
             Ok(event) => event,
             Err(error) => {
-                verdict.fault(format!("{at} is no event: {error}"));
+                verdict.fault(Invariant::I4, format!("{at} is no event: {error}"));
                 return None;
             }
         };
         *verdict.events.entry(topic.to_owned()).or_default() += 1;
         let place = (i64::from(event.raw_partition), event.raw_offset);
-        if !ids.insert(event.id.clone()) {
-            verdict.fault(format!("{at} has the id of another event: {}", event.id));
-        }
-        return Some(Ended { fate, place });
+        let event = Some(event);
+        return Some(Ended { fate, place, event });
     }
     let (Some(partition), Some(offset)) = (record.number(RAW_PARTITION), record.number(RAW_OFFSET))
     else {
-        verdict.fault(format!("{at} does not say which raw record it comes from"));
+        let sentence = format!("{at} does not say which raw record it comes from");
+        verdict.fault(Invariant::I4, sentence);
         return None;
     };
     if record.text(RAW_TOPIC) != Some(names.raw().as_str()) {
-        verdict.fault(format!("{at} does not name the raw topic"));
+        verdict.fault(Invariant::I4, format!("{at} does not name the raw topic"));
     }
     let place = (partition, offset);
     let reason = record.text(REASON).unwrap_or("none").to_owned();
     match fate {
         Fate::Duplicate => {
             verdict.duplicates += 1;
-            match record.text(DUPLICATE_OF) {
-                Some(id) => repeats.push((place, id.to_owned())),
-                None => verdict.fault(format!("{at} does not say what it repeats")),
+            if let Some(id) = record.text(DUPLICATE_OF) {
+                repeats.push((place, id.to_owned()));
+            } else {
+                let sentence = format!("{at} does not say what it repeats");
+                verdict.fault(Invariant::I3, sentence);
             }
         }
         Fate::Rejected => *verdict.rejected.entry(reason).or_default() += 1,
         Fate::DeadLetter => *verdict.dead_letters.entry(reason).or_default() += 1,
         Fate::Event => {}
     }
-    Some(Ended { fate, place })
+    let event = None;
+    Some(Ended { fate, place, event })
 }
 
 /// The fate that a topic stands for.
@@ -189,23 +335,35 @@ pub fn fate_of(names: &TopicNames, topic: &str) -> Fate {
     }
 }
 
-fn check_acked(raw: &HashMap<Place, &Record>, acked: &[Acked], verdict: &mut Verdict) {
-    let mut by_id: HashMap<String, &Record> = HashMap::with_capacity(raw.len());
-    for ((partition, offset), record) in raw {
-        let request = record.header(REQUEST).map(RawRequest::decode);
-        let Some(Ok(request)) = request else {
-            verdict.fault(format!("raw {partition}/{offset} has no request"));
+fn check_acked<'i>(
+    raw: &BTreeMap<Place, RawSeen<'_>>,
+    acked: impl Iterator<Item = (&'i str, Digest)>,
+    verdict: &mut Verdict,
+) {
+    let mut by_id: HashMap<String, Digest> = HashMap::with_capacity(raw.len());
+    for seen in raw.values() {
+        let Some(request) = &seen.request else {
             continue;
         };
-        if by_id.insert(request.id.to_string(), record).is_some() {
-            verdict.fault(format!("request {} is on raw twice", request.id));
+        if let Some(other) = by_id.insert(request.id.to_string(), seen.digest) {
+            verdict.rewritten += 1;
+            if other != seen.digest {
+                let sentence = format!("request {} is on raw with two bodies", request.id);
+                verdict.fault(Invariant::I4, sentence);
+            }
         }
     }
-    for request in acked {
-        match by_id.get(&request.id) {
-            None => verdict.fault(format!("request {} was answered, and is lost", request.id)),
-            Some(record) if record.value != request.body => {
-                verdict.fault(format!("request {} has another body on raw", request.id));
+    for (id, digest) in acked {
+        verdict.acked += 1;
+        match by_id.get(id) {
+            None => {
+                verdict.lost += 1;
+                let sentence = format!("request {id} was answered, and is lost");
+                verdict.fault(Invariant::I1, sentence);
+            }
+            Some(found) if *found != digest => {
+                let sentence = format!("request {id} has another body on raw");
+                verdict.fault(Invariant::I4, sentence);
             }
             Some(_) => {}
         }
@@ -213,32 +371,29 @@ fn check_acked(raw: &HashMap<Place, &Record>, acked: &[Acked], verdict: &mut Ver
 }
 
 /// The bytes of the raw record must stand unchanged in whatever it became.
-fn check_copy(raw: &Record, record: &Record, fate: Fate, verdict: &mut Verdict) {
-    let at = || format!("{} {}/{}", record.topic, record.partition, record.offset);
+fn check_copy(raw: &Record, record: &Record, ended: &Ended, verdict: &mut Verdict) {
+    let mut unequal = |what: &str| {
+        let at = format!("{} {}/{}", record.topic, record.partition, record.offset);
+        verdict.fault(Invariant::I4, format!("{at} {what} its raw record"));
+    };
     if record.key != raw.key {
-        verdict.fault(format!("{} has another key than its raw record", at()));
+        unequal("has another key than");
     }
-    if fate == Fate::Event {
-        let same = record
-            .event()
-            .is_ok_and(|event| event.data.as_bytes() == raw.value);
-        if !same {
-            verdict.fault(format!("{} has other data than its raw record", at()));
+    if let Some(event) = &ended.event {
+        if event.data.as_bytes() != raw.value {
+            unequal("has other data than");
         }
         return;
     }
     if record.value != raw.value {
-        verdict.fault(format!("{} has another value than its raw record", at()));
+        unequal("has another value than");
     }
-    if raw
-        .headers
-        .iter()
-        .any(|header| !record.headers.contains(header))
-    {
-        verdict.fault(format!("{} lacks a header of its raw record", at()));
+    let lacks = |header| !record.headers.contains(header);
+    if raw.headers.iter().any(lacks) {
+        unequal("lacks a header of");
     }
 }
 
 #[cfg(test)]
 #[path = "audit_tests.rs"]
-mod tests;
+pub(crate) mod tests;

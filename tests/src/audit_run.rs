@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use serde::Serialize;
 use serde_json::json;
-use sluice_tests::audit::{Acked, Verdict, audit};
+use sluice_tests::audit::{Acked, Invariant, Verdict, audit};
 use sluice_tests::cases::{broken, foreign_secret};
 use sluice_tests::cluster::{Cluster, Purpose};
 use sluice_tests::offsets;
@@ -182,16 +182,13 @@ pub fn run(options: &Options) -> Result<bool> {
     let found = found(&verdict);
     // A request that was answered with 503 may stand on raw all the same, and its retry besides.
     if retried == 0 && found != expected {
-        verdict.fault_count += 1;
-        verdict
-            .faults
-            .push(format!("expected {expected:?}, found {found:?}"));
+        verdict.fault(
+            Invariant::I2,
+            format!("expected {expected:?}, found {found:?}"),
+        );
     }
     if kills != options.kills {
-        verdict.fault_count += 1;
-        verdict
-            .faults
-            .push(format!("only {kills} kills took place"));
+        verdict.fault(Invariant::I2, format!("only {kills} kills took place"));
     }
     let report = Report {
         holds: verdict.holds(),

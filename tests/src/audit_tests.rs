@@ -9,11 +9,11 @@ use uuid::Uuid;
 
 use super::*;
 
-const NAMES: TopicNames = TopicNames {
+pub const NAMES: TopicNames = TopicNames {
     prefix: String::new(),
 };
 
-fn record(topic: &str, offset: i64, value: &[u8], headers: &[(&str, &[u8])]) -> Record {
+pub fn record(topic: &str, offset: i64, value: &[u8], headers: &[(&str, &[u8])]) -> Record {
     Record {
         topic: topic.into(),
         partition: 0,
@@ -28,11 +28,11 @@ fn record(topic: &str, offset: i64, value: &[u8], headers: &[(&str, &[u8])]) -> 
     }
 }
 
-fn id(n: i64) -> Uuid {
+pub fn id(n: i64) -> Uuid {
     Uuid::from_u128(u128::try_from(n).expect("positive") + 1)
 }
 
-fn request(offset: i64) -> Vec<u8> {
+pub fn request(offset: i64) -> Vec<u8> {
     RawRequest {
         id: id(offset),
         source: "s".into(),
@@ -48,7 +48,11 @@ fn request(offset: i64) -> Vec<u8> {
     .encode()
 }
 
-fn event(event_id: &str, raw_offset: i64, data: &str) -> Vec<u8> {
+pub fn event(event_id: &str, raw_offset: i64, data: &str) -> Vec<u8> {
+    event_at(event_id, 0, raw_offset, data)
+}
+
+pub fn event_at(event_id: &str, raw_partition: i32, raw_offset: i64, data: &str) -> Vec<u8> {
     let text = || "x".to_owned();
     let event = WebhookEvent {
         id: event_id.into(),
@@ -87,7 +91,7 @@ fn event(event_id: &str, raw_offset: i64, data: &str) -> Vec<u8> {
         signature_scheme: None,
         key_id: None,
         request_id: text(),
-        raw_partition: 0,
+        raw_partition,
         raw_offset,
         data: data.into(),
     };
@@ -100,7 +104,7 @@ fn event(event_id: &str, raw_offset: i64, data: &str) -> Vec<u8> {
 }
 
 /// Raw 0 became an event, 1 repeats it, 2 was rejected, 3 is a dead letter.
-fn sound() -> (Vec<Record>, Vec<Acked>) {
+pub fn sound() -> (Vec<Record>, Vec<Acked>) {
     let mut records = Vec::new();
     let mut acked = Vec::new();
     for n in 0..4 {

@@ -83,7 +83,7 @@ struct Node {
     dir: PathBuf,
     /// MiB of its disk, if it has one of its own.
     disk: Option<u64>,
-    clock: Option<String>,
+    clock: Mutex<Option<String>>,
     child: Mutex<Option<Child>>,
 }
 
@@ -247,12 +247,20 @@ impl Cluster {
         arguments.push(node.config().display().to_string());
         let name = format!("Kafka node {}", node.id);
         let (java, log) = (jvm::java(), node.log());
-        let child = match &node.clock {
+        let clock = node.clock.lock();
+        let child = match &*clock.unwrap_or_else(PoisonError::into_inner) {
             None => Child::start(&name, &java, &arguments, &log),
             Some(offset) => Child::start_off(&name, &java, &arguments, &log, offset),
         }?;
         *self.child(n) = Some(child);
         Ok(())
+    }
+
+    /// Gives a node another wall clock from its next start on, `None` for the right one. An offset is
+    /// as in [`Options::clocks`].
+    pub fn set_clock(&self, n: usize, offset: Option<&str>) {
+        let clock = self.nodes[n].clock.lock();
+        *clock.unwrap_or_else(PoisonError::into_inner) = offset.map(str::to_owned);
     }
 
     /// Waits until the metadata names every node that is running, and no other, and each answers.
@@ -305,6 +313,11 @@ impl Cluster {
             })?;
         }
         Ok(())
+    }
+
+    /// What the nodes have written, a file each.
+    pub fn logs(&self) -> Vec<PathBuf> {
+        self.nodes.iter().map(Node::log).collect()
     }
 
     /// The process ids of the nodes that run.
@@ -375,7 +388,7 @@ impl Node {
                 .collect::<Result<_>>()?,
             dir,
             disk: options.disks.get(&n).copied(),
-            clock: options.clocks.get(&n).cloned(),
+            clock: Mutex::new(options.clocks.get(&n).cloned()),
             child: Mutex::new(None),
         })
     }

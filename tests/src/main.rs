@@ -10,6 +10,7 @@ use clap::Parser;
 mod audit_run;
 mod bench;
 mod dev;
+mod faults;
 mod hints;
 mod hold;
 mod playground;
@@ -24,6 +25,8 @@ enum Command {
     Dev(dev::Options),
     /// Sends many requests through real Kafka while the processor is killed, and audits what came out.
     Audit(audit_run::Options),
+    /// Injects faults of every kind under a steady load on three brokers, and checks that nothing is lost or doubled.
+    Faults(faults::Options),
     /// Measures both services beside their floors on a real Kafka.
     Bench(bench::Options),
     /// A floor of the benchmarks, which starts it.
@@ -36,6 +39,7 @@ fn main() -> ExitCode {
         Command::Playground(options) => playground::run(&options),
         Command::Dev(options) => dev::run(&options),
         Command::Audit(options) => audit_run::run(&options),
+        Command::Faults(options) => faults::run(&options),
         Command::Bench(options) => bench::run(&options),
         Command::Floor(floor) => floor.run(),
     };

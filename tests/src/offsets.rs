@@ -5,7 +5,9 @@ use std::future::Future;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
+use rdkafka::admin::{
+    AdminClient, AdminOptions, NewPartitions, NewTopic, ResourceSpecifier, TopicReplication,
+};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
@@ -120,6 +122,17 @@ pub fn delete_topic(bootstrap: &str, topic: &str) -> Result<()> {
         let names = crate::topics::with_prefix(bootstrap, topic)?;
         Ok((!names.iter().any(|name| name == topic)).then_some(()))
     })
+}
+
+/// What a topic's setting says; `None` where the broker knows no such setting.
+pub fn topic_setting(bootstrap: &str, topic: &str, key: &str) -> Result<Option<String>> {
+    let topic = ResourceSpecifier::Topic(topic);
+    let answer = admin(bootstrap, |admin, options| async move {
+        admin.describe_configs([&topic], &options).await
+    })?;
+    let found = answer.into_iter().next().context("no answer")?;
+    let found = found.map_err(|code| anyhow::anyhow!("cannot read a topic's settings: {code}"))?;
+    Ok(found.get(key).and_then(|entry| entry.value.clone()))
 }
 
 /// Makes a topic with settings, and waits until it is known.

@@ -1,0 +1,213 @@
+//! What the schedules act on: the brokers, the services, the load, and what is looked at.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+use serde_json::json;
+use sluice_tests::cluster::{self, Cluster, Purpose};
+use sluice_tests::ledger::Ledger;
+use sluice_tests::offsets::topic_setting;
+use sluice_tests::site::Site;
+use sluice_tests::wait::{PATIENCE, wait_for};
+
+use super::Options;
+use super::eyes::Eyes;
+use super::fleet::{Fleet, Role, Slot};
+use super::load::{Load, Target};
+use super::random::Random;
+
+/// Partitions of raw: one for each worker.
+const PARTITIONS: u32 = 6;
+
+/// Answers with 200 that count as a sign of life.
+const LIFE: u64 = 50;
+
+/// The node whose disk can be filled.
+pub const SMALL_DISK: usize = 2;
+
+/// Its size in MiB, besides what a minute of load takes.
+const DISK_MIB: u64 = 1024;
+const DISK_MIB_A_MINUTE: u64 = 48;
+
+/// A member that comes and goes.
+pub const EXTRA: &str = "extra";
+
+/// All that a schedule may touch. The services end before the brokers do.
+pub struct World {
+    pub load: Load,
+    pub fleet: Fleet,
+    pub eyes: Eyes,
+    pub random: Random,
+    pub outage: Duration,
+    /// When the last fault was healed.
+    healed: Instant,
+    /// What a schedule saw and should not have, in words.
+    pub faults: Vec<String>,
+    group: String,
+    pub site: Site,
+    pub cluster: Cluster,
+}
+
+impl World {
+    /// Starts everything and waits until all of it works.
+    pub fn start(options: &Options, seed: u64, dir: &Path) -> Result<Self> {
+        let mut random = Random::new(seed);
+        let names = [
+            ("ingest-0", Role::Ingest),
+            ("ingest-1", Role::Ingest),
+            ("processor-0", Role::Processor),
+            ("processor-1", Role::Processor),
+            ("processor-2", Role::Processor),
+            (EXTRA, Role::Processor),
+        ];
+        let slots = names.iter().map(|(name, _)| (*name).to_owned()).collect();
+        let disk = DISK_MIB + DISK_MIB_A_MINUTE * options.minutes.unwrap_or(0);
+        let needs_disk = options.wants(super::kind::Kind::DiskFull);
+        let cluster = Cluster::start_with(&cluster::Options {
+            nodes: 3,
+            purpose: Purpose::Tests,
+            slots,
+            disks: needs_disk
+                .then_some((SMALL_DISK, disk))
+                .into_iter()
+                .collect(),
+            ..cluster::Options::default()
+        })?;
+        let mut site = Site::new("", &cluster.bootstrap())?;
+        site.set(&["topics", "replication"], json!(3));
+        site.set(&["topics", "partitions"], json!(PARTITIONS));
+        site.set(&["topics", "event_partitions"], json!(2));
+        site.set(&["processor", "workers"], json!(2));
+        site.set(&["processor", "membership"], json!(options.membership));
+        let slots = names
+            .iter()
+            .map(|(name, role)| Slot::new(name, *role, dir, &site.settings, &cluster))
+            .collect::<Result<Vec<_>>>()?;
+        let fleet = Fleet::new(slots);
+        for name in ["ingest-0", "ingest-1", "processor-0", "processor-1"] {
+            fleet.slot(name)?.start()?;
+        }
+        for slot in fleet.slots().iter().filter(|slot| slot.is_running()) {
+            slot.wait_ready(PATIENCE)?;
+        }
+        let raw = site.names().raw();
+        let replicas = topic_setting(site.bootstrap(), &raw, "min.insync.replicas")?;
+        if replicas.as_deref() != Some("2") {
+            bail!("{raw} has min.insync.replicas {replicas:?}, not 2");
+        }
+        let eyes = Eyes::new(site.bootstrap(), &site.group(), &raw)?;
+        let targets = fleet.of(Role::Ingest);
+        let targets = targets.iter().map(|slot| Target {
+            name: slot.name.clone(),
+            address: slot.listen(),
+            starts: Arc::clone(&slot.starts),
+        });
+        let ledger = Ledger::create(&dir.join("ledger"))?;
+        let load = Load::start(
+            &site.sources,
+            targets.collect(),
+            ledger,
+            options.rate,
+            &mut random,
+        )?;
+        let world = Self {
+            load,
+            fleet,
+            eyes,
+            random,
+            outage: Duration::from_secs(options.outage),
+            healed: Instant::now(),
+            faults: Vec::new(),
+            group: site.group(),
+            site,
+            cluster,
+        };
+        world.wait_life(PATIENCE)?;
+        // A third member joins under load.
+        let third = world.fleet.slot("processor-2")?;
+        third.start()?;
+        third.wait_ready(PATIENCE)?;
+        // Faults begin when the group has come to rest.
+        world.settle(PATIENCE * 2)?;
+        Ok(world)
+    }
+
+    /// One of the processors.
+    pub fn processor(&mut self) -> Arc<Slot> {
+        let mut all = self.fleet.of(Role::Processor);
+        all.retain(|slot| slot.name != EXTRA);
+        Arc::clone(self.random.pick(&all))
+    }
+
+    /// One of the processes of ingest.
+    pub fn ingest(&mut self) -> Arc<Slot> {
+        let all = self.fleet.of(Role::Ingest);
+        Arc::clone(self.random.pick(&all))
+    }
+
+    /// The member that comes and goes; it is not running between schedules.
+    pub fn extra(&self) -> Result<Arc<Slot>> {
+        self.fleet.slot(EXTRA)
+    }
+
+    /// One of the nodes.
+    pub fn node(&mut self) -> usize {
+        self.random.index(self.cluster.len())
+    }
+
+    /// The consumer group.
+    pub fn group(&self) -> &str {
+        &self.group
+    }
+
+    /// Lets a fault last for some time between two bounds, in milliseconds. The length of a fault is
+    /// a choice, not a wait for anything.
+    pub fn last(&mut self, from: u64, to: u64) {
+        let length = from + self.random.below(to.saturating_sub(from) + 1);
+        std::thread::sleep(Duration::from_millis(length));
+    }
+
+    /// The fault is over now.
+    pub fn heal(&mut self) {
+        self.healed = Instant::now();
+    }
+
+    /// What should not have been.
+    pub fn fault(&mut self, sentence: String) {
+        eprintln!("  fault: {sentence}");
+        self.faults.push(sentence);
+    }
+
+    /// Waits until requests are answered with 200 again.
+    pub fn wait_life(&self, patience: Duration) -> Result<()> {
+        let wanted = self.load.counts().acked + LIFE;
+        wait_for("requests to be answered with 200", patience, || {
+            self.fleet.must_run()?;
+            Ok((self.load.counts().acked >= wanted).then_some(()))
+        })
+    }
+
+    /// Waits until all works again and all that was there when it did is committed and stable. Gives
+    /// the time since the last heal.
+    pub fn settle(&self, patience: Duration) -> Result<Duration> {
+        self.wait_life(patience)?;
+        for slot in self.fleet.slots().iter().filter(|slot| slot.is_running()) {
+            slot.wait_ready(patience)?;
+        }
+        self.rest(patience)?;
+        Ok(self.healed.elapsed())
+    }
+
+    /// Waits until all that is there is committed and stable.
+    pub fn rest(&self, patience: Duration) -> Result<()> {
+        self.eyes.wait_settled(&self.eyes.ends()?, patience)
+    }
+
+    /// Waits until a node that was started again is in use: in the metadata, and all replicas in sync.
+    pub fn wait_whole(&self) -> Result<()> {
+        self.cluster.wait_ready()?;
+        self.cluster.wait_in_sync(PATIENCE * 2)
+    }
+}
