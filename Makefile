@@ -15,6 +15,9 @@ JAVA     := $(if $(JAVA_HOME),$(JAVA_HOME)/bin/java,java)
 MAVEN    := mvn -B -q
 ARGS     ?=
 CARGO    := cargo --locked
+# The first release of format version 1: what an upgrade comes from.
+OLD_COMMIT := 9898d81
+OLD        := $(CACHE)/old-$(OLD_COMMIT)
 
 # $(call need,command,what to run when it is missing)
 need = command -v $(1) > /dev/null || { echo "$(1) is missing: $(2)" >&2; exit 1; }
@@ -23,7 +26,7 @@ need = command -v $(1) > /dev/null || { echo "$(1) is missing: $(2)" >&2; exit 1
 help: ## lists the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort
 
-.PHONY: run dev test check audit faults mutants bench deny clean
+.PHONY: run dev test check audit faults upgrade mutants bench bench-dedup deny clean
 run: rust ## the playground on an embedded broker; ARGS="--once --json" ends with the account as JSON
 	@$(CARGO) build --quiet --workspace --bins
 	@target/debug/sluice-tests playground $(ARGS)
@@ -45,6 +48,10 @@ audit: rust kafka ## 100,000 requests through real Kafka while the processor is 
 	@$(CARGO) build --release --workspace --bins
 	@target/release/sluice-tests audit $(ARGS)
 
+upgrade: rust kafka faketime old ## a rolling upgrade from an older build and back, under load, and the check; at most 15 minutes with the build
+	@$(CARGO) build --workspace --bins
+	@target/debug/sluice-tests faults --kind upgrade --old $(OLD) $(ARGS)
+
 mutants: rust ## breaks the engine on purpose, patch by patch, and asks whether the simulation notices; at most 10 minutes
 	@tests/mutants/run.sh
 
@@ -55,6 +62,10 @@ faults: rust kafka faketime ## faults of every kind on three brokers under load,
 bench: rust kafka ## rates, CPU and memory of both services beside their floors; at most 5 minutes
 	@$(CARGO) build --release --workspace --bins
 	@target/release/sluice-tests bench $(ARGS)
+
+bench-dedup: rust kafka ## restore of 20 million identities and their memory, beside their floors; at most 10 minutes
+	@$(CARGO) build --release --workspace --bins
+	@target/release/sluice-tests bench-dedup $(ARGS)
 
 deny: rust ## licences, sources and duplicates of what we depend on
 	@test -x $(CACHE)/bin/cargo-deny || cargo install --quiet --locked --root $(CACHE) cargo-deny@0.19.0
@@ -68,6 +79,13 @@ rust:
 	@$(call need,cargo,install Rust by rustup; the version is $(shell sed -n 's/^channel = //p' rust-toolchain.toml))
 	@$(call need,cc,apt-get install build-essential)
 	@$(call need,perl,apt-get install perl)
+
+.PHONY: old
+old: $(OLD)/sluice-processor ## the services of an older build, into .cache
+
+$(OLD)/sluice-processor: tests/old.sh
+	@echo "building the services of $(OLD_COMMIT)" >&2
+	@tests/old.sh $(OLD_COMMIT) $(OLD)
 
 .PHONY: kafka registry faketime python
 kafka: $(KAFKA)/kafka.jsa ## Apache Kafka for the tests, into .cache

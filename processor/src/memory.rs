@@ -1,7 +1,9 @@
 //! What a partition remembers: the events of the last windows, in generations by append time.
 //!
-//! A generation is freed whole, so forgetting costs nothing a key. A key costs its 16 bytes, 4 bytes
-//! of time and the table's slack: 24 to 42 bytes.
+//! The keys of all generations lie in one table, so that a lookup is one look however many generations
+//! there are. A generation is forgotten whole, at once; the room of its keys is given back behind that,
+//! a shard of the table at a time. A key costs its 16 bytes, 4 bytes of time and the table's slack: 30
+//! to 40 bytes.
 
 #![deny(clippy::disallowed_methods)]
 
@@ -12,9 +14,21 @@ use hashbrown::HashMap;
 use sluice_schemas::dedup_log::Entry;
 use sluice_schemas::identity::Fingerprint;
 
-/// How many generations the longest window spans. More of them free memory in smaller steps and cost
-/// a probe each at every lookup.
+mod keys;
+
+use keys::Keys;
+
+/// How many generations the longest window spans. More of them free memory in smaller steps, and cost
+/// a pass over all keys each.
 const GENERATIONS_A_WINDOW: u32 = 4;
+
+/// How many keys may be swept for each that is inserted, after a generation was forgotten. A batch of
+/// 5,000 then pays for some 300,000, which is some milliseconds, and the sweep is over when a
+/// sixty-fourth as many keys as there are have come.
+const SWEPT_AN_INSERT: usize = 64;
+
+/// How many shards are indexed at once, half a millisecond each at twenty million keys.
+const INDEXED_AT_ONCE: usize = 16;
 
 /// How far the clocks of two brokers may be apart, in seconds: append times of one partition may go
 /// back by that much when its leader changes, so a generation is kept for that long beyond its window.
@@ -59,7 +73,8 @@ pub struct Last {
 struct Generation {
     /// Append time divided by the generation's length.
     number: u32,
-    keys: Table<u32>,
+    /// How many keys have their latest event in it.
+    keys: usize,
     entities: Table<Last>,
 }
 
@@ -70,8 +85,23 @@ pub struct Memory {
     length: u32,
     newest: u32,
     order: u64,
+    /// The append time at which the oldest generation begins: what is older is forgotten.
+    keep_from: u32,
+    keys: Keys,
     // Newest number first.
     generations: VecDeque<Generation>,
+    sweep: Sweep,
+    /// The shards before this one have nothing to index.
+    indexed: usize,
+}
+
+/// How far the room of forgotten keys is given back.
+#[derive(Debug)]
+struct Sweep {
+    /// The next shard to look at; after the last there is nothing to give back.
+    shard: usize,
+    /// How many keys may be looked at now.
+    credit: usize,
 }
 
 impl Memory {
@@ -82,16 +112,22 @@ impl Memory {
             length: (window / GENERATIONS_A_WINDOW).max(1),
             newest: 0,
             order: 0,
+            keep_from: 0,
+            keys: Keys::default(),
             generations: VecDeque::new(),
+            sweep: Sweep {
+                shard: Keys::shards(),
+                credit: 0,
+            },
+            indexed: Keys::shards(),
         }
     }
 
     /// The latest append time at which this identity made an event, if that is still remembered.
     pub fn event(&self, identity: &Fingerprint) -> Option<u32> {
-        self.generations
-            .iter()
-            .filter_map(|generation| generation.keys.get(identity).copied())
-            .max()
+        let appended = self.keys.get(identity)?;
+        // The sweep may not have come to it yet.
+        (appended >= self.keep_from).then_some(appended)
     }
 
     /// The entity's last event: the one with the highest raw offset, whatever its append time.
@@ -104,16 +140,67 @@ impl Memory {
 
     /// Learns an event that is committed. Events come in the order of their raw offsets.
     pub fn insert(&mut self, entry: &Entry) {
+        if !self.admit(entry) {
+            return;
+        }
+        if let Some(shard) = self.keys.noted_shard(&entry.identity) {
+            self.index(shard);
+        }
+        let before = self.keys.insert(&entry.identity, entry.appended);
+        match before {
+            None => self.generation(entry.appended).keys += 1,
+            Some(before) => self.moved(before, entry.appended),
+        }
+    }
+
+    /// Learns an event that the dedup-log tells of: as [`Memory::insert`], but the identity is only put
+    /// down, for there may be millions of them. A look is longer until it is indexed.
+    pub fn load(&mut self, entry: &Entry) {
+        if self.admit(entry) {
+            self.keys.note(&entry.identity, entry.appended);
+            self.generation(entry.appended).keys += 1;
+            self.indexed = 0;
+        }
+    }
+
+    /// Indexes some of what was loaded, for a few milliseconds: to be called now and then.
+    pub fn index_some(&mut self) {
+        let end = (self.indexed + INDEXED_AT_ONCE).min(Keys::shards());
+        for shard in self.indexed..end {
+            self.index(shard);
+        }
+        self.indexed = end;
+    }
+
+    /// Whether there is nothing left to index.
+    pub fn is_indexed(&self) -> bool {
+        self.indexed == Keys::shards()
+    }
+
+    fn index(&mut self, shard: usize) {
+        let mut twice = Vec::new();
+        self.keys.index(shard, |earlier| twice.push(earlier));
+        // Both were counted when they were loaded, and one of them does not count any more.
+        for earlier in twice {
+            if earlier >= self.keep_from {
+                self.generation(earlier).keys -= 1;
+            }
+        }
+    }
+
+    /// What an event does besides its identity; whether that is to be remembered at all.
+    fn admit(&mut self, entry: &Entry) -> bool {
         let order = self.order;
         self.order += 1;
         if entry.appended > self.newest {
             self.newest = entry.appended;
             self.forget();
         }
-        let Some(generation) = self.generation(entry.appended) else {
-            return;
-        };
-        generation.keys.insert(entry.identity, entry.appended);
+        self.sweep();
+        if entry.appended < self.keep_from {
+            // Older than any record that may still ask for it.
+            return false;
+        }
         if let Some(sequence) = &entry.sequence {
             let last = Last {
                 order,
@@ -121,15 +208,17 @@ impl Memory {
                 mac: sequence.mac,
                 appended: entry.appended,
             };
+            let generation = self.generation(entry.appended);
             generation.entities.insert(sequence.entity, last);
         }
+        true
     }
 
-    /// How many identities are remembered.
+    /// How many identities are remembered. One that was loaded twice counts twice until it is indexed.
     pub fn len(&self) -> usize {
         self.generations
             .iter()
-            .map(|generation| generation.keys.len())
+            .map(|generation| generation.keys)
             .sum()
     }
 
@@ -138,46 +227,70 @@ impl Memory {
         self.len() == 0
     }
 
-    fn keep_from(&self) -> u32 {
-        self.newest
-            .saturating_sub(self.window)
-            .saturating_sub(CLOCK_SLACK_SECONDS)
-    }
-
+    /// Forgets the generations that no record can ask for any more, each at once and whole.
     fn forget(&mut self) {
-        let oldest = self.keep_from() / self.length;
-        while self
-            .generations
-            .back()
-            .is_some_and(|generation| generation.number < oldest)
+        let oldest_needed = self
+            .newest
+            .saturating_sub(self.window)
+            .saturating_sub(CLOCK_SLACK_SECONDS);
+        let oldest = oldest_needed / self.length;
+        self.keep_from = oldest * self.length;
+        while let Some(generation) = self.generations.back()
+            && generation.number < oldest
         {
             self.generations.pop_back();
+            // Begins anew if it was not over: one pass takes all that is forgotten by then.
+            self.sweep.shard = 0;
         }
     }
 
-    fn generation(&mut self, appended: u32) -> Option<&mut Generation> {
-        let number = appended / self.length;
-        if number < self.keep_from() / self.length {
-            // Older than any record that may still ask for it.
-            return None;
+    /// Gives back the room of forgotten keys, in steps that inserts pay for.
+    fn sweep(&mut self) {
+        if self.sweep.shard == Keys::shards() {
+            return;
         }
+        self.sweep.credit += SWEPT_AN_INSERT;
+        while self.sweep.shard < Keys::shards() {
+            let price = self.keys.shard_len(self.sweep.shard);
+            let Some(left) = self.sweep.credit.checked_sub(price) else {
+                return;
+            };
+            self.sweep.credit = left;
+            self.keys.sweep(self.sweep.shard, self.keep_from);
+            self.sweep.shard += 1;
+        }
+        self.sweep.credit = 0;
+    }
+
+    /// A key that was there has an event at another time; the later one of both counts.
+    fn moved(&mut self, before: u32, appended: u32) {
+        if appended <= before {
+            return;
+        }
+        // One that is forgotten, and not swept yet, is counted nowhere.
+        if before >= self.keep_from {
+            self.generation(before).keys -= 1;
+        }
+        self.generation(appended).keys += 1;
+    }
+
+    /// The generation of an append time that is not forgotten; it is made if it is not there.
+    fn generation(&mut self, appended: u32) -> &mut Generation {
+        let number = appended / self.length;
         let at = self
             .generations
             .iter()
             .position(|generation| generation.number <= number)
             .unwrap_or(self.generations.len());
-        if self
-            .generations
-            .get(at)
-            .is_none_or(|generation| generation.number != number)
-        {
+        let there = self.generations.get(at);
+        if there.is_none_or(|generation| generation.number != number) {
             let generation = Generation {
                 number,
                 ..Generation::default()
             };
             self.generations.insert(at, generation);
         }
-        self.generations.get_mut(at)
+        &mut self.generations[at]
     }
 }
 
@@ -220,6 +333,7 @@ impl Pending {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
     use sluice_schemas::dedup_log::SequenceEntry;
 
     use super::*;
@@ -229,6 +343,18 @@ mod tests {
     fn plain(identity: u8, appended: u32) -> Entry {
         Entry {
             identity: [identity; 16],
+            appended,
+            sequence: None,
+        }
+    }
+
+    /// Identities as they are: heads of SHA-256.
+    fn numbered(n: u64, appended: u32) -> Entry {
+        let mut identity = [0; 16];
+        let digest = sluice_schemas::identity::sha256(&n.to_be_bytes());
+        identity.copy_from_slice(&digest[..16]);
+        Entry {
+            identity,
             appended,
             sequence: None,
         }
@@ -273,6 +399,111 @@ mod tests {
         memory.insert(&plain(1, 1_000 * HOUR));
         memory.insert(&plain(1, 1_005 * HOUR));
         assert_eq!(memory.event(&[1; 16]), Some(1_005 * HOUR));
+    }
+
+    #[test]
+    fn an_event_that_comes_again_counts_once_and_in_its_latest_generation() {
+        let mut memory = Memory::new(4 * HOUR);
+        memory.insert(&plain(1, 1_000 * HOUR));
+        memory.insert(&plain(2, 1_000 * HOUR));
+        memory.insert(&plain(1, 1_004 * HOUR));
+        // A clock went back: the later one stays.
+        memory.insert(&plain(1, 1_003 * HOUR));
+        assert_eq!(memory.len(), 2);
+        // The first generation goes, and only the second key with it.
+        memory.insert(&plain(3, 1_006 * HOUR));
+        assert_eq!(memory.len(), 2);
+        assert_eq!(memory.event(&[1; 16]), Some(1_004 * HOUR));
+        assert_eq!(memory.event(&[2; 16]), None);
+    }
+
+    #[test]
+    fn what_comes_again_before_it_was_swept_is_remembered_anew() {
+        let mut memory = Memory::new(4 * HOUR);
+        let start = 1_000 * HOUR;
+        for n in 0..10_000 {
+            memory.insert(&numbered(n, start));
+        }
+        // The first insert of a later time has credit for a shard or so.
+        memory.insert(&plain(1, start + 100 * HOUR));
+        assert_eq!(memory.len(), 1);
+        for n in 0..10_000 {
+            assert_eq!(memory.event(&numbered(n, 0).identity), None);
+        }
+        memory.insert(&numbered(9_999, start + 100 * HOUR));
+        assert_eq!(memory.len(), 2);
+    }
+
+    #[test]
+    fn the_room_of_forgotten_keys_is_given_back_while_others_come() {
+        let mut memory = Memory::new(4 * HOUR);
+        let start = 1_000 * HOUR;
+        for n in 0..100_000 {
+            memory.insert(&numbered(n, start));
+        }
+        let full = memory.keys.bytes();
+        for n in 100_000..103_000 {
+            memory.insert(&numbered(n, start + 100 * HOUR));
+        }
+        assert_eq!(memory.len(), 3_000);
+        assert!(memory.keys.bytes() < full / 10, "{}", memory.keys.bytes());
+        for n in 100_000..103_000 {
+            assert!(memory.event(&numbered(n, 0).identity).is_some());
+        }
+    }
+
+    proptest! {
+        /// Held against a list of all events, of which the latest within the window counts.
+        #[test]
+        fn nothing_that_a_window_may_ask_for_is_forgotten(
+            events in proptest::collection::vec((0u64..60, 0u32..3_000), 1..300),
+        ) {
+            let mut memory = Memory::new(4 * HOUR);
+            let mut clock = 1_000 * HOUR;
+            let mut all: Vec<(u64, u32)> = Vec::new();
+            for (n, later) in events {
+                // Append times may go back by the difference of two brokers' clocks.
+                clock += later;
+                let appended = clock - later % CLOCK_SLACK_SECONDS;
+                memory.insert(&numbered(n, appended));
+                all.push((n, appended));
+                let newest = all.iter().map(|(_, appended)| *appended).max().unwrap_or(0);
+                for n in 0..60 {
+                    let of_n = all.iter().filter(|(other, _)| *other == n);
+                    let latest = of_n.map(|(_, appended)| *appended).max();
+                    let asked = latest.filter(|latest| latest + 4 * HOUR > newest);
+                    let known = memory.event(&numbered(n, 0).identity);
+                    prop_assert!(known == asked || asked.is_none() && known == latest, "{n}");
+                }
+                let known = (0..60).filter(|n| memory.event(&numbered(*n, 0).identity).is_some());
+                prop_assert_eq!(memory.len(), known.count());
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_loaded_is_found_at_once_and_counts_once_when_it_is_indexed() {
+        let mut memory = Memory::new(4 * HOUR);
+        let now = 1_000 * HOUR;
+        for n in 0..2_000 {
+            memory.load(&numbered(n, now + u32::try_from(n).expect("small")));
+        }
+        memory.load(&numbered(7, now + HOUR));
+        assert_eq!(memory.event(&numbered(7, 0).identity), Some(now + HOUR));
+        assert_eq!(memory.event(&numbered(2_000, 0).identity), None);
+        // An insert indexes its shard, and each call a few more.
+        memory.insert(&numbered(7, now + 2 * HOUR));
+        while !memory.is_indexed() {
+            memory.index_some();
+        }
+        assert_eq!(memory.len(), 2_000);
+        assert_eq!(memory.event(&numbered(7, 0).identity), Some(now + 2 * HOUR));
+        assert_eq!(memory.event(&numbered(8, 0).identity), Some(now + 8));
+        // A day later all of it is forgotten, indexed or not.
+        memory.load(&numbered(3_000, now));
+        memory.insert(&numbered(3_001, now + 24 * HOUR));
+        assert_eq!(memory.len(), 1);
+        assert_eq!(memory.event(&numbered(3_000, 0).identity), None);
     }
 
     #[test]

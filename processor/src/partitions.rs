@@ -326,6 +326,7 @@ impl Partitions {
             for entry in entries {
                 memory.insert(entry);
             }
+            memory.index_some();
             *to = end;
         }
     }

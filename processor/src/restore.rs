@@ -437,7 +437,7 @@ impl<K: Kafka> Partition<'_, K> {
         let mut last: Option<DedupRecord> = None;
         self.read(partition, start, log_end, &mut |record| {
             for entry in &record.entries {
-                memory.insert(entry);
+                memory.load(entry);
             }
             last = Some(DedupRecord {
                 entries: Vec::new(),

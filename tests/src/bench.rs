@@ -11,6 +11,7 @@ use serde::Serialize;
 use sluice_tests::cluster::{Cluster, Purpose};
 
 mod children;
+pub mod dedup;
 mod ingest;
 mod latency;
 mod load;

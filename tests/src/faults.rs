@@ -60,6 +60,9 @@ pub struct Options {
     /// How long all brokers are gone, in seconds.
     #[arg(long, default_value_t = 20)]
     outage: u64,
+    /// A folder with the binaries of an older build, for the kind `upgrade`.
+    #[arg(long)]
+    old: Option<PathBuf>,
     /// The longest that all may take to settle after a heal, in seconds.
     #[arg(long, default_value_t = 120)]
     bound: u64,
@@ -70,7 +73,9 @@ pub struct Options {
 
 impl Options {
     fn wants(&self, kind: Kind) -> bool {
-        self.kinds.is_empty() || self.kinds.contains(&kind)
+        // Without an older build there is nothing to upgrade from.
+        let every = self.kinds.is_empty() && (kind != Kind::Upgrade || self.old.is_some());
+        every || self.kinds.contains(&kind)
     }
 }
 
@@ -338,6 +343,7 @@ mod tests {
             rate: 1,
             membership: "dynamic".into(),
             outage: 1,
+            old: Some(PathBuf::new()),
             bound: 1,
             stop_at_first_fault: false,
         }

@@ -45,3 +45,5 @@ pub mod metrics;
 pub mod cases;
 
 pub mod account;
+
+pub mod identities;

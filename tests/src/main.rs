@@ -29,6 +29,8 @@ enum Command {
     Faults(faults::Options),
     /// Measures both services beside their floors on a real Kafka.
     Bench(bench::Options),
+    /// Measures the restore of a partition with a long memory, and that memory, beside their floors.
+    BenchDedup(bench::dedup::Options),
     /// A floor of the benchmarks, which starts it.
     #[command(subcommand, hide = true)]
     Floor(bench::Floor),
@@ -41,6 +43,7 @@ fn main() -> ExitCode {
         Command::Audit(options) => audit_run::run(&options),
         Command::Faults(options) => faults::run(&options),
         Command::Bench(options) => bench::run(&options),
+        Command::BenchDedup(options) => bench::dedup::run(&options),
         Command::Floor(floor) => floor.run(),
     };
     match done {

@@ -107,11 +107,16 @@ fn quoted(text: &str) -> Option<(String, &str)> {
 
 /// The most memory that a process ever held, in bytes (`VmHWM`).
 pub fn peak_memory(pid: u32) -> Result<u64> {
+    memory(pid, "VmHWM")
+}
+
+/// A figure of `/proc/PID/status`, in bytes: `VmRSS` is what a process holds now, `VmHWM` its most.
+pub fn memory(pid: u32, field: &str) -> Result<u64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
     let line = status
         .lines()
-        .find_map(|line| line.strip_prefix("VmHWM:"))
-        .context("no VmHWM")?;
+        .find_map(|line| line.strip_prefix(field)?.strip_prefix(':'))
+        .with_context(|| format!("no {field}"))?;
     let kilobytes: u64 = line.trim().trim_end_matches(" kB").trim().parse()?;
     Ok(kilobytes * 1024)
 }

@@ -34,17 +34,17 @@ impl Service {
         })
     }
 
-    /// The same with a wall clock off by `offset`, such as `+600s`.
-    pub fn start_off(
+    /// The same with a binary of another build, which stands in this folder.
+    pub fn start_from(
+        folder: &Path,
         binary: &str,
         settings: &Path,
         log: &Path,
         admin: Option<SocketAddr>,
-        offset: &str,
     ) -> Result<Self> {
         let arguments = ["--config".to_owned(), settings.display().to_string()];
         Ok(Self {
-            child: Child::start_off(binary, &find(binary)?, &arguments, log, offset)?,
+            child: Child::start(binary, &folder.join(binary), &arguments, log)?,
             admin,
         })
     }

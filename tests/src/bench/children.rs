@@ -53,6 +53,18 @@ pub enum Floor {
         #[arg(long)]
         records: u64,
     },
+    /// A bare consumer that reads one partition from its start to its end.
+    Read {
+        /// The brokers.
+        #[arg(long)]
+        bootstrap: String,
+        /// What is read.
+        #[arg(long)]
+        topic: String,
+        /// Which partition of it.
+        #[arg(long)]
+        partition: i32,
+    },
 }
 
 impl Floor {
@@ -78,10 +90,20 @@ impl Floor {
                 ("--to", to.clone()),
                 ("--records", records.to_string()),
             ],
+            Self::Read {
+                bootstrap,
+                topic,
+                partition,
+            } => vec![
+                ("--bootstrap", bootstrap.clone()),
+                ("--topic", topic.clone()),
+                ("--partition", partition.to_string()),
+            ],
         };
         let name = match self {
             Self::Ingest { .. } => "ingest",
             Self::Copy { .. } => "copy",
+            Self::Read { .. } => "read",
         };
         let mut arguments = vec!["floor".to_owned(), name.to_owned()];
         for (flag, value) in pairs {
@@ -104,6 +126,11 @@ impl Floor {
                 to,
                 records,
             } => copy(bootstrap, from, to, *records)?,
+            Self::Read {
+                bootstrap,
+                topic,
+                partition,
+            } => super::dedup::read(bootstrap, topic, *partition)?,
         }
         Ok(true)
     }

@@ -99,7 +99,8 @@ fn fill(site: &Site, records: u64) -> Result<()> {
     Ok(())
 }
 
-fn raw_request(source: &Source, request: &Outgoing, n: u64, at: i64) -> RawRequest {
+/// A request as ingest would write it.
+pub(super) fn raw_request(source: &Source, request: &Outgoing, n: u64, at: i64) -> RawRequest {
     let headers = request
         .headers
         .iter()

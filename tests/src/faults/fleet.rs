@@ -65,6 +65,8 @@ struct State {
     service: Option<Service>,
     /// An end is left as it is: nobody starts it again.
     held: bool,
+    /// Another build's binaries; `None` runs those of this one.
+    folder: Option<PathBuf>,
     /// We killed it: its end is no news.
     killed: bool,
     /// How it ended so far, and how often.
@@ -133,7 +135,11 @@ impl Slot {
 
     fn start_in(&self, state: &mut State) -> Result<()> {
         let (binary, admin) = (self.role.binary(), Some(self.admin));
-        let service = Service::start(binary, &self.settings, &self.log, admin)?;
+        let (settings, log) = (&self.settings, &self.log);
+        let service = match &state.folder {
+            Some(folder) => Service::start_from(folder, binary, settings, log, admin)?,
+            None => Service::start(binary, settings, log, admin)?,
+        };
         state.service = Some(service);
         state.killed = false;
         self.starts.fetch_add(1, Ordering::Relaxed);
@@ -156,6 +162,11 @@ impl Slot {
         self.state().held = true;
         self.signal(Signal::Term)?;
         self.wait_gone()
+    }
+
+    /// From its next start on it runs the binaries of this folder; `None`: those of this build.
+    pub fn run_from(&self, folder: Option<&Path>) {
+        self.state().folder = folder.map(Path::to_owned);
     }
 
     /// How often its process ended like this.

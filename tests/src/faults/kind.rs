@@ -13,6 +13,8 @@ use super::{brokers, network, processes};
 pub enum Kind {
     /// Links to brokers are slow.
     NetSlow,
+    /// All services go to an older build and back, one after the other.
+    Upgrade,
     /// A processor is killed before the coordinator hears of its transaction.
     KillBeforeBegin,
     /// … after some outcomes were written.
@@ -71,6 +73,7 @@ impl Kind {
     pub fn inject(self, world: &mut World) -> Result<u64> {
         match self {
             Self::NetSlow => Ok(network::slow(world)),
+            Self::Upgrade => processes::upgrade(world),
             Self::KillBeforeBegin => processes::kill_point(world, Point::BeforeBegin),
             Self::KillAfterProduces => processes::kill_point(world, Point::AfterSomeProduces),
             Self::KillAfterOffsets => processes::kill_point(world, Point::AfterSendOffsets),

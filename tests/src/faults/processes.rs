@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use sluice_tests::child::Signal;
 use sluice_tests::proxy::{Api, Link, Side, Then, Trap};
 use sluice_tests::wait::{PATIENCE, wait_for};
@@ -220,6 +220,28 @@ pub fn give_back(world: &mut World) -> Result<u64> {
     }
     world.heal();
     Ok(lost)
+}
+
+/// Every service goes to an older build of the same format version, and back, one after the other: old and
+/// new work side by side meanwhile, and each ends in order.
+pub fn upgrade(world: &mut World) -> Result<u64> {
+    let old = world
+        .old
+        .clone()
+        .context("--old says where the older build is")?;
+    let mut changed = 0;
+    for folder in [Some(old.as_path()), None] {
+        for slot in world.fleet.slots().iter().filter(|slot| slot.is_running()) {
+            slot.stop()?;
+            slot.run_from(folder);
+            slot.start()?;
+            slot.wait_ready(PATIENCE)?;
+            world.wait_life(PATIENCE)?;
+            changed += 1;
+        }
+    }
+    world.heal();
+    Ok(changed)
 }
 
 /// A member that joins and leaves every few seconds.

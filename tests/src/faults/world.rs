@@ -1,6 +1,6 @@
 //! What the schedules act on: the brokers, the services, the load, and what is looked at.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -41,6 +41,8 @@ pub struct World {
     pub eyes: Eyes,
     pub random: Random,
     pub outage: Duration,
+    /// The binaries of an older build.
+    pub old: Option<PathBuf>,
     /// When the last fault was healed.
     healed: Instant,
     /// What a schedule saw and should not have, in words.
@@ -118,6 +120,7 @@ impl World {
             eyes,
             random,
             outage: Duration::from_secs(options.outage),
+            old: options.old.clone(),
             healed: Instant::now(),
             faults: Vec::new(),
             group: site.group(),

@@ -1,0 +1,246 @@
+//! The table of identities: for each the append time of its latest event.
+//!
+//! It is cut into shards by bits of the key, and each is a hash table that doubles when it is full. They
+//! are of different widths, so that they do not double together: old and new are there at once for one
+//! of them alone, and the slack of all stays about the same.
+//!
+//! What a restore reads is only put down, shard by shard, and becomes a hash table when its shard is
+//! first written to: twenty million inserts in random order take seconds, and twenty million notes do not.
+
+use std::hash::BuildHasherDefault;
+
+use hashbrown::HashMap;
+use sluice_schemas::identity::Fingerprint;
+
+use super::FingerprintHasher;
+
+type Table = HashMap<Fingerprint, u32, BuildHasherDefault<FingerprintHasher>>;
+
+/// At 20 million keys a shard has some 20,000, which is less than a core's second cache: it doubles, or is
+/// made of what was put down, in half a millisecond.
+const SHARDS: usize = 1024;
+
+#[derive(Debug, Default)]
+struct Shard {
+    table: Table,
+    /// Put down, in the order of the log, and not in the table yet. A key may stand here twice.
+    notes: Vec<(Fingerprint, u32)>,
+}
+
+/// The table.
+#[derive(Debug)]
+pub struct Keys {
+    shards: Vec<Shard>,
+}
+
+impl Default for Keys {
+    fn default() -> Self {
+        let mut shards = Vec::new();
+        shards.resize_with(SHARDS, Shard::default);
+        Self { shards }
+    }
+}
+
+/// The shard of a key: by bits that its hash, which is the first half, does not have. Widths grow evenly,
+/// so that the last shard has twice as many keys as the first.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::cast_precision_loss,
+    reason = "the product is at least 0 and below the number of shards"
+)]
+fn shard_of(key: &Fingerprint) -> usize {
+    let bits = u32::from_le_bytes([key[8], key[9], key[10], key[11]]);
+    let part = f64::from(bits) / (f64::from(u32::MAX) + 1.0);
+    // Up to the part s of all shards there are (2s + s²) / 3 of all keys; this is that backwards.
+    (((1.0 + 3.0 * part).sqrt() - 1.0) * SHARDS as f64) as usize
+}
+
+impl Keys {
+    /// The latest time of a key.
+    pub fn get(&self, key: &Fingerprint) -> Option<u32> {
+        let shard = &self.shards[shard_of(key)];
+        let known = shard.table.get(key).copied();
+        if shard.notes.is_empty() {
+            return known;
+        }
+        let noted = shard.notes.iter().filter(|(noted, _)| noted == key);
+        noted.map(|(_, appended)| *appended).max().max(known)
+    }
+
+    /// Puts a key down, to be found by a look at all that was put down in its shard.
+    pub fn note(&mut self, key: &Fingerprint, appended: u32) {
+        self.shards[shard_of(key)].notes.push((*key, appended));
+    }
+
+    /// Makes what was put down in a shard part of its table. `again` is told of keys that were there
+    /// already: the earlier of both times, which does not count any more.
+    pub fn index(&mut self, shard: usize, mut again: impl FnMut(u32)) {
+        let Shard { table, notes } = &mut self.shards[shard];
+        table.reserve(notes.len());
+        for (key, appended) in std::mem::take(notes) {
+            if let Some(before) = put(table, &key, appended) {
+                again(before.min(appended));
+            }
+        }
+    }
+
+    /// The shard of a key, where something was put down in it.
+    pub fn noted_shard(&self, key: &Fingerprint) -> Option<usize> {
+        let shard = shard_of(key);
+        (!self.shards[shard].notes.is_empty()).then_some(shard)
+    }
+
+    /// Adds a key to its table, or raises its time; the time that it had there.
+    pub fn insert(&mut self, key: &Fingerprint, appended: u32) -> Option<u32> {
+        put(&mut self.shards[shard_of(key)].table, key, appended)
+    }
+
+    /// How many shards there are to sweep.
+    pub const fn shards() -> usize {
+        SHARDS
+    }
+
+    /// How many keys a shard holds, forgotten ones too.
+    pub fn shard_len(&self, shard: usize) -> usize {
+        let Shard { table, notes } = &self.shards[shard];
+        table.len() + notes.len()
+    }
+
+    /// Gives back the room of what was appended before `keep_from`. The table is built anew: keys taken
+    /// out one by one would leave marks, for which it would double too early.
+    pub fn sweep(&mut self, shard: usize, keep_from: u32) {
+        let Shard { table, notes } = &mut self.shards[shard];
+        notes.retain(|(_, appended)| *appended >= keep_from);
+        notes.shrink_to_fit();
+        let old = std::mem::take(table);
+        let kept = || old.iter().filter(|(_, appended)| **appended >= keep_from);
+        let count = kept().count();
+        if count == old.len() {
+            *table = old;
+            return;
+        }
+        // With room for an eighth more, so that it does not double at once.
+        table.reserve(count + count / 8);
+        table.extend(kept());
+    }
+
+    /// How many bytes the shards take.
+    #[cfg(test)]
+    pub fn bytes(&self) -> usize {
+        let bytes = |shard: &Shard| {
+            let notes = shard.notes.capacity() * size_of::<(Fingerprint, u32)>();
+            shard.table.allocation_size() + notes
+        };
+        self.shards.iter().map(bytes).sum()
+    }
+}
+
+/// Adds a key to a table, or raises its time; the time that it had.
+fn put(table: &mut Table, key: &Fingerprint, appended: u32) -> Option<u32> {
+    match table.entry(*key) {
+        hashbrown::hash_map::Entry::Occupied(mut there) => {
+            let before = *there.get();
+            *there.get_mut() = before.max(appended);
+            Some(before)
+        }
+        hashbrown::hash_map::Entry::Vacant(room) => {
+            room.insert(appended);
+            None
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn the_last_shard_is_twice_as_wide_as_the_first() {
+        let key = |part: u64| {
+            let mut key = [0; 16];
+            let bits = u32::try_from(part * u64::from(u32::MAX) / 1_000_000).expect("a part");
+            key[8..12].copy_from_slice(&bits.to_le_bytes());
+            key
+        };
+        let mut widths = vec![0; SHARDS];
+        for part in 0..=1_000_000 {
+            widths[shard_of(&key(part))] += 1;
+        }
+        // Of a million parts: two thirds of the even share, and four thirds.
+        assert!((640..=660).contains(&widths[0]), "{}", widths[0]);
+        assert!((1290..=1310).contains(&widths[SHARDS - 1]));
+        assert!(widths.iter().all(|width| (640..=1310).contains(width)));
+    }
+
+    /// Keys as they are, heads of SHA-256.
+    fn key(n: u64) -> Fingerprint {
+        let mut key = [0; 16];
+        let digest = sluice_schemas::identity::sha256(&n.to_be_bytes());
+        key.copy_from_slice(&digest[..16]);
+        key
+    }
+
+    #[test]
+    fn a_key_costs_at_most_48_bytes_at_any_time_of_growing() {
+        let mut keys = Keys::default();
+        for n in 0..400_000u64 {
+            keys.insert(&key(n), 1);
+            if n >= 200_000 && n % 1_000 == 0 {
+                let known = usize::try_from(n).expect("small") + 1;
+                // Beside them the new one of the shard that grows.
+                let peak = keys.bytes() + keys.bytes() / SHARDS * 3;
+                assert!(peak <= known * 48, "{peak} bytes for {known} keys");
+            }
+        }
+        assert!((0..400_000).all(|n| keys.get(&key(n)) == Some(1)));
+        assert!((400_000..500_000).all(|n| keys.get(&key(n)).is_none()));
+    }
+
+    proptest! {
+        /// Few distinct keys, in several shards.
+        #[test]
+        fn it_is_a_map_of_latest_times(
+            steps in proptest::collection::vec((0u8..2, 0u8..8, 0u8..40, 0u32..100, 0u8..3), 0..400),
+            keep_from in 0u32..100,
+        ) {
+            let key = |shard, head: u8, last| {
+                let mut key = [0; 16];
+                (key[11], key[1], key[15]) = (shard, head * 32 + 31, last);
+                key
+            };
+            let mut keys = Keys::default();
+            let mut model: HashMap<Fingerprint, u32> = HashMap::new();
+            for (shard, head, last, appended, how) in steps {
+                let key = key(shard, head, last);
+                if how == 0 {
+                    keys.note(&key, appended);
+                } else {
+                    if let Some(shard) = keys.noted_shard(&key) {
+                        keys.index(shard, |_| {});
+                    }
+                    prop_assert_eq!(keys.insert(&key, appended), model.get(&key).copied());
+                }
+                let latest = model.entry(key).or_default();
+                *latest = appended.max(*latest);
+            }
+            for sweep in [false, true] {
+                if sweep {
+                    (0..SHARDS).for_each(|shard| keys.sweep(shard, keep_from));
+                    model.retain(|_, appended| *appended >= keep_from);
+                }
+                for (shard, head, last) in (0..2).flat_map(|s| (0..8).flat_map(move |h| (0..40).map(move |l| (s, h, l)))) {
+                    let key = key(shard, head, last);
+                    prop_assert_eq!(keys.get(&key), model.get(&key).copied());
+                }
+            }
+            (0..SHARDS).for_each(|shard| keys.index(shard, |_| {}));
+            let left: usize = (0..SHARDS).map(|shard| keys.shard_len(shard)).sum();
+            prop_assert_eq!(left, model.len());
+        }
+    }
+}

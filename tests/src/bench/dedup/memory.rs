@@ -1,0 +1,105 @@
+//! The memory beside a bare hash set, each of several sizes in a process of its own.
+
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+use serde::{Deserialize, Serialize};
+use sluice_tests::process::find;
+
+use super::Options;
+
+/// One measure; nanoseconds each are medians.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+struct Measure {
+    keys: u64,
+    /// Of a restored one: to put a key down.
+    insert_nanoseconds: f64,
+    /// Of a restored one: to index a key afterwards; else 0.
+    index_nanoseconds: f64,
+    hit_nanoseconds: f64,
+    miss_nanoseconds: f64,
+    resident_bytes_a_key: f64,
+    peak_bytes_a_key: f64,
+}
+
+/// All sizes, and what a lookup among the most keys costs beside one among the fewest.
+#[derive(Debug, Serialize)]
+pub struct Memories {
+    ours: Vec<Measure>,
+    floor: Vec<Measure>,
+    /// All keys, filled as a restore does.
+    restored: Measure,
+    pub hit_ratio: f64,
+    pub miss_ratio: f64,
+    floor_hit_ratio: f64,
+    floor_miss_ratio: f64,
+}
+
+/// Measures a twentieth, a half and all of the identities.
+pub fn measure(options: &Options) -> Result<Memories> {
+    let all = options.identities;
+    let sizes = [(all / 20).max(1), (all / 2).max(1), all];
+    let mut rounds = Vec::new();
+    for round in 1..=options.rounds {
+        for keys in sizes {
+            eprintln!("round {round}: a memory of {keys} keys, and a bare set");
+            rounds.push((
+                one("memory", keys, options.seed)?,
+                one("set", keys, options.seed)?,
+            ));
+        }
+    }
+    let restored: Vec<Measure> = (0..options.rounds)
+        .map(|_| one("restored", all, options.seed))
+        .collect::<Result<_>>()?;
+    let of = |keys: u64, pick: fn(&(Measure, Measure)) -> Measure| {
+        let measures = rounds.iter().map(pick);
+        median(&measures.filter(|one| one.keys == keys).collect::<Vec<_>>())
+    };
+    let ours: Vec<Measure> = sizes.iter().map(|keys| of(*keys, |both| both.0)).collect();
+    let floor: Vec<Measure> = sizes.iter().map(|keys| of(*keys, |both| both.1)).collect();
+    let ratio = |measures: &[Measure], pick: fn(&Measure) -> f64| {
+        measures.last().map_or(0.0, pick) / measures.first().map_or(0.0, pick)
+    };
+    Ok(Memories {
+        hit_ratio: ratio(&ours, |one| one.hit_nanoseconds),
+        miss_ratio: ratio(&ours, |one| one.miss_nanoseconds),
+        floor_hit_ratio: ratio(&floor, |one| one.hit_nanoseconds),
+        floor_miss_ratio: ratio(&floor, |one| one.miss_nanoseconds),
+        ours,
+        floor,
+        restored: median(&restored),
+    })
+}
+
+fn one(structure: &str, keys: u64, seed: u64) -> Result<Measure> {
+    let output = Command::new(find("sluice-memory")?)
+        .args(["--of", structure])
+        .args(["--keys", &keys.to_string()])
+        .args(["--seed", &seed.to_string()])
+        .output()?;
+    if !output.status.success() {
+        bail!("{}", String::from_utf8_lossy(&output.stderr));
+    }
+    let text = String::from_utf8(output.stdout)?;
+    let line = text.lines().last().context("nothing was told")?;
+    Ok(serde_json::from_str(line)?)
+}
+
+/// The median of each figure.
+fn median(measures: &[Measure]) -> Measure {
+    let of = |pick: fn(&Measure) -> f64| {
+        let mut values: Vec<f64> = measures.iter().map(pick).collect();
+        values.sort_by(f64::total_cmp);
+        values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+    };
+    Measure {
+        keys: measures.first().map_or(0, |one| one.keys),
+        insert_nanoseconds: of(|one| one.insert_nanoseconds),
+        index_nanoseconds: of(|one| one.index_nanoseconds),
+        hit_nanoseconds: of(|one| one.hit_nanoseconds),
+        miss_nanoseconds: of(|one| one.miss_nanoseconds),
+        resident_bytes_a_key: of(|one| one.resident_bytes_a_key),
+        peak_bytes_a_key: of(|one| one.peak_bytes_a_key),
+    }
+}
