@@ -35,7 +35,7 @@ dev: rust kafka ## a real one-node Kafka and both services, for trials by hand
 	@$(CARGO) build --quiet --workspace --bins
 	@target/debug/sluice-tests dev $(ARGS)
 
-test: rust kafka registry faketime python ## all tests: unit, contract and end-to-end on real Kafka
+test: rust kafka registry python ## all tests: unit, contract and end-to-end on real Kafka
 	@$(CARGO) build --workspace --bins
 	@$(CARGO) test --workspace $(ARGS)
 
