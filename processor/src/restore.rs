@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
-use sluice_schemas::dedup_log::DedupRecord;
+use sluice_schemas::dedup_log::{DedupRecord, Entry};
 use sluice_schemas::service::settings::{Begin, Settings};
 
 use crate::consume::Assignments;
@@ -434,16 +434,8 @@ impl<K: Kafka> Partition<'_, K> {
         let since = first_ms.saturating_sub(reach.saturating_mul(1000)).max(0);
         let start = self.reader.log_since(partition, since)?.unwrap_or(log_end);
         let mut memory = Box::new(Memory::new(self.window()));
-        let mut last: Option<DedupRecord> = None;
-        self.read(partition, start, log_end, &mut |record| {
-            for entry in &record.entries {
-                memory.load(entry);
-            }
-            last = Some(DedupRecord {
-                entries: Vec::new(),
-                ..record
-            });
-        })?;
+        let mut load = |entry: Entry| memory.load(&entry);
+        let last = self.read(partition, start, log_end, &mut load)?;
         if let Some(last) = last.as_ref().filter(|last| last.to < from) {
             tracing::warn!(
                 partition,
@@ -507,15 +499,9 @@ impl<K: Kafka> Partition<'_, K> {
             return Ok(None);
         }
         let mut reach = LAST_REACH;
-        let mut last = None;
         loop {
             let start = end.saturating_sub(reach).max(low);
-            self.read(partition, start, end, &mut |record| {
-                last = Some(DedupRecord {
-                    entries: Vec::new(),
-                    ..record
-                });
-            })?;
+            let last = self.read(partition, start, end, &mut |_| {})?;
             if last.is_some() || start == low {
                 return Ok(last);
             }
@@ -524,7 +510,8 @@ impl<K: Kafka> Partition<'_, K> {
         }
     }
 
-    /// Reads log records from `start` until the end of the partition is reported at or past `end`.
+    /// Reads log records from `start` until the end of the partition is reported at or past `end`: gives
+    /// each entry, and returns the last record without them.
     ///
     /// The report does not tell its offset, and a leader that has just changed may know less than the
     /// one before. So an end counts when all below `end` is decided, as asked after it, and when a
@@ -534,8 +521,9 @@ impl<K: Kafka> Partition<'_, K> {
         partition: i32,
         start: i64,
         end: i64,
-        each: &mut dyn FnMut(DedupRecord),
-    ) -> Result<(), Halt> {
+        each: &mut dyn FnMut(Entry),
+    ) -> Result<Option<DedupRecord>, Halt> {
+        let mut last = None;
         let mut next = start;
         let mut decided = false;
         self.reader.start(Source::DedupLog, partition, next)?;
@@ -546,14 +534,14 @@ impl<K: Kafka> Partition<'_, K> {
             match self.reader.read()? {
                 Read::Record { offset, value, .. } => {
                     next = offset + 1;
-                    let record = DedupRecord::decode(&value);
-                    each(record.map_err(|error| {
+                    let record = DedupRecord::decode_each(&value, &mut *each);
+                    last = Some(record.map_err(|error| {
                         Halt::Person(format!("the dedup-log at offset {offset}: {error}"))
                     })?);
                 }
                 Read::End if decided => {
                     self.reader.stop()?;
-                    return Ok(());
+                    return Ok(last);
                 }
                 Read::End => {
                     let (_, stable) = self.reader.stable_bounds(Source::DedupLog, partition)?;

@@ -87,6 +87,14 @@ impl DedupRecord {
 
     /// Reads a record's bytes.
     pub fn decode(bytes: &[u8]) -> Result<Self, DedupLogError> {
+        let mut entries = Vec::new();
+        let head = Self::decode_each(bytes, |entry| entries.push(entry))?;
+        Ok(Self { entries, ..head })
+    }
+
+    /// Reads a record's bytes, and gives its entries one by one instead of keeping them: a restore reads
+    /// millions. On an error, some may have been given.
+    pub fn decode_each(bytes: &[u8], mut each: impl FnMut(Entry)) -> Result<Self, DedupLogError> {
         let mut rest = bytes;
         match take::<1>(&mut rest)? {
             [VERSION] => {}
@@ -102,7 +110,6 @@ impl DedupRecord {
                 "it promises more entries than it has",
             ));
         }
-        let mut entries = Vec::with_capacity(count);
         for _ in 0..count {
             let [kind] = take(&mut rest)?;
             let appended = u32::from_be_bytes(take(&mut rest)?);
@@ -115,7 +122,7 @@ impl DedupRecord {
                 }),
                 _ => return Err(DedupLogError::Malformed("an entry is of no known kind")),
             };
-            entries.push(Entry {
+            each(Entry {
                 identity,
                 appended,
                 sequence,
@@ -128,7 +135,7 @@ impl DedupRecord {
             from,
             to,
             partitions,
-            entries,
+            entries: Vec::new(),
         })
     }
 }
