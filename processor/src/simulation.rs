@@ -5,27 +5,18 @@
 //! `SLUICE_SEEDS` is how many seeds are run (default 2,000), `SLUICE_SEED` runs one and prints its
 //! history.
 
-use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::channel;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use corosensei::{Coroutine, CoroutineResult};
+use check::Sums;
+use run::{PARTITIONS, Run};
+use webhooks::Site;
 
-use crate::consume::{Assignments, Bounds};
-use crate::kafka::Kafka as _;
-use crate::restore::Restorer;
-use crate::worker::{Channels, Exit, Worker};
-use brokers::{MS, Odds, SECOND, World};
-use chance::Chance;
-use check::{Sums, check};
-use clients::{Held, Thread};
-use history::tell;
-use webhooks::{AT, Site};
+mod run;
 
 mod webhooks;
 
@@ -49,375 +40,8 @@ mod history;
 
 mod chance;
 
-/// Raw's partitions.
-const PARTITIONS: i32 = 4;
-
-/// How many names of workers there are.
-const NAMES: usize = 3;
-
-/// For how long faults happen.
-const TROUBLE: u64 = 40 * SECOND;
-
-/// All must be quiet so long after the last fault: a session, a restart and late markers, but less than
-/// a transaction's time-out. Whoever follows under a name ends what was left open under it.
-const SETTLE: u64 = 25 * SECOND;
-
-/// The same where two processes had one name: one may idle while the other's transaction is open.
-const SETTLE_DOUBLED: u64 = 60 * SECOND;
-
-/// One process: its worker and its restorer, each with the time at which it wants to go on.
-struct Process {
-    name: usize,
-    threads: [(Coroutine<(), u64, Exit>, u64); 2],
-    held: Rc<RefCell<Held>>,
-    frozen: bool,
-}
-
-/// A run.
-struct Run {
-    world: Rc<RefCell<World>>,
-    site: Rc<Site>,
-    base: Instant,
-    processes: Vec<Process>,
-    /// Names whose process is gone, and when they are started again.
-    down: Vec<(u64, usize)>,
-    /// Two processes had one name at some time.
-    doubled: bool,
-}
-
-impl Run {
-    fn new(seed: u64, site: Rc<Site>) -> Self {
-        let world = World::new(Chance::new(seed), PARTITIONS, AT * 1000);
-        Self {
-            world: Rc::new(RefCell::new(world)),
-            site,
-            base: Instant::now(),
-            processes: Vec::new(),
-            down: (0..NAMES).map(|name| (0, name)).collect(),
-            doubled: false,
-        }
-    }
-
-    fn below(&self, bound: u64) -> u64 {
-        self.world.borrow_mut().chance.below(bound)
-    }
-
-    /// Each seed has its own mixture of faults: half of the kinds, each often or seldom.
-    fn mix(&self) {
-        let world = &mut *self.world.borrow_mut();
-        let chance = &mut world.chance;
-        let mut odds = |most: u64| match chance.below(4) {
-            0 | 1 => 0,
-            2 => 1 + most / 10,
-            _ => most,
-        };
-        world.odds = Odds {
-            slow: odds(50),
-            unanswered: odds(200),
-            lost: odds(200),
-            send: odds(20),
-            late_markers: odds(300),
-            leader: odds(5),
-            late_reset: odds(500),
-            give_back: odds(50),
-            fatal: odds(1),
-            suspect: odds(50),
-            clocks: odds(1) > 0,
-        };
-    }
-
-    fn start(&mut self, name: usize) {
-        let held = Rc::new(RefCell::new(Held::default()));
-        let assignments = Arc::new(Assignments::default());
-        let (wanted, wanted_by_worker) = channel();
-        let (restored_by_thread, restored) = channel();
-        let names = &self.site.shared.settings.topics.names;
-        let (raw, log) = (names.raw(), names.dedup_log());
-        let bounds = Bounds {
-            records: 1 + usize::try_from(self.below(8)).expect("small"),
-            ..Bounds::default()
-        };
-        let thread = |site: &Rc<Site>, world: &Rc<RefCell<World>>, held: &Rc<RefCell<Held>>| {
-            (Rc::clone(site), Rc::clone(world), Rc::clone(held))
-        };
-        let base = self.base;
-        let number = u32::try_from(name).expect("a few");
-        let (site, world, its) = thread(&self.site, &self.world, &held);
-        let (raw_name, log_name) = (raw.clone(), log.clone());
-        let shared_assignments = Arc::clone(&assignments);
-        let worker = Coroutine::new(move |yielder, ()| {
-            let kafka = Thread {
-                world,
-                held: its,
-                yielder,
-                base,
-                name: site.shared.settings.transactional_id(number),
-                raw: raw_name,
-                log: log_name,
-            };
-            let channels = Channels { wanted, restored };
-            let made = Worker::new(
-                &kafka,
-                &site.shared,
-                number,
-                bounds,
-                shared_assignments,
-                channels,
-            );
-            made.map_or_else(|exit| exit, Worker::run)
-        });
-        let (site, world, its) = thread(&self.site, &self.world, &held);
-        let beside = Coroutine::new(move |yielder, ()| {
-            let kafka = Thread {
-                world,
-                held: its,
-                yielder,
-                base,
-                name: site.shared.settings.transactional_id(number),
-                raw,
-                log,
-            };
-            let mut its_restorer = Restorer::new(&kafka, &site.shared.settings, assignments);
-            loop {
-                while let Ok(wanted) = wanted_by_worker.try_recv() {
-                    its_restorer.want(wanted);
-                }
-                if let Some(done) = its_restorer.turn() {
-                    // The worker may have ended: then so does the process.
-                    let _ = restored_by_thread.send(done);
-                }
-                kafka.sleep(Duration::from_millis(30));
-            }
-        });
-        tell(|| format!("worker-{name} starts"));
-        self.processes.push(Process {
-            name,
-            threads: [(worker, 0), (beside, 0)],
-            held,
-            frozen: false,
-        });
-    }
-
-    /// The end of a process, by its own will or not.
-    fn end(&mut self, at: usize, why: &str) {
-        let process = self.processes.swap_remove(at);
-        let name = process.name;
-        tell(|| format!("worker-{name} ends: {why}"));
-        let held = Rc::clone(&process.held);
-        // What is on the stacks is dropped here; requests on their way arrive or do not.
-        drop(process);
-        for member in &held.borrow().members {
-            self.world.borrow_mut().leave(*member, false);
-        }
-        let now = self.world.borrow().now;
-        let again = now + self.below(3 * SECOND);
-        let alone = self.processes.iter().all(|other| other.name != name);
-        if alone {
-            self.down.push((again, name));
-        }
-    }
-
-    fn freeze(&mut self, at: usize, frozen: bool) {
-        let process = &mut self.processes[at];
-        process.frozen = frozen;
-        let world = &mut *self.world.borrow_mut();
-        let name = process.name;
-        tell(|| format!("worker-{name} stands still: {frozen}"));
-        let now = world.now;
-        let held = process.held.borrow();
-        for client in &held.clients {
-            if let Some(client) = world.clients.get_mut(client) {
-                client.frozen = frozen;
-            }
-        }
-        world.due = 0;
-        for member in &held.members {
-            if let Some(member) = world.members.get_mut(member) {
-                member.frozen_since = frozen.then_some(now);
-                if member.removed && !frozen {
-                    member.removal_known = member.removal_known.max(now + 500 * MS);
-                }
-            }
-        }
-    }
-
-    /// Something that happens to a process.
-    fn happen(&mut self) {
-        if self.processes.is_empty() {
-            return;
-        }
-        let at = usize::try_from(self.below(self.processes.len() as u64)).expect("small");
-        match self.below(8) {
-            0..=2 => self.end(at, "kill -9"),
-            3 | 4 => {
-                let frozen = self.processes[at].frozen;
-                self.freeze(at, !frozen);
-            }
-            5 => {
-                let name = self.processes[at].name;
-                if self
-                    .processes
-                    .iter()
-                    .filter(|other| other.name == name)
-                    .count()
-                    < 2
-                {
-                    self.doubled = true;
-                    self.start(name);
-                }
-            }
-            _ => self.world.borrow_mut().rebalance(),
-        }
-    }
-
-    /// Lets one thread go on that wants to; else time passes. `until` bounds that.
-    fn step(&mut self, until: u64) -> Result<(), String> {
-        let now = self.world.borrow().now;
-        history::at(now, || "brokers".to_owned());
-        self.world.borrow_mut().tick();
-        let due: Vec<usize> = self
-            .down
-            .iter()
-            .filter(|(at, _)| *at <= now)
-            .map(|(_, name)| *name)
-            .collect();
-        self.down.retain(|(at, _)| *at > now);
-        for name in due {
-            self.start(name);
-        }
-        let mut ready = Vec::new();
-        let mut next = until;
-        for (at, process) in self.processes.iter().enumerate() {
-            if process.frozen {
-                continue;
-            }
-            for (which, thread) in process.threads.iter().enumerate() {
-                let (_, wake) = thread;
-                if *wake <= now {
-                    ready.push((at, which));
-                } else {
-                    next = next.min(*wake);
-                }
-            }
-        }
-        if ready.is_empty() {
-            let world = &mut *self.world.borrow_mut();
-            world.now = next.min(world.due).max(now + 1);
-            return Ok(());
-        }
-        let leader = self.world.borrow().odds.leader;
-        let (at, which) = ready[usize::try_from(self.below(ready.len() as u64)).expect("small")];
-        let pass = self.below(50);
-        if self.world.borrow_mut().chance.in_thousand(leader) {
-            self.world.borrow_mut().elect();
-        }
-        self.world.borrow_mut().now += pass;
-        let name = self.processes[at].name;
-        history::at(now + pass, || {
-            format!("{name}{}", if which == 0 { "" } else { " restorer" })
-        });
-        let (coroutine, wake) = &mut self.processes[at].threads[which];
-        match coroutine.resume(()) {
-            CoroutineResult::Yield(time) => *wake = time,
-            CoroutineResult::Return(exit) => {
-                let name = self.processes[at].name;
-                if exit == Exit::Shutdown {
-                    return Err(format!("worker-{name} ended without being asked to"));
-                }
-                self.end(at, &format!("{exit:?}"));
-            }
-        }
-        Ok(())
-    }
-
-    /// New webhooks on raw, now and then.
-    fn receive(&mut self) {
-        let world = &mut *self.world.borrow_mut();
-        let (partition, record) = self.site.webhook(&mut world.chance, PARTITIONS);
-        let gap = if world.chance.in_thousand(100) { 2 } else { 0 };
-        let raw = self.site.shared.settings.topics.names.raw();
-        world.append(&raw, partition, gap, record);
-    }
-
-    /// Whether all of raw is committed and nothing is open.
-    fn is_quiet(&self) -> bool {
-        let world = self.world.borrow();
-        let raw = self.site.shared.settings.topics.names.raw();
-        let caught_up = world.logs.iter().all(|((topic, partition), log)| {
-            *topic != raw || world.committed.get(partition).copied().unwrap_or(0) >= log.end
-        });
-        caught_up && world.is_settled_everywhere()
-    }
-
-    fn whole(&mut self) -> Result<Sums, String> {
-        self.mix();
-        let every = 500 * MS + self.below(12 * SECOND);
-        let webhooks = 10 + self.below(40);
-        let mut received = 0;
-        let mut next_webhook = self.below(SECOND);
-        let mut next_happening = self.below(every * 2);
-        loop {
-            let now = self.world.borrow().now;
-            if now >= TROUBLE {
-                break;
-            }
-            if now >= next_webhook {
-                received += 1;
-                self.receive();
-                next_webhook = now + self.below(2 * TROUBLE / webhooks);
-                if received == webhooks {
-                    next_webhook = u64::MAX;
-                }
-            }
-            if now >= next_happening {
-                self.happen();
-                next_happening = now + self.below(every * 2);
-            }
-            self.step(next_happening.min(next_webhook))?;
-        }
-        // All that was broken heals.
-        self.world.borrow_mut().odds = Odds::default();
-        tell(|| "the faults end".to_owned());
-        for at in 0..self.processes.len() {
-            if self.processes[at].frozen {
-                self.freeze(at, false);
-            }
-        }
-        for name in 0..NAMES {
-            let its = |process: &Process| process.name == name;
-            // Two under one name: whoever has an open transaction has to be followed by somebody.
-            if self.processes.iter().filter(|process| its(process)).count() > 1 {
-                while let Some(at) = self.processes.iter().position(its) {
-                    self.end(at, "one too many");
-                }
-            }
-        }
-        let healed = self.world.borrow().now;
-        let patience = if self.doubled { SETTLE_DOUBLED } else { SETTLE };
-        while !self.is_quiet() {
-            let now = self.world.borrow().now;
-            if now > healed + patience {
-                let standing = self.world.borrow().standing();
-                let seconds = patience / SECOND;
-                return Err(format!(
-                    "not settled after {seconds} s
-{standing}"
-                ));
-            }
-            self.step(now + SECOND)?;
-        }
-        if let Some(why) = history::called_a_person() {
-            return Err(why);
-        }
-        check(
-            &self.world.borrow(),
-            &self.site.shared.settings.topics.names,
-        )
-    }
-}
-
 /// Runs a seed: what it came to or what is broken, and its history where that is wanted.
-fn run(seed: u64, site: &Rc<Site>, told: bool) -> (Result<Sums, String>, String) {
+fn run_seed(seed: u64, site: &Rc<Site>, told: bool) -> (Result<Sums, String>, String) {
     history::begin(told);
     let mut run = Run::new(seed, Rc::clone(site));
     let whole = || catch_unwind(AssertUnwindSafe(|| run.whole()));
@@ -430,8 +54,8 @@ fn run(seed: u64, site: &Rc<Site>, told: bool) -> (Result<Sums, String>, String)
 /// Runs seeds on two threads; the first failure is run again for its history.
 fn run_seeds(first: u64, count: u64) -> Sums {
     let next = AtomicU64::new(first);
-    let failed: std::sync::Mutex<BTreeMap<u64, String>> = std::sync::Mutex::default();
-    let totals: std::sync::Mutex<Sums> = std::sync::Mutex::default();
+    let failed: Mutex<BTreeMap<u64, String>> = Mutex::default();
+    let totals: Mutex<Sums> = Mutex::default();
     std::thread::scope(|scope| {
         for _ in 0..2 {
             scope.spawn(|| {
@@ -441,11 +65,11 @@ fn run_seeds(first: u64, count: u64) -> Sums {
                     if seed >= first + count || !failed.lock().expect("no panic").is_empty() {
                         return;
                     }
-                    if let (Ok(sums), _) = run(seed, &site, false) {
+                    if let (Ok(sums), _) = run_seed(seed, &site, false) {
                         totals.lock().expect("no panic").add(sums);
                         continue;
                     }
-                    let (again, history) = run(seed, &site, true);
+                    let (again, history) = run_seed(seed, &site, true);
                     let why = again.err().unwrap_or_else(|| {
                         format!("seed {seed} failed once and held when run again")
                     });
@@ -468,8 +92,9 @@ fn number(variable: &str) -> Option<u64> {
 #[test]
 fn nothing_is_lost_and_nothing_is_twice_whatever_the_seed() {
     if let Some(seed) = number("SLUICE_SEED") {
-        let (outcome, history) = run(seed, &Rc::new(Site::new(PARTITIONS)), true);
+        let (outcome, history) = run_seed(seed, &Rc::new(Site::new(PARTITIONS)), true);
         println!("{history}\n{outcome:?}");
+        assert!(outcome.is_ok());
         return;
     }
     let count = number("SLUICE_SEEDS").unwrap_or(2000);

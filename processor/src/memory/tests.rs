@@ -1,0 +1,182 @@
+use proptest::prelude::*;
+use sluice_schemas::dedup_log::SequenceEntry;
+
+use super::*;
+
+const HOUR: u32 = 3600;
+
+fn plain(identity: u8, appended: u32) -> Entry {
+    Entry {
+        identity: [identity; 16],
+        appended,
+        sequence: None,
+    }
+}
+
+/// Identities as they are: heads of SHA-256.
+fn numbered(n: u64, appended: u32) -> Entry {
+    let mut identity = [0; 16];
+    let digest = sluice_schemas::identity::sha256(&n.to_be_bytes());
+    identity.copy_from_slice(&digest[..16]);
+    Entry {
+        identity,
+        appended,
+        sequence: None,
+    }
+}
+
+#[test]
+fn what_a_window_may_ask_for_is_there_and_older_generations_are_freed() {
+    let mut memory = Memory::new(4 * HOUR);
+    let start = 1_000 * HOUR;
+    for hour in 0..100u8 {
+        memory.insert(&plain(hour, start + u32::from(hour) * HOUR));
+        for back in 0..=4.min(hour) {
+            assert!(memory.event(&[hour - back; 16]).is_some(), "{hour} {back}");
+        }
+    }
+    assert!(memory.len() <= 7, "{}", memory.len());
+    assert_eq!(memory.event(&[50; 16]), None);
+}
+
+#[test]
+fn append_times_that_go_back_are_kept_and_the_last_event_is_by_offset() {
+    let mut memory = Memory::new(4 * HOUR);
+    let now = 1_000 * HOUR;
+    let entry = |mac: u8, appended| Entry {
+        identity: [mac; 16],
+        appended,
+        sequence: Some(SequenceEntry {
+            entity: [9; 16],
+            mac: [mac; 16],
+        }),
+    };
+    memory.insert(&entry(1, now));
+    // The leader changed, and the new one's clock is ten minutes behind.
+    memory.insert(&entry(2, now - 600));
+    assert_eq!(memory.last(&[9; 16]).expect("there").mac, [2; 16]);
+    assert_eq!(memory.event(&[2; 16]), Some(now - 600));
+}
+
+#[test]
+fn the_latest_event_of_an_identity_counts() {
+    let mut memory = Memory::new(4 * HOUR);
+    memory.insert(&plain(1, 1_000 * HOUR));
+    memory.insert(&plain(1, 1_005 * HOUR));
+    assert_eq!(memory.event(&[1; 16]), Some(1_005 * HOUR));
+}
+
+#[test]
+fn an_event_that_comes_again_counts_once_and_in_its_latest_generation() {
+    let mut memory = Memory::new(4 * HOUR);
+    memory.insert(&plain(1, 1_000 * HOUR));
+    memory.insert(&plain(2, 1_000 * HOUR));
+    memory.insert(&plain(1, 1_004 * HOUR));
+    // A clock went back: the later one stays.
+    memory.insert(&plain(1, 1_003 * HOUR));
+    assert_eq!(memory.len(), 2);
+    // The first generation goes, and only the second key with it.
+    memory.insert(&plain(3, 1_006 * HOUR));
+    assert_eq!(memory.len(), 2);
+    assert_eq!(memory.event(&[1; 16]), Some(1_004 * HOUR));
+    assert_eq!(memory.event(&[2; 16]), None);
+}
+
+#[test]
+fn what_comes_again_before_it_was_swept_is_remembered_anew() {
+    let mut memory = Memory::new(4 * HOUR);
+    let start = 1_000 * HOUR;
+    for n in 0..10_000 {
+        memory.insert(&numbered(n, start));
+    }
+    // The first insert of a later time has credit for a shard or so.
+    memory.insert(&plain(1, start + 100 * HOUR));
+    assert_eq!(memory.len(), 1);
+    for n in 0..10_000 {
+        assert_eq!(memory.event(&numbered(n, 0).identity), None);
+    }
+    memory.insert(&numbered(9_999, start + 100 * HOUR));
+    assert_eq!(memory.len(), 2);
+}
+
+#[test]
+fn the_room_of_forgotten_keys_is_given_back_while_others_come() {
+    let mut memory = Memory::new(4 * HOUR);
+    let start = 1_000 * HOUR;
+    for n in 0..100_000 {
+        memory.insert(&numbered(n, start));
+    }
+    let full = memory.keys.bytes();
+    for n in 100_000..103_000 {
+        memory.insert(&numbered(n, start + 100 * HOUR));
+    }
+    assert_eq!(memory.len(), 3_000);
+    assert!(memory.keys.bytes() < full / 10, "{}", memory.keys.bytes());
+    for n in 100_000..103_000 {
+        assert!(memory.event(&numbered(n, 0).identity).is_some());
+    }
+}
+
+proptest! {
+    /// Held against a list of all events, of which the latest within the window counts.
+    #[test]
+    fn nothing_that_a_window_may_ask_for_is_forgotten(
+        events in proptest::collection::vec((0u64..60, 0u32..3_000), 1..300),
+    ) {
+        let mut memory = Memory::new(4 * HOUR);
+        let mut clock = 1_000 * HOUR;
+        let mut all: Vec<(u64, u32)> = Vec::new();
+        for (n, later) in events {
+            // Append times may go back by the difference of two brokers' clocks.
+            clock += later;
+            let appended = clock - later % CLOCK_SLACK_SECONDS;
+            memory.insert(&numbered(n, appended));
+            all.push((n, appended));
+            let newest = all.iter().map(|(_, appended)| *appended).max().unwrap_or(0);
+            for n in 0..60 {
+                let of_n = all.iter().filter(|(other, _)| *other == n);
+                let latest = of_n.map(|(_, appended)| *appended).max();
+                let asked = latest.filter(|latest| latest + 4 * HOUR > newest);
+                let known = memory.event(&numbered(n, 0).identity);
+                prop_assert!(known == asked || asked.is_none() && known == latest, "{n}");
+            }
+            let known = (0..60).filter(|n| memory.event(&numbered(*n, 0).identity).is_some());
+            prop_assert_eq!(memory.len(), known.count());
+        }
+    }
+}
+
+#[test]
+fn what_is_loaded_is_found_at_once_and_counts_once_when_it_is_indexed() {
+    let mut memory = Memory::new(4 * HOUR);
+    let now = 1_000 * HOUR;
+    for n in 0..2_000 {
+        memory.load(&numbered(n, now + u32::try_from(n).expect("small")));
+    }
+    memory.load(&numbered(7, now + HOUR));
+    assert_eq!(memory.event(&numbered(7, 0).identity), Some(now + HOUR));
+    assert_eq!(memory.event(&numbered(2_000, 0).identity), None);
+    // An insert indexes its shard, and each call a few more.
+    memory.insert(&numbered(7, now + 2 * HOUR));
+    while !memory.is_indexed() {
+        memory.index_some();
+    }
+    assert_eq!(memory.len(), 2_000);
+    assert_eq!(memory.event(&numbered(7, 0).identity), Some(now + 2 * HOUR));
+    assert_eq!(memory.event(&numbered(8, 0).identity), Some(now + 8));
+    // A day later all of it is forgotten, indexed or not.
+    memory.load(&numbered(3_000, now));
+    memory.insert(&numbered(3_001, now + 24 * HOUR));
+    assert_eq!(memory.len(), 1);
+    assert_eq!(memory.event(&numbered(3_000, 0).identity), None);
+}
+
+#[test]
+fn a_batch_sees_its_own_events_before_they_are_committed() {
+    let mut pending = Pending::default();
+    pending.insert(plain(1, 5));
+    assert_eq!(pending.event(&[1; 16]), Some(5));
+    assert_eq!(pending.event(&[2; 16]), None);
+    assert_eq!(pending.last(&[1; 16]), None);
+    assert_eq!(pending.into_entries(), [plain(1, 5)]);
+}
