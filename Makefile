@@ -53,7 +53,7 @@ upgrade: rust kafka faketime old ## a rolling upgrade from an older build and ba
 	@target/debug/sluice-tests faults --kind upgrade --old $(OLD) $(ARGS)
 
 mutants: rust ## breaks the engine on purpose, patch by patch, and asks whether the simulation notices; at most 10 minutes
-	@tests/mutants/run.sh
+	@tests/mutants/run.sh $(ARGS)
 
 faults: rust kafka faketime ## faults of every kind on three brokers under load, and the check; at most 15 minutes, needs root
 	@$(CARGO) build --workspace --bins
