@@ -1,7 +1,8 @@
 #!/bin/bash
 # Breaks the engine on purpose, one patch at a time, and asks whether the simulation notices: a proof
 # that finds no fault in what is broken proves nothing. The patches are applied to a copy of the sources.
-# `run.sh NAME` tries one patch alone. Ends standard output with one JSON object; exit status 0 only where each broken build was caught.
+# `run.sh NAME` tries one patch alone. Ends standard output with one JSON object; exit status 0 only where
+# each broken build was caught.
 set -eu -o pipefail
 
 root=$(cd "$(dirname "$0")/../.." && pwd)
