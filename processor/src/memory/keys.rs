@@ -5,7 +5,7 @@
 //! of them alone, and the slack of all stays about the same.
 //!
 //! What a restore reads is only put down, shard by shard, and becomes a hash table when its shard is
-//! first written to: twenty million inserts in random order take seconds, and twenty million notes do not.
+//! first written to: twenty million inserts in random order take seconds, and twenty million notes do not. They lie in one piece a shard, so that its room comes back whole.
 
 use std::hash::BuildHasherDefault;
 
@@ -23,45 +23,8 @@ const SHARDS: usize = 1024;
 #[derive(Debug, Default)]
 struct Shard {
     table: Table,
-    notes: Notes,
-}
-
-/// What was put down, in the order of the log, and is not in the table yet. A key may stand here twice.
-/// In pieces that never grow: millions of keys are not moved about on their way.
-#[derive(Debug, Default)]
-struct Notes {
-    full: Vec<Vec<Note>>,
-    last: Vec<Note>,
-}
-
-type Note = (Fingerprint, u32);
-
-/// How many keys a piece has: 5 KB.
-const PIECE: usize = 256;
-
-impl Notes {
-    fn push(&mut self, note: Note) {
-        if self.last.len() == self.last.capacity() {
-            let next = Vec::with_capacity(if self.last.is_empty() { 4 } else { PIECE });
-            let last = std::mem::replace(&mut self.last, next);
-            if !last.is_empty() {
-                self.full.push(last);
-            }
-        }
-        self.last.push(note);
-    }
-
-    fn iter(&self) -> impl Iterator<Item = &Note> {
-        self.full.iter().flatten().chain(&self.last)
-    }
-
-    fn is_empty(&self) -> bool {
-        self.last.is_empty()
-    }
-
-    fn len(&self) -> usize {
-        self.full.iter().map(Vec::len).sum::<usize>() + self.last.len()
-    }
+    /// Put down, in the order of the log, and not in the table yet. A key may stand here twice.
+    notes: Vec<(Fingerprint, u32)>,
 }
 
 /// The table.
@@ -115,8 +78,7 @@ impl Keys {
     pub fn index(&mut self, shard: usize, mut again: impl FnMut(u32)) {
         let Shard { table, notes } = &mut self.shards[shard];
         table.reserve(notes.len());
-        let Notes { full, last } = std::mem::take(notes);
-        for (key, appended) in full.into_iter().chain([last]).flatten() {
+        for (key, appended) in std::mem::take(notes) {
             if let Some(before) = put(table, &key, appended) {
                 again(before.min(appended));
             }
@@ -149,10 +111,8 @@ impl Keys {
     /// out one by one would leave marks, for which it would double too early.
     pub fn sweep(&mut self, shard: usize, keep_from: u32) {
         let Shard { table, notes } = &mut self.shards[shard];
-        let old = std::mem::take(notes);
-        for note in old.iter().filter(|(_, appended)| *appended >= keep_from) {
-            notes.push(*note);
-        }
+        notes.retain(|(_, appended)| *appended >= keep_from);
+        notes.shrink_to_fit();
         let old = std::mem::take(table);
         let kept = || old.iter().filter(|(_, appended)| **appended >= keep_from);
         let count = kept().count();
@@ -169,9 +129,8 @@ impl Keys {
     #[cfg(test)]
     pub fn bytes(&self) -> usize {
         let bytes = |shard: &Shard| {
-            let pieces = shard.notes.full.iter().chain([&shard.notes.last]);
-            let notes: usize = pieces.map(Vec::capacity).sum();
-            shard.table.allocation_size() + notes * size_of::<Note>()
+            let notes = shard.notes.capacity() * size_of::<(Fingerprint, u32)>();
+            shard.table.allocation_size() + notes
         };
         self.shards.iter().map(bytes).sum()
     }
