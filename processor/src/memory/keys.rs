@@ -5,7 +5,8 @@
 //! of them alone, and the slack of all stays about the same.
 //!
 //! What a restore reads is only put down, shard by shard, and becomes a hash table when its shard is
-//! first written to: twenty million inserts in random order take seconds, and twenty million notes do not. They lie in one piece a shard, so that its room comes back whole.
+//! first written to: twenty million inserts in random order take long. It lies in one piece a shard, so
+//! that its room comes back whole.
 
 use std::hash::BuildHasherDefault;
 
