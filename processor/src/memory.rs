@@ -27,8 +27,8 @@ const GENERATIONS_A_WINDOW: u32 = 4;
 /// sixty-fourth as many keys as there are have come.
 const SWEPT_AN_INSERT: usize = 64;
 
-/// How many shards are indexed at once, half a millisecond each at twenty million keys.
-const INDEXED_AT_ONCE: usize = 16;
+/// How many groups of shards are indexed at once, ten milliseconds each at twenty million keys.
+const INDEXED_AT_ONCE: usize = 2;
 
 /// How far the clocks of two brokers may be apart, in seconds: append times of one partition may go
 /// back by that much when its leader changes, so a generation is kept for that long beyond its window.
@@ -91,7 +91,7 @@ pub struct Memory {
     // Newest number first.
     generations: VecDeque<Generation>,
     sweep: Sweep,
-    /// The shards before this one have nothing to index.
+    /// The groups before this one have nothing to index.
     indexed: usize,
 }
 
@@ -119,7 +119,7 @@ impl Memory {
                 shard: Keys::shards(),
                 credit: 0,
             },
-            indexed: Keys::shards(),
+            indexed: Keys::groups(),
         }
     }
 
@@ -143,8 +143,8 @@ impl Memory {
         if !self.admit(entry) {
             return;
         }
-        if let Some(shard) = self.keys.noted_shard(&entry.identity) {
-            self.index(shard);
+        if let Some(group) = self.keys.noted_group(&entry.identity) {
+            self.index(group);
         }
         let before = self.keys.insert(&entry.identity, entry.appended);
         match before {
@@ -165,21 +165,21 @@ impl Memory {
 
     /// Indexes some of what was loaded, for a few milliseconds: to be called now and then.
     pub fn index_some(&mut self) {
-        let end = (self.indexed + INDEXED_AT_ONCE).min(Keys::shards());
-        for shard in self.indexed..end {
-            self.index(shard);
+        let end = (self.indexed + INDEXED_AT_ONCE).min(Keys::groups());
+        for group in self.indexed..end {
+            self.index(group);
         }
         self.indexed = end;
     }
 
     /// Whether there is nothing left to index.
     pub fn is_indexed(&self) -> bool {
-        self.indexed == Keys::shards()
+        self.indexed == Keys::groups()
     }
 
-    fn index(&mut self, shard: usize) {
+    fn index(&mut self, group: usize) {
         let mut twice = Vec::new();
-        self.keys.index(shard, |earlier| twice.push(earlier));
+        self.keys.index(group, |earlier| twice.push(earlier));
         // Both were counted when they were loaded, and one of them does not count any more.
         for earlier in twice {
             if earlier >= self.keep_from {
@@ -277,13 +277,17 @@ impl Memory {
     /// The generation of an append time that is not forgotten; it is made if it is not there.
     fn generation(&mut self, appended: u32) -> &mut Generation {
         let number = appended / self.length;
+        let of_it = |generation: &Generation| generation.number == number;
+        // It is the newest one nearly always.
+        if self.generations.front().is_some_and(of_it) {
+            return &mut self.generations[0];
+        }
         let at = self
             .generations
             .iter()
             .position(|generation| generation.number <= number)
             .unwrap_or(self.generations.len());
-        let there = self.generations.get(at);
-        if there.is_none_or(|generation| generation.number != number) {
+        if !self.generations.get(at).is_some_and(of_it) {
             let generation = Generation {
                 number,
                 ..Generation::default()

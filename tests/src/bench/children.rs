@@ -64,6 +64,9 @@ pub enum Floor {
         /// Which partition of it.
         #[arg(long)]
         partition: i32,
+        /// Whether what is read stays in memory, as a restore's identities do.
+        #[arg(long, action = clap::ArgAction::Set)]
+        keep: bool,
     },
 }
 
@@ -94,10 +97,12 @@ impl Floor {
                 bootstrap,
                 topic,
                 partition,
+                keep,
             } => vec![
                 ("--bootstrap", bootstrap.clone()),
                 ("--topic", topic.clone()),
                 ("--partition", partition.to_string()),
+                ("--keep", keep.to_string()),
             ],
         };
         let name = match self {
@@ -130,7 +135,8 @@ impl Floor {
                 bootstrap,
                 topic,
                 partition,
-            } => super::dedup::read(bootstrap, topic, *partition)?,
+                keep,
+            } => super::dedup::read(bootstrap, topic, *partition, *keep)?,
         }
         Ok(true)
     }

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
+use rdkafka::message::Message;
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use serde::Serialize;
 use serde_json::json;
@@ -125,8 +126,9 @@ fn measured_restore(bootstrap: &str, options: &Options) -> Result<Restore> {
 }
 
 /// The floor of the restore: reads a partition from its start until its end is reported, tells
-/// `read BYTES RECORDS NANOS`, and stays. The client is set as the restorer's is.
-pub fn read(bootstrap: &str, topic: &str, partition: i32) -> Result<()> {
+/// `read BYTES RECORDS NANOS`, and stays. The client is set as the restorer's is. With `keep`, the
+/// bytes stay in memory: what fresh memory costs is the machine's affair, and a restore needs as much.
+pub fn read(bootstrap: &str, topic: &str, partition: i32, keep: bool) -> Result<()> {
     let consumer: BaseConsumer = ClientConfig::new()
         .set("bootstrap.servers", bootstrap)
         .set("group.id", "floor-read")
@@ -146,17 +148,22 @@ pub fn read(bootstrap: &str, topic: &str, partition: i32) -> Result<()> {
     list.add_partition_offset(topic, partition, Offset::Offset(low))?;
     consumer.assign(&list)?;
     let (mut bytes, mut records) = (0, 0);
+    let mut kept: Vec<Vec<u8>> = Vec::new();
     loop {
         match consumer.poll(patience).context("nothing came")? {
             Ok(message) => {
                 bytes += message.payload_len();
                 records += 1;
+                if keep {
+                    kept.push(message.payload().unwrap_or_default().to_vec());
+                }
             }
             Err(KafkaError::PartitionEOF(_)) => break,
             Err(error) => bail!(error),
         }
     }
     println!("read {bytes} {records} {}", start.elapsed().as_nanos());
+    std::hint::black_box(&kept);
     loop {
         std::thread::park();
     }

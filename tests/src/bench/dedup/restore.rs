@@ -46,7 +46,10 @@ pub struct Restore {
     /// The best of each.
     seconds: f64,
     bare_read_seconds: f64,
+    /// The same read, and what was read stays in memory.
+    keeping_read_seconds: f64,
     pub ratio: f64,
+    ratio_to_keeping: f64,
     /// The most that any round took.
     pub peak_bytes_a_key: f64,
     resident_bytes_a_key: f64,
@@ -60,6 +63,7 @@ pub struct Restore {
 struct Round {
     seconds: f64,
     bare_read_seconds: f64,
+    keeping_read_seconds: f64,
     peak_bytes_a_key: f64,
     resident_bytes_a_key: f64,
     events_elsewhere: u64,
@@ -72,15 +76,17 @@ pub fn measure(site: &Site, made: &Made, options: &Options) -> Result<Restore> {
     let at = now();
     for round in 1..=options.rounds {
         eprintln!("round {round}: a bare read of the log");
-        let bare_read_seconds = bare_read(site, made, round)?;
+        let bare_read_seconds = bare_read(site, made, round, false)?;
+        let keeping_read_seconds = bare_read(site, made, round, true)?;
         eprintln!("round {round}: the processor restores");
         let measured = restore(site, made, round, at)?;
         eprintln!(
-            "{:.2} s, and {bare_read_seconds:.2} s bare; {} events elsewhere meanwhile",
+            "{:.2} s, and {bare_read_seconds:.2} s bare, {keeping_read_seconds:.2} s with all kept; {} events elsewhere meanwhile",
             measured.seconds, measured.events_elsewhere
         );
         rounds.push(Round {
             bare_read_seconds,
+            keeping_read_seconds,
             ..measured
         });
     }
@@ -89,13 +95,16 @@ pub fn measure(site: &Site, made: &Made, options: &Options) -> Result<Restore> {
     let most = |pick: fn(&Round) -> f64| rounds.iter().map(pick).fold(0.0, f64::max);
     let seconds = best(|round| round.seconds);
     let bare_read_seconds = best(|round| round.bare_read_seconds);
+    let keeping_read_seconds = best(|round| round.keeping_read_seconds);
     let elsewhere = rounds.iter().map(|round| round.events_elsewhere).min();
     Ok(Restore {
         identities: made.identities,
         log_bytes: made.bytes,
         seconds,
         bare_read_seconds,
+        keeping_read_seconds,
         ratio: seconds / bare_read_seconds,
+        ratio_to_keeping: seconds / keeping_read_seconds,
         peak_bytes_a_key: most(|round| round.peak_bytes_a_key),
         resident_bytes_a_key: most(|round| round.resident_bytes_a_key),
         elsewhere: elsewhere.unwrap_or(0),
@@ -103,11 +112,12 @@ pub fn measure(site: &Site, made: &Made, options: &Options) -> Result<Restore> {
     })
 }
 
-fn bare_read(site: &Site, made: &Made, round: u32) -> Result<f64> {
+fn bare_read(site: &Site, made: &Made, round: u32, keep: bool) -> Result<f64> {
     let mut floor = FloorProcess::start(&Floor::Read {
         bootstrap: site.bootstrap().to_owned(),
         topic: site.names().dedup_log(),
         partition: LONG,
+        keep,
     })?;
     let line = wait_for("the bare read", RESTORE, || {
         let output = floor.output()?;
@@ -169,6 +179,7 @@ fn restore(site: &Site, made: &Made, round: u32, at: i64) -> Result<Round> {
     let measured = Round {
         seconds: line["seconds"].as_f64().context("no seconds")?,
         bare_read_seconds: 0.0,
+        keeping_read_seconds: 0.0,
         peak_bytes_a_key: each("VmHWM", peak)?,
         resident_bytes_a_key: each("VmRSS", resident)?,
         events_elsewhere: meanwhile - before,
