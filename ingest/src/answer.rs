@@ -43,6 +43,8 @@ pub enum Lack {
     Acknowledgement,
     /// The brokers refused, or the producer is broken.
     Broker,
+    /// The spool is full, too old or broken.
+    Spool,
 }
 
 impl Lack {
@@ -54,6 +56,7 @@ impl Lack {
             Self::Queue => "queue",
             Self::Acknowledgement => "acknowledgement",
             Self::Broker => "broker",
+            Self::Spool => "spool",
         }
     }
 }

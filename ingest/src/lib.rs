@@ -1,8 +1,9 @@
 //! HTTP in, durable raw record out.
 //!
 //! Comes in: webhooks, by `POST /v1/hooks/{source}` ([`server`], [`receive`]). Goes out: one record of
-//! `webhooks.raw` each ([`publish`]), and 200 once all in-sync replicas have it ([`answer`]). Never
-//! here: providers' secrets, verification, a body that is changed, a 2xx for what is not durable.
+//! `webhooks.raw` each ([`publish`]), and 200 once all in-sync replicas have it, or the local disk where
+//! Kafka is away ([`durable`], [`spool`], [`drain`], [`answer`]). Never here: providers' secrets,
+//! verification, a body that is changed, a 2xx for what is not durable.
 
 pub mod config;
 
@@ -12,14 +13,20 @@ pub mod receive;
 
 mod headers;
 
+pub mod durable;
+
 pub mod publish;
+
+pub mod spool;
+
+pub mod drain;
 
 pub mod answer;
 
 pub mod metrics;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use prometheus_client::registry::Registry;
 use sluice_schemas::service::admin::{self, Readiness};
@@ -31,9 +38,12 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 use crate::config::Config;
+use crate::drain::Drain;
+use crate::durable::Durable;
 use crate::metrics::Metrics;
-use crate::publish::Kafka;
+use crate::publish::{Kafka, Use};
 use crate::receive::Receiver;
+use crate::spool::Spool;
 
 /// How often Kafka is asked whether it would take a record, and how long it may take to say so.
 const PROBE: Duration = Duration::from_secs(2);
@@ -54,29 +64,34 @@ pub enum Failure {
     /// Settings, secrets or topics are at fault, a line each. Exit 78.
     #[error("{}", .0.join("\n"))]
     Config(Vec<String>),
-    /// The producer is broken for good; a new process is not. Exit 75.
-    #[error("the producer is broken: {0}")]
+    /// Something is broken for this process; for a new one it may not be. Exit 75.
+    #[error("{0}")]
     Restart(String),
 }
 
-/// Serves until `shutdown`. Answers at once, with 503 until the raw topic is known to be as it must.
+/// Serves until `shutdown`. Answers at once: without a spool with 503 until the raw topic is known to
+/// be as it must.
 pub async fn run(
     settings: Settings,
     listener: TcpListener,
     admin_listener: TcpListener,
     shutdown: Shutdown,
 ) -> Result<(), Failure> {
-    let publisher = Kafka::new(&settings)
-        .map_err(|faults| Failure::Config(faults.iter().map(ToString::to_string).collect()))?;
-    let publisher = Arc::new(publisher);
+    let publisher = Arc::new(producer(&settings, Use::Live)?);
     let mut registry = Registry::default();
     let metrics = Metrics::new(&mut registry);
+    let spool = open_spool(&settings, &metrics)?;
+    let durable = Arc::new(Durable::new(
+        Arc::clone(&publisher),
+        spool.clone(),
+        metrics.clone(),
+        settings.ingest.ack_timeout,
+    ));
     let config = Config::new(&settings);
-    let receiver = Arc::new(Receiver::new(config, Arc::clone(&publisher), metrics));
+    let receiver = Arc::new(Receiver::new(config, Arc::clone(&durable), metrics));
 
     let readiness = Readiness::default();
     readiness.set("topics", Err("not verified yet".to_owned()));
-    readiness.set("kafka", Err("not asked yet".to_owned()));
     // The admin port is asked until the very end, so it has an end of its own.
     let admin_end = Shutdown::new();
     tokio::spawn(admin::serve(
@@ -91,53 +106,226 @@ pub async fn run(
         shutdown.clone(),
     ));
 
-    let outcome = work(&settings, &publisher, &receiver, &readiness, &shutdown).await;
+    let ingest = Ingest {
+        settings: &settings,
+        publisher: &publisher,
+        spool: spool.as_ref(),
+        durable: &durable,
+        receiver: &receiver,
+        readiness: &readiness,
+    };
+    let outcome = ingest.work(&shutdown).await;
     readiness.set("serving", Err("shutting down".to_owned()));
     if outcome.is_ok() {
-        finish(server, &publisher).await;
+        ingest.finish(server).await;
     } else {
         // What is wrong does not pass, so nobody is kept waiting for it.
         server.abort();
     }
     admin_end.request();
     drop(receiver);
-    // Closing waits for librdkafka's threads, and that wait is not trusted to end.
-    let closed = tokio::task::spawn_blocking(move || drop(publisher));
+    drop(durable);
+    // Closing waits for librdkafka's threads and for the disk, and that wait is not trusted to end.
+    let closed = tokio::task::spawn_blocking(move || {
+        drop(publisher);
+        if let Some(spool) = spool {
+            spool.close();
+        }
+    });
     if tokio::time::timeout(CLOSE, closed).await.is_err() {
-        tracing::warn!("the producer does not close, and is left behind");
+        tracing::warn!("the producer or the spool does not close, and is left behind");
     }
     outcome
 }
 
-/// Opens the door once the topics are verified, then keeps readiness true to Kafka until `shutdown`.
-async fn work(
-    settings: &Settings,
-    publisher: &Arc<Kafka>,
-    receiver: &Receiver<Kafka>,
-    readiness: &Readiness,
-    shutdown: &Shutdown,
-) -> Result<(), Failure> {
-    let verified = tokio::select! {
-        verified = verify(settings, readiness) => verified,
-        () = shutdown.requested() => return Ok(()),
+fn producer(settings: &Settings, r#use: Use) -> Result<Kafka, Failure> {
+    Kafka::new(settings, r#use)
+        .map_err(|faults| Failure::Config(faults.iter().map(ToString::to_string).collect()))
+}
+
+fn open_spool(settings: &Settings, metrics: &Metrics) -> Result<Option<Arc<Spool>>, Failure> {
+    let Some(spool) = &settings.ingest.spool else {
+        return Ok(None);
     };
-    verified?;
-    receiver.start();
-    readiness.set("topics", Ok(()));
-    loop {
-        let asked = Arc::clone(publisher);
-        let probe = tokio::task::spawn_blocking(move || {
-            asked.probe(PROBE).and_then(|()| asked.delivering())
-        });
-        let state = probe.await.unwrap_or_else(|error| Err(error.to_string()));
-        if let Some(reason) = publisher.fatal() {
-            return Err(Failure::Restart(reason));
-        }
-        readiness.set("kafka", state);
-        receiver.count_buffered();
-        tokio::select! {
-            () = tokio::time::sleep(PROBE) => {}
+    match Spool::open(spool, metrics.spool().clone()) {
+        Ok(spool) => Ok(Some(Arc::new(spool))),
+        // The process before may be about to end.
+        Err(error) if error.is_in_use() => Err(Failure::Restart(format!("the spool: {error}"))),
+        Err(error) => Err(Failure::Config(vec![format!("ingest.spool.dir: {error}")])),
+    }
+}
+
+/// Empties the spool that the settings name, without taking requests: for one that a pod left behind.
+///
+/// # Errors
+/// What stands in the way; what is left stays in the spool.
+pub async fn drain_only(settings: &Settings, older: bool) -> Result<Drained, Failure> {
+    let metrics = Metrics::new(&mut Registry::default());
+    let Some(spool) = open_spool(settings, &metrics)? else {
+        let line = "ingest.spool.dir: is not set, so there is no spool to drain".to_owned();
+        return Err(Failure::Config(vec![line]));
+    };
+    if older {
+        spool.drain_older(true);
+    }
+    let found = spool.records();
+    verify(settings, &Readiness::default()).await?;
+    let publisher = Arc::new(producer(settings, Use::Drain)?);
+    let outcome = Drain::new(Arc::clone(&spool), publisher)
+        .until_empty()
+        .await;
+    let left = spool.records();
+    let refused = spool.refused();
+    let _ = tokio::task::spawn_blocking(move || spool.close()).await;
+    Ok(Drained {
+        drained: found - left,
+        left,
+        refused,
+        stopped: outcome.err(),
+    })
+}
+
+/// What [`drain_only`] came to.
+#[derive(Debug)]
+pub struct Drained {
+    /// Records that Kafka has now.
+    pub drained: u64,
+    /// Records still in the spool.
+    pub left: u64,
+    /// Records set aside in it: Kafka refuses them for good, or they are damaged.
+    pub refused: u64,
+    /// What stood in the way of the rest.
+    pub stopped: Option<String>,
+}
+
+impl Drained {
+    /// As one line for a program to read.
+    pub fn json(&self) -> String {
+        let Self {
+            drained,
+            left,
+            refused,
+            stopped,
+        } = self;
+        serde_json::json!({
+            "drained": drained,
+            "left": left,
+            "refused": refused,
+            "stopped": stopped,
+        })
+        .to_string()
+    }
+}
+
+struct Ingest<'a> {
+    settings: &'a Settings,
+    publisher: &'a Arc<Kafka>,
+    spool: Option<&'a Arc<Spool>>,
+    durable: &'a Durable<Kafka>,
+    receiver: &'a Receiver<Kafka>,
+    readiness: &'a Readiness,
+}
+
+impl Ingest<'_> {
+    /// Keeps readiness true to Kafka and the spool until `shutdown`. Once the topics are verified, Kafka
+    /// is written to.
+    async fn work(&self, shutdown: &Shutdown) -> Result<(), Failure> {
+        let verified = tokio::select! {
+            verified = self.verified() => verified,
             () = shutdown.requested() => return Ok(()),
+        };
+        verified?;
+        self.durable.verified();
+        let drain = self.start_drain(shutdown)?;
+        self.readiness.set("topics", Ok(()));
+        loop {
+            let asked = Arc::clone(self.publisher);
+            let probe = tokio::task::spawn_blocking(move || {
+                asked.probe(PROBE).and_then(|()| asked.delivering())
+            });
+            let state = probe.await.unwrap_or_else(|error| Err(error.to_string()));
+            let drained = drain.as_ref().and_then(|kafka| kafka.fatal());
+            if let Some(reason) = self.publisher.fatal().or(drained) {
+                return Err(Failure::Restart(format!(
+                    "the producer is broken: {reason}"
+                )));
+            }
+            self.tell(state);
+            self.receiver.count_buffered();
+            tokio::select! {
+                () = tokio::time::sleep(PROBE) => {}
+                () = shutdown.requested() => return Ok(()),
+            }
+        }
+    }
+
+    /// Verifies the topics. Meanwhile what comes goes to the spool, if there is one.
+    async fn verified(&self) -> Result<(), Failure> {
+        let verify = verify(self.settings, self.readiness);
+        tokio::pin!(verify);
+        loop {
+            tokio::select! {
+                verified = &mut verify => return verified,
+                () = tokio::time::sleep(PROBE) => {
+                    if self.spool.is_some() {
+                        self.readiness.set("topics", Ok(()));
+                        self.tell(Err("the topics are not verified yet".to_owned()));
+                    }
+                }
+            }
+        }
+    }
+
+    fn start_drain(&self, shutdown: &Shutdown) -> Result<Option<Arc<Kafka>>, Failure> {
+        let Some(spool) = self.spool else {
+            return Ok(None);
+        };
+        let kafka = Arc::new(producer(self.settings, Use::Drain)?);
+        let drain = Drain::new(Arc::clone(spool), Arc::clone(&kafka));
+        tokio::spawn(drain.run(shutdown.clone()));
+        Ok(Some(kafka))
+    }
+
+    /// Ready is who can make a request durable now: Kafka while the spool is empty, else the spool.
+    fn tell(&self, kafka: Result<(), String>) {
+        let Some(spool) = self.spool else {
+            self.readiness.set("kafka", kafka);
+            return;
+        };
+        let room = spool.ready(now());
+        let state = if spool.records() == 0 {
+            kafka.or(room)
+        } else {
+            room
+        };
+        self.readiness.set("durable", state);
+    }
+
+    /// Lets the server finish what is open and the producer send what it has.
+    async fn finish(&self, server: JoinHandle<()>) {
+        if let Err(error) = server.await {
+            tracing::error!(%error, "the server did not end well");
+        }
+        let until = Instant::now() + FLUSH;
+        // Those whose senders are gone.
+        while self.durable.unanswered() > 0 && Instant::now() < until {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        let left = until.saturating_duration_since(Instant::now());
+        let flushed = Arc::clone(self.publisher);
+        let flushed = tokio::task::spawn_blocking(move || flushed.flush(left)).await;
+        match flushed {
+            Ok(Ok(())) => tracing::info!("all that was taken is delivered"),
+            // Their senders were told 503 or nothing, or they are in the spool too.
+            Ok(Err(left)) => tracing::warn!("{left}, and are given up"),
+            Err(error) => tracing::error!(%error, "the producer did not end well"),
+        }
+        if let Some(spool) = self.spool.filter(|spool| spool.records() > 0) {
+            let records = spool.records();
+            tracing::warn!(
+                records,
+                "the spool is not empty; its records wait for the next start"
+            );
         }
     }
 }
@@ -149,24 +337,19 @@ async fn verify(settings: &Settings, readiness: &Readiness) -> Result<(), Failur
             Ok(()) => return Ok(()),
             Err(EnsureError::Faults(lines)) => return Err(Failure::Config(lines)),
             Err(error @ EnsureError::Unreachable(_)) => {
-                readiness.set("topics", Err(error.to_string()));
+                if settings.ingest.spool.is_none() {
+                    readiness.set("topics", Err(error.to_string()));
+                }
                 tokio::time::sleep(RETRY).await;
             }
         }
     }
 }
 
-/// Lets the server finish what is open and the producer send what it has.
-async fn finish(server: JoinHandle<()>, publisher: &Arc<Kafka>) {
-    if let Err(error) = server.await {
-        tracing::error!(%error, "the server did not end well");
-    }
-    let flushed = Arc::clone(publisher);
-    let flushed = tokio::task::spawn_blocking(move || flushed.flush(FLUSH)).await;
-    match flushed {
-        Ok(Ok(())) => tracing::info!("all that was taken is delivered"),
-        // Their senders were told 503 or nothing, so nothing that was promised is lost.
-        Ok(Err(left)) => tracing::warn!("{left}, and are given up"),
-        Err(error) => tracing::error!(%error, "the producer did not end well"),
-    }
+/// Microseconds since 1970.
+fn now() -> i64 {
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
 }

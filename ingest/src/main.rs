@@ -6,8 +6,8 @@ use std::process::exit;
 use anyhow::Context;
 use clap::Parser;
 use mimalloc::MiMalloc;
-use sluice_ingest::config::Arguments;
-use sluice_ingest::{Failure, run};
+use sluice_ingest::config::{Arguments, Command};
+use sluice_ingest::{Failure, drain_only, run};
 use sluice_schemas::service::settings::Settings;
 use sluice_schemas::service::shutdown::Shutdown;
 use sluice_schemas::service::{EXIT_CONFIG, EXIT_RESTART, kafka, telemetry};
@@ -18,8 +18,10 @@ static ALLOCATOR: MiMalloc = MiMalloc;
 
 fn main() {
     let arguments = Arguments::parse();
-    let settings =
-        Settings::load(&arguments.config).unwrap_or_else(|faults| misconfigured(&faults));
+    let Some(file) = arguments.config else {
+        misconfigured(&["--config FILE or SLUICE_CONFIG must name the settings file"]);
+    };
+    let settings = Settings::load(&file).unwrap_or_else(|faults| misconfigured(&faults));
     if arguments.check {
         // Ingest's only secrets are those of Kafka, so these are all that can be wrong besides.
         if let Err(faults) = kafka::base_config(&settings) {
@@ -29,7 +31,11 @@ fn main() {
         return;
     }
     telemetry::init(&settings.telemetry);
-    let status = match serve(settings) {
+    let ended = match arguments.command {
+        None => serve(settings),
+        Some(Command::Drain { older }) => drain(&settings, older),
+    };
+    let status = match ended {
         Ok(Ok(())) => 0,
         Ok(Err(Failure::Config(lines))) => misconfigured(&lines),
         Ok(Err(failure @ Failure::Restart(_))) => {
@@ -64,6 +70,22 @@ fn serve(settings: Settings) -> anyhow::Result<Result<(), Failure>> {
     // Dropped at leisure, it would wait for a blocked question to Kafka.
     runtime.shutdown_background();
     served
+}
+
+/// Tells what came of it as one JSON object. What could not be drained is a failure.
+fn drain(settings: &Settings, older: bool) -> anyhow::Result<Result<(), Failure>> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let drained = runtime.block_on(drain_only(settings, older));
+    runtime.shutdown_background();
+    Ok(drained.and_then(|drained| {
+        println!("{}", drained.json());
+        match drained.stopped {
+            None => Ok(()),
+            Some(why) => Err(Failure::Restart(why)),
+        }
+    }))
 }
 
 fn misconfigured(faults: &[impl Display]) -> ! {

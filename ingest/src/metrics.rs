@@ -23,6 +23,23 @@ const BUFFERED: &str = "sluice_ingest_buffered";
 /// Gauge: connections open now.
 const CONNECTIONS: &str = "sluice_ingest_connections";
 
+/// Counter: requests made durable in the spool, by what was lacking at the brokers.
+const SPOOLED: &str = "sluice_ingest_spooled";
+/// Counter: records of the spool that Kafka took.
+const DRAINED: &str = "sluice_ingest_drained";
+/// Gauge: records in the spool.
+const SPOOL_RECORDS: &str = "sluice_ingest_spool_records";
+/// Gauge: what they take.
+const SPOOL: &str = "sluice_ingest_spool";
+/// Gauge: records that Kafka refused for good, or that were damaged: a person must look.
+const SPOOL_REFUSED: &str = "sluice_ingest_spool_refused";
+/// Gauge: when the oldest record of the spool came, seconds since 1970; 0 where it is empty.
+const SPOOL_OLDEST: &str = "sluice_ingest_spool_oldest_timestamp";
+/// Histogram: an fsynced write of the spool.
+const SPOOL_COMMIT: &str = "sluice_ingest_spool_commit";
+/// Counter: writes of the spool that failed, after which it was opened anew.
+const SPOOL_FAILURES: &str = "sluice_ingest_spool_failures";
+
 /// Ingest's metrics.
 #[derive(Debug, Clone)]
 pub struct Metrics {
@@ -31,7 +48,21 @@ pub struct Metrics {
     ack: Histogram,
     buffered: Gauge<u64, AtomicU64>,
     connections: Gauge,
+    spooled: Family<Unavailable, Counter>,
+    spool: SpoolMetrics,
     unknown: Arc<str>,
+}
+
+/// What the spool tells of itself.
+#[derive(Debug, Clone)]
+pub struct SpoolMetrics {
+    records: Gauge<u64, AtomicU64>,
+    bytes: Gauge<u64, AtomicU64>,
+    refused: Gauge<u64, AtomicU64>,
+    oldest: Gauge,
+    drained: Counter,
+    commit: Histogram,
+    failures: Counter,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -55,6 +86,8 @@ impl Metrics {
             ack: Histogram::new(exponential_buckets(0.0005, 2.0, 15)),
             buffered: Gauge::default(),
             connections: Gauge::default(),
+            spooled: Family::default(),
+            spool: SpoolMetrics::new(registry),
             unknown: UNKNOWN_SOURCE.into(),
         };
         registry.register(
@@ -73,6 +106,8 @@ impl Metrics {
             "Connections open now",
             metrics.connections.clone(),
         );
+        let help = "Requests made durable in the spool, by what was lacking";
+        registry.register(SPOOLED, help, metrics.spooled.clone());
         metrics
     }
 
@@ -101,6 +136,17 @@ impl Metrics {
         self.ack.observe(after.as_secs_f64());
     }
 
+    /// A request is durable in the spool, for that was lacking.
+    pub fn spooled(&self, lack: Lack) {
+        let reason = lack.label();
+        self.spooled.get_or_create(&Unavailable { reason }).inc();
+    }
+
+    /// The spool's own.
+    pub fn spool(&self) -> &SpoolMetrics {
+        &self.spool
+    }
+
     /// As many bytes are held now.
     pub fn buffered(&self, bytes: usize) {
         self.buffered.set(bytes as u64);
@@ -110,5 +156,58 @@ impl Metrics {
     pub fn connections(&self, open: usize) {
         self.connections
             .set(i64::try_from(open).unwrap_or(i64::MAX));
+    }
+}
+
+impl SpoolMetrics {
+    fn new(registry: &mut Registry) -> Self {
+        let metrics = Self {
+            records: Gauge::default(),
+            bytes: Gauge::default(),
+            refused: Gauge::default(),
+            oldest: Gauge::default(),
+            drained: Counter::default(),
+            // Half a millisecond to eight seconds: a disk that is slower holds senders up.
+            commit: Histogram::new(exponential_buckets(0.0005, 2.0, 15)),
+            failures: Counter::default(),
+        };
+        let help = "Records in the spool";
+        registry.register(SPOOL_RECORDS, help, metrics.records.clone());
+        let help = "What the records in the spool take";
+        registry.register_with_unit(SPOOL, help, Unit::Bytes, metrics.bytes.clone());
+        let help = "Records set aside, refused for good or damaged";
+        registry.register(SPOOL_REFUSED, help, metrics.refused.clone());
+        let help = "When the oldest record of the spool came";
+        registry.register_with_unit(SPOOL_OLDEST, help, Unit::Seconds, metrics.oldest.clone());
+        let help = "Records of the spool that Kafka took";
+        registry.register(DRAINED, help, metrics.drained.clone());
+        let help = "Time of an fsynced write of the spool";
+        registry.register_with_unit(SPOOL_COMMIT, help, Unit::Seconds, metrics.commit.clone());
+        let help = "Writes of the spool that failed";
+        registry.register(SPOOL_FAILURES, help, metrics.failures.clone());
+        metrics
+    }
+
+    /// What the spool holds; `oldest` in microseconds since 1970.
+    pub fn holds(&self, records: u64, bytes: u64, refused: u64, oldest: Option<i64>) {
+        self.records.set(records);
+        self.bytes.set(bytes);
+        self.refused.set(refused);
+        self.oldest.set(oldest.unwrap_or(0) / 1_000_000);
+    }
+
+    /// Kafka took as many.
+    pub fn drained(&self, records: u64) {
+        self.drained.inc_by(records);
+    }
+
+    /// A group was written and fsynced.
+    pub fn committed(&self, after: Duration) {
+        self.commit.observe(after.as_secs_f64());
+    }
+
+    /// A group was not.
+    pub fn failed(&self) {
+        self.failures.inc();
     }
 }

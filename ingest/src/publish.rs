@@ -1,8 +1,7 @@
 //! Handing a raw record to Kafka, and hearing that all in-sync replicas have it.
 
 use std::fmt::Debug;
-use std::sync::Mutex;
-use std::sync::PoisonError;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rdkafka::ClientContext;
@@ -64,8 +63,8 @@ pub struct Hold {
     /// Who is told.
     pub reply: oneshot::Sender<Result<(), Undelivered>>,
     /// The right to hold the body's bytes: given back when the producer holds them no longer, even
-    /// if the sender was answered before.
-    pub permit: OwnedSemaphorePermit,
+    /// if the sender was answered before. What comes from the spool is bounded otherwise.
+    pub permit: Option<Arc<OwnedSemaphorePermit>>,
 }
 
 /// Why a record was not taken.
@@ -86,6 +85,8 @@ pub enum Undelivered {
     TimedOut,
     /// The brokers found it too large.
     TooLarge,
+    /// The brokers find it invalid, and will again.
+    Invalid,
     /// The brokers refused it, or it was given up.
     Refused,
 }
@@ -109,11 +110,26 @@ impl Debug for Kafka {
     }
 }
 
+/// What a producer is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Use {
+    /// Requests whose senders wait: a record is given up in time to answer them.
+    Live,
+    /// The spool: no record is given up, for those behind it would overtake it.
+    Drain,
+}
+
 impl Kafka {
-    /// Makes the producer. Connects in the background.
-    pub fn new(settings: &Settings) -> Result<Self, Vec<Fault>> {
+    /// Makes a producer. Connects in the background.
+    pub fn new(settings: &Settings, r#use: Use) -> Result<Self, Vec<Fault>> {
         let mut config = kafka::base_config(settings)?;
-        let patience = settings.ingest.ack_timeout / 100 * PATIENCE_PERCENT;
+        let spool = settings.ingest.spool.as_ref();
+        let wait = spool.map_or(settings.ingest.ack_timeout, |spool| spool.wait);
+        let patience = match r#use {
+            Use::Live => wait / 100 * PATIENCE_PERCENT,
+            // librdkafka's word for never.
+            Use::Drain => Duration::ZERO,
+        };
         let kib = settings
             .ingest
             .max_buffered
@@ -314,6 +330,9 @@ impl ProducerContext for Deliveries {
             None => Ok(()),
             Some(RDKafkaErrorCode::MessageTimedOut) => Err(Undelivered::TimedOut),
             Some(RDKafkaErrorCode::MessageSizeTooLarge) => Err(Undelivered::TooLarge),
+            Some(RDKafkaErrorCode::InvalidRecord | RDKafkaErrorCode::InvalidTimestamp) => {
+                Err(Undelivered::Invalid)
+            }
             Some(_) => Err(Undelivered::Refused),
         };
         let Hold { reply, permit } = *hold;

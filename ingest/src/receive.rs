@@ -2,8 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use http_body_util::BodyExt;
@@ -14,14 +13,15 @@ use hyper::{Method, Request};
 use ring::rand::{SecureRandom, SystemRandom};
 use sluice_schemas::providers::partition_key;
 use sluice_schemas::raw::{Ack, RawRequest};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use uuid::Uuid;
 
 use crate::answer::{Answer, Lack};
 use crate::config::{Config, Route};
+use crate::durable::{Durable, Taken};
 use crate::headers;
 use crate::metrics::Metrics;
-use crate::publish::{Hold, Publish, Record, Refused, Undelivered};
+use crate::publish::Publish;
 
 /// Where every webhook comes in: `/v1/hooks/{source}` and `/v1/hooks/{source}/{token}`.
 const HOOKS: &str = "/v1/hooks/";
@@ -41,31 +41,24 @@ const DISCARD_TIME: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub struct Receiver<P> {
     config: Config,
-    publisher: Arc<P>,
+    durable: Arc<Durable<P>>,
     metrics: Metrics,
     /// One permit a byte of body.
     buffers: Arc<Semaphore>,
-    started: AtomicBool,
     random: SystemRandom,
 }
 
 impl<P: Publish> Receiver<P> {
-    /// Answers 503 until [`Receiver::start`].
-    pub fn new(config: Config, publisher: Arc<P>, metrics: Metrics) -> Self {
+    /// Answers 503 as long as nothing can be made durable.
+    pub fn new(config: Config, durable: Arc<Durable<P>>, metrics: Metrics) -> Self {
         let buffers = Arc::new(Semaphore::new(config.max_buffered));
         Self {
             config,
-            publisher,
+            durable,
             metrics,
             buffers,
-            started: AtomicBool::new(false),
             random: SystemRandom::new(),
         }
-    }
-
-    /// From now on what comes in is handed to the publisher.
-    pub fn start(&self) {
-        self.started.store(true, Ordering::Release);
     }
 
     /// Ingest's part of the settings.
@@ -122,7 +115,7 @@ impl<P: Publish> Receiver<P> {
         if body.size_hint().lower() > route.max_body {
             return Answer::TooLarge;
         }
-        if !self.started.load(Ordering::Acquire) {
+        if !self.durable.is_open() {
             return Answer::Unavailable(Lack::Starting);
         }
         let read = self.read(body, route.max_body);
@@ -131,13 +124,8 @@ impl<P: Publish> Receiver<P> {
             Ok(Err(answer)) => return answer,
             Err(_) => return Answer::RequestTimeout,
         };
-        // The record is handed over without another wait, so from here on the work is done whether
-        // the sender stays or hangs up.
-        match self.hand_over(head, &body, permit, route, peer) {
-            Ok((id, reply)) => {
-                drop(body);
-                self.acknowledged(id, reply).await
-            }
+        match self.taken(head, body, permit, route, peer) {
+            Ok(taken) => self.durable.keep(taken).await,
             Err(answer) => answer,
         }
     }
@@ -195,15 +183,15 @@ impl<P: Publish> Receiver<P> {
             .map_err(|_| lack)
     }
 
-    /// Makes the raw record and hands it to the publisher.
-    fn hand_over(
+    /// Makes the raw record, and measures it before anything is promised.
+    fn taken(
         &self,
         head: &Parts,
-        body: &Bytes,
+        body: Bytes,
         permit: OwnedSemaphorePermit,
         route: &Route,
         peer: IpAddr,
-    ) -> Result<(Uuid, oneshot::Receiver<Result<(), Undelivered>>), Answer> {
+    ) -> Result<Taken, Answer> {
         let mut random = [0; 34];
         // The system's generator does not fail once it has started; if it does, no id is unique.
         self.random
@@ -213,10 +201,8 @@ impl<P: Publish> Receiver<P> {
             .duration_since(UNIX_EPOCH)
             .unwrap_or_default()
             .as_micros();
-        let id = request_id(received_at, &random);
-        let traceparent = traceparent(&random, self.config.trace_ratio);
         let raw = RawRequest {
-            id,
+            id: request_id(received_at, &random),
             source: route.name.to_string(),
             provider: route.provider.facts().name.to_owned(),
             received_at: i64::try_from(received_at).unwrap_or(i64::MAX),
@@ -227,42 +213,13 @@ impl<P: Publish> Receiver<P> {
             ack: Ack::Broker,
             headers: headers::kept(&head.headers, &route.required),
         };
-        let record = Record {
-            key: &partition_key(route.provider, &raw.headers, body),
-            value: body,
-            request: &raw.encode(),
-            traceparent: &traceparent,
-        };
-        if record.size() > self.config.max_record {
+        let key = partition_key(route.provider, &raw.headers, &body);
+        let traceparent = traceparent(&random, self.config.trace_ratio);
+        let taken = Taken::new(raw, key, traceparent, body, permit);
+        if taken.record().size() > self.config.max_record {
             return Err(Answer::TooLarge);
         }
-        let (reply, replied) = oneshot::channel();
-        let hold = Box::new(Hold { reply, permit });
-        match self.publisher.publish(&record, hold) {
-            Ok(()) => Ok((id, replied)),
-            Err(Refused::QueueFull) => Err(Answer::Unavailable(Lack::Queue)),
-            Err(Refused::TooLarge) => Err(Answer::TooLarge),
-            Err(Refused::Broken) => Err(Answer::Unavailable(Lack::Broker)),
-        }
-    }
-
-    async fn acknowledged(
-        &self,
-        id: Uuid,
-        reply: oneshot::Receiver<Result<(), Undelivered>>,
-    ) -> Answer {
-        let since = Instant::now();
-        match tokio::time::timeout(self.config.ack_timeout, reply).await {
-            Ok(Ok(Ok(()))) => {
-                self.metrics.acknowledged(since.elapsed());
-                Answer::Accepted(id)
-            }
-            Err(_) | Ok(Ok(Err(Undelivered::TimedOut))) => {
-                Answer::Unavailable(Lack::Acknowledgement)
-            }
-            Ok(Ok(Err(Undelivered::TooLarge))) => Answer::TooLarge,
-            Ok(Ok(Err(Undelivered::Refused)) | Err(_)) => Answer::Unavailable(Lack::Broker),
-        }
+        Ok(taken)
     }
 }
 

@@ -9,6 +9,8 @@ mod support;
 
 mod broker;
 
+mod spool;
+
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 

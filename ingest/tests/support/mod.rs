@@ -2,18 +2,21 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use prometheus_client::registry::Registry;
 use sluice_ingest::config::Config;
+use sluice_ingest::drain::Drain;
+use sluice_ingest::durable::Durable;
 use sluice_ingest::metrics::Metrics;
 use sluice_ingest::publish::{Hold, Publish, Record, Refused, Undelivered};
 use sluice_ingest::receive::Receiver;
 use sluice_ingest::server;
 use sluice_schemas::identity::sha256;
 use sluice_schemas::raw::RawRequest;
-use sluice_schemas::service::settings::Settings;
+use sluice_schemas::service::settings::{Settings, Spool};
 use sluice_schemas::service::shutdown::Shutdown;
 
 /// The largest body of source `small`, in bytes.
@@ -29,6 +32,8 @@ pub enum Mood {
     QueueFull,
     TimeOut,
     Refuse,
+    /// Acknowledges all but the body `large`.
+    LargeIsTooLarge,
 }
 
 /// A record as it was published.
@@ -60,7 +65,10 @@ impl Publish for Fake {
             traceparent: record.traceparent.to_owned(),
         });
         match mood {
-            Mood::Acknowledge => drop(hold.reply.send(Ok(()))),
+            Mood::LargeIsTooLarge if record.value == b"large" => {
+                let _ = hold.reply.send(Err(Undelivered::TooLarge));
+            }
+            Mood::Acknowledge | Mood::LargeIsTooLarge => drop(hold.reply.send(Ok(()))),
             Mood::TimeOut => drop(hold.reply.send(Err(Undelivered::TimedOut))),
             Mood::Refuse => drop(hold.reply.send(Err(Undelivered::Refused))),
             Mood::Keep | Mood::QueueFull => self.kept.lock().unwrap().push(*hold),
@@ -74,6 +82,7 @@ pub struct Ingest {
     pub address: SocketAddr,
     pub publisher: Arc<Fake>,
     pub registry: Registry,
+    pub spool: Option<Arc<sluice_ingest::spool::Spool>>,
     pub shutdown: Shutdown,
     pub thread: Option<std::thread::JoinHandle<()>>,
 }
@@ -90,19 +99,53 @@ impl Ingest {
     }
 
     pub fn start_with(started: bool) -> Self {
-        let settings = settings();
+        Self::start_on(&settings(), started, Mood::Acknowledge)
+    }
+
+    /// With a spool in this folder, and Kafka in this mood.
+    pub fn start_spooling(dir: &Path, mood: Mood) -> Self {
+        Self::start_spooling_up_to(128 * 1024, dir, mood)
+    }
+
+    pub fn start_spooling_up_to(max_bytes: u64, dir: &Path, mood: Mood) -> Self {
+        let mut settings = settings();
+        settings.ingest.spool = Some(Spool {
+            dir: dir.to_owned(),
+            max_bytes,
+            max_age: Duration::from_secs(3600),
+            wait: Duration::from_millis(100),
+            drain_rate: 100_000,
+            drain_older: false,
+        });
+        Self::start_on(&settings, true, mood)
+    }
+
+    fn start_on(settings: &Settings, started: bool, mood: Mood) -> Self {
         let mut registry = Registry::default();
         let metrics = Metrics::new(&mut registry);
         let publisher = Arc::new(Fake {
-            mood: Mutex::new(Mood::Acknowledge),
+            mood: Mutex::new(mood),
             published: Mutex::default(),
             kept: Mutex::default(),
         });
-        let config = Config::new(&settings);
-        let receiver = Arc::new(Receiver::new(config, Arc::clone(&publisher), metrics));
+        let config = Config::new(settings);
+        let spool = settings.ingest.spool.as_ref().map(|spool| {
+            let metrics = metrics.spool().clone();
+            Arc::new(sluice_ingest::spool::Spool::open(spool, metrics).unwrap())
+        });
+        let durable = Arc::new(Durable::new(
+            Arc::clone(&publisher),
+            spool.clone(),
+            metrics.clone(),
+            settings.ingest.ack_timeout,
+        ));
+        let receiver = Arc::new(Receiver::new(config, Arc::clone(&durable), metrics));
         if started {
-            receiver.start();
+            durable.verified();
         }
+        let drain = spool
+            .as_ref()
+            .map(|spool| Drain::new(Arc::clone(spool), Arc::clone(&publisher)));
         let shutdown = Shutdown::new();
         let (bound, address) = std::sync::mpsc::channel();
         let thread = std::thread::spawn({
@@ -115,6 +158,9 @@ impl Ingest {
                 runtime.block_on(async move {
                     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
                     bound.send(listener.local_addr().unwrap()).unwrap();
+                    if let Some(drain) = drain {
+                        tokio::spawn(drain.run(shutdown.clone()));
+                    }
                     server::serve(receiver, listener, shutdown).await;
                 });
             }
@@ -123,6 +169,7 @@ impl Ingest {
             address: address.recv().unwrap(),
             publisher,
             registry,
+            spool,
             shutdown,
             thread: Some(thread),
         }

@@ -15,6 +15,8 @@ mod kafka;
 
 mod source;
 
+mod spool;
+
 mod derived;
 
 #[cfg(test)]
@@ -141,6 +143,25 @@ pub struct Ingest {
     pub body_timeout: Duration,
     /// Bytes of bodies held at once, over all requests.
     pub max_buffered: u64,
+    /// Where requests are kept while Kafka is away; `None`: nowhere, senders are answered 503.
+    pub spool: Option<Spool>,
+}
+
+/// `ingest.spool`
+#[derive(Debug, Clone)]
+pub struct Spool {
+    /// The folder, which one process at a time has to itself.
+    pub dir: PathBuf,
+    /// Bytes of records at most; past that senders are answered 503.
+    pub max_bytes: u64,
+    /// How old the oldest record may be, by its time of receipt, before no more are taken.
+    pub max_age: Duration,
+    /// How long the brokers' acknowledgement is waited for before a request is spooled.
+    pub wait: Duration,
+    /// Records that are brought to Kafka a second, at most.
+    pub drain_rate: u32,
+    /// A person's word that records older than `max_age` are brought to Kafka too.
+    pub drain_older: bool,
 }
 
 /// `processor`

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::{
     Begin, Ingest, LogFormat, Membership, Processor, Retention, SchemaRegistry, Settings, Source,
-    Telemetry, Topics, kafka, source,
+    Telemetry, Topics, kafka, source, spool,
 };
 use crate::config::{Fault, Faults, Node};
 use crate::topic::TopicNames;
@@ -206,6 +206,7 @@ fn ingest(mut node: Node, sources: &BTreeMap<String, Source>) -> Option<Ingest> 
     if max_buffered / 1024 > 2_097_151 {
         node.fault("max_buffered", "must be under 2048 MiB");
     }
+    let spool = spool::spool(node.child("spool"), ack_timeout, sources);
     node.finish();
     Some(Ingest {
         listen: listen?,
@@ -214,6 +215,7 @@ fn ingest(mut node: Node, sources: &BTreeMap<String, Source>) -> Option<Ingest> 
         header_timeout,
         body_timeout,
         max_buffered,
+        spool,
     })
 }
 

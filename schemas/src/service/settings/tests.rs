@@ -407,3 +407,34 @@ fn the_topics_are_as_the_design_says() {
         Some(("2".to_owned(), Rule::Advised))
     );
 }
+
+#[test]
+fn a_spool_has_a_folder_and_fits_the_windows() {
+    assert!(load(MINIMAL).expect("it loads").ingest.spool.is_none());
+    let spool = |spool: &str| format!("{MINIMAL}ingest: {{spool: {{{spool}}}}}");
+    let settings = load(&spool("dir: /var/spool")).expect("it loads");
+    let found = settings.ingest.spool.expect("a spool");
+    assert_eq!(found.max_bytes, 1 << 30);
+    assert_eq!(found.max_age, Duration::from_secs(24 * 3600));
+    assert_eq!(found.wait, Duration::from_secs(1));
+    for (text, path) in [
+        ("dir: here", "dir"),
+        ("dir: /d, max_bytes: 1MiB", "max_bytes"),
+        ("dir: /d, wait: 5s", "wait"),
+        ("dir: /d, wait: 10ms", "wait"),
+        ("dir: /d, drain_rate: 0", "drain_rate"),
+        ("dir: /d, max_age: 73h", "max_age"),
+    ] {
+        assert_eq!(
+            paths(&spool(text)),
+            [format!("ingest.spool.{path}")],
+            "{text}"
+        );
+    }
+    // Flowcode retries for 28 hours: with 44 of age they fill the window of 72, with one more not.
+    let flowcode =
+        "kafka: {bootstrap_servers: b}\nsources: {c: {provider: flowcode, secrets: [c]}}\n";
+    let aged = |age: &str| format!("{flowcode}ingest: {{spool: {{dir: /d, max_age: {age}}}}}");
+    assert!(load(&aged("44h")).is_ok());
+    assert_eq!(paths(&aged("45h")), ["ingest.spool.max_age"]);
+}

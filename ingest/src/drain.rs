@@ -1,0 +1,378 @@
+//! Bringing the spool to Kafka: in its order, at a pace, and out of the spool only once all in-sync
+//! replicas have it.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use sluice_schemas::service::shutdown::Shutdown;
+use tokio::sync::oneshot;
+
+use crate::publish::{Hold, Publish, Refused, Undelivered};
+use crate::spool::record::RecordError;
+use crate::spool::{Found, Gone, Spool, is_older};
+
+/// Records on their way to Kafka at once: some thousandths of a second's worth, so that one broker's
+/// round trip does not slow the rest.
+const FLYING: usize = 1_000;
+
+/// Their bytes, at most one record more.
+const FLYING_BYTES: u64 = 8 << 20;
+
+/// Records read from the disk at once.
+const READ: usize = 250;
+
+/// Their bytes.
+const READ_BYTES: usize = 1 << 20;
+
+/// How long to wait before what failed is tried again.
+const AGAIN: Duration = Duration::from_millis(500);
+
+/// How often to look whether there is something to do where nothing tells.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// How long new requests may wait for the last records of the spool.
+const HOLD: Duration = Duration::from_millis(150);
+
+/// How long new requests go to the spool again after that was not enough.
+const HOLD_AGAIN: Duration = Duration::from_secs(2);
+
+const TOO_LARGE: &str = "it is larger than the raw topic takes";
+
+/// A record on its way.
+struct Flying {
+    number: u64,
+    size: u64,
+    received_at: i64,
+    reply: oneshot::Receiver<Result<(), Undelivered>>,
+}
+
+/// What stands in the way of the next record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Halt {
+    /// It is older than `max_age`, and nobody said that it shall be drained.
+    TooOld,
+    /// A newer release wrote it.
+    Newer,
+}
+
+/// Brings one spool to Kafka.
+pub struct Drain<P> {
+    spool: Arc<Spool>,
+    publisher: Arc<P>,
+    /// The number after the last that was read.
+    next: u64,
+    opened: u64,
+    read: VecDeque<Found>,
+    flying: VecDeque<Flying>,
+    flying_bytes: u64,
+    gone: Vec<Gone>,
+    pace: Pace,
+    halt: Option<Halt>,
+    /// When Kafka last took a record.
+    landed: Option<Instant>,
+    /// When new requests began to wait, and when they may do so again.
+    held: Option<Instant>,
+    hold_from: Option<Instant>,
+}
+
+impl<P: Publish> Drain<P> {
+    /// One that has read nothing yet. The publisher must never give up a record for want of time: a
+    /// later one of the same key would overtake it.
+    pub fn new(spool: Arc<Spool>, publisher: Arc<P>) -> Self {
+        let pace = Pace::new(spool.settings().drain_rate);
+        Self {
+            opened: spool.opened(),
+            spool,
+            publisher,
+            next: 0,
+            read: VecDeque::new(),
+            flying: VecDeque::new(),
+            flying_bytes: 0,
+            gone: Vec::new(),
+            pace,
+            halt: None,
+            landed: None,
+            held: None,
+            hold_from: None,
+        }
+    }
+
+    /// Drains whatever comes, until `shutdown`. What is on its way then is still in the spool, and comes
+    /// again.
+    pub async fn run(mut self, shutdown: Shutdown) {
+        tokio::select! {
+            () = self.forever() => {}
+            () = shutdown.requested() => {}
+        }
+        self.spool.admit_new();
+    }
+
+    /// Drains until the spool is empty; what stands in the way ends it too, told in one sentence.
+    ///
+    /// # Errors
+    /// Records are left that are not to be drained.
+    pub async fn until_empty(mut self) -> Result<(), String> {
+        while self.spool.records() > 0 {
+            self.step().await;
+            match self.halt {
+                Some(Halt::TooOld) if self.flying.is_empty() => {
+                    return Err("the oldest record is older than max_age".to_owned());
+                }
+                Some(Halt::Newer) if self.flying.is_empty() => {
+                    return Err("a newer release wrote the next record".to_owned());
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    async fn forever(&mut self) {
+        loop {
+            self.step().await;
+        }
+    }
+
+    /// Sends what may be sent, and waits for something to come of it.
+    async fn step(&mut self) {
+        if self.spool.opened() != self.opened {
+            self.begin_anew().await;
+        }
+        self.send().await;
+        if let Some(first) = self.flying.front_mut() {
+            // Bounded, for the pace may allow more meanwhile and the hold must end.
+            if let Ok(outcome) = tokio::time::timeout(LOOK / 10, &mut first.reply).await {
+                let outcome = outcome.unwrap_or(Err(Undelivered::Refused));
+                self.landed(outcome).await;
+            }
+        } else if self.read.is_empty() || self.halt.is_some() {
+            let _ = tokio::time::timeout(LOOK, self.spool.more()).await;
+        } else {
+            tokio::time::sleep(LOOK / 10).await;
+        }
+        self.hold();
+    }
+
+    /// Reads and sends, as far as the window and the pace allow.
+    async fn send(&mut self) {
+        self.halt = None;
+        while self.flying.len() < FLYING && self.flying_bytes < FLYING_BYTES {
+            if self.read.is_empty() && !self.read_on().await {
+                return;
+            }
+            let Some(found) = self.read.pop_front() else {
+                return;
+            };
+            if let Err(found) = self.send_one(found) {
+                self.read.push_front(found);
+                return;
+            }
+        }
+    }
+
+    /// Sends a record, or sets it aside. Given back, it cannot be sent now.
+    fn send_one(&mut self, found: Found) -> Result<(), Found> {
+        let stored = match &found.stored {
+            Ok(stored) => stored,
+            Err(RecordError::Newer(_)) => {
+                self.halt = Some(Halt::Newer);
+                return Err(found);
+            }
+            Err(RecordError::Damaged) => {
+                self.set_aside(found.number, found.size, "it is damaged on the disk");
+                return Ok(());
+            }
+        };
+        let max_age = self.spool.settings().max_age;
+        if is_older(stored.received_at, now(), max_age) && !self.spool.drains_older() {
+            self.halt = Some(Halt::TooOld);
+            return Err(found);
+        }
+        if !self.pace.take() {
+            return Err(found);
+        }
+        let (reply, replied) = oneshot::channel();
+        let permit = None;
+        let hold = Box::new(Hold { reply, permit });
+        match self.publisher.publish(&stored.record(), hold) {
+            Ok(()) => {
+                self.flying_bytes += found.size;
+                self.flying.push_back(Flying {
+                    number: found.number,
+                    size: found.size,
+                    received_at: stored.received_at,
+                    reply: replied,
+                });
+                Ok(())
+            }
+            Err(Refused::TooLarge) => {
+                self.set_aside(found.number, found.size, TOO_LARGE);
+                Ok(())
+            }
+            Err(Refused::QueueFull | Refused::Broken) => Err(found),
+        }
+    }
+
+    /// Reads some more from the disk; whether there was any.
+    async fn read_on(&mut self) -> bool {
+        let (spool, from) = (Arc::clone(&self.spool), self.next);
+        let read = tokio::task::spawn_blocking(move || spool.read(from, READ, READ_BYTES));
+        let found = match read.await {
+            Ok(Ok(found)) => found,
+            Ok(Err(error)) => {
+                tracing::error!(%error, "the spool cannot be read");
+                tokio::time::sleep(AGAIN).await;
+                return false;
+            }
+            Err(error) => {
+                tracing::error!(%error, "the spool cannot be read");
+                return false;
+            }
+        };
+        if let Some(last) = found.last() {
+            self.next = last.number + 1;
+        }
+        self.read.extend(found);
+        !self.read.is_empty()
+    }
+
+    /// What the first of the flying came to, and all behind it of which that is known.
+    async fn landed(&mut self, mut outcome: Result<(), Undelivered>) {
+        let mut failed = false;
+        while let Some(first) = self.flying.pop_front() {
+            self.flying_bytes = self.flying_bytes.saturating_sub(first.size);
+            match outcome {
+                Ok(()) => {
+                    self.landed = Some(Instant::now());
+                    self.gone.push(Gone {
+                        number: first.number,
+                        size: first.size,
+                        refused: None,
+                    });
+                }
+                Err(Undelivered::TooLarge) => {
+                    self.set_aside(first.number, first.size, TOO_LARGE);
+                }
+                Err(Undelivered::Invalid) => {
+                    self.set_aside(first.number, first.size, "the brokers find it invalid");
+                }
+                Err(Undelivered::TimedOut | Undelivered::Refused) => failed = true,
+            }
+            let Some(next) = self.flying.front_mut() else {
+                break;
+            };
+            outcome = match next.reply.try_recv() {
+                Ok(outcome) => outcome,
+                Err(oneshot::error::TryRecvError::Empty) => break,
+                Err(oneshot::error::TryRecvError::Closed) => Err(Undelivered::Refused),
+            };
+        }
+        let oldest = self.flying.front().map(|first| first.received_at);
+        self.forget(oldest);
+        if failed {
+            tokio::time::sleep(AGAIN).await;
+            self.begin_anew().await;
+        }
+    }
+
+    /// Waits for all that fly, and begins again at the oldest record that is left.
+    async fn begin_anew(&mut self) {
+        while let Some(first) = self.flying.pop_front() {
+            if let Ok(Ok(())) = first.reply.await {
+                self.gone.push(Gone {
+                    number: first.number,
+                    size: first.size,
+                    refused: None,
+                });
+            }
+        }
+        self.flying_bytes = 0;
+        if !self.gone.is_empty() {
+            // They must be out of the store before it is read again. A store that fails meanwhile is
+            // opened anew, and this comes here again.
+            let removed = self.spool.remove(std::mem::take(&mut self.gone), None);
+            let _ = tokio::time::timeout(AGAIN, removed).await;
+        }
+        self.opened = self.spool.opened();
+        self.read.clear();
+        self.next = 0;
+    }
+
+    fn forget(&mut self, oldest: Option<i64>) {
+        if !self.gone.is_empty() {
+            // Durable whenever the next group is: until then a crash would send these once more.
+            drop(self.spool.remove(std::mem::take(&mut self.gone), oldest));
+        }
+    }
+
+    /// What will not be taken whenever it is tried must not keep the rest. It stays in the store.
+    fn set_aside(&self, number: u64, size: u64, why: &str) {
+        tracing::error!(number, why, "a record of the spool is set aside for good");
+        let refused = Some(why.to_owned());
+        let gone = Gone {
+            number,
+            size,
+            refused,
+        };
+        drop(self.spool.remove(vec![gone], None));
+    }
+
+    /// Under steady traffic the spool would never be empty: for its last records new requests wait.
+    fn hold(&mut self) {
+        let now = Instant::now();
+        match self.held {
+            None => {
+                let flows = self.landed.is_some_and(|at| at.elapsed() < LOOK);
+                let may = self.hold_from.is_none_or(|from| now >= from);
+                if flows && may && self.spool.hold_new() {
+                    self.held = Some(now);
+                }
+            }
+            Some(_) if self.spool.records() == 0 => self.held = None,
+            Some(since) if since.elapsed() > HOLD => {
+                self.spool.admit_new();
+                self.held = None;
+                self.hold_from = Some(now + HOLD_AGAIN);
+            }
+            Some(_) => {}
+        }
+    }
+}
+
+/// So many a second, and what was not used of the last tenth of one.
+struct Pace {
+    rate: f64,
+    credit: f64,
+    last: Instant,
+}
+
+impl Pace {
+    fn new(rate: u32) -> Self {
+        Self {
+            rate: f64::from(rate),
+            credit: 0.0,
+            last: Instant::now(),
+        }
+    }
+
+    fn take(&mut self) -> bool {
+        let now = Instant::now();
+        let earned = now.duration_since(self.last).as_secs_f64() * self.rate;
+        self.last = now;
+        self.credit = (self.credit + earned).min((self.rate / 10.0).max(1.0));
+        if self.credit < 1.0 {
+            return false;
+        }
+        self.credit -= 1.0;
+        true
+    }
+}
+
+/// Microseconds since 1970.
+fn now() -> i64 {
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,207 @@
+//! Making a request durable before it is answered: in the raw topic, or where Kafka does not
+//! acknowledge in time, in the spool.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use sluice_schemas::raw::{Ack, RawRequest};
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+
+use crate::answer::{Answer, Lack};
+use crate::metrics::Metrics;
+use crate::publish::{Hold, Publish, Record, Refused, Undelivered};
+use crate::spool::{Spool, Way};
+
+/// A request that was let in and read whole.
+#[derive(Debug)]
+pub struct Taken {
+    raw: RawRequest,
+    /// `raw` as it stands in the record's header.
+    request: Vec<u8>,
+    key: Vec<u8>,
+    traceparent: String,
+    body: Bytes,
+    permit: Arc<OwnedSemaphorePermit>,
+}
+
+impl Taken {
+    /// Its parts, and the right to hold its body.
+    pub fn new(
+        raw: RawRequest,
+        key: Vec<u8>,
+        traceparent: String,
+        body: Bytes,
+        permit: OwnedSemaphorePermit,
+    ) -> Self {
+        Self {
+            request: raw.encode(),
+            raw,
+            key,
+            traceparent,
+            body,
+            permit: Arc::new(permit),
+        }
+    }
+
+    /// As it comes to raw.
+    pub fn record(&self) -> Record<'_> {
+        Record {
+            key: &self.key,
+            value: &self.body,
+            request: &self.request,
+            traceparent: &self.traceparent,
+        }
+    }
+}
+
+/// Where requests become durable.
+#[derive(Debug)]
+pub struct Durable<P> {
+    publisher: Arc<P>,
+    spool: Option<Arc<Spool>>,
+    metrics: Metrics,
+    /// The raw topic is known to be as it must.
+    verified: AtomicBool,
+    /// Requests that are not answered yet, their senders gone or not.
+    unanswered: AtomicUsize,
+    /// How long a sender waits for the acknowledgement.
+    ack_timeout: Duration,
+}
+
+/// Why the brokers do not have a record, as far as is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Missed {
+    /// It is too large, now and later.
+    TooLarge,
+    /// The fault is ours.
+    Lack(Lack),
+}
+
+impl<P: Publish> Durable<P> {
+    /// Without a spool, what Kafka does not acknowledge is answered 503.
+    pub fn new(
+        publisher: Arc<P>,
+        spool: Option<Arc<Spool>>,
+        metrics: Metrics,
+        ack_timeout: Duration,
+    ) -> Self {
+        Self {
+            publisher,
+            spool,
+            metrics,
+            verified: AtomicBool::new(false),
+            unanswered: AtomicUsize::new(0),
+            ack_timeout,
+        }
+    }
+
+    /// From now on what comes in is handed to the publisher.
+    pub fn verified(&self) {
+        self.verified.store(true, Ordering::Release);
+    }
+
+    /// Whether requests are taken at all.
+    pub fn is_open(&self) -> bool {
+        self.spool.is_some() || self.verified.load(Ordering::Acquire)
+    }
+
+    /// How many requests are not answered yet. Their senders may be gone.
+    pub fn unanswered(&self) -> usize {
+        self.unanswered.load(Ordering::Acquire)
+    }
+
+    /// Makes a request durable. The work is done whether the sender stays or hangs up.
+    pub async fn keep(self: &Arc<Self>, taken: Taken) -> Answer {
+        let Some(spool) = self.spool.clone() else {
+            // The record is handed over without a wait before it, and needs nobody after that.
+            return match self.to_brokers(&taken, self.ack_timeout).await {
+                Ok(()) => Answer::Accepted(taken.raw.id),
+                Err(missed) => missed.answer(),
+            };
+        };
+        self.unanswered.fetch_add(1, Ordering::AcqRel);
+        let durable = Arc::clone(self);
+        let work = tokio::spawn(async move {
+            let answer = durable.to_brokers_or_spool(taken, &spool).await;
+            durable.unanswered.fetch_sub(1, Ordering::AcqRel);
+            answer
+        });
+        work.await.unwrap_or(Answer::Unavailable(Lack::Broker))
+    }
+
+    async fn to_brokers_or_spool(&self, taken: Taken, spool: &Spool) -> Answer {
+        let verified = self.verified.load(Ordering::Acquire);
+        let why = if !verified {
+            Lack::Starting
+        } else if spool.way().await == Way::Broker {
+            match self.to_brokers(&taken, spool.settings().wait).await {
+                Ok(()) => return Answer::Accepted(taken.raw.id),
+                Err(Missed::TooLarge) => return Answer::TooLarge,
+                Err(Missed::Lack(lack)) => lack,
+            }
+        } else {
+            // Behind what is there already.
+            Lack::Acknowledgement
+        };
+        self.to_spool(taken, spool, why).await
+    }
+
+    async fn to_brokers(&self, taken: &Taken, wait: Duration) -> Result<(), Missed> {
+        let (reply, replied) = oneshot::channel();
+        let permit = Some(Arc::clone(&taken.permit));
+        let hold = Box::new(Hold { reply, permit });
+        let since = Instant::now();
+        let published = self.publisher.publish(&taken.record(), hold);
+        published.map_err(|refused| match refused {
+            Refused::QueueFull => Missed::Lack(Lack::Queue),
+            Refused::TooLarge => Missed::TooLarge,
+            Refused::Broken => Missed::Lack(Lack::Broker),
+        })?;
+        match tokio::time::timeout(wait, replied).await {
+            Ok(Ok(Ok(()))) => {
+                self.metrics.acknowledged(since.elapsed());
+                Ok(())
+            }
+            Err(_) | Ok(Ok(Err(Undelivered::TimedOut))) => Err(Missed::Lack(Lack::Acknowledgement)),
+            Ok(Ok(Err(Undelivered::TooLarge))) => Err(Missed::TooLarge),
+            Ok(Ok(Err(Undelivered::Invalid | Undelivered::Refused)) | Err(_)) => {
+                Err(Missed::Lack(Lack::Broker))
+            }
+        }
+    }
+
+    async fn to_spool(&self, mut taken: Taken, spool: &Spool, why: Lack) -> Answer {
+        taken.raw.ack = Ack::Spool;
+        taken.request = taken.raw.encode();
+        let (id, received_at) = (taken.raw.id, taken.raw.received_at);
+        let put = spool.put(
+            &taken.record(),
+            received_at,
+            Some(Arc::clone(&taken.permit)),
+        );
+        drop(taken);
+        let lack = Answer::Unavailable(Lack::Spool);
+        let Ok(stored) = put else {
+            return lack;
+        };
+        // A disk may hang as brokers may.
+        match tokio::time::timeout(self.ack_timeout, stored).await {
+            Ok(Ok(Ok(()))) => {
+                self.metrics.spooled(why);
+                Answer::Accepted(id)
+            }
+            _ => lack,
+        }
+    }
+}
+
+impl Missed {
+    fn answer(self) -> Answer {
+        match self {
+            Self::TooLarge => Answer::TooLarge,
+            Self::Lack(lack) => Answer::Unavailable(lack),
+        }
+    }
+}

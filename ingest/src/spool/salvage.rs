@@ -1,0 +1,100 @@
+//! What can be saved of a damaged store: records are looked for by their mark, each proved by its check.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use super::is_older;
+use super::record::{self, MARK, Stored};
+use super::store::{Batch, Store, StoreError};
+
+/// How much of the file is looked through at once, in bytes.
+const WINDOW: usize = 16 << 20;
+
+/// How far windows overlap, in bytes: over the longest record there is.
+const OVERLAP: usize = 8 << 20;
+
+/// Records written to the new store at once.
+const GROUP: usize = 200;
+
+/// What was saved, and where the rest lies.
+#[derive(Debug)]
+pub struct Saved {
+    /// Records in the new store.
+    pub records: u64,
+    /// The damaged file under its new name.
+    pub left: PathBuf,
+}
+
+/// Makes a new store of what is found whole in the damaged one, which stays beside it for a person.
+///
+/// What was taken out long ago may still lie in the file, and comes again; older than `max_age` it does
+/// not, so the deduplication knows it.
+///
+/// # Errors
+/// Where the file cannot be read or the new store cannot be written. Nothing is lost by that: the
+/// damaged file keeps its name until the new one is whole.
+pub fn salvage(dir: &Path, max_age: Duration) -> Result<Saved, StoreError> {
+    let damaged = Store::file(dir);
+    let unusable = |error| StoreError::Unusable(damaged.clone(), error);
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    let now = i64::try_from(since.as_micros()).unwrap_or(i64::MAX);
+    let file = File::open(&damaged).map_err(unusable)?;
+    let found = find(&file, now, max_age).map_err(unusable)?;
+    let store = Store::make_new(dir)?;
+    let mut puts = Vec::new();
+    for (next, (at, length)) in (0..).zip(found.values()) {
+        let mut bytes = vec![0; *length];
+        file.read_exact_at(&mut bytes, *at).map_err(unusable)?;
+        record::seal(next, &mut bytes);
+        puts.push((next, bytes));
+        if puts.len() == GROUP {
+            write(&store, &mut puts)?;
+        }
+    }
+    write(&store, &mut puts)?;
+    drop(store);
+    let left = dir.join(format!("spool.damaged-{}.redb", since.as_secs()));
+    std::fs::hard_link(&damaged, &left).map_err(unusable)?;
+    Store::name_new(dir)?;
+    Ok(Saved {
+        records: found.len() as u64,
+        left,
+    })
+}
+
+fn write(store: &Store, puts: &mut Vec<(u64, Vec<u8>)>) -> Result<(), StoreError> {
+    store.commit(&Batch { puts, gone: &[] })?;
+    puts.clear();
+    Ok(())
+}
+
+/// Where whole records lie, by their numbers: offset and length.
+fn find(file: &File, now: i64, max_age: Duration) -> io::Result<BTreeMap<u64, (u64, usize)>> {
+    let length = file.metadata()?.len();
+    let finder = memchr::memmem::Finder::new(MARK);
+    let mut found = BTreeMap::new();
+    let mut window = vec![0; WINDOW];
+    let mut start = 0;
+    while start < length {
+        let here = usize::try_from(length - start)
+            .unwrap_or(WINDOW)
+            .min(WINDOW);
+        let bytes = &mut window[..here];
+        file.read_exact_at(bytes, start)?;
+        for at in finder.find_iter(bytes) {
+            if let Some((number, stored, size)) = Stored::find(&bytes[at..])
+                && !is_older(stored.received_at, now, max_age)
+            {
+                found.insert(number, (start + at as u64, size));
+            }
+        }
+        start += (WINDOW - OVERLAP) as u64;
+    }
+    Ok(found)
+}

@@ -1,0 +1,302 @@
+//! The store under the spool: one file of redb, whose every commit is fsynced.
+//!
+//! redb, and neither fjall nor its own one-fsync commit: those two were seen to open a damaged file
+//! without the last records and without a word (figures in ARCHITECTURE.md).
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use redb::{
+    Database, DatabaseError, Durability, ReadableDatabase, ReadableTable, ReadableTableMetadata,
+    StorageError, TableDefinition,
+};
+use thiserror::Error;
+
+use super::Gone;
+
+/// The records by their numbers.
+const RECORDS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("records");
+
+/// What was set aside: the record, and why.
+const REFUSED: TableDefinition<'_, u64, (&[u8], &str)> = TableDefinition::new("refused");
+
+/// What must be right whatever records are there, by [`NEXT`] and the others.
+const TOTALS: TableDefinition<'_, &str, u64> = TableDefinition::new("totals");
+
+/// The number of the next record: none is given twice.
+const NEXT: &str = "next";
+
+/// What all records take of the disk.
+const BYTES: &str = "bytes";
+
+/// The store's file, and the one that is made whole before it takes its name.
+const FILE: &str = "spool.redb";
+const NEW: &str = "spool.new.redb";
+
+/// What redb keeps of the file in memory, in bytes.
+const CACHE: usize = 4 << 20;
+
+/// Values up to this size share a page of 4 KiB.
+const SMALL: u64 = 1_900;
+
+/// What a record of so many bytes takes of the disk, at most: small ones share pages with a quarter of
+/// slack, each larger one has a run of pages whose number is a power of two.
+pub fn cost(size: u64) -> u64 {
+    if size <= SMALL {
+        size + size / 4 + 64
+    } else {
+        (size + 128).next_power_of_two()
+    }
+}
+
+/// Why the store does not do what it should.
+#[derive(Debug, Error)]
+pub enum StoreError {
+    /// The folder or the file cannot be used.
+    #[error("{0}: {1}")]
+    Unusable(PathBuf, io::Error),
+    /// Another process has it open.
+    #[error("another process has it open")]
+    InUse,
+    /// The store or the disk under it failed.
+    #[error("{0}")]
+    Failed(#[from] redb::Error),
+    /// There is no thread for it.
+    #[error("there is no thread for it: {0}")]
+    NoThread(#[from] io::Error),
+}
+
+impl StoreError {
+    /// Whether another process has it: that may end soon.
+    pub fn is_in_use(&self) -> bool {
+        matches!(self, Self::InUse)
+    }
+
+    /// Whether the file was read, and is not what was written.
+    pub fn is_damage(&self) -> bool {
+        match self {
+            Self::Failed(redb::Error::Corrupted(_)) => true,
+            Self::Failed(redb::Error::Io(error)) => matches!(
+                error.kind(),
+                io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof
+            ),
+            _ => false,
+        }
+    }
+
+    /// Whether there was no room on the disk.
+    pub fn is_disk_full(&self) -> bool {
+        matches!(
+            self,
+            Self::Failed(redb::Error::Io(error))
+                if matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+        )
+    }
+}
+
+/// Every kind of redb's errors is one to us.
+macro_rules! failed {
+    ($($kind:ty),*) => {
+        $(impl From<$kind> for StoreError {
+            fn from(error: $kind) -> Self {
+                Self::Failed(error.into())
+            }
+        })*
+    };
+}
+
+failed!(
+    StorageError,
+    redb::TransactionError,
+    redb::TableError,
+    redb::CommitError,
+    redb::SetDurabilityError,
+    redb::CompactionError
+);
+
+fn opening(error: DatabaseError) -> StoreError {
+    match error {
+        DatabaseError::DatabaseAlreadyOpen => StoreError::InUse,
+        error => StoreError::Failed(error.into()),
+    }
+}
+
+/// What is in a store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Totals {
+    /// Records to be brought to Kafka.
+    pub records: u64,
+    /// What they take of the disk.
+    pub bytes: u64,
+    /// Records set aside.
+    pub refused: u64,
+    /// The number of the next record.
+    pub next: u64,
+}
+
+/// What is changed at once.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Batch<'a> {
+    /// New records under their numbers.
+    pub puts: &'a [(u64, Vec<u8>)],
+    /// Records to be forgotten or set aside.
+    pub gone: &'a [Gone],
+}
+
+/// An open store.
+#[derive(Debug)]
+pub struct Store {
+    database: Database,
+    file: PathBuf,
+}
+
+impl Store {
+    /// Opens the store in a folder, or makes both.
+    ///
+    /// # Errors
+    /// Where that cannot be done, another process has it, or it is damaged.
+    pub fn open(dir: &Path) -> Result<Self, StoreError> {
+        let file = dir.join(FILE);
+        let unusable = |error| StoreError::Unusable(dir.to_owned(), error);
+        std::fs::create_dir_all(dir).map_err(unusable)?;
+        if !file.try_exists().map_err(unusable)? {
+            // Whole before it has its name: an empty file would be taken for a new store.
+            drop(Self::make_new(dir)?);
+            Self::name_new(dir)?;
+        }
+        // The check reads all of it: what is damaged is found now, and not in the middle of the work.
+        let database = Database::builder()
+            .set_cache_size(CACHE)
+            .set_check_integrity_on_open(true)
+            .open(&file)
+            .map_err(opening)?;
+        Ok(Self { database, file })
+    }
+
+    /// Makes a new store beside the one that is there, if any.
+    pub(super) fn make_new(dir: &Path) -> Result<Self, StoreError> {
+        let file = dir.join(NEW);
+        match std::fs::remove_file(&file) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(StoreError::Unusable(file, error));
+            }
+            _ => {}
+        }
+        let database = Database::builder()
+            .set_cache_size(CACHE)
+            .create(&file)
+            .map_err(opening)?;
+        let store = Self { database, file };
+        store.commit(&Batch::default())?;
+        Ok(store)
+    }
+
+    /// The new store becomes the store, durably.
+    pub(super) fn name_new(dir: &Path) -> Result<(), StoreError> {
+        std::fs::rename(dir.join(NEW), dir.join(FILE))
+            .and_then(|()| std::fs::File::open(dir)?.sync_all())
+            .map_err(|error| StoreError::Unusable(dir.to_owned(), error))
+    }
+
+    /// The file of the store in a folder.
+    pub(super) fn file(dir: &Path) -> PathBuf {
+        dir.join(FILE)
+    }
+
+    /// Bytes that the file takes of the disk.
+    pub fn on_disk(&self) -> u64 {
+        use std::os::unix::fs::MetadataExt;
+        std::fs::metadata(&self.file).map_or(0, |file| file.blocks() * 512)
+    }
+
+    /// Gives back to the disk what is no longer needed.
+    ///
+    /// # Errors
+    /// As [`Store::commit`].
+    pub fn compact(&mut self) -> Result<(), StoreError> {
+        self.database.compact()?;
+        Ok(())
+    }
+
+    /// Changes the store; all of it is durable then, or none is.
+    ///
+    /// # Errors
+    /// Where a write or an fsync failed. The store must not be used any more.
+    pub fn commit(&self, batch: &Batch<'_>) -> Result<(), StoreError> {
+        let mut transaction = self.database.begin_write()?;
+        transaction.set_durability(Durability::Immediate)?;
+        // Two fsyncs: what the second one names is whole, so that damage found later is damage, and not
+        // a write that was never finished.
+        transaction.set_two_phase_commit(true);
+        {
+            let mut records = transaction.open_table(RECORDS)?;
+            let mut refused = transaction.open_table(REFUSED)?;
+            let mut totals = transaction.open_table(TOTALS)?;
+            let mut bytes = totals.get(BYTES)?.map_or(0, |bytes| bytes.value());
+            for (number, record) in batch.puts {
+                records.insert(number, record.as_slice())?;
+                bytes += cost(record.len() as u64);
+            }
+            for gone in batch.gone {
+                let Some(record) = records.remove(gone.number)? else {
+                    // A group that failed may have been written all the same.
+                    continue;
+                };
+                bytes = bytes.saturating_sub(cost(record.value().len() as u64));
+                if let Some(why) = &gone.refused {
+                    refused.insert(gone.number, (record.value(), why.as_str()))?;
+                }
+            }
+            totals.insert(BYTES, bytes)?;
+            if let Some((last, _)) = batch.puts.last() {
+                totals.insert(NEXT, last + 1)?;
+            }
+        }
+        transaction.commit()?;
+        Ok(())
+    }
+
+    /// What is in the store.
+    ///
+    /// # Errors
+    /// Where it cannot be read.
+    pub fn totals(&self) -> Result<Totals, StoreError> {
+        let transaction = self.database.begin_read()?;
+        let totals = transaction.open_table(TOTALS)?;
+        let total = |name: &str| -> Result<u64, StorageError> {
+            Ok(totals.get(name)?.map_or(0, |total| total.value()))
+        };
+        Ok(Totals {
+            records: transaction.open_table(RECORDS)?.len()?,
+            bytes: total(BYTES)?,
+            refused: transaction.open_table(REFUSED)?.len()?,
+            next: total(NEXT)?,
+        })
+    }
+
+    /// The records from a number on in their order: as many as there may be and come to `bytes`, but one
+    /// at least where there is one.
+    ///
+    /// # Errors
+    /// Where they cannot be read.
+    pub fn read(
+        &self,
+        from: u64,
+        records: usize,
+        bytes: usize,
+    ) -> Result<Vec<(u64, Vec<u8>)>, StoreError> {
+        let transaction = self.database.begin_read()?;
+        let table = transaction.open_table(RECORDS)?;
+        let mut found = Vec::new();
+        let mut left = bytes;
+        for entry in table.range(from..)?.take(records) {
+            let (number, record) = entry?;
+            found.push((number.value(), record.value().to_vec()));
+            match left.checked_sub(record.value().len()) {
+                Some(rest) => left = rest,
+                None => break,
+            }
+        }
+        Ok(found)
+    }
+}

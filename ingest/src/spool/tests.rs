@@ -1,0 +1,206 @@
+//! What the spool does with damaged files, with old records and with what was never finished.
+
+use std::io::Write;
+use std::path::Path;
+
+use prometheus_client::registry::Registry;
+
+use super::*;
+use crate::metrics::Metrics;
+
+const NOW: i64 = 1_800_000_000_000_000;
+
+fn settings(dir: &Path) -> settings::Spool {
+    settings::Spool {
+        dir: dir.to_owned(),
+        max_bytes: 64 << 20,
+        max_age: Duration::from_secs(3600),
+        wait: Duration::from_millis(100),
+        drain_rate: 1_000,
+        drain_older: false,
+    }
+}
+
+fn open(dir: &Path) -> Spool {
+    // A file that cannot be told to be old: what is saved depends on the clock.
+    let mut settings = settings(dir);
+    settings.max_age = Duration::from_secs(100 * 366 * 86_400);
+    let metrics = Metrics::new(&mut Registry::default());
+    Spool::open(&settings, metrics.spool().clone()).expect("it opens")
+}
+
+fn put(
+    spool: &Spool,
+    n: u64,
+    received_at: i64,
+) -> Result<oneshot::Receiver<Result<(), NotDurable>>, NoRoom> {
+    let value = format!("body {n} {}", "x".repeat(700));
+    let record = Record {
+        key: b"key",
+        value: value.as_bytes(),
+        request: b"{}",
+        traceparent: "",
+    };
+    spool.put(&record, received_at, None)
+}
+
+fn put_durably(spool: &Spool, n: u64) {
+    let stored = put(spool, n, NOW).expect("there is room");
+    assert_eq!(stored.blocking_recv(), Ok(Ok(())));
+}
+
+/// The bodies' numbers, in order; every record must be whole.
+fn numbers(spool: &Spool) -> Vec<u64> {
+    let found = spool.read(0, usize::MAX, usize::MAX).expect("it is read");
+    let number = |found: &Found| {
+        let stored = found.stored.as_ref().expect("it is whole");
+        let body = String::from_utf8(stored.record().value.to_vec()).expect("text");
+        body.split(' ')
+            .nth(1)
+            .expect("a number")
+            .parse()
+            .expect("a number")
+    };
+    found.iter().map(number).collect()
+}
+
+fn damaged_files(dir: &Path) -> usize {
+    let files = std::fs::read_dir(dir).expect("the folder");
+    files
+        .filter(|file| {
+            let name = file.as_ref().expect("a file").file_name();
+            name.to_string_lossy().contains("damaged")
+        })
+        .count()
+}
+
+#[test]
+fn records_are_numbered_in_the_order_of_their_coming_and_leave_when_told() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let spool = open(dir.path());
+    for n in 0..5 {
+        put_durably(&spool, n);
+    }
+    assert_eq!(numbers(&spool), [0, 1, 2, 3, 4]);
+    let found = spool.read(0, 2, usize::MAX).expect("it is read");
+    let gone = found.into_iter().map(|found| Gone {
+        number: found.number,
+        size: found.size,
+        refused: (found.number == 1).then(|| "too large".to_owned()),
+    });
+    let removed = spool.remove(gone.collect(), Some(NOW));
+    assert_eq!(removed.blocking_recv(), Ok(()));
+    assert_eq!((spool.records(), spool.refused()), (3, 1));
+    drop(spool);
+    let spool = open(dir.path());
+    assert_eq!(numbers(&spool), [2, 3, 4]);
+    assert_eq!((spool.records(), spool.refused()), (3, 1));
+    assert_eq!(*spool.shared.way.borrow(), Way::Spool);
+    put_durably(&spool, 5);
+    assert_eq!(numbers(&spool), [2, 3, 4, 5]);
+}
+
+#[test]
+fn what_is_too_old_closes_the_door() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let metrics = Metrics::new(&mut Registry::default());
+    let spool = Spool::open(&settings(dir.path()), metrics.spool().clone()).expect("it opens");
+    let hour = 3_600_000_000;
+    for at in [NOW, NOW + hour] {
+        assert!(put(&spool, 0, at).is_ok());
+    }
+    assert_eq!(put(&spool, 1, NOW + hour + 1).err(), Some(NoRoom::TooOld));
+    assert!(spool.ready(NOW + hour + 1).is_err());
+    assert_eq!(spool.ready(NOW + hour), Ok(()));
+}
+
+#[test]
+fn one_process_at_a_time() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let _spool = open(dir.path());
+    let second = Store::open(dir.path()).expect_err("it is in use");
+    assert!(second.is_in_use(), "{second}");
+}
+
+/// As a process leaves it that is killed: nothing is closed.
+fn killed(dir: &Path, records: u64) {
+    let spool = open(dir);
+    for n in 0..records {
+        put_durably(&spool, n);
+    }
+    let copy = dir.join("copy");
+    std::fs::copy(Store::file(dir), &copy).expect("a copy");
+    drop(spool);
+    std::fs::rename(copy, Store::file(dir)).expect("a name");
+}
+
+/// What became of records `0..records` after some damage: all are there, or the damage is told and what
+/// is there is whole and in order. How many are there, if the damage was told.
+fn survives(dir: &Path, records: u64, what: &str) -> Option<usize> {
+    let spool = open(dir);
+    let found = numbers(&spool);
+    assert!(found.is_sorted_by(|a, b| a < b), "{what}: {found:?}");
+    assert!(found.iter().all(|n| *n < records), "{what}: {found:?}");
+    let told = damaged_files(dir) > 0;
+    assert!(
+        told || found.len() as u64 == records,
+        "{what}: {found:?} and not a word"
+    );
+    put_durably(&spool, records);
+    told.then_some(found.len())
+}
+
+#[test]
+fn every_truncation_of_the_last_page_is_told_and_what_is_whole_is_saved() {
+    const RECORDS: u64 = 40;
+    let dir = tempfile::tempdir().expect("a folder");
+    killed(dir.path(), RECORDS);
+    let whole = std::fs::read(Store::file(dir.path())).expect("the file");
+    // The file is longer than what was written: its last page is the last that is not empty.
+    let used = whole
+        .iter()
+        .rposition(|byte| *byte != 0)
+        .expect("something")
+        + 1;
+    let mut told = 0;
+    for cut in 1..=4096 {
+        let length = used - cut;
+        // Most of what a cut does, the page before does too.
+        if cut > 64 && cut % 61 != 0 && cut != 4096 {
+            continue;
+        }
+        let dir = tempfile::tempdir().expect("a folder");
+        std::fs::write(Store::file(dir.path()), &whole[..length]).expect("a file");
+        told += u32::from(survives(dir.path(), RECORDS, &format!("cut at {length}")).is_some());
+    }
+    // Some cuts take what was free.
+    assert!(told > 0);
+}
+
+#[test]
+fn a_flipped_bit_loses_nothing_unsaid() {
+    const RECORDS: u64 = 40;
+    let dir = tempfile::tempdir().expect("a folder");
+    killed(dir.path(), RECORDS);
+    let whole = std::fs::read(Store::file(dir.path())).expect("the file");
+    let used = whole
+        .iter()
+        .rposition(|byte| *byte != 0)
+        .expect("something")
+        + 1;
+    let mut told = 0;
+    for round in 0..150_usize {
+        let at = (round * 7_919_131) % (used * 8);
+        let mut bytes = whole.clone();
+        bytes[at / 8] ^= 1 << (at % 8);
+        let dir = tempfile::tempdir().expect("a folder");
+        let mut file = std::fs::File::create(Store::file(dir.path())).expect("a file");
+        file.write_all(&bytes).expect("a file");
+        if let Some(saved) = survives(dir.path(), RECORDS, &format!("bit {at}")) {
+            told += 1;
+            // A bit is part of one record at most.
+            assert!(saved as u64 >= RECORDS - 1, "bit {at}: {saved}");
+        }
+    }
+    assert!(told > 0);
+}

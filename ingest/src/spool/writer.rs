@@ -1,0 +1,279 @@
+//! The one thread that writes: gathers what waits into one group, and fsyncs it before anybody hears.
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::oneshot;
+
+use super::store::{Batch, Store, StoreError, Totals, cost};
+use super::{Command, Gone, NotDurable, Shared, Stored, record};
+
+/// The most of a group, in bytes: what comes meanwhile is the next one.
+const GROUP_BYTES: usize = 8 << 20;
+
+/// How often a store whose disk was full is opened anew.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// What stays free on the disk, in bytes: taking records out needs room too.
+const RESERVE: u64 = 2 << 20;
+
+/// What an empty store may take of the disk before that is given back, in bytes.
+const COMPACT_FROM: u64 = 16 << 20;
+
+type Reply = oneshot::Sender<Result<(), NotDurable>>;
+
+pub struct Writer {
+    shared: Arc<Shared>,
+    commands: Receiver<Command>,
+    /// The number of the next record.
+    next: u64,
+    /// Taken out by a group that failed: to be taken out by the next.
+    owed: Vec<Gone>,
+    /// When the store was last tried, if it does not work.
+    failed: Option<Instant>,
+    /// A failed write or fsync leaves in the system's cache what is not on the disk: such a store is not
+    /// opened again by this process.
+    given_up: bool,
+}
+
+/// What is written at once.
+#[derive(Default)]
+struct Group {
+    puts: Vec<(Vec<u8>, Reply)>,
+    bytes: usize,
+    gone: Vec<Gone>,
+    done: Vec<oneshot::Sender<()>>,
+}
+
+impl Group {
+    fn add(&mut self, command: Command, shared: &Shared) {
+        match command {
+            Command::Put { bytes, reply, .. } => {
+                self.bytes += bytes.len();
+                self.puts.push((bytes, reply));
+            }
+            Command::Remove { gone, oldest, done } => {
+                shared.forget(&gone, oldest);
+                self.gone.extend(gone);
+                self.done.push(done);
+            }
+        }
+    }
+}
+
+impl Writer {
+    pub fn new(shared: Arc<Shared>, commands: Receiver<Command>) -> Self {
+        Self {
+            shared,
+            commands,
+            next: 0,
+            owed: Vec::new(),
+            failed: None,
+            given_up: false,
+        }
+    }
+
+    /// Takes over a store that was opened.
+    pub fn begin(mut self, store: Store) -> Result<Self, StoreError> {
+        self.take_over(store)?;
+        Ok(self)
+    }
+
+    fn take_over(&mut self, store: Store) -> Result<(), StoreError> {
+        if !self.owed.is_empty() {
+            // Kafka has these, and the store does not know it yet.
+            let (puts, gone) = (&[][..], &self.owed[..]);
+            store.commit(&Batch { puts, gone })?;
+            self.owed.clear();
+        }
+        let totals: Totals = store.totals()?;
+        let first = store.read(0, 1, 1)?.into_iter().next();
+        let first = first.and_then(|(number, bytes)| Stored::decode(number, &bytes).ok());
+        self.next = totals.next;
+        self.shared.use_store(Some(Arc::new(store)));
+        let mut state = self.shared.state();
+        state.recover(&totals, first.map(|first| first.received_at));
+        self.shared.show(&state);
+        drop(state);
+        if totals.records > 0 {
+            tracing::info!(
+                records = totals.records,
+                bytes = totals.bytes,
+                refused = totals.refused,
+                "the spool holds records"
+            );
+        }
+        self.shared.more.notify_one();
+        Ok(())
+    }
+
+    /// Writes until nobody can give it anything any more.
+    pub fn run(mut self) {
+        loop {
+            let first = if self.failed.is_some() {
+                self.commands.recv_timeout(AGAIN)
+            } else {
+                self.commands.recv().map_err(RecvTimeoutError::from)
+            };
+            // Before anything is counted: an opened store is counted as it is found.
+            if !self.given_up && self.failed.is_some_and(|at| at.elapsed() >= AGAIN) {
+                self.reopen();
+            }
+            let mut group = Group::default();
+            match first {
+                Ok(command) => group.add(command, &self.shared),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+            while group.bytes < GROUP_BYTES
+                && let Ok(command) = self.commands.try_recv()
+            {
+                group.add(command, &self.shared);
+            }
+            self.write(group);
+            self.compact();
+        }
+        self.shared.use_store(None);
+    }
+
+    /// Gives the disk back what an empty spool does not need.
+    fn compact(&mut self) {
+        let (empty, full) = {
+            let state = self.shared.state();
+            (state.records == 0, state.disk_full.is_some())
+        };
+        let Some(store) = self.shared.store().filter(|_| empty) else {
+            return;
+        };
+        if !full && store.on_disk() < COMPACT_FROM {
+            return;
+        }
+        self.shared.use_store(None);
+        // A reader that is still at it keeps it as it is, until the next time.
+        let store = match Arc::try_unwrap(store) {
+            Ok(mut store) => {
+                if let Err(error) = store.compact() {
+                    self.fail(&error);
+                    return;
+                }
+                Arc::new(store)
+            }
+            Err(store) => store,
+        };
+        self.shared.use_store(Some(store));
+        self.shared.state().disk_full = None;
+    }
+
+    fn write(&mut self, mut group: Group) {
+        self.owed.extend(group.gone);
+        let store = self.shared.store();
+        let Some(store) = store.filter(|_| self.failed.is_none()) else {
+            self.lose(group.puts);
+            return;
+        };
+        if !group.puts.is_empty() && !self.has_room(group.bytes as u64) {
+            self.shared.state().disk_full = Some(Instant::now());
+            self.lose(std::mem::take(&mut group.puts));
+        }
+        if group.puts.is_empty() && self.owed.is_empty() {
+            return;
+        }
+        let (mut puts, mut replies) = (Vec::new(), Vec::new());
+        let mut next = self.next;
+        for (mut bytes, reply) in group.puts {
+            record::seal(next, &mut bytes);
+            puts.push((next, bytes));
+            replies.push(reply);
+            next += 1;
+        }
+        let batch = Batch {
+            puts: &puts,
+            gone: &self.owed,
+        };
+        let since = Instant::now();
+        match store.commit(&batch) {
+            Ok(()) => {
+                self.next = next;
+                self.owed.clear();
+                self.shared.metrics.committed(since.elapsed());
+                for reply in replies {
+                    // Who waited may be gone; the record is here all the same.
+                    let _ = reply.send(Ok(()));
+                }
+                for done in group.done {
+                    let _ = done.send(());
+                }
+                if !puts.is_empty() {
+                    self.shared.more.notify_one();
+                }
+            }
+            Err(error) => {
+                drop(store);
+                self.fail(&error);
+                let puts = puts.into_iter().map(|(_, bytes)| bytes).zip(replies);
+                self.lose(puts.collect());
+            }
+        }
+    }
+
+    /// Whether the disk takes a group, with some room left. One that does not tell is tried.
+    fn has_room(&self, bytes: u64) -> bool {
+        let needed = 2 * bytes + RESERVE;
+        let told = rustix::fs::statvfs(&self.shared.settings.dir);
+        told.map_or(true, |disk| {
+            disk.f_bavail.saturating_mul(disk.f_frsize) >= needed
+        })
+    }
+
+    /// None of these is promised to anybody.
+    fn lose(&self, puts: Vec<(Vec<u8>, Reply)>) {
+        let bytes = puts.iter().map(|(bytes, _)| cost(bytes.len() as u64)).sum();
+        let mut state = self.shared.state();
+        state.forget(puts.len() as u64, bytes);
+        self.shared.show(&state);
+        drop(state);
+        for (_, reply) in puts {
+            let _ = reply.send(Err(NotDurable));
+        }
+    }
+
+    /// A write or an fsync failed. What it was to make durable is not, whatever a second try would say.
+    /// After a full disk the store is opened anew, and what it then finds is what there is; after
+    /// anything else nobody can tell what the disk has, and the spool takes nothing more.
+    fn fail(&mut self, error: &StoreError) {
+        self.shared.use_store(None);
+        self.shared.metrics.failed();
+        self.given_up = !error.is_disk_full();
+        if self.given_up {
+            tracing::error!(
+                %error,
+                "the spool cannot be written and is given up until the next start: look at its disk"
+            );
+        } else {
+            tracing::error!(%error, "the spool's disk is full");
+        }
+        let mut state = self.shared.state();
+        state.broken = Some(error.to_string());
+        state.disk_full = error.is_disk_full().then(Instant::now);
+        drop(state);
+        self.failed = Some(Instant::now());
+    }
+
+    fn reopen(&mut self) {
+        let opened = Store::open(&self.shared.settings.dir);
+        let taken = opened.and_then(|store| self.take_over(store));
+        match taken {
+            Ok(()) => {
+                tracing::info!("the spool works again");
+                self.failed = None;
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the spool cannot be opened");
+                self.shared.use_store(None);
+                self.shared.state().broken = Some(error.to_string());
+                self.failed = Some(Instant::now());
+            }
+        }
+    }
+}

@@ -1,0 +1,222 @@
+//! What a sender sees while Kafka is away and there is a spool, and what then comes to raw.
+
+use std::path::Path;
+use std::process::Command;
+
+use sluice_schemas::raw::Ack;
+
+use crate::support::{Ingest, Mood, eventually};
+
+fn folder() -> tempfile::TempDir {
+    tempfile::tempdir().unwrap()
+}
+
+fn bodies(ingest: &Ingest) -> Vec<Vec<u8>> {
+    let published = ingest.published();
+    published.into_iter().map(|record| record.value).collect()
+}
+
+fn records(ingest: &Ingest) -> u64 {
+    ingest.spool.as_ref().unwrap().records()
+}
+
+#[test]
+fn while_kafka_acknowledges_nothing_is_spooled() {
+    let dir = folder();
+    let ingest = Ingest::start_spooling(dir.path(), Mood::Acknowledge);
+    assert_eq!(ingest.post("/v1/hooks/site", b"1").status, 200);
+    assert_eq!(ingest.published()[0].request.ack, Ack::Broker);
+    assert_eq!(records(&ingest), 0);
+    let metrics = ingest.metrics();
+    assert!(
+        !metrics.contains("sluice_ingest_spooled_total{"),
+        "{metrics}"
+    );
+}
+
+#[test]
+fn what_kafka_does_not_take_is_spooled_and_drained_in_order() {
+    for mood in [Mood::Keep, Mood::TimeOut, Mood::Refuse, Mood::QueueFull] {
+        let dir = folder();
+        let ingest = Ingest::start_spooling(dir.path(), mood);
+        let mut ids = Vec::new();
+        for body in [b"1", b"2", b"3"] {
+            let answer = ingest.post("/v1/hooks/site", body);
+            assert_eq!(answer.status, 200, "{mood:?}");
+            ids.push(answer.body);
+        }
+        assert!(records(&ingest) >= 3, "{mood:?}");
+        // From here on what is tried goes through.
+        ingest.publisher.published.lock().unwrap().clear();
+        ingest.mood(Mood::Acknowledge);
+        for hold in ingest.publisher.kept.lock().unwrap().drain(..) {
+            let _ = hold
+                .reply
+                .send(Err(sluice_ingest::publish::Undelivered::Refused));
+        }
+        eventually("the spool is empty", || records(&ingest) == 0);
+        let spooled = ingest.published();
+        let order: Vec<&[u8]> = spooled.iter().map(|record| &record.value[..]).collect();
+        assert_eq!(order, [b"1", b"2", b"3"], "{mood:?}");
+        for (record, id) in spooled.iter().zip(ids) {
+            assert_eq!(record.request.ack, Ack::Spool);
+            assert_eq!(id, format!("{{\"id\":\"{}\"}}", record.request.id));
+        }
+        // And again straight to Kafka.
+        assert_eq!(ingest.post("/v1/hooks/site", b"4").status, 200);
+        assert_eq!(ingest.published()[3].request.ack, Ack::Broker);
+    }
+}
+
+#[test]
+fn what_is_spooled_outlives_the_process() {
+    let dir = folder();
+    {
+        let ingest = Ingest::start_spooling(dir.path(), Mood::QueueFull);
+        for body in [b"1", b"2"] {
+            assert_eq!(ingest.post("/v1/hooks/site", body).status, 200);
+        }
+    }
+    let ingest = Ingest::start_spooling(dir.path(), Mood::Acknowledge);
+    eventually("the spool is empty", || records(&ingest) == 0);
+    assert_eq!(bodies(&ingest), [b"1", b"2"]);
+}
+
+#[test]
+fn a_full_spool_is_503_and_takes_again_when_there_is_room() {
+    let dir = folder();
+    let ingest = Ingest::start_spooling(dir.path(), Mood::QueueFull);
+    let body = vec![b'x'; 10_000];
+    let mut taken = 0;
+    let refused = loop {
+        let answer = ingest.post("/v1/hooks/site", &body);
+        if answer.status != 200 {
+            break answer;
+        }
+        taken += 1;
+        assert!(taken < 20, "128 KiB do not end");
+    };
+    assert_eq!(refused.status, 503);
+    assert!(refused.headers.contains("retry-after"), "{refused:?}");
+    assert!(taken >= 6, "{taken}");
+    let metrics = ingest.metrics();
+    let counted = "sluice_ingest_unavailable_total{reason=\"spool\"} 1";
+    assert!(metrics.contains(counted), "{metrics}");
+    let spool = ingest.spool.as_ref().unwrap();
+    assert!(spool.ready(0).unwrap_err().contains("full"));
+    ingest.mood(Mood::Acknowledge);
+    eventually("the spool is empty", || records(&ingest) == 0);
+    assert_eq!(bodies(&ingest).len(), taken);
+    assert_eq!(spool.ready(0), Ok(()));
+}
+
+#[test]
+fn a_record_that_kafka_finds_too_large_is_set_aside_and_the_rest_goes_on() {
+    let dir = folder();
+    let ingest = Ingest::start_spooling(dir.path(), Mood::QueueFull);
+    for body in [&b"1"[..], b"large", b"2"] {
+        assert_eq!(ingest.post("/v1/hooks/site", body).status, 200);
+    }
+    ingest.mood(Mood::LargeIsTooLarge);
+    eventually("the spool is empty", || records(&ingest) == 0);
+    assert_eq!(ingest.spool.as_ref().unwrap().refused(), 1);
+    let metrics = ingest.metrics();
+    assert!(
+        metrics.contains("sluice_ingest_spool_refused 1"),
+        "{metrics}"
+    );
+    assert!(
+        metrics.contains("sluice_ingest_drained_total 2"),
+        "{metrics}"
+    );
+}
+
+#[test]
+fn traffic_that_never_rests_finds_its_way_back_to_kafka() {
+    let dir = folder();
+    let ingest = Ingest::start_spooling(dir.path(), Mood::QueueFull);
+    assert_eq!(ingest.post("/v1/hooks/site", b"1").status, 200);
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                    assert_eq!(ingest.post("/v1/hooks/site", b"more").status, 200);
+                }
+            });
+        }
+        ingest.mood(Mood::Acknowledge);
+        eventually("requests go straight to Kafka again", || {
+            let published = ingest.published();
+            published
+                .last()
+                .is_some_and(|last| last.request.ack == Ack::Broker)
+        });
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+    });
+}
+
+/// A disk of its own, gone with this.
+struct SmallDisk(tempfile::TempDir);
+
+impl SmallDisk {
+    fn mount(size: &str) -> Self {
+        let folder = folder();
+        let options = format!("size={size}");
+        let mounted = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &options, "tmpfs"])
+            .arg(folder.path())
+            .status()
+            .unwrap();
+        assert!(mounted.success(), "this needs root");
+        Self(folder)
+    }
+
+    fn path(&self) -> &Path {
+        self.0.path()
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        // Lazily, for a test that failed may still use it.
+        let _ = Command::new("umount").arg("-l").arg(self.path()).status();
+    }
+}
+
+#[test]
+#[ignore = "needs root: it mounts a disk of 16 MiB"]
+fn a_full_disk_is_503_never_a_false_200_and_takes_again_when_drained() {
+    let disk = SmallDisk::mount("16m");
+    for round in 0..2 {
+        let ingest = Ingest::start_spooling_up_to(1 << 30, disk.path(), Mood::QueueFull);
+        let mut taken = Vec::new();
+        let mut refused = 0;
+        for n in 0..8_000 {
+            let body = format!("{n} {}", "x".repeat(3_000)).into_bytes();
+            match ingest.post("/v1/hooks/site", &body).status {
+                200 => taken.push(body),
+                503 => refused += 1,
+                other => panic!("{other}"),
+            }
+            if refused == 50 {
+                break;
+            }
+        }
+        assert_eq!(refused, 50, "round {round}: the disk never filled");
+        assert!(taken.len() > 1_000, "round {round}: {}", taken.len());
+        let ready = ingest.spool.as_ref().unwrap().ready(0);
+        assert!(ready.unwrap_err().contains("full"), "round {round}");
+        ingest.publisher.published.lock().unwrap().clear();
+        ingest.mood(Mood::Acknowledge);
+        eventually("the spool is empty", || records(&ingest) == 0);
+        assert_eq!(bodies(&ingest), taken, "round {round}");
+        eventually("there is room again", || {
+            ingest.spool.as_ref().unwrap().ready(0).is_ok()
+        });
+        ingest.mood(Mood::QueueFull);
+        assert_eq!(ingest.post("/v1/hooks/site", b"again").status, 200);
+        ingest.mood(Mood::Acknowledge);
+        eventually("that is drained too", || records(&ingest) == 0);
+    }
+}

@@ -1,0 +1,73 @@
+//! `ingest.spool`: what is kept on disk while Kafka is away.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::{Source, Spool};
+use crate::config::Node;
+
+/// The shortest and the longest wait before a request is spooled. Less would spool what a broker that
+/// collects garbage is about to acknowledge.
+const WAIT: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(60));
+
+/// The least room worth a spool: a few of the largest records.
+const LEAST_BYTES: u64 = 4 << 20;
+
+/// The most records a second that a person may ask for.
+const MOST_RATE: i64 = 1_000_000;
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// `None` where no folder is named.
+pub(super) fn spool(
+    mut node: Node,
+    ack_timeout: Duration,
+    sources: &BTreeMap<String, Source>,
+) -> Option<Spool> {
+    let dir = node.text("dir").map(PathBuf::from);
+    let max_bytes = node.size("max_bytes", 1 << 30);
+    let max_age = node.positive_duration("max_age", 24 * HOUR);
+    let wait = node.duration("wait", Duration::from_secs(1).min(ack_timeout));
+    let drain_rate = node.integer("drain_rate", 5_000, 1, MOST_RATE);
+    let drain_older = node.flag("drain_older", false);
+    if dir.as_ref().is_some_and(|dir| !dir.is_absolute()) {
+        node.fault("dir", "must be an absolute path");
+    }
+    if max_bytes < LEAST_BYTES {
+        node.fault("max_bytes", "must be at least 4MiB");
+    }
+    if !(WAIT.0..=WAIT.1).contains(&wait) || wait > ack_timeout {
+        node.fault("wait", "must be from 50ms to 1m and at most ack_timeout");
+    }
+    if dir.is_some() {
+        fits_windows(&node, max_age, sources);
+    }
+    node.finish();
+    Some(Spool {
+        dir: dir?,
+        max_bytes,
+        max_age,
+        wait,
+        drain_rate: u32::try_from(drain_rate).unwrap_or(1),
+        drain_older,
+    })
+}
+
+/// A record may come to raw `max_age` after its sender had its answer, and a repetition that its
+/// provider sent to another process long before or after: both must fall into one window, or one
+/// event becomes two.
+fn fits_windows(node: &Node, max_age: Duration, sources: &BTreeMap<String, Source>) {
+    for source in sources.values().filter(|source| source.enabled) {
+        let horizon = source.provider.facts().retry_horizon;
+        if max_age + horizon > source.dedup_window {
+            let message = format!(
+                "and the {} h for which {} retries must fit the dedup_window of source {}",
+                horizon.as_secs().div_ceil(3600),
+                source.provider.facts().name,
+                source.name
+            );
+            node.fault("max_age", message);
+        }
+    }
+}
