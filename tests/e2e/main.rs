@@ -18,4 +18,6 @@ mod restore;
 
 mod readers;
 
+mod spool;
+
 mod network;

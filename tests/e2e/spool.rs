@@ -1,0 +1,165 @@
+//! Kafka away, ingest killed, a spool left behind: every 200 comes to raw, in its order.
+
+use std::process::Command;
+
+use bytes::Bytes;
+use serde_json::{Value, json};
+use sluice_schemas::raw::{Ack, REQUEST, RawRequest};
+use sluice_tests::cluster::{Cluster, Purpose};
+use sluice_tests::process::find;
+use sluice_tests::send::Outgoing;
+use sluice_tests::site::{Site, now};
+use sluice_tests::topics::{Isolation, read};
+use sluice_tests::wait::PATIENCE;
+
+use crate::harness::Running;
+
+/// What the clients of a broker that is gone say, and the two of us that were killed or drained.
+const AWAY: &[&str] = &[
+    "records are not delivered",
+    "disconnected",
+    "Connection refused",
+    "brokers are down",
+    "timed out",
+    "the spool is not empty",
+];
+
+/// Signed requests about one entity, so that all are in one partition, and none is like another.
+fn request(running: &Running, n: u64) -> Outgoing {
+    let source = running.source("flock");
+    let made = source.signed("referral.accepted", n, now());
+    made.expect("a request")
+}
+
+/// Runs `sluice-ingest drain`; its status and what it told.
+fn drain(site: &Site, settings: &Value, more: &[&str]) -> (Option<i32>, Value) {
+    let file = site.dir().join("drain.yaml");
+    std::fs::write(&file, settings.to_string()).expect("a file");
+    let output = Command::new(find("sluice-ingest").expect("the binary"))
+        .arg("drain")
+        .arg("--config")
+        .arg(&file)
+        .args(more)
+        .output()
+        .expect("it runs");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    // The last line; those before it are its log.
+    let told = text
+        .lines()
+        .rev()
+        .find(|line| line.starts_with("{\"drained\""));
+    let told = told.map_or(Value::Null, |line| {
+        serde_json::from_str(line).expect("JSON")
+    });
+    (output.status.code(), told)
+}
+
+#[test]
+fn an_outage_and_two_kills_lose_nothing_and_keep_the_order() {
+    let cluster = Cluster::start(1, Purpose::Tests).expect("Kafka starts");
+    let mut site = Site::new("spool.", &cluster.bootstrap()).expect("a site");
+    let spool = site.dir().join("spool");
+    site.set(&["ingest", "spool"], json!({"dir": spool, "wait": "300ms"}));
+    let settings = site.settings.clone();
+    let mut running = Running::on(site);
+    let mut sent = Vec::new();
+    let mut n = 0;
+    let mut post = |running: &mut Running| {
+        n += 1;
+        let request = request(running, n);
+        sent.push(running.accept(&request));
+    };
+    for _ in 0..3 {
+        post(&mut running);
+    }
+    cluster.kill(0).expect("a kill");
+    for _ in 0..20 {
+        post(&mut running);
+    }
+    running.ingest.kill().expect("a kill");
+    // It starts without Kafka, for its disk has room.
+    running.ingest = running.site.ingest().expect("ingest starts");
+    running.ingest.wait_ready().expect("ingest is ready");
+    for _ in 0..5 {
+        post(&mut running);
+    }
+    let metrics = running.ingest.metrics().expect("metrics");
+    let held = metrics.sum("sluice_ingest_spool_records", &[]);
+    assert!((held - 25.0).abs() < 0.5, "{held}");
+    let (status, _) = drain(&running.site, &settings, &[]);
+    assert_eq!(status, Some(75), "the spool is in use");
+    running.ingest.kill().expect("a kill");
+
+    cluster.restart(0).expect("a start");
+    cluster.wait_ready().expect("the node");
+    let (status, told) = drain(&running.site, &settings, &[]);
+    assert_eq!(
+        (status, told),
+        (
+            Some(0),
+            json!({"drained": 25, "left": 0, "refused": 0, "stopped": null})
+        )
+    );
+    running.ingest = running.site.ingest().expect("ingest starts");
+    running.ingest.wait_ready().expect("ingest is ready");
+    post(&mut running);
+
+    let raw = [running.names().raw()];
+    let records = read(running.site.bootstrap(), &raw, Isolation::Committed).expect("raw");
+    let of = |id: &String| {
+        let header = records.iter().filter_map(|record| record.header(REQUEST));
+        let mut requests = header.filter_map(|header| RawRequest::decode(header).ok());
+        let found = requests.find(|request| request.id.to_string() == *id);
+        found.expect("it is on raw").ack
+    };
+    let acks: Vec<Ack> = sent.iter().map(of).collect();
+    assert!(acks[..3].iter().all(|ack| *ack == Ack::Broker));
+    assert!(acks[3..28].iter().all(|ack| *ack == Ack::Spool), "{acks:?}");
+    assert_eq!(acks[28], Ack::Broker);
+    let verdict = running.finish(AWAY);
+    assert_eq!(verdict.acked, 29);
+    assert_eq!(verdict.events.values().sum::<usize>(), 29);
+}
+
+#[test]
+fn what_is_older_than_max_age_waits_for_a_persons_word() {
+    let cluster = Cluster::start(1, Purpose::Tests).expect("Kafka starts");
+    let mut site = Site::new("spool-age.", &cluster.bootstrap()).expect("a site");
+    let spool = site.dir().join("spool");
+    site.set(
+        &["ingest", "spool"],
+        json!({"dir": spool, "wait": "300ms", "max_age": "2s"}),
+    );
+    let settings = site.settings.clone();
+    let mut running = Running::on(site);
+    cluster.kill(0).expect("a kill");
+    let first = Outgoing {
+        body: Bytes::from_static(b"{}"),
+        ..request(&running, 1)
+    };
+    running.accept(&first);
+    // Two seconds later it is no longer ready, and takes no more.
+    running.ingest.wait_unready().expect("it is too old");
+    let second = request(&running, 2);
+    assert_eq!(running.post(&second).status, 503);
+    // Killed before Kafka is back, for what was not too old at first is on its way already.
+    running.ingest.kill().expect("a kill");
+    cluster.restart(0).expect("a start");
+    cluster.wait_ready().expect("the node");
+    running.ingest = running.site.ingest().expect("ingest starts");
+    let old = "the oldest record in the spool is older";
+    let told = running.ingest.wait_log(old, PATIENCE);
+    told.expect("it says why it is not ready");
+    assert_eq!(running.post(&second).status, 503);
+    running.ingest.kill().expect("a kill");
+
+    let (status, told) = drain(&running.site, &settings, &[]);
+    assert_eq!((status, &told["left"]), (Some(75), &json!(1)), "{told}");
+    let (status, told) = drain(&running.site, &settings, &["--older"]);
+    assert_eq!((status, &told["drained"]), (Some(0), &json!(1)), "{told}");
+    running.ingest = running.site.ingest().expect("ingest starts");
+    running.ingest.wait_ready().expect("ingest is ready");
+    running.accept(&second);
+    let verdict = running.finish(AWAY);
+    assert_eq!((verdict.acked, verdict.raw), (2, 2));
+}
