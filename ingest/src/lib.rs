@@ -13,6 +13,8 @@ pub mod receive;
 
 mod headers;
 
+mod buffers;
+
 pub mod durable;
 
 pub mod publish;
@@ -30,7 +32,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use prometheus_client::registry::Registry;
 use sluice_schemas::service::admin::{self, Readiness};
-use sluice_schemas::service::settings::Settings;
+use sluice_schemas::service::reload::Watcher;
+use sluice_schemas::service::settings::{Part, Settings};
 use sluice_schemas::service::shutdown::Shutdown;
 use sluice_schemas::service::topics::{self, EnsureError, Which};
 use thiserror::Error;
@@ -87,8 +90,22 @@ pub async fn run(
         metrics.clone(),
         settings.ingest.ack_timeout,
     ));
+    let settings = Arc::new(settings);
     let config = Config::new(&settings);
     let receiver = Arc::new(Receiver::new(config, Arc::clone(&durable), metrics));
+    // Ends the watching when it is dropped; ingest itself has nothing to ask.
+    let (watcher, _outlook) = Watcher::new(Arc::clone(&settings), Part::Ingest, &mut registry);
+    let configured = Arc::downgrade(&receiver);
+    let drained = spool.clone();
+    watcher.spawn(move |settings| {
+        if let Some(receiver) = configured.upgrade() {
+            receiver.configure(Config::new(settings));
+        }
+        if let (Some(spool), Some(settings)) = (&drained, &settings.ingest.spool) {
+            spool.drain_older(settings.drain_older);
+        }
+        Ok(())
+    });
 
     let readiness = Readiness::default();
     readiness.set("topics", Err("not verified yet".to_owned()));

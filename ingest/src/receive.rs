@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
@@ -13,10 +14,11 @@ use hyper::{Method, Request};
 use ring::rand::{SecureRandom, SystemRandom};
 use sluice_schemas::providers::partition_key;
 use sluice_schemas::raw::{Ack, RawRequest};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::OwnedSemaphorePermit;
 use uuid::Uuid;
 
 use crate::answer::{Answer, Lack};
+use crate::buffers::Buffers;
 use crate::config::{Config, Route};
 use crate::durable::{Durable, Taken};
 use crate::headers;
@@ -40,20 +42,19 @@ const DISCARD_TIME: Duration = Duration::from_secs(2);
 /// What receiving a request needs.
 #[derive(Debug)]
 pub struct Receiver<P> {
-    config: Config,
+    config: ArcSwap<Config>,
     durable: Arc<Durable<P>>,
     metrics: Metrics,
-    /// One permit a byte of body.
-    buffers: Arc<Semaphore>,
+    buffers: Buffers,
     random: SystemRandom,
 }
 
 impl<P: Publish> Receiver<P> {
     /// Answers 503 as long as nothing can be made durable.
     pub fn new(config: Config, durable: Arc<Durable<P>>, metrics: Metrics) -> Self {
-        let buffers = Arc::new(Semaphore::new(config.max_buffered));
+        let buffers = Buffers::new(config.max_buffered);
         Self {
-            config,
+            config: ArcSwap::from_pointee(config),
             durable,
             metrics,
             buffers,
@@ -61,9 +62,15 @@ impl<P: Publish> Receiver<P> {
         }
     }
 
-    /// Ingest's part of the settings.
-    pub fn config(&self) -> &Config {
-        &self.config
+    /// Ingest's part of the settings, as it is now. What goes on for longer keeps what it began with.
+    pub fn config(&self) -> Arc<Config> {
+        self.config.load_full()
+    }
+
+    /// From the next request on, this part of the settings is in force.
+    pub fn configure(&self, config: Config) {
+        self.buffers.resize(config.max_buffered);
+        self.config.store(Arc::new(config));
     }
 
     /// What is counted.
@@ -74,8 +81,12 @@ impl<P: Publish> Receiver<P> {
     /// Answers one request, and counts the answer.
     pub async fn receive(&self, request: Request<Incoming>, peer: IpAddr) -> Answer {
         let (head, mut body) = request.into_parts();
-        let (route, answer) = match self.let_in(&head) {
-            Ok(route) => (Some(route), self.take(&head, &mut body, route, peer).await),
+        let config = self.config();
+        let (route, answer) = match let_in(&config, &head) {
+            Ok(route) => {
+                let taken = self.take(&config, &head, &mut body, route, peer);
+                (Some(route), taken.await)
+            }
             Err((route, answer)) => (route, answer),
         };
         // Who asks before sending has sent nothing yet, and needs no reading to see the answer.
@@ -91,24 +102,17 @@ impl<P: Publish> Receiver<P> {
 
     /// Brings the gauge of held bytes up to date: some are given back after their sender was answered.
     pub fn count_buffered(&self) {
-        let held = self.config.max_buffered - self.buffers.available_permits();
-        self.metrics.buffered(held);
+        self.metrics.buffered(self.buffers.held());
     }
 
-    /// What is decided by method, path and required headers.
-    fn let_in(&self, head: &Parts) -> Result<&Route, (Option<&Route>, Answer)> {
-        let (source, token) = source_and_token(head.uri.path());
-        let opened = self.config.doors.open(source, token, &head.headers);
-        if head.method != Method::POST {
-            return Err((
-                opened.map_or_else(|route| route, Some),
-                Answer::MethodNotAllowed,
-            ));
-        }
-        opened.map_err(|route| (route, Answer::NotFound))
-    }
-
-    async fn take(&self, head: &Parts, body: &mut Incoming, route: &Route, peer: IpAddr) -> Answer {
+    async fn take(
+        &self,
+        config: &Config,
+        head: &Parts,
+        body: &mut Incoming,
+        route: &Route,
+        peer: IpAddr,
+    ) -> Answer {
         if is_encoded(&head.headers) {
             return Answer::UnsupportedEncoding;
         }
@@ -119,12 +123,12 @@ impl<P: Publish> Receiver<P> {
             return Answer::Unavailable(Lack::Starting);
         }
         let read = self.read(body, route.max_body);
-        let (body, permit) = match tokio::time::timeout(self.config.body_timeout, read).await {
+        let (body, permit) = match tokio::time::timeout(config.body_timeout, read).await {
             Ok(Ok(read)) => read,
             Ok(Err(answer)) => return answer,
             Err(_) => return Answer::RequestTimeout,
         };
-        match self.taken(head, body, permit, route, peer) {
+        match self.taken(config, head, body, permit, (route, peer)) {
             Ok(taken) => self.durable.keep(taken).await,
             Err(answer) => answer,
         }
@@ -177,20 +181,17 @@ impl<P: Publish> Receiver<P> {
 
     fn permit(&self, bytes: usize) -> Result<OwnedSemaphorePermit, Answer> {
         let lack = Answer::Unavailable(Lack::Buffers);
-        let bytes = u32::try_from(bytes).map_err(|_| lack)?;
-        Arc::clone(&self.buffers)
-            .try_acquire_many_owned(bytes)
-            .map_err(|_| lack)
+        self.buffers.take(bytes).ok_or(lack)
     }
 
     /// Makes the raw record, and measures it before anything is promised.
     fn taken(
         &self,
+        config: &Config,
         head: &Parts,
         body: Bytes,
         permit: OwnedSemaphorePermit,
-        route: &Route,
-        peer: IpAddr,
+        (route, peer): (&Route, IpAddr),
     ) -> Result<Taken, Answer> {
         let mut random = [0; 34];
         // The system's generator does not fail once it has started; if it does, no id is unique.
@@ -214,13 +215,26 @@ impl<P: Publish> Receiver<P> {
             headers: headers::kept(&head.headers, &route.required),
         };
         let key = partition_key(route.provider, &raw.headers, &body);
-        let traceparent = traceparent(&random, self.config.trace_ratio);
+        let traceparent = traceparent(&random, config.trace_ratio);
         let taken = Taken::new(raw, key, traceparent, body, permit);
-        if taken.record().size() > self.config.max_record {
+        if taken.record().size() > config.max_record {
             return Err(Answer::TooLarge);
         }
         Ok(taken)
     }
+}
+
+/// What is decided by method, path and required headers.
+fn let_in<'c>(config: &'c Config, head: &Parts) -> Result<&'c Route, (Option<&'c Route>, Answer)> {
+    let (source, token) = source_and_token(head.uri.path());
+    let opened = config.doors.open(source, token, &head.headers);
+    if head.method != Method::POST {
+        return Err((
+            opened.map_or_else(|route| route, Some),
+            Answer::MethodNotAllowed,
+        ));
+    }
+    opened.map_err(|route| (route, Answer::NotFound))
 }
 
 /// Reads on, within bounds, so that the answer arrives.

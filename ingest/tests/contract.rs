@@ -11,6 +11,8 @@ mod broker;
 
 mod spool;
 
+mod reload;
+
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 

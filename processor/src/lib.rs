@@ -37,6 +37,8 @@ pub mod worker;
 
 pub mod registry;
 
+pub mod in_force;
+
 pub mod metrics;
 
 pub mod service;

@@ -50,6 +50,13 @@ pub enum Disposition<'a> {
     },
 }
 
+impl Disposition<'_> {
+    /// Whether settings that know more sources might have it otherwise.
+    pub fn is_of_unknown_source(&self) -> bool {
+        matches!(self, Self::Refused { refusal, .. } if refusal.reason == Reason::UnknownSource)
+    }
+}
+
 /// The record may not be judged by this build: its partition stops here, before it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("a newer release wrote this record (request header of version {version})")]

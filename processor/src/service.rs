@@ -1,6 +1,5 @@
 //! The processor as a service: what must hold before the workers start, and how they end.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -9,17 +8,19 @@ use prometheus_client::registry::Registry;
 use rdkafka::ClientConfig;
 use sluice_schemas::service::admin::{self, Readiness};
 use sluice_schemas::service::credentials::{Store, spawn_reload};
-use sluice_schemas::service::settings::Settings;
+use sluice_schemas::service::reload::Watcher;
+use sluice_schemas::service::settings::{Part, Settings};
 use sluice_schemas::service::shutdown::Shutdown;
 use sluice_schemas::service::topics::{EnsureError, Which, ensure};
 use sluice_schemas::service::{EXIT_CONFIG, EXIT_RESTART};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
+use crate::in_force::{Current, InForce, SchemaIds, follow, framed};
 use crate::kafka::calls::{LOOK_EVERY, Watch};
 use crate::metrics::Metrics;
 use crate::registry::{self, RegistryError};
-use crate::route::{Framing, Router};
+use crate::route::Router;
 use crate::worker::{self, Exit, Shared, Threads};
 
 /// How long to wait before Kafka or the registry is asked again at start.
@@ -43,6 +44,12 @@ pub async fn run(parts: Parts, listener: TcpListener, shutdown: Shutdown) -> i32
     let mut metrics_registry = Registry::default();
     let metrics = Metrics::new(&mut metrics_registry);
     parts.credentials.register(&mut metrics_registry);
+    let settings = Arc::new(parts.settings);
+    let (watcher, outlook) = Watcher::new(
+        Arc::clone(&settings),
+        Part::Processor,
+        &mut metrics_registry,
+    );
     let readiness = Readiness::default();
     readiness.set(
         "start",
@@ -57,27 +64,33 @@ pub async fn run(parts: Parts, listener: TcpListener, shutdown: Shutdown) -> i32
         admin_end.clone(),
     ));
 
-    let framing = tokio::select! {
+    let ids = tokio::select! {
         () = shutdown.requested() => return 0,
-        prepared = prepare(&parts.settings, &readiness) => match prepared {
-            Ok(framing) => framing,
+        prepared = prepare(&settings, &readiness) => match prepared {
+            Ok(ids) => ids,
             Err(status) => return status,
         },
     };
-    let router = match Router::new(&parts.settings, framing) {
+    let router = match Router::new(&settings, framed(&ids)) {
         Ok(router) => router,
         Err(error) => {
             tracing::error!(%error, "the event's schema cannot be used");
             return EXIT_CONFIG;
         }
     };
-    let credentials = Arc::new(parts.credentials);
-    spawn_reload(Arc::clone(&credentials));
-    let shared = Arc::new(Shared {
-        settings: parts.settings,
-        base: parts.base,
-        credentials,
+    let first = InForce {
+        settings: Arc::clone(&settings),
+        credentials: Arc::new(parts.credentials),
         router,
+    };
+    let current = Arc::new(Current::new(first, Some(outlook)));
+    let in_force = Arc::clone(&current);
+    spawn_reload(move || Arc::clone(&in_force.get().credentials));
+    follow(watcher, &current, ids);
+    let shared = Arc::new(Shared {
+        settings,
+        base: parts.base,
+        current,
         metrics,
         readiness: readiness.clone(),
         shutdown: shutdown.clone(),
@@ -150,10 +163,7 @@ async fn workers(shared: &Arc<Shared>, shutdown: &Shutdown, readiness: &Readines
 }
 
 /// Waits for Kafka and the registry; faults that waiting does not mend end the start.
-async fn prepare(
-    settings: &Settings,
-    readiness: &Readiness,
-) -> Result<impl Fn(&str) -> Framing + use<>, i32> {
+async fn prepare(settings: &Settings, readiness: &Readiness) -> Result<SchemaIds, i32> {
     loop {
         match ensure(settings, Which::All).await {
             Ok(()) => break,
@@ -169,18 +179,17 @@ async fn prepare(
         }
         tokio::time::sleep(AGAIN).await;
     }
-    let ids = match &settings.schema_registry {
-        None => None,
-        Some(registry) => Some(schema_ids(settings, registry, readiness).await?),
-    };
-    Ok(framed(ids))
+    match &settings.schema_registry {
+        None => Ok(None),
+        Some(registry) => Ok(Some(schema_ids(settings, registry, readiness).await?)),
+    }
 }
 
 async fn schema_ids(
     settings: &Settings,
     registry: &sluice_schemas::service::settings::SchemaRegistry,
     readiness: &Readiness,
-) -> Result<HashMap<String, u32>, i32> {
+) -> Result<std::collections::HashMap<String, u32>, i32> {
     loop {
         match registry::ids(settings, registry).await {
             Ok(ids) => return Ok(ids),
@@ -193,13 +202,5 @@ async fn schema_ids(
             }
         }
         tokio::time::sleep(AGAIN).await;
-    }
-}
-
-/// With a registry every event topic has an id, for they were asked for by the same list.
-fn framed(ids: Option<HashMap<String, u32>>) -> impl Fn(&str) -> Framing {
-    move |topic| {
-        let id = ids.as_ref().and_then(|ids| ids.get(topic));
-        id.map_or(Framing::SingleObject, |id| Framing::Confluent(*id))
     }
 }

@@ -60,6 +60,9 @@ pub enum Ended {
         /// It will fail again until somebody mends it.
         trouble: bool,
     },
+    /// A record is of a source that is not known, and the settings change: none of it is there, and the
+    /// batch is to be judged under the new ones.
+    Outdated,
     /// The assignment is lost: none of it is there, and none of it is ours any more.
     Lost,
     /// A new producer is needed. `in_doubt`: the commit may have gone through.
@@ -81,6 +84,9 @@ pub struct Context<'a, K: Kafka> {
     pub consumer: &'a K::Consumer,
     /// What judging depends on.
     pub rules: &'a Rules<'a>,
+    /// Whether the rules are no longer what the settings file says. Asked at a source that they do not
+    /// know.
+    pub is_outdated: &'a dyn Fn() -> bool,
     /// The fates' topics.
     pub topics: &'a FateTopics,
     /// The dedup-log's full name.
@@ -193,6 +199,9 @@ fn judge_part<'a, K: Kafka>(
                 break;
             }
         };
+        if disposition.is_of_unknown_source() && (context.is_outdated)() {
+            return Err(Ended::Outdated);
+        }
         let out = outgoing(disposition, record, context.topics);
         send(producer, context.kafka, &message(&out))?;
         *counts.entry(out.label).or_default() += 1;

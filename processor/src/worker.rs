@@ -3,6 +3,7 @@
 //! collect (the only poll) → look at what is still owned → transact → learn. Partitions that are
 //! newly assigned are restored beside it ([`crate::restore`]).
 
+use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
@@ -10,12 +11,12 @@ use std::time::{Duration, Instant};
 
 use rdkafka::ClientConfig;
 use sluice_schemas::service::admin::Readiness;
-use sluice_schemas::service::credentials::Store;
 use sluice_schemas::service::settings::Settings;
 use sluice_schemas::service::shutdown::Shutdown;
 
 use crate::consume::{Assignments, Batch, Bounds, collect};
 use crate::fate::FateTopics;
+use crate::in_force::Current;
 use crate::kafka::calls::Calls;
 use crate::kafka::librdkafka::Cluster;
 use crate::kafka::{Consumer, InitError, Kafka, Producer};
@@ -23,7 +24,6 @@ use crate::metrics::Metrics;
 use crate::partitions::Partitions;
 use crate::pipeline::Rules;
 use crate::restore::{Restored, Restorer, Wanted};
-use crate::route::Router;
 use crate::transact::{Context, Done, Ended, transact};
 
 /// How long the worker waits after a failure that may pass by itself, such as a rebalance.
@@ -43,14 +43,12 @@ const FENCED_TWICE: Duration = Duration::from_secs(60);
 
 /// What all workers of a process share.
 pub struct Shared {
-    /// The settings.
-    pub settings: Settings,
+    /// The settings of the start: names, numbers and what memories are made for.
+    pub settings: Arc<Settings>,
     /// Kafka's part of them, with its secrets.
     pub base: ClientConfig,
-    /// The sources' secrets.
-    pub credentials: Arc<Store>,
-    /// Where events go.
-    pub router: Router,
+    /// What batches are judged under.
+    pub current: Arc<Current>,
     /// What is counted.
     pub metrics: Metrics,
     /// What `/readyz` says.
@@ -322,15 +320,20 @@ impl<'a, K: Kafka> Worker<'a, K> {
         let Some(mut producer) = self.producer.take() else {
             return Ok(());
         };
+        let in_force = self.shared.current.get();
         let rules = Rules {
-            settings: &self.shared.settings,
-            credentials: self.shared.credentials.snapshot(),
-            router: &self.shared.router,
+            settings: &in_force.settings,
+            credentials: in_force.credentials.snapshot(),
+            router: &in_force.router,
         };
+        // Once a batch: what was collected before the question is answered by it.
+        let asked = Cell::new(false);
+        let is_outdated = || !asked.replace(true) && self.shared.current.is_newer_than(&in_force);
         let context = Context {
             kafka: self.kafka,
             consumer: &self.consumer,
             rules: &rules,
+            is_outdated: &is_outdated,
             topics: &self.topics,
             dedup_log: &self.dedup_log,
             partitions: self.shared.settings.topics.partitions.unsigned_abs(),
@@ -350,6 +353,10 @@ impl<'a, K: Kafka> Worker<'a, K> {
                 *batch = Batch::default();
             }
             Ended::Aborted { why, trouble } => self.aborted(&why, trouble),
+            Ended::Outdated => {
+                tracing::debug!("a source is not known yet: the batch waits for the settings file");
+                self.back_off(BACKOFF);
+            }
             Ended::Lost => {
                 tracing::info!("the assignment was lost before the commit");
                 self.partitions.forget();

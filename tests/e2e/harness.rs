@@ -1,6 +1,7 @@
 //! What all tests share: one Kafka node for the whole binary, and an installation for each test.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -55,8 +56,27 @@ impl Running {
 
     /// Starts both services of a site.
     pub fn on(site: Site) -> Self {
-        let mut ingest = site.ingest().expect("ingest starts");
-        let mut processor = site.processor("p0").expect("the processor starts");
+        let ingest = site.ingest().expect("ingest starts");
+        let processor = site.processor("p0").expect("the processor starts");
+        Self::of(site, ingest, processor)
+    }
+
+    /// Starts both services of a site on one settings file, which is given back.
+    pub fn on_one_file(site: Site) -> (Self, PathBuf) {
+        let started = |binary, part| site.start(binary, part, &site.settings);
+        let ingest = started("sluice-ingest", "ingest").expect("ingest starts");
+        let processor = started("sluice-processor", "processor").expect("the processor starts");
+        let file = site.dir().join("settings-0.yaml");
+        let other = site.dir().join("settings-1.yaml");
+        let running = Self::of(site, ingest, processor);
+        // The content is the same, so nobody sees that it is one file from now on.
+        let link = other.with_extension("link");
+        std::os::unix::fs::symlink(&file, &link).expect("a link");
+        std::fs::rename(&link, &other).expect("an atomic swap");
+        (running, file)
+    }
+
+    fn of(site: Site, mut ingest: Service, mut processor: Service) -> Self {
         ingest.wait_ready().expect("ingest is ready");
         processor.wait_ready().expect("the processor is ready");
         let reader = Reader::new(site.bootstrap(), &fate_topics(&site), Isolation::Committed);

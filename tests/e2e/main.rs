@@ -10,6 +10,8 @@ mod road;
 
 mod fates;
 
+mod reload;
+
 mod duplicates;
 
 mod exactly_once;

@@ -81,13 +81,14 @@ impl Publish for Fake {
 pub struct Ingest {
     pub address: SocketAddr,
     pub publisher: Arc<Fake>,
+    pub receiver: Arc<Receiver<Fake>>,
     pub registry: Registry,
     pub spool: Option<Arc<sluice_ingest::spool::Spool>>,
     pub shutdown: Shutdown,
     pub thread: Option<std::thread::JoinHandle<()>>,
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub fn hex(bytes: &[u8]) -> String {
     bytes
         .iter()
         .fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
@@ -99,7 +100,11 @@ impl Ingest {
     }
 
     pub fn start_with(started: bool) -> Self {
-        Self::start_on(&settings(), started, Mood::Acknowledge)
+        Self::start_on(&settings(), started)
+    }
+
+    pub fn start_on(settings: &Settings, started: bool) -> Self {
+        Self::start_in(settings, started, Mood::Acknowledge)
     }
 
     /// With a spool in this folder, and Kafka in this mood.
@@ -117,10 +122,10 @@ impl Ingest {
             drain_rate: 100_000,
             drain_older: false,
         });
-        Self::start_on(&settings, true, mood)
+        Self::start_in(&settings, true, mood)
     }
 
-    fn start_on(settings: &Settings, started: bool, mood: Mood) -> Self {
+    fn start_in(settings: &Settings, started: bool, mood: Mood) -> Self {
         let mut registry = Registry::default();
         let metrics = Metrics::new(&mut registry);
         let publisher = Arc::new(Fake {
@@ -149,7 +154,7 @@ impl Ingest {
         let shutdown = Shutdown::new();
         let (bound, address) = std::sync::mpsc::channel();
         let thread = std::thread::spawn({
-            let shutdown = shutdown.clone();
+            let (shutdown, receiver) = (shutdown.clone(), Arc::clone(&receiver));
             move || {
                 let runtime = tokio::runtime::Builder::new_current_thread()
                     .enable_all()
@@ -168,6 +173,7 @@ impl Ingest {
         Self {
             address: address.recv().unwrap(),
             publisher,
+            receiver,
             registry,
             spool,
             shutdown,

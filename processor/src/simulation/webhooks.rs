@@ -14,6 +14,7 @@ use sluice_schemas::service::shutdown::Shutdown;
 
 use super::brokers::Stored;
 use super::chance::Chance;
+use crate::in_force::{Current, InForce};
 use crate::metrics::Metrics;
 use crate::route::{Framing, Router};
 use crate::worker::Shared;
@@ -68,9 +69,14 @@ impl Site {
         });
         std::fs::write(&file, text.to_string()).expect("the settings");
         let settings = Settings::load(&file).expect("settings without faults");
-        let shared = Shared {
+        let settings = Arc::new(settings);
+        let rules = InForce {
+            settings: Arc::clone(&settings),
             credentials: Arc::new(Store::load(&settings).expect("secrets without faults")),
             router: Router::new(&settings, |_| Framing::SingleObject).expect("a router"),
+        };
+        let shared = Shared {
+            current: Arc::new(Current::new(rules, None)),
             base: rdkafka::ClientConfig::new(),
             metrics: Metrics::default(),
             readiness: Readiness::default(),

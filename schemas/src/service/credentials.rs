@@ -80,6 +80,14 @@ impl Store {
         })
     }
 
+    /// The store of new settings, which counts on. All secrets must be good anew, those of sources that
+    /// did not change too: which of them changed with their options is not known here.
+    pub fn renewed(&self, settings: &Settings) -> Result<Self, Vec<Fault>> {
+        let mut store = Self::load(settings)?;
+        store.failures = self.failures.clone();
+        Ok(store)
+    }
+
     /// The credentials of a source now. Cheap.
     pub fn get(&self, source: &str) -> Option<Arc<Credentials>> {
         self.snapshot().get(source).cloned()
@@ -140,13 +148,13 @@ impl Store {
     }
 }
 
-/// Calls [`Store::reload`] every [`RELOAD_INTERVAL`] on a thread of its own, for as long as the
-/// process lives.
-pub fn spawn_reload(store: Arc<Store>) {
+/// Calls [`Store::reload`] of the store in force every [`RELOAD_INTERVAL`] on a thread of its own, for
+/// as long as the process lives.
+pub fn spawn_reload(in_force: impl Fn() -> Arc<Store> + Send + 'static) {
     let reload = move || {
         loop {
             std::thread::sleep(RELOAD_INTERVAL);
-            store.reload();
+            in_force().reload();
         }
     };
     let thread = std::thread::Builder::new().name("secrets".to_owned());

@@ -4,6 +4,8 @@ pub mod settings;
 
 pub mod credentials;
 
+pub mod reload;
+
 pub mod telemetry;
 
 pub mod kafka;

@@ -19,6 +19,10 @@ mod spool;
 
 mod derived;
 
+mod change;
+
+pub use change::{Change, Part};
+
 #[cfg(test)]
 mod tests;
 
@@ -41,10 +45,33 @@ pub struct Settings {
     pub processor: Processor,
     /// Logs and traces.
     pub telemetry: Telemetry,
+    /// The file that they were read from.
+    pub origin: Origin,
+    /// What topics, clients and memories were made for at the start.
+    pub(super) made_for: MadeFor,
+}
+
+/// Where settings came from.
+#[derive(Debug, Clone)]
+pub struct Origin {
+    /// The file.
+    pub path: PathBuf,
+    /// SHA-256 of its content.
+    pub digest: [u8; 32],
+}
+
+/// The sizes of the start, which no later settings exceed or fall below: a topic that is made later
+/// must take what the others do. Zero in settings as they are read.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct MadeFor {
+    /// The largest body, in bytes.
+    largest_body: u64,
+    /// The longest window.
+    longest_window: Duration,
 }
 
 /// `kafka`
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Kafka {
     /// `host:port`, separated by commas.
     pub bootstrap_servers: String,
@@ -55,7 +82,7 @@ pub struct Kafka {
 }
 
 /// `topics`
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Topics {
     /// The names under the configured prefix.
     pub names: TopicNames,
@@ -74,7 +101,7 @@ pub struct Topics {
 }
 
 /// `topics.retention`
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 #[expect(
     missing_docs,
     reason = "each is the retention of the topic it is named after"
@@ -88,7 +115,7 @@ pub struct Retention {
 }
 
 /// `schema_registry`
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct SchemaRegistry {
     /// The base of the registry's API, without a slash at the end.
     pub url: String,
@@ -148,7 +175,7 @@ pub struct Ingest {
 }
 
 /// `ingest.spool`
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Spool {
     /// The folder, which one process at a time has to itself.
     pub dir: PathBuf,
@@ -204,7 +231,7 @@ pub enum Begin {
 }
 
 /// `telemetry`
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Telemetry {
     /// Where traces go. This release reads it and exports none.
     pub otlp_endpoint: Option<String>,

@@ -6,7 +6,7 @@ use super::settings::Settings;
 
 mod ensure;
 
-pub use ensure::{EnsureError, ensure};
+pub use ensure::{EnsureError, ensure, ensure_these};
 
 /// `segment.ms` of the dedup-log. Retention deletes whole segments, so this is how coarsely it works.
 pub const DEDUP_LOG_SEGMENT: Duration = Duration::from_secs(6 * 3_600);

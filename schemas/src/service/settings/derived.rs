@@ -16,8 +16,13 @@ const FED_OVERHEAD: u64 = 64 * 1024;
 impl Settings {
     /// The largest record of `webhooks.raw`, in bytes.
     pub fn raw_max_message_bytes(&self) -> u64 {
+        self.largest_body() + RAW_OVERHEAD
+    }
+
+    /// The largest body that the raw topic and its clients take, in bytes.
+    pub(super) fn largest_body(&self) -> u64 {
         let bodies = self.sources.values().map(|source| source.max_body);
-        bodies.max().unwrap_or_default() + RAW_OVERHEAD
+        bodies.fold(self.made_for.largest_body, u64::max)
     }
 
     /// The largest record of every topic that is fed from raw, in bytes.
@@ -28,7 +33,8 @@ impl Settings {
     /// The longest time for which an event of any source suppresses its repetitions.
     pub fn longest_window(&self) -> Duration {
         let windows = self.sources.values().map(|source| source.dedup_window);
-        windows.max().unwrap_or(self.processor.dedup_window)
+        let longest = windows.max().unwrap_or(self.processor.dedup_window);
+        longest.max(self.made_for.longest_window)
     }
 
     /// The full names of all event topics. A disabled source's are among them, for its raw records

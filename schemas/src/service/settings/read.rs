@@ -1,6 +1,7 @@
 //! Reading the file. Every default of the settings stands here, and every bound on them.
 
 use std::collections::BTreeMap;
+use std::io::Read;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -8,10 +9,11 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::{
-    Begin, Ingest, LogFormat, Membership, Processor, Retention, SchemaRegistry, Settings, Source,
-    Telemetry, Topics, kafka, source, spool,
+    Begin, Ingest, LogFormat, MadeFor, Membership, Origin, Processor, Retention, SchemaRegistry,
+    Settings, Source, Telemetry, Topics, kafka, source, spool,
 };
 use crate::config::{Fault, Faults, Node};
+use crate::identity::sha256;
 use crate::topic::TopicNames;
 
 /// The variable that names this process in its group where the settings do not.
@@ -45,26 +47,47 @@ pub(super) const FILE_NAME: &str = "must be the name of a file directly under se
 impl Settings {
     /// Reads and checks the file. All faults are told at once, each with its path in the file.
     pub fn load(path: &Path) -> Result<Self, Vec<Fault>> {
-        let one = |message: String| {
-            vec![Fault {
-                path: path.display().to_string(),
-                message,
-            }]
-        };
-        let bytes = std::fs::read(path).map_err(|error| one(format!("cannot be read: {error}")))?;
+        Self::parse(path, &Self::read(path)?)
+    }
+
+    /// The bytes of the file, 4 MiB at most.
+    pub(in crate::service) fn read(path: &Path) -> Result<Vec<u8>, Vec<Fault>> {
+        let mut bytes = Vec::new();
+        let most = MAX_FILE_BYTES as u64 + 1;
+        std::fs::File::open(path)
+            .and_then(|file| file.take(most).read_to_end(&mut bytes))
+            .map_err(|error| of_file(path, format!("cannot be read: {error}")))?;
         if bytes.len() > MAX_FILE_BYTES {
-            return Err(one(format!("is over {MAX_FILE_BYTES} bytes")));
+            return Err(of_file(path, format!("is over {MAX_FILE_BYTES} bytes")));
         }
-        let text = std::str::from_utf8(&bytes).map_err(|_| one("is not UTF-8".to_owned()))?;
+        Ok(bytes)
+    }
+
+    /// Checks what the file held.
+    pub(in crate::service) fn parse(path: &Path, bytes: &[u8]) -> Result<Self, Vec<Fault>> {
+        let one = |message| of_file(path, message);
+        let text = std::str::from_utf8(bytes).map_err(|_| one("is not UTF-8".to_owned()))?;
         let tree = parse(text).map_err(one)?;
+        let origin = Origin {
+            path: path.to_owned(),
+            digest: sha256(bytes),
+        };
         let faults = Faults::default();
-        let settings = settings(Node::root(tree, &faults), &faults);
+        let settings = settings(Node::root(tree, &faults), origin, &faults);
         let faults = faults.take();
         match settings {
             Some(settings) if faults.is_empty() => Ok(settings),
             _ => Err(faults),
         }
     }
+}
+
+/// What is wrong with the file as a whole.
+fn of_file(path: &Path, message: String) -> Vec<Fault> {
+    vec![Fault {
+        path: path.display().to_string(),
+        message,
+    }]
 }
 
 /// YAML into a tree; a key that stands twice is an error. No line of the file is quoted, for one may
@@ -81,7 +104,7 @@ fn parse(text: &str) -> Result<Value, String> {
 }
 
 /// `None` only where faults were added.
-fn settings(mut root: Node, faults: &Faults) -> Option<Settings> {
+fn settings(mut root: Node, origin: Origin, faults: &Faults) -> Option<Settings> {
     let kafka = kafka::kafka(root.child("kafka"));
     let topics = topics(root.child("topics"));
     let secrets_dir = PathBuf::from(
@@ -106,6 +129,8 @@ fn settings(mut root: Node, faults: &Faults) -> Option<Settings> {
         ingest: ingest?,
         processor: processor?,
         telemetry,
+        origin,
+        made_for: MadeFor::default(),
     })
 }
 

@@ -54,13 +54,19 @@ pub(super) fn spool(
     })
 }
 
+/// Whether a record of this age and any of its repetitions fall into one window.
+pub(super) fn fits(max_age: Duration, source: &Source) -> bool {
+    let horizon = source.provider.facts().retry_horizon;
+    !source.enabled || max_age.saturating_add(horizon) <= source.dedup_window
+}
+
 /// A record may come to raw `max_age` after its sender had its answer, and a repetition that its
 /// provider sent to another process long before or after: both must fall into one window, or one
 /// event becomes two.
 fn fits_windows(node: &Node, max_age: Duration, sources: &BTreeMap<String, Source>) {
-    for source in sources.values().filter(|source| source.enabled) {
-        let horizon = source.provider.facts().retry_horizon;
-        if max_age + horizon > source.dedup_window {
+    for source in sources.values() {
+        if !fits(max_age, source) {
+            let horizon = source.provider.facts().retry_horizon;
             let message = format!(
                 "and the {} h for which {} retries must fit the dedup_window of source {}",
                 horizon.as_secs().div_ceil(3600),

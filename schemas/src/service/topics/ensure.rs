@@ -53,6 +53,20 @@ pub async fn ensure(settings: &Settings, which: Which) -> Result<(), EnsureError
     if which == Which::RawOnly {
         specs.truncate(1);
     }
+    ensure_all(settings, specs).await
+}
+
+/// [`ensure`] for the topics of these names alone.
+pub async fn ensure_these(
+    settings: &Settings,
+    names: &BTreeSet<String>,
+) -> Result<(), EnsureError> {
+    let mut specs = wanted(settings);
+    specs.retain(|spec| names.contains(&spec.name));
+    ensure_all(settings, specs).await
+}
+
+async fn ensure_all(settings: &Settings, specs: Vec<TopicSpec>) -> Result<(), EnsureError> {
     let create = settings.topics.create;
     let config = base_config(settings)
         .map_err(|faults| EnsureError::Faults(faults.iter().map(ToString::to_string).collect()))?;

@@ -1,0 +1,85 @@
+//! The right to hold bytes of bodies, so many over all requests.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// One permit a byte. How many there may be can change while some are out.
+#[derive(Debug)]
+pub struct Buffers {
+    permits: Arc<Semaphore>,
+    size: Mutex<Size>,
+}
+
+#[derive(Debug)]
+struct Size {
+    /// As many permits are there or out.
+    is: usize,
+    /// As many there shall be: fewer, until enough came back.
+    wanted: usize,
+}
+
+impl Buffers {
+    /// For so many bytes.
+    pub fn new(bytes: usize) -> Self {
+        let (is, wanted) = (bytes, bytes);
+        Self {
+            permits: Arc::new(Semaphore::new(bytes)),
+            size: Mutex::new(Size { is, wanted }),
+        }
+    }
+
+    /// From now on for so many bytes. What is held beyond that is not taken back.
+    pub fn resize(&self, bytes: usize) {
+        let mut size = self.size.lock().unwrap_or_else(PoisonError::into_inner);
+        size.wanted = bytes;
+        self.settle(&mut size);
+    }
+
+    /// The right to hold so many bytes more, where there is room.
+    pub fn take(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
+        let bytes = u32::try_from(bytes).ok()?;
+        {
+            let mut size = self.size.lock().unwrap_or_else(PoisonError::into_inner);
+            self.settle(&mut size);
+        }
+        Arc::clone(&self.permits).try_acquire_many_owned(bytes).ok()
+    }
+
+    /// The bytes that are held now.
+    pub fn held(&self) -> usize {
+        let size = self.size.lock().unwrap_or_else(PoisonError::into_inner);
+        size.is.saturating_sub(self.permits.available_permits())
+    }
+
+    fn settle(&self, size: &mut Size) {
+        if size.is > size.wanted {
+            size.is -= self.permits.forget_permits(size.is - size.wanted);
+        } else if size.is < size.wanted {
+            self.permits.add_permits(size.wanted - size.is);
+            size.is = size.wanted;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fewer_bytes_are_owed_until_they_come_back() {
+        let buffers = Buffers::new(100);
+        let held = buffers.take(80).expect("room");
+        buffers.resize(50);
+        assert_eq!(buffers.held(), 80);
+        assert!(buffers.take(1).is_none());
+        drop(held);
+        assert!(buffers.take(51).is_none());
+        let held = buffers.take(50).expect("room");
+        buffers.resize(60);
+        assert!(buffers.take(11).is_none());
+        assert!(buffers.take(10).is_some());
+        drop(held);
+        assert_eq!(buffers.held(), 0);
+    }
+}

@@ -1,0 +1,254 @@
+//! What a new settings file may change in a process that runs.
+
+use super::{Ingest, MadeFor, Processor, Settings, Telemetry, spool};
+use crate::config::Fault;
+
+/// Which service asks. The other one's part of the file does not concern it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// `ingest`
+    Ingest,
+    /// `processor`
+    Processor,
+}
+
+/// What a new file comes to.
+#[derive(Debug)]
+pub struct Change {
+    /// What is in force from now on: the new file's, but for what waits.
+    pub settings: Settings,
+    /// The paths of what changed and waits for a restart.
+    pub waiting: Vec<String>,
+}
+
+impl Settings {
+    /// The settings in force become those of a new file, as far as that can be without a restart.
+    /// What topics and memories were not made for is a fault: half of such a file would be worse.
+    pub fn change_to(&self, mut new: Self, part: Part) -> Result<Change, Vec<Fault>> {
+        let faults = self.beyond(&new);
+        if !faults.is_empty() {
+            return Err(faults);
+        }
+        let mut waiting = Waiting(Vec::new());
+        // Taken apart field by field, so that whoever adds a setting must decide here.
+        let Self {
+            kafka,
+            topics,
+            schema_registry,
+            secrets_dir,
+            sources: _,
+            ingest,
+            processor,
+            telemetry,
+            origin: _,
+            made_for,
+        } = &mut new;
+        // Clients are made once, and what they write to is verified once.
+        waiting.keep("kafka", &self.kafka, kafka);
+        waiting.keep("topics", &self.topics, topics);
+        waiting.keep("schema_registry", &self.schema_registry, schema_registry);
+        waiting.keep("secrets_dir", &self.secrets_dir, secrets_dir);
+        match part {
+            Part::Ingest => waiting.ingest(&self.ingest, ingest),
+            Part::Processor => waiting.processor(&self.processor, processor),
+        }
+        waiting.telemetry(&self.telemetry, telemetry);
+        *made_for = MadeFor {
+            largest_body: self.largest_body(),
+            longest_window: self.longest_window(),
+        };
+        Ok(Change {
+            settings: new,
+            waiting: waiting.0,
+        })
+    }
+
+    /// What exceeds the bounds of the start.
+    fn beyond(&self, new: &Self) -> Vec<Fault> {
+        let mut faults = Vec::new();
+        let mut fault = |source: &str, key: &str, message: String| {
+            faults.push(Fault {
+                path: format!("sources.{source}.{key}"),
+                message,
+            });
+        };
+        let (body, window) = (self.largest_body(), self.longest_window());
+        for source in new.sources.values() {
+            if source.max_body > body {
+                let message = format!(
+                    "is over {body} bytes, the largest at the start, which the topics were \
+                     verified for: this needs a restart"
+                );
+                fault(&source.name, "max_body", message);
+            }
+            if source.dedup_window > window {
+                let message = format!(
+                    "is over {} s, the longest at the start, which the memories were made for: \
+                     this needs a restart",
+                    window.as_secs()
+                );
+                fault(&source.name, "dedup_window", message);
+            }
+            let age = self.ingest.spool.as_ref().map(|spool| spool.max_age);
+            if age.is_some_and(|age| !spool::fits(age, source)) {
+                let message = "does not fit the ingest.spool.max_age that is in force, with the \
+                               time for which its provider retries: this needs a restart";
+                fault(&source.name, "dedup_window", message.to_owned());
+            }
+        }
+        faults
+    }
+}
+
+/// The paths of what waits for a restart.
+struct Waiting(Vec<String>);
+
+impl Waiting {
+    /// The old value stays.
+    fn keep<T: PartialEq + Clone>(&mut self, path: &str, old: &T, new: &mut T) {
+        if old != new {
+            self.0.push(path.to_owned());
+            new.clone_from(old);
+        }
+    }
+
+    fn ingest(&mut self, old: &Ingest, new: &mut Ingest) {
+        let Ingest {
+            listen,
+            admin_listen,
+            ack_timeout,
+            // Asked for with every connection or request. The producer's queue is as large as it was
+            // made, so what grows beyond that is answered 503 by it.
+            header_timeout: _,
+            body_timeout: _,
+            max_buffered: _,
+            spool,
+        } = new;
+        self.keep("ingest.listen", &old.listen, listen);
+        self.keep("ingest.admin_listen", &old.admin_listen, admin_listen);
+        // The producer gives a record up shortly before the sender is answered, and is made once.
+        self.keep("ingest.ack_timeout", &old.ack_timeout, ack_timeout);
+        // A person's word on old records is for the spool that there is; the rest is how it was opened.
+        let mut kept = old.spool.clone();
+        if let (Some(kept), Some(new)) = (&mut kept, &spool) {
+            kept.drain_older = new.drain_older;
+        }
+        self.keep("ingest.spool", &kept, spool);
+    }
+
+    fn processor(&mut self, old: &Processor, new: &mut Processor) {
+        let Processor {
+            admin_listen,
+            group,
+            member,
+            membership,
+            workers,
+            // Only what the sources made of it counts, and they are looked at one by one.
+            dedup_window: _,
+            begin,
+            // Asked for with every event.
+            cloudevents_headers: _,
+        } = new;
+        self.keep("processor.admin_listen", &old.admin_listen, admin_listen);
+        self.keep("processor.group", &old.group, group);
+        self.keep("processor.member", &old.member, member);
+        self.keep("processor.membership", &old.membership, membership);
+        self.keep("processor.workers", &old.workers, workers);
+        // A partition that stopped for want of it is not tried again before a restart.
+        self.keep("processor.begin", &old.begin, begin);
+    }
+
+    fn telemetry(&mut self, old: &Telemetry, new: &mut Telemetry) {
+        let Telemetry {
+            otlp_endpoint,
+            // Asked for with every request.
+            trace_ratio: _,
+            log_format,
+        } = new;
+        let endpoint = "telemetry.otlp_endpoint";
+        self.keep(endpoint, &old.otlp_endpoint, otlp_endpoint);
+        self.keep("telemetry.log_format", &old.log_format, log_format);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    fn settings(sources: &str, rest: &str) -> Settings {
+        let yaml = format!("kafka: {{bootstrap_servers: b}}\nsources: {{{sources}}}\n{rest}\n");
+        Settings::parse(Path::new("settings.yaml"), yaml.as_bytes()).expect("good settings")
+    }
+
+    const OLD: &str = "a: {provider: flock, secrets: [x], max_body: 64KiB, dedup_window: 48h}";
+
+    fn waiting(rest: &str, part: Part) -> Vec<String> {
+        let new = settings(OLD, rest);
+        let change = settings(OLD, "").change_to(new, part);
+        change.expect("nothing is beyond its bounds").waiting
+    }
+
+    #[test]
+    fn each_path_that_waits_is_told_to_whom_it_concerns() {
+        let all = "
+topics: {partitions: 7}
+secrets_dir: /elsewhere
+schema_registry: {url: 'http://r'}
+ingest: {listen: '0.0.0.0:1', admin_listen: '0.0.0.0:2', ack_timeout: 3s, body_timeout: 3s,
+  header_timeout: 3s, max_buffered: 1MiB}
+processor: {admin_listen: '0.0.0.0:3', group: g, member: m, membership: static, workers: 2,
+  begin: latest, dedup_window: 50h, cloudevents_headers: false}
+telemetry: {otlp_endpoint: e, trace_ratio: 1, log_format: text}";
+        let (topics, telemetry) = (
+            ["topics", "schema_registry", "secrets_dir"],
+            ["telemetry.otlp_endpoint", "telemetry.log_format"],
+        );
+        let ingest = ["listen", "admin_listen", "ack_timeout"].map(|key| format!("ingest.{key}"));
+        let processor = [
+            "admin_listen",
+            "group",
+            "member",
+            "membership",
+            "workers",
+            "begin",
+        ];
+        let processor = processor.map(|key| format!("processor.{key}"));
+        let expected = |own: &[String]| -> Vec<String> {
+            let front = topics.map(str::to_owned);
+            [&front, own, &telemetry.map(str::to_owned)].concat()
+        };
+        assert_eq!(waiting(all, Part::Ingest), expected(&ingest));
+        assert_eq!(waiting(all, Part::Processor), expected(&processor));
+        assert_eq!(waiting("", Part::Processor), Vec::<String>::new());
+        // A default that is written down is no change.
+        let same = waiting("processor: {workers: 1}", Part::Processor);
+        assert_eq!(same, Vec::<String>::new());
+    }
+
+    #[test]
+    fn what_the_start_did_not_make_room_for_is_a_fault() {
+        let old = settings(OLD, "");
+        let larger = settings(
+            "a: {provider: flock, secrets: [x], max_body: 65KiB, dedup_window: 49h}",
+            "",
+        );
+        let faults = old.change_to(larger, Part::Ingest).expect_err("beyond");
+        let paths: Vec<&str> = faults.iter().map(|fault| fault.path.as_str()).collect();
+        assert_eq!(paths, ["sources.a.max_body", "sources.a.dedup_window"]);
+    }
+
+    #[test]
+    fn the_bounds_are_those_of_the_start_however_often_it_changes() {
+        let old = settings(OLD, "");
+        let (room, window) = (old.fed_max_message_bytes(), old.longest_window());
+        let smaller = "b: {provider: flock, secrets: [x], max_body: 1KiB, dedup_window: 1h}";
+        let change = old.change_to(settings(smaller, ""), Part::Processor);
+        let now = change.expect("smaller is good").settings;
+        assert_eq!(now.fed_max_message_bytes(), room);
+        assert_eq!(now.longest_window(), window);
+        let change = now.change_to(settings(OLD, ""), Part::Processor);
+        assert!(change.expect("as at the start").waiting.is_empty());
+    }
+}
