@@ -9,6 +9,9 @@ use uuid::Uuid;
 /// For how many seconds a sender is asked to wait after 503: long enough for a leader election.
 const RETRY_AFTER_SECONDS: &str = "2";
 
+/// The same after 429: the bound is one on a second.
+const RATE_RETRY_AFTER_SECONDS: &str = "1";
+
 /// The answer to a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Answer {
@@ -20,12 +23,16 @@ pub enum Answer {
     NotFound,
     /// 405: anything but POST.
     MethodNotAllowed,
-    /// 408: the body took too long.
+    /// 408: the body took too long, or came too slowly.
     RequestTimeout,
     /// 413: the body or the record is too large.
     TooLarge,
     /// 415: a body that is encoded.
     UnsupportedEncoding,
+    /// 429: more than the settings let this source or this peer send.
+    TooManyRequests,
+    /// 431: more headers than may be.
+    HeadTooLarge,
     /// 503: the fault is ours, the sender shall come again.
     Unavailable(Lack),
 }
@@ -37,6 +44,8 @@ pub enum Lack {
     Starting,
     /// As many bytes are held as may be.
     Buffers,
+    /// This source holds as many as one may.
+    SourceBuffers,
     /// The producer's queue takes no more.
     Queue,
     /// The brokers did not acknowledge in time.
@@ -53,6 +62,7 @@ impl Lack {
         match self {
             Self::Starting => "starting",
             Self::Buffers => "buffers",
+            Self::SourceBuffers => "source_buffers",
             Self::Queue => "queue",
             Self::Acknowledgement => "acknowledgement",
             Self::Broker => "broker",
@@ -72,6 +82,8 @@ impl Answer {
             Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnsupportedEncoding => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::TooManyRequests => StatusCode::TOO_MANY_REQUESTS,
+            Self::HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
@@ -85,6 +97,8 @@ impl Answer {
             Self::RequestTimeout => br#"{"error":"request_timeout"}"#,
             Self::TooLarge => br#"{"error":"too_large"}"#,
             Self::UnsupportedEncoding => br#"{"error":"unsupported_encoding"}"#,
+            Self::TooManyRequests => br#"{"error":"too_many_requests"}"#,
+            Self::HeadTooLarge => br#"{"error":"head_too_large"}"#,
             Self::Unavailable(_) => br#"{"error":"unavailable"}"#,
         })
     }
@@ -99,6 +113,10 @@ impl Answer {
             Self::MethodNotAllowed => {
                 headers.insert(ALLOW, HeaderValue::from_static("POST"));
             }
+            Self::TooManyRequests => {
+                let seconds = HeaderValue::from_static(RATE_RETRY_AFTER_SECONDS);
+                headers.insert(RETRY_AFTER, seconds);
+            }
             Self::Unavailable(_) => {
                 headers.insert(RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_SECONDS));
             }
@@ -107,7 +125,7 @@ impl Answer {
         // After these, what is left of the body may still be coming.
         let unread = matches!(
             self,
-            Self::BadRequest | Self::RequestTimeout | Self::TooLarge
+            Self::BadRequest | Self::RequestTimeout | Self::TooLarge | Self::HeadTooLarge
         );
         if last || unread {
             headers.insert(CONNECTION, HeaderValue::from_static("close"));

@@ -1,4 +1,4 @@
-//! The right to hold bytes of bodies, so many over all requests.
+//! The right to hold bytes of bodies: of all that may be held, and of what one source may hold.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -59,6 +59,44 @@ impl Buffers {
             self.permits.add_permits(size.wanted - size.is);
             size.is = size.wanted;
         }
+    }
+}
+
+/// The right to hold so many bytes, given back when it is dropped.
+#[derive(Debug)]
+pub struct Permit {
+    all: OwnedSemaphorePermit,
+    source: OwnedSemaphorePermit,
+}
+
+/// Which bound was met.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Full {
+    /// As much is held as may be in all.
+    All,
+    /// This source holds as much as one may.
+    Source,
+}
+
+impl Permit {
+    /// For so many bytes of both.
+    pub fn take(all: &Buffers, source: &Arc<Semaphore>, bytes: usize) -> Result<Self, Full> {
+        let count = u32::try_from(bytes).map_err(|_| Full::All)?;
+        let source = Arc::clone(source).try_acquire_many_owned(count);
+        let source = source.map_err(|_| Full::Source)?;
+        let all = all.take(bytes).ok_or(Full::All)?;
+        Ok(Self { all, source })
+    }
+
+    /// As many bytes as may be held.
+    pub fn bytes(&self) -> usize {
+        self.all.num_permits()
+    }
+
+    /// Makes one of two that were taken of the same.
+    pub fn merge(&mut self, other: Self) {
+        self.all.merge(other.all);
+        self.source.merge(other.source);
     }
 }
 

@@ -1,14 +1,17 @@
 //! What ingest takes from the settings, in the shape in which it is asked for with every request.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hyper::header::{HeaderMap, HeaderName};
 use sluice_schemas::identity::sha256;
 use sluice_schemas::providers::Provider;
-use sluice_schemas::service::settings::{Settings, Source};
+use sluice_schemas::service::settings::{Limits, PeerFrom, Settings, Source};
+use tokio::sync::Semaphore;
+
+use crate::bucket::Bucket;
 
 /// How the program is called.
 #[derive(Debug, clap::Parser)]
@@ -45,7 +48,7 @@ pub enum Command {
 pub struct Config {
     /// How long a sender waits for the acknowledgement before 503.
     pub ack_timeout: Duration,
-    /// How long the head of a request may take, which also bounds an idle connection.
+    /// How long the head of a request may take from its first byte.
     pub header_timeout: Duration,
     /// How long a body may take.
     pub body_timeout: Duration,
@@ -55,6 +58,10 @@ pub struct Config {
     pub max_record: usize,
     /// The share of requests whose trace is sampled, 0 to 1.
     pub trace_ratio: f64,
+    /// Whose word is taken on where a request comes from.
+    pub peer_from: PeerFrom,
+    /// What one connection, peer or source may take.
+    pub limits: Limits,
     /// The sources that are answered.
     pub doors: Doors,
 }
@@ -70,7 +77,13 @@ impl Config {
             max_buffered: bytes(settings.ingest.max_buffered),
             max_record: bytes(settings.raw_max_message_bytes()),
             trace_ratio: settings.telemetry.trace_ratio,
-            doors: Doors::new(settings.sources.values().filter(|source| source.enabled)),
+            peer_from: settings.ingest.peer,
+            limits: settings.ingest.limits.clone(),
+            doors: Doors::new(
+                settings.sources.values().filter(|source| source.enabled),
+                bytes(settings.ingest.max_buffered),
+                settings.ingest.limits.source_buffered,
+            ),
         }
     }
 }
@@ -88,6 +101,18 @@ pub struct Route {
     pub guarded: bool,
     /// Headers that are secrets and are not kept.
     pub required: Vec<HeaderName>,
+    /// One permit a byte of body that this source may hold.
+    pub buffers: Arc<Semaphore>,
+    /// Requests that may come.
+    rate: Option<Bucket>,
+}
+
+/// Which authority a client's certificate comes from: SHA-256 of the name of its file.
+pub type AuthorityId = [u8; 32];
+
+/// What stands for the authority of this file.
+pub fn authority_id(file: &Path) -> AuthorityId {
+    sha256(file.as_os_str().as_encoded_bytes())
 }
 
 /// All sources and what they require. Whether a request is let in takes the same work whatever the
@@ -103,6 +128,7 @@ pub struct Doors {
 #[derive(Debug, Clone, Default)]
 struct Lock {
     takes_token: bool,
+    authority: Option<AuthorityId>,
     tokens: Vec<[u8; 32]>,
     /// A header and the hashes of the values that it may have; `None` fills up.
     headers: Vec<(Option<HeaderName>, Vec<[u8; 32]>)>,
@@ -112,9 +138,17 @@ struct Lock {
 const FILLER: [u8; 32] = [0; 32];
 
 impl Doors {
-    fn new<'a>(sources: impl Iterator<Item = &'a Source>) -> Self {
+    /// Where there are several sources, one may hold no more than `share` of all bytes.
+    fn new<'a>(sources: impl Iterator<Item = &'a Source>, max_buffered: usize, share: f64) -> Self {
+        let sources: Vec<&Source> = sources.collect();
+        let share = if sources.len() > 1 { share } else { 1.0 };
+        let buffered = share_of(max_buffered, share);
         let mut by_name: HashMap<String, (Route, Lock)> = sources
-            .map(|source| (source.name.clone(), (Route::new(source), Lock::new(source))))
+            .into_iter()
+            .map(|source| {
+                let route = Route::new(source, buffered);
+                (source.name.clone(), (route, Lock::new(source)))
+            })
             .collect();
         let mut blind = Lock::default();
         for (_, lock) in by_name.values() {
@@ -127,16 +161,17 @@ impl Doors {
     }
 
     /// The source of this name, where the request may go in. `token` is the segment of the path after
-    /// the source's name.
+    /// the source's name, `certified` the authorities that stand for who sends.
     pub fn open(
         &self,
         source: Option<&str>,
         token: Option<&str>,
         headers: &HeaderMap,
+        certified: &[AuthorityId],
     ) -> Result<&Route, Option<&Route>> {
         let found = source.and_then(|name| self.by_name.get(name));
         let lock = found.map_or(&self.blind, |(_, lock)| lock);
-        let fits = lock.fits(token, headers);
+        let fits = lock.fits(token, headers, certified);
         match found {
             Some((route, _)) if fits => Ok(route),
             Some((route, _)) => Err(Some(route)),
@@ -146,7 +181,10 @@ impl Doors {
 }
 
 impl Route {
-    fn new(source: &Source) -> Self {
+    /// `buffered` are the bytes that a source may hold, but one body always fits.
+    fn new(source: &Source, buffered: usize) -> Self {
+        let max_body = usize::try_from(source.max_body).unwrap_or(usize::MAX);
+        let now = Instant::now();
         let required: Vec<HeaderName> = source
             .require_headers
             .iter()
@@ -158,7 +196,19 @@ impl Route {
             max_body: source.max_body,
             guarded: !source.token_sha256.is_empty() || !source.require_headers.is_empty(),
             required,
+            buffers: Arc::new(Semaphore::new(buffered.max(max_body))),
+            // What one second may bring may come at once.
+            rate: source
+                .rate
+                .map(|rate| Bucket::new(rate.into(), rate.into(), now)),
         }
+    }
+
+    /// Whether one more request may come now.
+    pub fn takes_one(&self) -> bool {
+        self.rate
+            .as_ref()
+            .is_none_or(|rate| rate.take_one(Instant::now()))
     }
 }
 
@@ -169,6 +219,7 @@ impl Lock {
         };
         Self {
             takes_token: !source.token_sha256.is_empty(),
+            authority: source.client_ca_file.as_deref().map(authority_id),
             tokens: source.token_sha256.clone(),
             headers: source.require_headers.iter().map(header).collect(),
         }
@@ -185,10 +236,12 @@ impl Lock {
         clippy::needless_bitwise_bool,
         reason = "a lazy operator would do less work for some"
     )]
-    fn fits(&self, token: Option<&str>, headers: &HeaderMap) -> bool {
+    fn fits(&self, token: Option<&str>, headers: &HeaderMap, certified: &[AuthorityId]) -> bool {
         let hash = sha256(token.unwrap_or_default().as_bytes());
         let known = is_one_of(&hash, &self.tokens);
         let mut fits = (token.is_some() == self.takes_token) & (known | !self.takes_token);
+        let vouched = is_one_of(&self.authority.unwrap_or(FILLER), certified);
+        fits &= vouched | self.authority.is_none();
         for (name, hashes) in &self.headers {
             let mut values = name.iter().flat_map(|name| headers.get_all(name));
             // Twice is not once: which of the two a proxy looked at is not known.
@@ -198,6 +251,16 @@ impl Lock {
         }
         fits
     }
+}
+
+#[expect(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a share needs no exact bound, and a negative one there is not"
+)]
+fn share_of(bytes: usize, share: f64) -> usize {
+    (bytes as f64 * share) as usize
 }
 
 /// Whether a hash is among some, looking at every byte of each.

@@ -7,9 +7,10 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use sluice_schemas::raw::{Ack, RawRequest};
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::sync::oneshot;
 
 use crate::answer::{Answer, Lack};
+use crate::buffers::Permit;
 use crate::metrics::Metrics;
 use crate::publish::{Hold, Publish, Record, Refused, Undelivered};
 use crate::spool::{Spool, Way};
@@ -23,7 +24,7 @@ pub struct Taken {
     key: Vec<u8>,
     traceparent: String,
     body: Bytes,
-    permit: Arc<OwnedSemaphorePermit>,
+    permit: Arc<Permit>,
 }
 
 impl Taken {
@@ -33,7 +34,7 @@ impl Taken {
         key: Vec<u8>,
         traceparent: String,
         body: Bytes,
-        permit: OwnedSemaphorePermit,
+        permit: Permit,
     ) -> Self {
         Self {
             request: raw.encode(),

@@ -9,11 +9,15 @@ pub mod config;
 
 pub mod server;
 
+pub mod body;
+
 pub mod receive;
+
+pub mod bucket;
 
 mod headers;
 
-mod buffers;
+pub mod buffers;
 
 pub mod durable;
 
@@ -31,8 +35,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use prometheus_client::registry::Registry;
+use sluice_schemas::config::Fault;
 use sluice_schemas::service::admin::{self, Readiness};
-use sluice_schemas::service::reload::Watcher;
+use sluice_schemas::service::reload::{Refused, Watcher};
 use sluice_schemas::service::settings::{Part, Settings};
 use sluice_schemas::service::shutdown::Shutdown;
 use sluice_schemas::service::topics::{self, EnsureError, Which};
@@ -46,6 +51,7 @@ use crate::durable::Durable;
 use crate::metrics::Metrics;
 use crate::publish::{Kafka, Use};
 use crate::receive::Receiver;
+use crate::server::tls::Tls;
 use crate::spool::Spool;
 
 /// How often Kafka is asked whether it would take a record, and how long it may take to say so.
@@ -80,6 +86,7 @@ pub async fn run(
     admin_listener: TcpListener,
     shutdown: Shutdown,
 ) -> Result<(), Failure> {
+    let tls = Tls::load(&settings).map_err(Failure::Config)?;
     let publisher = Arc::new(producer(&settings, Use::Live)?);
     let mut registry = Registry::default();
     let metrics = Metrics::new(&mut registry);
@@ -96,8 +103,12 @@ pub async fn run(
     // Ends the watching when it is dropped; ingest itself has nothing to ask.
     let (watcher, _outlook) = Watcher::new(Arc::clone(&settings), Part::Ingest, &mut registry);
     let configured = Arc::downgrade(&receiver);
-    let drained = spool.clone();
+    let (drained, renewed) = (spool.clone(), tls.clone());
     watcher.spawn(move |settings| {
+        // First, for it can be refused.
+        if let Some(tls) = &renewed {
+            tls.change(settings).map_err(refused)?;
+        }
         if let Some(receiver) = configured.upgrade() {
             receiver.configure(Config::new(settings));
         }
@@ -120,6 +131,7 @@ pub async fn run(
     let server = tokio::spawn(server::serve(
         Arc::clone(&receiver),
         listener,
+        tls,
         shutdown.clone(),
     ));
 
@@ -153,6 +165,16 @@ pub async fn run(
         tracing::warn!("the producer or the spool does not close, and is left behind");
     }
     outcome
+}
+
+/// Lines of a path and what is wrong there, as of a settings file that is refused.
+fn refused(lines: Vec<String>) -> Refused {
+    let fault = |line: String| {
+        let (path, message) = line.split_once(": ").unwrap_or(("ingest.tls", &line));
+        let (path, message) = (path.to_owned(), message.to_owned());
+        Fault { path, message }
+    };
+    Refused::Faults(lines.into_iter().map(fault).collect())
 }
 
 fn producer(settings: &Settings, r#use: Use) -> Result<Kafka, Failure> {

@@ -7,6 +7,7 @@ use anyhow::Context;
 use clap::Parser;
 use mimalloc::MiMalloc;
 use sluice_ingest::config::{Arguments, Command};
+use sluice_ingest::server::tls::Tls;
 use sluice_ingest::{Failure, drain_only, run};
 use sluice_schemas::service::settings::Settings;
 use sluice_schemas::service::shutdown::Shutdown;
@@ -23,8 +24,12 @@ fn main() {
     };
     let settings = Settings::load(&file).unwrap_or_else(|faults| misconfigured(&faults));
     if arguments.check {
-        // Ingest's only secrets are those of Kafka, so these are all that can be wrong besides.
+        // Ingest's only secrets are those of Kafka and its own certificate, so these are all that can
+        // be wrong besides.
         if let Err(faults) = kafka::base_config(&settings) {
+            misconfigured(&faults);
+        }
+        if let Err(faults) = Tls::load(&settings) {
             misconfigured(&faults);
         }
         eprintln!("the settings are good");

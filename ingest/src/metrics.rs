@@ -22,6 +22,10 @@ const ACK: &str = "sluice_ingest_ack";
 const BUFFERED: &str = "sluice_ingest_buffered";
 /// Gauge: connections open now.
 const CONNECTIONS: &str = "sluice_ingest_connections";
+/// Counter: connections that ingest ended, by the limit that they met.
+const SHED: &str = "sluice_ingest_connections_shed";
+/// Counter: how often the certificate could not be read again and the last good one stayed.
+const TLS_RELOAD_FAILURES: &str = "sluice_ingest_tls_reload_failures";
 
 /// Counter: requests made durable in the spool, by what was lacking at the brokers.
 const SPOOLED: &str = "sluice_ingest_spooled";
@@ -50,6 +54,8 @@ pub struct Metrics {
     connections: Gauge,
     spooled: Family<Unavailable, Counter>,
     spool: SpoolMetrics,
+    shed: Family<ShedLabel, Counter>,
+    tls_reload_failures: Counter,
     unknown: Arc<str>,
 }
 
@@ -76,6 +82,51 @@ struct Unavailable {
     reason: &'static str,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ShedLabel {
+    reason: &'static str,
+}
+
+/// Why ingest ended a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Shed {
+    /// Its peer has as many as it may.
+    PeerConnections,
+    /// The header of the PROXY protocol is missing, malformed or late.
+    ProxyHeader,
+    /// The TLS handshake failed or is late.
+    TlsHandshake,
+    /// It said nothing.
+    FirstByte,
+    /// The head of a request is late.
+    SlowHead,
+    /// What is there for it is not read.
+    SlowRead,
+    /// HTTP/2: too many requests were taken back, or frames of no use came.
+    Resets,
+    /// No request came for long.
+    Idle,
+    /// HTTP/2: it was open for as long as it should be.
+    Age,
+}
+
+impl Shed {
+    /// The metric's label.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::PeerConnections => "peer_connections",
+            Self::ProxyHeader => "proxy_header",
+            Self::TlsHandshake => "tls_handshake",
+            Self::FirstByte => "first_byte",
+            Self::SlowHead => "slow_head",
+            Self::SlowRead => "slow_read",
+            Self::Resets => "resets",
+            Self::Idle => "idle",
+            Self::Age => "age",
+        }
+    }
+}
+
 impl Metrics {
     /// Registers all of them.
     pub fn new(registry: &mut Registry) -> Self {
@@ -88,6 +139,8 @@ impl Metrics {
             connections: Gauge::default(),
             spooled: Family::default(),
             spool: SpoolMetrics::new(registry),
+            shed: Family::default(),
+            tls_reload_failures: Counter::default(),
             unknown: UNKNOWN_SOURCE.into(),
         };
         registry.register(
@@ -108,6 +161,11 @@ impl Metrics {
         );
         let help = "Requests made durable in the spool, by what was lacking";
         registry.register(SPOOLED, help, metrics.spooled.clone());
+        let help = "Connections that were ended, by the limit that they met";
+        registry.register(SHED, help, metrics.shed.clone());
+        let help = "Times that the certificate could not be read again";
+        let failures = metrics.tls_reload_failures.clone();
+        registry.register(TLS_RELOAD_FAILURES, help, failures);
         metrics
     }
 
@@ -156,6 +214,18 @@ impl Metrics {
     pub fn connections(&self, open: usize) {
         self.connections
             .set(i64::try_from(open).unwrap_or(i64::MAX));
+    }
+
+    /// A connection was ended. Anybody can bring that about, so it is no more than a debug line.
+    pub fn shed(&self, reason: Shed) {
+        let reason = reason.label();
+        self.shed.get_or_create(&ShedLabel { reason }).inc();
+        tracing::debug!(reason, "ended a connection");
+    }
+
+    /// The certificate could not be read again.
+    pub fn tls_not_reloaded(&self) {
+        self.tls_reload_failures.inc();
     }
 }
 

@@ -13,7 +13,9 @@ use sluice_schemas::config::Fault;
 use sluice_schemas::raw::{REQUEST, TRACEPARENT};
 use sluice_schemas::service::kafka;
 use sluice_schemas::service::settings::Settings;
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::sync::oneshot;
+
+use crate::buffers::Permit;
 
 /// What a record takes besides key, value and headers, in bytes: lengths, offsets and the head of the
 /// batch it comes in, generously.
@@ -64,7 +66,7 @@ pub struct Hold {
     pub reply: oneshot::Sender<Result<(), Undelivered>>,
     /// The right to hold the body's bytes: given back when the producer holds them no longer, even
     /// if the sender was answered before. What comes from the spool is bounded otherwise.
-    pub permit: Option<Arc<OwnedSemaphorePermit>>,
+    pub permit: Option<Arc<Permit>>,
 }
 
 /// Why a record was not taken.

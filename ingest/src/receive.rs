@@ -7,19 +7,19 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http_body_util::BodyExt;
-use hyper::body::{Body, Incoming};
+use hyper::body::Body;
 use hyper::header::{CONTENT_ENCODING, EXPECT, HeaderMap};
 use hyper::http::request::Parts;
 use hyper::{Method, Request};
 use ring::rand::{SecureRandom, SystemRandom};
 use sluice_schemas::providers::partition_key;
 use sluice_schemas::raw::{Ack, RawRequest};
-use tokio::sync::OwnedSemaphorePermit;
 use uuid::Uuid;
 
 use crate::answer::{Answer, Lack};
-use crate::buffers::Buffers;
-use crate::config::{Config, Route};
+use crate::body::{Inbound, Unread};
+use crate::buffers::{Buffers, Full, Permit};
+use crate::config::{AuthorityId, Config, Route};
 use crate::durable::{Durable, Taken};
 use crate::headers;
 use crate::metrics::Metrics;
@@ -38,6 +38,17 @@ const DISCARD_BYTES: usize = 4 << 20;
 
 /// For how long at most.
 const DISCARD_TIME: Duration = Duration::from_secs(2);
+
+/// Where a request comes from, as the server found out.
+#[derive(Debug, Clone)]
+pub struct Origin {
+    /// Who sends.
+    pub peer: IpAddr,
+    /// The authorities that stand for the client's certificate.
+    pub certified: Arc<[AuthorityId]>,
+    /// It has sent more than it may.
+    pub over: bool,
+}
 
 /// What receiving a request needs.
 #[derive(Debug)]
@@ -79,12 +90,12 @@ impl<P: Publish> Receiver<P> {
     }
 
     /// Answers one request, and counts the answer.
-    pub async fn receive(&self, request: Request<Incoming>, peer: IpAddr) -> Answer {
+    pub async fn receive(&self, request: Request<Inbound>, origin: &Origin) -> Answer {
         let (head, mut body) = request.into_parts();
         let config = self.config();
-        let (route, answer) = match let_in(&config, &head) {
+        let (route, answer) = match let_in(&config, &head, origin) {
             Ok(route) => {
-                let taken = self.take(&config, &head, &mut body, route, peer);
+                let taken = self.take(&config, &head, &mut body, route, origin);
                 (Some(route), taken.await)
             }
             Err((route, answer)) => (route, answer),
@@ -109,10 +120,13 @@ impl<P: Publish> Receiver<P> {
         &self,
         config: &Config,
         head: &Parts,
-        body: &mut Incoming,
+        body: &mut Inbound,
         route: &Route,
-        peer: IpAddr,
+        origin: &Origin,
     ) -> Answer {
+        if origin.over || !route.takes_one() {
+            return Answer::TooManyRequests;
+        }
         if is_encoded(&head.headers) {
             return Answer::UnsupportedEncoding;
         }
@@ -122,13 +136,13 @@ impl<P: Publish> Receiver<P> {
         if !self.durable.is_open() {
             return Answer::Unavailable(Lack::Starting);
         }
-        let read = self.read(body, route.max_body);
+        let read = self.read(body, route);
         let (body, permit) = match tokio::time::timeout(config.body_timeout, read).await {
             Ok(Ok(read)) => read,
             Ok(Err(answer)) => return answer,
             Err(_) => return Answer::RequestTimeout,
         };
-        match self.taken(config, head, body, permit, (route, peer)) {
+        match self.taken(config, head, body, permit, (route, origin.peer)) {
             Ok(taken) => self.durable.keep(taken).await,
             Err(answer) => answer,
         }
@@ -136,19 +150,18 @@ impl<P: Publish> Receiver<P> {
 
     /// The whole body, and the permit to hold it. What its length announces is asked for before any
     /// of it is read.
-    async fn read(
-        &self,
-        body: &mut Incoming,
-        max_body: u64,
-    ) -> Result<(Bytes, OwnedSemaphorePermit), Answer> {
-        let max_body = usize::try_from(max_body).unwrap_or(usize::MAX);
+    async fn read(&self, body: &mut Inbound, route: &Route) -> Result<(Bytes, Permit), Answer> {
+        let max_body = usize::try_from(route.max_body).unwrap_or(usize::MAX);
         let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
-        let mut permit = self.permit(announced)?;
+        let mut permit = self.permit(route, announced)?;
         let mut whole = Bytes::new();
         let mut parts: Vec<u8> = Vec::new();
         while let Some(frame) = body.frame().await {
-            // Broken framing, or the sender is gone: then nobody reads the answer.
-            let frame = frame.map_err(|_| Answer::BadRequest)?;
+            let frame = frame.map_err(|unread| match unread {
+                Unread::Slow => Answer::RequestTimeout,
+                // If the sender is gone, nobody reads the answer.
+                Unread::Broken => Answer::BadRequest,
+            })?;
             let Ok(data) = frame.into_data() else {
                 // Trailers are no part of the body.
                 continue;
@@ -157,8 +170,8 @@ impl<P: Publish> Receiver<P> {
             if length > max_body {
                 return Err(Answer::TooLarge);
             }
-            if length > permit.num_permits() {
-                permit.merge(self.permit(length - permit.num_permits())?);
+            if length > permit.bytes() {
+                permit.merge(self.permit(route, length - permit.bytes())?);
             }
             // Most bodies come in one part, which is then the body and is not copied.
             if whole.is_empty() && parts.is_empty() {
@@ -179,9 +192,13 @@ impl<P: Publish> Receiver<P> {
         Ok((body, permit))
     }
 
-    fn permit(&self, bytes: usize) -> Result<OwnedSemaphorePermit, Answer> {
-        let lack = Answer::Unavailable(Lack::Buffers);
-        self.buffers.take(bytes).ok_or(lack)
+    fn permit(&self, route: &Route, bytes: usize) -> Result<Permit, Answer> {
+        Permit::take(&self.buffers, &route.buffers, bytes).map_err(|full| {
+            Answer::Unavailable(match full {
+                Full::All => Lack::Buffers,
+                Full::Source => Lack::SourceBuffers,
+            })
+        })
     }
 
     /// Makes the raw record, and measures it before anything is promised.
@@ -190,7 +207,7 @@ impl<P: Publish> Receiver<P> {
         config: &Config,
         head: &Parts,
         body: Bytes,
-        permit: OwnedSemaphorePermit,
+        permit: Permit,
         (route, peer): (&Route, IpAddr),
     ) -> Result<Taken, Answer> {
         let mut random = [0; 34];
@@ -225,9 +242,15 @@ impl<P: Publish> Receiver<P> {
 }
 
 /// What is decided by method, path and required headers.
-fn let_in<'c>(config: &'c Config, head: &Parts) -> Result<&'c Route, (Option<&'c Route>, Answer)> {
+fn let_in<'c>(
+    config: &'c Config,
+    head: &Parts,
+    origin: &Origin,
+) -> Result<&'c Route, (Option<&'c Route>, Answer)> {
     let (source, token) = source_and_token(head.uri.path());
-    let opened = config.doors.open(source, token, &head.headers);
+    let opened = config
+        .doors
+        .open(source, token, &head.headers, &origin.certified);
     if head.method != Method::POST {
         return Err((
             opened.map_or_else(|route| route, Some),
@@ -238,7 +261,7 @@ fn let_in<'c>(config: &'c Config, head: &Parts) -> Result<&'c Route, (Option<&'c
 }
 
 /// Reads on, within bounds, so that the answer arrives.
-async fn discard(mut body: Incoming) {
+async fn discard(mut body: Inbound) {
     let reading = async {
         let mut left = DISCARD_BYTES;
         while let Some(Ok(frame)) = body.frame().await {

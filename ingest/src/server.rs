@@ -1,30 +1,29 @@
 //! Connections: accepting them, within bounds, and bringing them to an end.
 
-use std::convert::Infallible;
-use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use hyper::Request;
-use hyper::body::Incoming;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
 use sluice_schemas::service::shutdown::Shutdown;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::net::TcpListener;
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::publish::Publish;
 use crate::receive::Receiver;
 
-/// Connections at once. With the files that the process needs besides, under the usual limit of 1024
-/// open ones; more wait in the kernel's queue.
-pub const MAX_CONNECTIONS: usize = 960;
+mod peers;
 
-/// The largest head of a request, in bytes. What is kept of it must fit the raw record beside the
-/// largest body, JSON's escapes included. hyper takes up to 100 headers.
-const MAX_HEAD_BYTES: usize = 64 * 1024;
+mod proxy;
+
+pub mod tls;
+
+mod activity;
+
+mod connection;
+
+use peers::Peers;
+use tls::Tls;
 
 /// How long a balancer may take to see that this process is not ready, and sends here until then.
 pub const GRACE: Duration = Duration::from_secs(5);
@@ -35,6 +34,9 @@ const DRAIN: Duration = Duration::from_secs(15);
 /// How often a wait for connections to end looks again.
 const LOOK: Duration = Duration::from_millis(20);
 
+/// How often the files of the certificate are looked at: a new pair is in use within twice that.
+const TLS_LOOK: Duration = Duration::from_secs(1);
+
 /// The pause after a connection could not be accepted, most often for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -43,14 +45,19 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 pub async fn serve<P: Publish>(
     receiver: Arc<Receiver<P>>,
     listener: TcpListener,
+    tls: Option<Arc<Tls>>,
     shutdown: Shutdown,
 ) {
     let server = Arc::new(Server {
         receiver,
-        slots: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
+        tls,
+        peers: Peers::default(),
+        open: AtomicUsize::new(0),
+        ended: Notify::new(),
         leaving: AtomicBool::new(false),
         closing: Shutdown::new(),
     });
+    let renewing = tokio::spawn(renew(Arc::clone(&server)));
     {
         let accepting = accept(&server, &listener);
         tokio::pin!(accepting);
@@ -65,6 +72,7 @@ pub async fn serve<P: Publish>(
         }
     }
     drop(listener);
+    renewing.abort();
     server.closing.request();
     server.emptied(DRAIN).await;
     if server.open() > 0 {
@@ -77,7 +85,11 @@ pub async fn serve<P: Publish>(
 
 struct Server<P> {
     receiver: Arc<Receiver<P>>,
-    slots: Arc<Semaphore>,
+    tls: Option<Arc<Tls>>,
+    peers: Peers,
+    open: AtomicUsize,
+    /// Told when a connection has ended.
+    ended: Notify,
     /// Set while draining: connections end with the answer that is due.
     leaving: AtomicBool,
     /// Requested when idle connections shall end too.
@@ -86,7 +98,20 @@ struct Server<P> {
 
 impl<P: Publish> Server<P> {
     fn open(&self) -> usize {
-        MAX_CONNECTIONS - self.slots.available_permits()
+        self.open.load(Ordering::Relaxed)
+    }
+
+    /// Whether seven of eight connections are taken.
+    fn pressed(&self) -> bool {
+        let most = self.receiver.config().limits.connections;
+        self.open() > most - most / 8
+    }
+
+    /// Waits until there is room for one more.
+    async fn room(&self) {
+        while self.open() >= self.receiver.config().limits.connections {
+            self.ended.notified().await;
+        }
     }
 
     /// Waits until no connection is open, for so long at most.
@@ -98,9 +123,30 @@ impl<P: Publish> Server<P> {
     }
 }
 
+/// A connection that counts until it is dropped, however its task ends.
+struct Slot<P: Publish>(Arc<Server<P>>);
+
+impl<P: Publish> Slot<P> {
+    fn new(server: &Arc<Server<P>>) -> Self {
+        let before = server.open.fetch_add(1, Ordering::Relaxed);
+        server.receiver.metrics().connections(before + 1);
+        Self(Arc::clone(server))
+    }
+}
+
+impl<P: Publish> Drop for Slot<P> {
+    fn drop(&mut self) {
+        let before = self.0.open.fetch_sub(1, Ordering::Relaxed);
+        self.0.receiver.metrics().connections(before - 1);
+        self.0.ended.notify_one();
+    }
+}
+
 async fn accept<P: Publish>(server: &Arc<Server<P>>, listener: &TcpListener) {
     loop {
-        let (stream, peer) = match listener.accept().await {
+        // Those beyond the bound wait in the kernel's queue.
+        server.room().await;
+        let (stream, from) = match listener.accept().await {
             Ok(accepted) => accepted,
             Err(error) => {
                 tracing::warn!(%error, "a connection cannot be accepted");
@@ -108,41 +154,26 @@ async fn accept<P: Publish>(server: &Arc<Server<P>>, listener: &TcpListener) {
                 continue;
             }
         };
-        // Never closed, so this waits until another connection has ended.
-        let Ok(slot) = Arc::clone(&server.slots).acquire_owned().await else {
-            return;
-        };
-        let server = Arc::clone(server);
-        server.receiver.metrics().connections(server.open());
+        let slot = Slot::new(server);
         tokio::spawn(async move {
-            connection(&server, stream, peer).await;
+            connection::connection(Arc::clone(&slot.0), stream, from).await;
             drop(slot);
-            server.receiver.metrics().connections(server.open());
         });
     }
 }
 
-async fn connection<P: Publish>(server: &Server<P>, stream: TcpStream, peer: SocketAddr) {
-    // Answers are small and must not wait for more to send.
-    let _ = stream.set_nodelay(true);
-    let peer = peer.ip().to_canonical();
-    let service = service_fn(|request: Request<Incoming>| async move {
-        let answer = server.receiver.receive(request, peer).await;
-        Ok::<_, Infallible>(answer.response(server.leaving.load(Ordering::Relaxed)))
-    });
-    let connection = hyper::server::conn::http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(server.receiver.config().header_timeout)
-        .max_buf_size(MAX_HEAD_BYTES)
-        .max_header_size(MAX_HEAD_BYTES)
-        .serve_connection(TokioIo::new(stream), service);
-    tokio::pin!(connection);
-    // How a connection ends is the sender's affair: what it sent was answered or is not there.
-    let _ = tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = server.closing.requested() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
-        }
+/// Looks at the files of the certificate for as long as it is let.
+async fn renew<P: Publish>(server: Arc<Server<P>>) {
+    let Some(tls) = &server.tls else {
+        return;
     };
+    loop {
+        tokio::time::sleep(TLS_LOOK).await;
+        let (tls, metrics) = (Arc::clone(tls), server.receiver.metrics().clone());
+        // A disk may hang, and must not take the door with it.
+        let reloaded = tokio::task::spawn_blocking(move || tls.reload(&metrics)).await;
+        if let Err(error) = reloaded {
+            tracing::error!(%error, "the certificate could not be looked at");
+        }
+    }
 }

@@ -12,8 +12,9 @@ use std::time::{Duration, Instant};
 
 use sluice_schemas::service::settings;
 use thiserror::Error;
-use tokio::sync::{Notify, OwnedSemaphorePermit, oneshot, watch};
+use tokio::sync::{Notify, oneshot, watch};
 
+use crate::buffers::Permit;
 use crate::metrics::SpoolMetrics;
 use crate::publish::Record;
 
@@ -92,7 +93,7 @@ enum Command {
         bytes: Vec<u8>,
         reply: oneshot::Sender<Result<(), NotDurable>>,
         // The right to hold the bytes, given back once they are written.
-        _permit: Option<Arc<OwnedSemaphorePermit>>,
+        _permit: Option<Arc<Permit>>,
     },
     Remove {
         gone: Vec<Gone>,
@@ -303,7 +304,7 @@ impl Spool {
         &self,
         record: &Record<'_>,
         received_at: i64,
-        permit: Option<Arc<OwnedSemaphorePermit>>,
+        permit: Option<Arc<Permit>>,
     ) -> Result<oneshot::Receiver<Result<(), NotDurable>>, NoRoom> {
         let bytes = record::encode(record, received_at);
         let size = bytes.len() as u64;

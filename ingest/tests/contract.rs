@@ -7,6 +7,16 @@
 
 mod support;
 
+mod limits;
+
+mod smuggling;
+
+mod peers;
+
+mod http2;
+
+mod tls;
+
 mod broker;
 
 mod spool;

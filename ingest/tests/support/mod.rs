@@ -14,6 +14,7 @@ use sluice_ingest::metrics::Metrics;
 use sluice_ingest::publish::{Hold, Publish, Record, Refused, Undelivered};
 use sluice_ingest::receive::Receiver;
 use sluice_ingest::server;
+use sluice_ingest::server::tls::Tls;
 use sluice_schemas::identity::sha256;
 use sluice_schemas::raw::RawRequest;
 use sluice_schemas::service::settings::{Settings, Spool};
@@ -24,6 +25,9 @@ pub const SMALL: usize = 1024;
 
 /// What is held at once in all, in bytes.
 pub const BUFFERED: usize = 64 * 1024;
+
+/// Limits under which a test need not wait long.
+pub const LIMITS: &str = "  limits: {first_byte_timeout: 500ms, idle_timeout: 500ms}";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mood {
@@ -100,9 +104,10 @@ impl Ingest {
     }
 
     pub fn start_with(started: bool) -> Self {
-        Self::start_on(&settings(), started)
+        Self::start_tuned(started, LIMITS, "", |_| ())
     }
 
+    /// Under these settings.
     pub fn start_on(settings: &Settings, started: bool) -> Self {
         Self::start_in(settings, started, Mood::Acknowledge)
     }
@@ -113,7 +118,7 @@ impl Ingest {
     }
 
     pub fn start_spooling_up_to(max_bytes: u64, dir: &Path, mood: Mood) -> Self {
-        let mut settings = settings();
+        let mut settings = settings(LIMITS, "");
         settings.ingest.spool = Some(Spool {
             dir: dir.to_owned(),
             max_bytes,
@@ -125,7 +130,25 @@ impl Ingest {
         Self::start_in(&settings, true, mood)
     }
 
+    /// Under these lines of YAML more in `ingest`.
+    pub fn start_under(more: &str) -> Self {
+        Self::start_tuned(true, more, "", |_| ())
+    }
+
+    /// With more sources too, and with what a settings file may not say.
+    pub fn start_tuned(
+        started: bool,
+        more: &str,
+        sources: &str,
+        tune: impl FnOnce(&mut Settings),
+    ) -> Self {
+        let mut settings = settings(more, sources);
+        tune(&mut settings);
+        Self::start_on(&settings, started)
+    }
+
     fn start_in(settings: &Settings, started: bool, mood: Mood) -> Self {
+        let tls = Tls::load(settings).unwrap();
         let mut registry = Registry::default();
         let metrics = Metrics::new(&mut registry);
         let publisher = Arc::new(Fake {
@@ -166,7 +189,7 @@ impl Ingest {
                     if let Some(drain) = drain {
                         tokio::spawn(drain.run(shutdown.clone()));
                     }
-                    server::serve(receiver, listener, shutdown).await;
+                    server::serve(receiver, listener, tls, shutdown).await;
                 });
             }
         });
@@ -211,6 +234,12 @@ impl Ingest {
         self.send(&format!("POST {path} HTTP/1.1"), body)
     }
 
+    /// Whether a connection was ended for this reason.
+    pub fn shed(&self, reason: &str) -> bool {
+        let counted = format!("sluice_ingest_connections_shed_total{{reason=\"{reason}\"}}");
+        self.metrics().contains(&counted)
+    }
+
     pub fn metrics(&self) -> String {
         let mut page = String::new();
         prometheus_client::encoding::text::encode(&mut page, &self.registry).unwrap();
@@ -229,7 +258,7 @@ impl Drop for Ingest {
     }
 }
 
-fn settings() -> Settings {
+fn settings(more: &str, sources: &str) -> Settings {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("settings.yaml");
     let yaml = format!(
@@ -241,11 +270,13 @@ sources:
   list: {{provider: referralloop, token_sha256: ['{}']}}
   keyed: {{provider: referralloop, require_headers: {{X-Key: ['{}']}}}}
   away: {{provider: flowcode, secrets: [x], enabled: false}}
+{sources}
 ingest:
   ack_timeout: 300ms
   header_timeout: 500ms
   body_timeout: 500ms
   max_buffered: 2MiB
+{more}
 telemetry: {{trace_ratio: 1}}
 ",
         hex(&sha256(b"t0ken")),
@@ -316,7 +347,7 @@ impl Sender {
     }
 }
 
-pub fn eventually(what: &str, condition: impl Fn() -> bool) {
+pub fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
     let since = Instant::now();
     while !condition() {
         assert!(

@@ -15,6 +15,8 @@ mod kafka;
 
 mod source;
 
+mod door;
+
 mod spool;
 
 mod derived;
@@ -25,6 +27,8 @@ pub use change::{Change, Part};
 
 #[cfg(test)]
 mod tests;
+
+pub use door::{Limits, PeerFrom, TlsFiles};
 
 /// What [`Settings::load`] found, complete and checked.
 #[derive(Debug)]
@@ -153,6 +157,10 @@ pub struct Source {
     pub events: BTreeSet<String>,
     /// A disabled source is answered like one that is not there; its raw records are still judged.
     pub enabled: bool,
+    /// PEM: requests must come under a client certificate of one of these authorities.
+    pub client_ca_file: Option<PathBuf>,
+    /// Requests a second that are taken; more are asked to come again. `None`: no bound.
+    pub rate: Option<u32>,
 }
 
 /// `ingest`
@@ -164,7 +172,7 @@ pub struct Ingest {
     pub admin_listen: SocketAddr,
     /// How long a sender waits for the brokers' acknowledgement before 503.
     pub ack_timeout: Duration,
-    /// How long the head of a request may take.
+    /// How long the head of a request may take from its first byte.
     pub header_timeout: Duration,
     /// How long a body may take.
     pub body_timeout: Duration,
@@ -172,6 +180,12 @@ pub struct Ingest {
     pub max_buffered: u64,
     /// Where requests are kept while Kafka is away; `None`: nowhere, senders are answered 503.
     pub spool: Option<Spool>,
+    /// The certificate; `None`: plain HTTP.
+    pub tls: Option<TlsFiles>,
+    /// Whose word is taken on where a request comes from.
+    pub peer: PeerFrom,
+    /// What one connection, peer or source may take of what there is.
+    pub limits: Limits,
 }
 
 /// `ingest.spool`

@@ -25,7 +25,7 @@ impl Settings {
     /// The settings in force become those of a new file, as far as that can be without a restart.
     /// What topics and memories were not made for is a fault: half of such a file would be worse.
     pub fn change_to(&self, mut new: Self, part: Part) -> Result<Change, Vec<Fault>> {
-        let faults = self.beyond(&new);
+        let faults = self.beyond(&new, part);
         if !faults.is_empty() {
             return Err(faults);
         }
@@ -64,7 +64,7 @@ impl Settings {
     }
 
     /// What exceeds the bounds of the start.
-    fn beyond(&self, new: &Self) -> Vec<Fault> {
+    fn beyond(&self, new: &Self, part: Part) -> Vec<Fault> {
         let mut faults = Vec::new();
         let mut fault = |source: &str, key: &str, message: String| {
             faults.push(Fault {
@@ -88,6 +88,14 @@ impl Settings {
                     window.as_secs()
                 );
                 fault(&source.name, "dedup_window", message);
+            }
+            // The rest is ingest's alone.
+            if part != Part::Ingest {
+                continue;
+            }
+            if source.client_ca_file.is_some() && self.ingest.tls.is_none() {
+                let message = "needs ingest.tls, which is in force after a restart alone";
+                fault(&source.name, "client_ca_file", message.to_owned());
             }
             let age = self.ingest.spool.as_ref().map(|spool| spool.max_age);
             if age.is_some_and(|age| !spool::fits(age, source)) {
@@ -123,11 +131,20 @@ impl Waiting {
             body_timeout: _,
             max_buffered: _,
             spool,
+            tls,
+            peer,
+            // Asked for with every connection or request; a source's rate and bytes begin anew.
+            limits: _,
         } = new;
         self.keep("ingest.listen", &old.listen, listen);
         self.keep("ingest.admin_listen", &old.admin_listen, admin_listen);
         // The producer gives a record up shortly before the sender is answered, and is made once.
         self.keep("ingest.ack_timeout", &old.ack_timeout, ack_timeout);
+        // Other files are taken over; whether there is TLS at all is how connections began.
+        if old.tls.is_some() != tls.is_some() {
+            self.keep("ingest.tls", &old.tls, tls);
+        }
+        self.keep("ingest.peer", &old.peer, peer);
         // A person's word on old records is for the spool that there is; the rest is how it was opened.
         let mut kept = old.spool.clone();
         if let (Some(kept), Some(new)) = (&mut kept, &spool) {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::Read;
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use serde_json::Value;
 
 use super::{
     Begin, Ingest, LogFormat, MadeFor, Membership, Origin, Processor, Retention, SchemaRegistry,
-    Settings, Source, Telemetry, Topics, kafka, source, spool,
+    Settings, Source, Telemetry, Topics, door, kafka, source, spool,
 };
 use crate::config::{Fault, Faults, Node};
 use crate::identity::sha256;
@@ -116,8 +117,8 @@ fn settings(mut root: Node, origin: Origin, faults: &Faults) -> Option<Settings>
     let longest = processor
         .as_ref()
         .map_or(DEDUP_WINDOW, |processor| processor.dedup_window);
-    let sources = source::sources(root.child("sources"), longest, faults);
-    let ingest = ingest(root.child("ingest"), &sources);
+    let sources = source::sources(root.child("sources"), longest, &secrets_dir, faults);
+    let ingest = ingest(root.child("ingest"), &sources, &secrets_dir, faults);
     let telemetry = telemetry(root.child("telemetry"));
     root.finish();
     Some(Settings {
@@ -214,7 +215,12 @@ fn schema_registry(mut node: Node, secrets_dir: &Path) -> Option<SchemaRegistry>
     })
 }
 
-fn ingest(mut node: Node, sources: &BTreeMap<String, Source>) -> Option<Ingest> {
+fn ingest(
+    mut node: Node,
+    sources: &BTreeMap<String, Source>,
+    secrets_dir: &Path,
+    faults: &Faults,
+) -> Option<Ingest> {
     let listen = address(&mut node, "listen", "0.0.0.0:8080");
     let admin_listen = address(&mut node, "admin_listen", "0.0.0.0:9090");
     let ack_timeout = wait(&mut node, "ack_timeout", 4);
@@ -232,6 +238,18 @@ fn ingest(mut node: Node, sources: &BTreeMap<String, Source>) -> Option<Ingest> 
         node.fault("max_buffered", "must be under 2048 MiB");
     }
     let spool = spool::spool(node.child("spool"), ack_timeout, sources);
+    let tls = door::tls(node.child("tls"), secrets_dir);
+    let guarded = |source: &&Source| source.client_ca_file.is_some();
+    if let Some(source) = sources.values().find(guarded)
+        && tls.is_none()
+    {
+        faults.add(
+            format!("sources.{}.client_ca_file", source.name),
+            "needs ingest.tls: without it no certificate is seen",
+        );
+    }
+    let peer = door::peer(node.child("peer"));
+    let limits = door::limits(node.child("limits"), peer);
     node.finish();
     Some(Ingest {
         listen: listen?,
@@ -241,6 +259,9 @@ fn ingest(mut node: Node, sources: &BTreeMap<String, Source>) -> Option<Ingest> 
         body_timeout,
         max_buffered,
         spool,
+        tls,
+        peer,
+        limits,
     })
 }
 
@@ -345,12 +366,24 @@ pub(super) fn bounded(node: &mut Node, key: &str, default: Duration) -> Duration
 /// A time for which one request may be waited for.
 fn wait(node: &mut Node, key: &str, default_secs: u64) -> Duration {
     let default = Duration::from_secs(default_secs);
+    let range = Duration::from_millis(100)..=Duration::from_secs(300);
+    within(node, key, default, range, "must be from 100ms to 5m")
+}
+
+/// A duration within bounds, which `message` tells.
+pub(super) fn within(
+    node: &mut Node,
+    key: &str,
+    default: Duration,
+    range: RangeInclusive<Duration>,
+    message: &str,
+) -> Duration {
     let found = node.duration(key, default);
-    if !(Duration::from_millis(100)..=Duration::from_secs(300)).contains(&found) {
-        node.fault(key, "must be from 100ms to 5m");
-        return default;
+    if range.contains(&found) {
+        return found;
     }
-    found
+    node.fault(key, message);
+    default
 }
 
 /// Whether a byte may stand in the name of a topic.

@@ -1,12 +1,14 @@
 //! `sources`: each webhook endpoint of ours, and what must hold between its settings.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
 
 use super::Source;
+use super::door;
 use super::read::{FILE_NAME, bounded, is_file_name};
 use crate::config::{Faults, Node};
 use crate::identity::sha256;
@@ -20,12 +22,16 @@ const MAX_BODY_BYTES: u64 = 64 << 20;
 /// The largest body where neither provider nor source says, in bytes.
 const DEFAULT_MAX_BODY_BYTES: u64 = 1 << 20;
 
+/// The most that `rate` may say, in requests a second: more than a process can take is no bound.
+const MAX_RATE: i64 = 1_000_000;
+
 const TOKEN_HASH: &str = "must be a list of 64 hex digits each: SHA-256 of a token";
 
 /// Reads `sources`. Those with a fault are left out; the fault says so.
 pub(super) fn sources(
     node: Node,
     longest_window: Duration,
+    secrets_dir: &Path,
     faults: &Faults,
 ) -> BTreeMap<String, Source> {
     let mut sources = BTreeMap::new();
@@ -44,7 +50,7 @@ pub(super) fn sources(
                 "must be called by 1 to 63 lower-case letters, digits and hyphens",
             );
         }
-        if let Some(source) = source(name.clone(), node, longest_window, &mut slugs) {
+        if let Some(source) = source(name.clone(), node, longest_window, secrets_dir, &mut slugs) {
             sources.insert(name, source);
         }
     }
@@ -55,6 +61,7 @@ fn source(
     name: String,
     mut node: Node,
     longest_window: Duration,
+    secrets_dir: &Path,
     slugs: &mut Slugs,
 ) -> Option<Source> {
     let provider = provider(&mut node);
@@ -86,6 +93,8 @@ fn source(
     }
     let events: BTreeSet<String> = node.texts("events").into_iter().collect();
     let enabled = node.flag("enabled", true);
+    let client_ca_file = door::file(&mut node, "client_ca_file", secrets_dir);
+    let rate = rate(&mut node);
 
     let Some(provider) = provider else {
         // Whose options these are is not known, so nothing can be said about them.
@@ -115,6 +124,8 @@ fn source(
         dedup_window,
         events,
         enabled,
+        client_ca_file,
+        rate,
     })
 }
 
@@ -129,6 +140,14 @@ fn provider(node: &mut Node) -> Option<&'static dyn Provider> {
         node.fault("provider", format!("must be one of {}", names.join(", ")));
     }
     found
+}
+
+/// Requests a second, or nothing for no bound.
+fn rate(node: &mut Node) -> Option<u32> {
+    if !door::is_set(node, "rate") {
+        return None;
+    }
+    u32::try_from(node.integer("rate", 1, 1, MAX_RATE)).ok()
 }
 
 /// What must stand beside the provider's way of signing.

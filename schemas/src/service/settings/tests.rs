@@ -5,6 +5,8 @@ use std::io::Write;
 use super::*;
 use crate::config::Fault;
 
+mod door;
+
 const MINIMAL: &str = "
 kafka: {bootstrap_servers: 'localhost:9092'}
 sources: {flock-prod: {provider: flock, secrets: [flock-prod]}}

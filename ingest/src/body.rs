@@ -1,0 +1,106 @@
+//! A body on its way in: counted, and given up where it comes too slowly.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use hyper::body::{Body, Frame, Incoming, SizeHint};
+use thiserror::Error;
+use tokio::time::{Instant, Sleep};
+
+use crate::bucket::Bucket;
+
+/// The least that a body must bring.
+#[derive(Debug, Clone, Copy)]
+pub struct Pace {
+    /// Bytes a second on average; 0: none.
+    pub rate: u64,
+    /// For how long it may be slower.
+    pub after: Duration,
+}
+
+/// Why a body does not come whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum Unread {
+    /// It came too slowly.
+    #[error("the body comes too slowly")]
+    Slow,
+    /// Its framing is broken, or its sender is gone.
+    #[error("the body broke off")]
+    Broken,
+}
+
+/// The body of a request as it comes in.
+#[derive(Debug)]
+pub struct Inbound {
+    body: Incoming,
+    pace: Pace,
+    since: Instant,
+    read: u64,
+    late: Option<Pin<Box<Sleep>>>,
+    account: Option<Arc<Bucket>>,
+}
+
+impl Inbound {
+    /// Its time begins now. `account` is charged with what comes.
+    pub fn new(body: Incoming, pace: Pace, account: Option<Arc<Bucket>>) -> Self {
+        Self {
+            body,
+            pace,
+            since: Instant::now(),
+            read: 0,
+            late: None,
+            account,
+        }
+    }
+
+    /// Ready once what was read is less than it should be. The less there is to come by now, the
+    /// earlier that is.
+    fn poll_late(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(millis) = (self.read.saturating_mul(1000)).checked_div(self.pace.rate) else {
+            return Poll::Pending;
+        };
+        let due = self.since + self.pace.after + Duration::from_millis(millis);
+        let late = self
+            .late
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(due)));
+        if late.deadline() != due {
+            late.as_mut().reset(due);
+        }
+        late.as_mut().poll(cx)
+    }
+}
+
+impl Body for Inbound {
+    type Data = Bytes;
+    type Error = Unread;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Unread>>> {
+        match Pin::new(&mut self.body).poll_frame(cx) {
+            Poll::Ready(Some(Ok(frame))) => {
+                let length = frame.data_ref().map_or(0, Bytes::len);
+                self.read += length as u64;
+                if let Some(account) = &self.account {
+                    account.charge(length, Instant::now().into_std());
+                }
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Poll::Ready(Some(Err(_))) => Poll::Ready(Some(Err(Unread::Broken))),
+            Poll::Ready(None) => Poll::Ready(None),
+            Poll::Pending => self.poll_late(cx).map(|()| Some(Err(Unread::Slow))),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

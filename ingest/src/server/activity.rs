@@ -1,0 +1,281 @@
+//! What a connection does, seen at its socket and at its requests, and what it may not do.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use hyper::Version;
+use sluice_schemas::service::settings::Limits;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::sync::Notify;
+use tokio::time::{Instant, Sleep};
+
+use crate::bucket::Bucket;
+use crate::metrics::Shed;
+
+/// How HTTP/2 begins where nothing was agreed on before.
+const PREFACE: &[u8] = b"PRI";
+
+/// What a connection did last. Shared by its socket, its requests and who watches over it.
+#[derive(Debug)]
+pub struct Activity {
+    state: Mutex<State>,
+    resets: Notify,
+}
+
+#[derive(Debug)]
+struct State {
+    opened: Instant,
+    /// HTTP/2 sends frames at any time, so that bytes are not yet a head.
+    http2: bool,
+    spoke: bool,
+    in_flight: usize,
+    /// When the last request ended, or the connection began.
+    quiet: Instant,
+    /// When the first byte came of a head that is not whole yet.
+    head: Option<Instant>,
+    /// Since when the other end takes less than is there to send.
+    stalled: Option<Instant>,
+    taken_back: usize,
+}
+
+/// What is to be done about a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// Nothing.
+    Fine,
+    /// It is ended in good order.
+    End(Shed),
+    /// It is closed at once.
+    Close(Shed),
+}
+
+impl Activity {
+    /// Of a connection that begins now.
+    pub fn new() -> Self {
+        let now = Instant::now();
+        Self {
+            state: Mutex::new(State {
+                opened: now,
+                http2: false,
+                spoke: false,
+                in_flight: 0,
+                quiet: now,
+                head: None,
+                stalled: None,
+                taken_back: 0,
+            }),
+            resets: Notify::new(),
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The handshake is done: from here on bytes are HTTP.
+    pub fn handshaken(&self, http2: bool) {
+        let mut state = self.state();
+        state.http2 = http2;
+        state.spoke = false;
+        state.quiet = Instant::now();
+        state.head = None;
+    }
+
+    /// A request has begun, and ends with what is returned.
+    pub fn request(self: &Arc<Self>, version: Version, resets: usize) -> Flight {
+        let mut state = self.state();
+        state.http2 = version == Version::HTTP_2;
+        // Its bytes may have come with the last of the handshake.
+        state.spoke = true;
+        state.in_flight += 1;
+        state.head = None;
+        Flight {
+            activity: Arc::clone(self),
+            answered: false,
+            resets,
+        }
+    }
+
+    /// Returns once more requests were taken back than may be.
+    pub async fn reset_too_often(&self) {
+        self.resets.notified().await;
+    }
+
+    /// Whether the connection has been open for as long as it should.
+    pub fn aged(&self, limits: &Limits) -> bool {
+        self.state().opened.elapsed() >= limits.connection_age
+    }
+
+    /// What is to be done now. `pressed`: connections are getting scarce, and those that have said
+    /// nothing of use get a quarter of their time.
+    pub fn verdict(&self, limits: &Limits, head_time: Duration, pressed: bool) -> Verdict {
+        let state = self.state();
+        let scarce = |time: Duration| if pressed { time / 4 } else { time };
+        if state.stalled.is_some_and(past(limits.write_timeout)) {
+            return Verdict::Close(Shed::SlowRead);
+        }
+        if state.in_flight == 0 {
+            if !state.spoke && past(scarce(limits.first_byte_timeout))(state.quiet) {
+                return Verdict::Close(Shed::FirstByte);
+            }
+            if !state.http2 && state.head.is_some_and(past(scarce(head_time))) {
+                return Verdict::Close(Shed::SlowHead);
+            }
+            if past(limits.idle_timeout)(state.quiet) {
+                return Verdict::End(Shed::Idle);
+            }
+        }
+        // On HTTP/1.1 an answer must say so, else a request may be on its way that meets a closed door.
+        if state.http2 && past(limits.connection_age)(state.opened) {
+            return Verdict::End(Shed::Age);
+        }
+        Verdict::Fine
+    }
+
+    fn read(&self, bytes: &[u8]) {
+        let mut state = self.state();
+        state.http2 |= !state.spoke && bytes.starts_with(PREFACE);
+        state.spoke = true;
+        if state.in_flight == 0 && state.head.is_none() {
+            state.head = Some(Instant::now());
+        }
+    }
+
+    fn wrote(&self, all: bool) {
+        let mut state = self.state();
+        if all {
+            state.stalled = None;
+        } else if state.stalled.is_none() {
+            state.stalled = Some(Instant::now());
+        }
+    }
+}
+
+/// Whether so much time has passed since a moment.
+fn past(time: Duration) -> impl Fn(Instant) -> bool {
+    move |since| since.elapsed() >= time
+}
+
+/// A request that is being answered.
+#[derive(Debug)]
+pub struct Flight {
+    activity: Arc<Activity>,
+    answered: bool,
+    resets: usize,
+}
+
+impl Flight {
+    /// It has its answer.
+    pub fn answered(mut self) {
+        self.answered = true;
+    }
+}
+
+impl Drop for Flight {
+    fn drop(&mut self) {
+        let mut state = self.activity.state();
+        state.in_flight -= 1;
+        if state.in_flight == 0 {
+            state.quiet = Instant::now();
+            state.head = None;
+        }
+        if !self.answered {
+            state.taken_back += 1;
+            if state.taken_back > self.resets {
+                self.activity.resets.notify_one();
+            }
+        }
+    }
+}
+
+/// A connection's socket, which tells what it sees and reads no faster than its peer may send.
+#[derive(Debug)]
+pub struct Socket {
+    stream: TcpStream,
+    activity: Arc<Activity>,
+    account: Option<Arc<Bucket>>,
+    pause: Option<Pin<Box<Sleep>>>,
+}
+
+impl Socket {
+    /// `account` is charged with what comes, and reading waits for what it owes.
+    pub fn new(stream: TcpStream, activity: Arc<Activity>, account: Option<Arc<Bucket>>) -> Self {
+        Self {
+            stream,
+            activity,
+            account,
+            pause: None,
+        }
+    }
+}
+
+impl AsyncRead for Socket {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if let Some(pause) = &mut self.pause {
+            ready!(pause.as_mut().poll(cx));
+            self.pause = None;
+        }
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut self.stream).poll_read(cx, buffer))?;
+        let bytes = &buffer.filled()[before..];
+        if !bytes.is_empty() {
+            self.activity.read(bytes);
+            let now = Instant::now();
+            let wait = self.account.as_ref().map_or(Duration::ZERO, |account| {
+                account.charge(bytes.len(), now.into_std())
+            });
+            if !wait.is_zero() {
+                self.pause = Some(Box::pin(tokio::time::sleep(wait)));
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Socket {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        // A reader that takes a byte now and then is stalled all the same.
+        self.activity.wrote(wrote_all(&written, bytes.len()));
+        written
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        parts: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let length = parts.iter().map(|part| part.len()).sum();
+        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, parts);
+        self.activity.wrote(wrote_all(&written, length));
+        written
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+fn wrote_all(written: &Poll<io::Result<usize>>, length: usize) -> bool {
+    matches!(written, Poll::Ready(Ok(count)) if *count == length)
+}

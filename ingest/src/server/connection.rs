@@ -1,0 +1,291 @@
+//! One connection: who it is, its handshake, its requests, and its end.
+
+use std::convert::Infallible;
+use std::error::Error;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::header::{CONNECTION, HeaderName, HeaderValue, TRANSFER_ENCODING};
+use hyper::service::service_fn;
+use hyper::{Request, Response, Version};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use sluice_schemas::service::settings::{Limits, PeerFrom};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, MissedTickBehavior};
+use tokio_rustls::TlsAcceptor;
+
+use super::activity::{Activity, Socket, Verdict};
+use super::{Server, peers, proxy};
+use crate::answer::Answer;
+use crate::body::{Inbound, Pace};
+use crate::config::AuthorityId;
+use crate::metrics::Shed;
+use crate::publish::Publish;
+use crate::receive::Origin;
+
+/// What may be on its way of all bodies of an HTTP/2 connection, in bytes: hyper holds it uncounted
+/// until it is read, as it holds as much of an HTTP/1.1 connection.
+const H2_WINDOW: u32 = 64 << 10;
+
+/// Requests that were taken back before they were looked at, at once: more is an attack.
+const H2_PENDING_RESETS: usize = 20;
+
+/// The longest between two looks at a connection.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// Serves a connection until it ends.
+pub(super) async fn connection<P: Publish>(
+    server: Arc<Server<P>>,
+    mut stream: TcpStream,
+    from: SocketAddr,
+) {
+    // Answers are small and must not wait for more to send.
+    let _ = stream.set_nodelay(true);
+    let limits = server.receiver.config().limits.clone();
+    let metrics = server.receiver.metrics().clone();
+    let mut peer = from.ip().to_canonical();
+    if server.receiver.config().peer_from == PeerFrom::ProxyProtocol {
+        match tokio::time::timeout(limits.handshake_timeout, proxy::read(&mut stream)).await {
+            Ok(Ok(told)) => peer = told.unwrap_or(peer),
+            Ok(Err(_)) | Err(_) => return metrics.shed(Shed::ProxyHeader),
+        }
+    }
+    // Of many, each has its own share only where it is told apart.
+    let Some(visit) = server.peers.visit(peer, &limits) else {
+        return metrics.shed(Shed::PeerConnections);
+    };
+    let by_request = matches!(
+        server.receiver.config().peer_from,
+        PeerFrom::ForwardedFor { .. }
+    );
+    let account = if by_request { None } else { visit.account() };
+    let activity = Arc::new(Activity::new());
+    let socket = Socket::new(stream, Arc::clone(&activity), account);
+    let mut session = Session {
+        server: Arc::clone(&server),
+        activity,
+        limits,
+        peer,
+        certified: Arc::default(),
+    };
+    let Some(tls) = &server.tls else {
+        session.activity.handshaken(false);
+        return session.serve(socket).await;
+    };
+    let tls = tls.current();
+    let handshake = TlsAcceptor::from(Arc::clone(&tls.config)).accept(socket);
+    match tokio::time::timeout(session.limits.handshake_timeout, handshake).await {
+        Ok(Ok(stream)) => {
+            let (_, secured) = stream.get_ref();
+            session.certified = tls.certified(secured.peer_certificates());
+            let http2 = secured.alpn_protocol() == Some(b"h2");
+            session.activity.handshaken(http2);
+            session.serve(stream).await;
+        }
+        Ok(Err(_)) | Err(_) => metrics.shed(Shed::TlsHandshake),
+    }
+    drop(visit);
+}
+
+/// What all requests of a connection have in common.
+struct Session<P> {
+    server: Arc<Server<P>>,
+    activity: Arc<Activity>,
+    limits: Limits,
+    peer: IpAddr,
+    certified: Arc<[AuthorityId]>,
+}
+
+impl<P: Publish> Session<P> {
+    /// Speaks HTTP/1.1 or HTTP/2, as the other end begins. In the clear, HTTP/2 is for balancers,
+    /// which know beforehand that we speak it.
+    async fn serve<I>(self, io: I)
+    where
+        I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let session = Arc::new(self);
+        let service = service_fn({
+            let session = Arc::clone(&session);
+            move |request: Request<Incoming>| {
+                let session = Arc::clone(&session);
+                // Counted from here on, though it may be taken back before it is looked at.
+                let resets = session.limits.h2_resets;
+                let flight = session.activity.request(request.version(), resets);
+                async move {
+                    let response = session.answer(request).await;
+                    flight.answered();
+                    Ok::<_, Infallible>(response)
+                }
+            }
+        });
+        let builder = session.builder();
+        let connection = builder.serve_connection(TokioIo::new(io), service);
+        tokio::pin!(connection);
+        let server = &session.server;
+        let metrics = server.receiver.metrics();
+        let mut look = tokio::time::interval(session.look());
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut last: Option<Instant> = None;
+        let mut closing = false;
+        loop {
+            tokio::select! {
+                ended = connection.as_mut() => {
+                    // How a connection ends is the sender's affair: what it sent was answered or is
+                    // not there. One that h2 ended for its manners is counted.
+                    if ended.is_err_and(|error| is_calming(error.as_ref())) {
+                        metrics.shed(Shed::Resets);
+                    }
+                    return;
+                }
+                () = session.activity.reset_too_often() => return metrics.shed(Shed::Resets),
+                () = server.closing.requested(), if !closing => {
+                    closing = true;
+                    connection.as_mut().graceful_shutdown();
+                }
+                _ = look.tick() => match session.verdict() {
+                    Verdict::Close(reason) => return metrics.shed(reason),
+                    Verdict::End(reason) if last.is_none() => {
+                        metrics.shed(reason);
+                        last = Some(Instant::now() + session.patience());
+                        connection.as_mut().graceful_shutdown();
+                    }
+                    Verdict::End(_) | Verdict::Fine => {
+                        if last.is_some_and(|last| last <= Instant::now()) {
+                            return;
+                        }
+                    }
+                },
+            }
+        }
+    }
+
+    fn builder(&self) -> auto::Builder<TokioExecutor> {
+        let limits = &self.limits;
+        let mut builder = auto::Builder::new(TokioExecutor::new());
+        builder
+            .http1()
+            .timer(TokioTimer::new())
+            // Ours tells a head that comes slowly from a connection that is idle.
+            .header_read_timeout(None)
+            .max_headers(limits.headers)
+            .max_buf_size(limits.header_bytes);
+        builder
+            .http2()
+            .timer(TokioTimer::new())
+            .initial_connection_window_size(H2_WINDOW)
+            .initial_stream_window_size(H2_WINDOW)
+            .max_concurrent_streams(limits.h2_streams)
+            .max_header_list_size(limits.h2_header_bytes)
+            .max_pending_accept_reset_streams(H2_PENDING_RESETS.min(limits.h2_resets))
+            .max_local_error_reset_streams(limits.h2_resets);
+        builder
+    }
+
+    fn verdict(&self) -> Verdict {
+        let head_time = self.server.receiver.config().header_timeout;
+        self.activity
+            .verdict(&self.limits, head_time, self.server.pressed())
+    }
+
+    /// How often the connection is looked at: often enough for the shortest of its times.
+    fn look(&self) -> Duration {
+        let times = [
+            self.limits.first_byte_timeout,
+            self.limits.idle_timeout,
+            self.limits.write_timeout,
+            self.server.receiver.config().header_timeout,
+        ];
+        times
+            .into_iter()
+            .map(|time| time / 4)
+            .fold(LOOK, Duration::min)
+    }
+
+    /// How long a connection that is to end may take for what it still answers.
+    fn patience(&self) -> Duration {
+        let config = self.server.receiver.config();
+        config.body_timeout + config.ack_timeout + self.limits.write_timeout
+    }
+
+    async fn answer(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
+        let http2 = request.version() == Version::HTTP_2;
+        let receiver = &self.server.receiver;
+        let answer = if let Some(answer) = flaw(&request, &self.limits) {
+            receiver.metrics().answered(None, answer);
+            answer
+        } else {
+            let (request, origin) = self.origin(request);
+            receiver.receive(request, &origin).await
+        };
+        let last = self.server.leaving.load(Ordering::Relaxed) || self.activity.aged(&self.limits);
+        let mut response = answer.response(last);
+        if http2 {
+            // There it has no meaning: a connection ends by GOAWAY.
+            response.headers_mut().remove(CONNECTION);
+        }
+        response
+    }
+
+    /// Where a request comes from, and its body with the least that is asked of it.
+    fn origin(&self, request: Request<Incoming>) -> (Request<Inbound>, Origin) {
+        let limits = &self.limits;
+        let (mut peer, mut account) = (self.peer, None);
+        if let PeerFrom::ForwardedFor { depth } = self.server.receiver.config().peer_from {
+            // Without the header the balancer itself asks, and is who it is.
+            peer = peers::forwarded_for(request.headers(), depth).unwrap_or(peer);
+            account = self.server.peers.account(peer, limits);
+        }
+        let origin = Origin {
+            peer,
+            certified: Arc::clone(&self.certified),
+            over: account
+                .as_ref()
+                .is_some_and(|account| account.in_debt(std::time::Instant::now())),
+        };
+        let pace = Pace {
+            rate: limits.body_rate,
+            after: limits.body_rate_after,
+        };
+        (
+            request.map(|body| Inbound::new(body, pace, account)),
+            origin,
+        )
+    }
+}
+
+/// What hyper lets through and should not: heads that are too large, for it bounds what it reads, but
+/// not to the byte, and of HTTP/2 not the number of headers; and bodies that are encoded besides
+/// their chunks, or chunked twice, which another server may read in another way.
+fn flaw<B>(request: &Request<B>, limits: &Limits) -> Option<Answer> {
+    let headers = request.headers();
+    let line = request.uri().path().len() + request.uri().query().map_or(0, str::len);
+    // Between a name and its value, and behind it, stand four bytes.
+    let header = |(name, value): (&HeaderName, &HeaderValue)| name.as_str().len() + value.len() + 4;
+    let bytes = line + headers.iter().map(header).sum::<usize>();
+    if headers.len() > limits.headers || bytes > limits.header_bytes {
+        return Some(Answer::HeadTooLarge);
+    }
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+    let chunked = |coding: &HeaderValue| coding.as_bytes().eq_ignore_ascii_case(b"chunked");
+    let odd = codings.next().is_some_and(|coding| !chunked(coding)) || codings.next().is_some();
+    odd.then_some(Answer::BadRequest)
+}
+
+/// Whether h2 ended a connection because it asked for more than is good.
+fn is_calming(error: &(dyn Error + 'static)) -> bool {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(error) = error.downcast_ref::<h2::Error>() {
+            return error.reason() == Some(h2::Reason::ENHANCE_YOUR_CALM);
+        }
+        next = error.source();
+    }
+    false
+}

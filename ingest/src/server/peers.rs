@@ -1,0 +1,198 @@
+//! Who sends: what one peer may take, and whose word on it is taken.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use hyper::header::{HeaderMap, HeaderName};
+use sluice_schemas::service::settings::Limits;
+
+use crate::bucket::Bucket;
+
+/// Peers that are told apart at once; those beyond share one account. Some 3 MiB.
+const MAX_PEERS: usize = 16 * 1024;
+
+/// For how many seconds a peer may save up what it did not send.
+const BURST_SECONDS: u64 = 4;
+
+/// The pause before a full table is looked through again for peers that can be forgotten.
+const SWEEP_AGAIN: Duration = Duration::from_secs(1);
+
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+
+/// All peers that have a connection, or sent of late.
+#[derive(Debug, Default)]
+pub struct Peers(Mutex<Table>);
+
+#[derive(Debug, Default)]
+struct Table {
+    known: HashMap<IpAddr, Arc<Peer>>,
+    crowd: Option<Arc<Peer>>,
+    swept: Option<Instant>,
+}
+
+#[derive(Debug)]
+struct Peer {
+    connections: AtomicUsize,
+    bytes: Option<Arc<Bucket>>,
+}
+
+/// A peer's connection, which counts until it is dropped.
+#[derive(Debug)]
+pub struct Visit(Arc<Peer>);
+
+impl Peers {
+    /// A connection of this peer; `None` where it has as many as it may.
+    pub fn visit(&self, address: IpAddr, limits: &Limits) -> Option<Visit> {
+        let (peer, counts) = self.find(address, limits);
+        let open = peer.connections.fetch_add(1, Ordering::Relaxed);
+        // Dropped where it is one too many, so that it counts no longer.
+        let visit = Visit(peer);
+        match limits.peer_connections {
+            Some(most) if counts && open >= most => None,
+            _ => Some(visit),
+        }
+    }
+
+    /// What this peer's bytes are charged to, where there is a bound on them.
+    pub fn account(&self, address: IpAddr, limits: &Limits) -> Option<Arc<Bucket>> {
+        limits.peer_bytes?;
+        self.find(address, limits).0.bytes.clone()
+    }
+
+    /// The peer, and whether it has this entry for itself.
+    fn find(&self, address: IpAddr, limits: &Limits) -> (Arc<Peer>, bool) {
+        let mut table = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = told_apart(address);
+        if let Some(peer) = table.known.get(&key) {
+            return (Arc::clone(peer), true);
+        }
+        let now = Instant::now();
+        table.make_room(now);
+        let peer = || {
+            let bucket = |rate: u64| Bucket::new(rate, rate.saturating_mul(BURST_SECONDS), now);
+            Arc::new(Peer {
+                connections: AtomicUsize::new(0),
+                bytes: limits.peer_bytes.map(|rate| Arc::new(bucket(rate))),
+            })
+        };
+        if table.known.len() >= MAX_PEERS {
+            let crowd = table.crowd.get_or_insert_with(peer);
+            return (Arc::clone(crowd), false);
+        }
+        let peer = peer();
+        table.known.insert(key, Arc::clone(&peer));
+        (peer, true)
+    }
+}
+
+impl Table {
+    /// Forgets who has no connection and no debt, where the table is full.
+    fn make_room(&mut self, now: Instant) {
+        let lately = |at: Instant| now.saturating_duration_since(at) < SWEEP_AGAIN;
+        if self.known.len() < MAX_PEERS || self.swept.is_some_and(lately) {
+            return;
+        }
+        self.swept = Some(now);
+        self.known.retain(|_, peer| {
+            let unbounded = || peer.bytes.as_ref().is_none_or(|bytes| bytes.is_full(now));
+            peer.connections.load(Ordering::Relaxed) > 0 || !unbounded()
+        });
+    }
+}
+
+impl Visit {
+    /// What the bytes of this connection are charged to, where there is a bound on them.
+    pub fn account(&self) -> Option<Arc<Bucket>> {
+        self.0.bytes.clone()
+    }
+}
+
+impl Drop for Visit {
+    fn drop(&mut self) {
+        self.0.connections.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Of IPv6 the network: one host has as many addresses in it as it likes.
+fn told_apart(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(_) => address,
+        IpAddr::V6(address) => {
+            let network = u128::from(address) & !u128::from(u64::MAX);
+            Ipv6Addr::from(network).into()
+        }
+    }
+}
+
+/// The address that stands `depth` places from the right in `X-Forwarded-For`, over all its lines;
+/// what stands further left is anybody's word. `None` where there is none.
+pub fn forwarded_for(headers: &HeaderMap, depth: usize) -> Option<IpAddr> {
+    let place = depth.checked_sub(1)?;
+    let entry = headers
+        .get_all(X_FORWARDED_FOR)
+        .iter()
+        .rev()
+        .flat_map(|value| value.as_bytes().rsplit(|byte| *byte == b','))
+        .nth(place)?;
+    address(std::str::from_utf8(entry).ok()?.trim())
+}
+
+/// An address as proxies write it: alone, in brackets, or with a port.
+fn address(text: &str) -> Option<IpAddr> {
+    let bare = text
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'))
+        .unwrap_or(text);
+    let with_port = || text.parse().map(|address: SocketAddr| address.ip());
+    let found = bare.parse().or_else(|_| with_port()).ok()?;
+    Some(IpAddr::to_canonical(&found))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_address_is_counted_from_the_right_over_all_lines() {
+        let mut headers = HeaderMap::new();
+        for value in ["6.6.6.6, 1.1.1.1", "2.2.2.2 ,[2001:db8::1]:443"] {
+            headers.append(X_FORWARDED_FOR, value.parse().expect("a value"));
+        }
+        let found = |depth| forwarded_for(&headers, depth).map(|address| address.to_string());
+        assert_eq!(found(1).as_deref(), Some("2001:db8::1"));
+        assert_eq!(found(2).as_deref(), Some("2.2.2.2"));
+        assert_eq!(found(3).as_deref(), Some("1.1.1.1"));
+        assert_eq!(found(5), None);
+        assert_eq!(found(0), None);
+    }
+
+    #[test]
+    fn addresses_as_proxies_write_them() {
+        for (text, expected) in [
+            ("1.2.3.4", Some("1.2.3.4")),
+            ("1.2.3.4:80", Some("1.2.3.4")),
+            ("2001:db8::1", Some("2001:db8::1")),
+            ("[2001:db8::1]", Some("2001:db8::1")),
+            ("[2001:db8::1]:80", Some("2001:db8::1")),
+            ("::ffff:1.2.3.4", Some("1.2.3.4")),
+            ("unknown", None),
+            ("_hidden", None),
+            ("", None),
+        ] {
+            let found = address(text).map(|address| address.to_string());
+            assert_eq!(found.as_deref(), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn hosts_of_one_network_are_one_peer() {
+        let one: IpAddr = "2001:db8:1:2:3:4:5:6".parse().expect("an address");
+        let other: IpAddr = "2001:db8:1:2::9".parse().expect("an address");
+        let stranger: IpAddr = "2001:db8:1:3::9".parse().expect("an address");
+        assert_eq!(told_apart(one), told_apart(other));
+        assert_ne!(told_apart(one), told_apart(stranger));
+    }
+}

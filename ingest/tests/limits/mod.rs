@@ -1,0 +1,203 @@
+//! What one connection or one source may take, with numbers small enough to be met.
+
+use std::io::Write;
+use std::time::Duration;
+
+use crate::support::{Ingest, LIMITS, Mood, SMALL, Sender, eventually};
+
+const HEAD: &str = "POST /v1/hooks/site HTTP/1.1\r\nhost: x\r\n";
+
+#[test]
+fn who_says_nothing_is_counted_apart_from_who_is_slow_or_idle() {
+    let ingest = Ingest::start();
+    for (words, reason) in [
+        ("", "first_byte"),
+        ("POST /v1/hooks/si", "slow_head"),
+        (
+            "POST /v1/hooks/site HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\n{}",
+            "idle",
+        ),
+    ] {
+        let mut sender = ingest.connect();
+        sender.write(words);
+        sender.rest();
+        assert!(ingest.shed(reason), "{reason}: {}", ingest.metrics());
+    }
+}
+
+#[test]
+fn a_head_that_comes_byte_by_byte_is_given_up() {
+    let ingest = Ingest::start_under("  limits: {idle_timeout: 1h}");
+    let mut sender = ingest.connect();
+    sender.write(HEAD);
+    eventually("it is closed", || {
+        let _ = sender.0.try_clone().unwrap().write_all(b"x: y\r\n");
+        ingest.shed("slow_head")
+    });
+}
+
+#[test]
+fn a_connection_may_be_quiet_for_longer_than_a_head_may_take() {
+    let ingest = Ingest::start_under("  limits: {idle_timeout: 1h}");
+    let mut sender = ingest.connect();
+    for _ in 0..2 {
+        sender.write(&format!("{HEAD}content-length: 2\r\n\r\n{{}}"));
+        assert!(sender.exactly(12).ends_with("200"));
+        while !sender.exactly(1).contains('}') {}
+        // Twice what a head may take.
+        std::thread::sleep(Duration::from_secs(1));
+    }
+    assert_eq!(ingest.published().len(), 2);
+}
+
+#[test]
+fn a_body_that_comes_byte_by_byte_is_408_long_before_its_time_is_up() {
+    let more = "  limits: {body_rate: 1KiB, body_rate_after: 100ms}";
+    let ingest = Ingest::start_tuned(true, more, "", |settings| {
+        settings.ingest.body_timeout = Duration::from_secs(3600);
+    });
+    let mut sender = ingest.connect();
+    sender.write(&format!("{HEAD}content-length: 10000\r\n\r\n"));
+    let mut drip = sender.0.try_clone().unwrap();
+    let dripping = std::thread::spawn(move || {
+        while drip.write_all(b"x").is_ok() {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    });
+    assert_eq!(sender.answer().status, 408);
+    dripping.join().unwrap();
+    // One that is quick enough takes as long as it needs.
+    let mut sender = ingest.connect();
+    sender.write(&format!(
+        "{HEAD}connection: close\r\ncontent-length: 3072\r\n\r\n"
+    ));
+    for _ in 0..6 {
+        sender.write(&"x".repeat(512));
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    assert_eq!(sender.answer().status, 200);
+}
+
+#[test]
+fn who_reads_no_answers_is_closed() {
+    let ingest = Ingest::start_under("  limits: {write_timeout: 300ms}");
+    let sender = ingest.connect();
+    let mut writer = sender.0.try_clone().unwrap();
+    writer
+        .set_write_timeout(Some(Duration::from_millis(100)))
+        .unwrap();
+    let many = "GET / HTTP/1.1\r\nhost: x\r\n\r\n".repeat(1000);
+    eventually("it is closed", || {
+        let _ = writer.write(many.as_bytes());
+        ingest.shed("slow_read")
+    });
+    assert_eq!(ingest.post("/v1/hooks/site", b"{}").status, 200);
+}
+
+#[test]
+fn connections_beyond_the_bound_wait_for_their_turn() {
+    let ingest = Ingest::start_under("  limits: {connections: 2}");
+    let open = [ingest.connect(), ingest.connect()];
+    eventually("both are open", || {
+        ingest.metrics().contains("sluice_ingest_connections 2")
+    });
+    let mut third = ingest.connect();
+    third.write(&format!(
+        "{HEAD}connection: close\r\ncontent-length: 2\r\n\r\n{{}}"
+    ));
+    std::thread::sleep(Duration::from_millis(200));
+    assert!(ingest.published().is_empty(), "it was not waited for");
+    drop(open);
+    assert_eq!(third.answer().status, 200);
+}
+
+#[test]
+fn when_connections_are_scarce_the_silent_ones_go_first() {
+    // A quarter of it is shorter than what a test waits for, and the whole is longer.
+    let ingest = Ingest::start_under("  limits: {connections: 8, first_byte_timeout: 11s}");
+    let _silent: Vec<Sender> = (0..8).map(|_| ingest.connect()).collect();
+    eventually("all are taken", || {
+        ingest.metrics().contains("sluice_ingest_connections 8")
+    });
+    assert_eq!(ingest.post("/v1/hooks/site", b"{}").status, 200);
+    assert!(ingest.shed("first_byte"), "{}", ingest.metrics());
+}
+
+#[test]
+fn headers_are_counted_and_weighed() {
+    let ingest = Ingest::start_under("  limits: {headers: 8, header_bytes: 8KiB}");
+    let send = |headers: String| {
+        let head = format!("POST /v1/hooks/site HTTP/1.1\r\n{headers}x: y");
+        ingest.send(&head, b"{}").status
+    };
+    // Three more come with every request here.
+    assert_eq!(send("x: y\r\n".repeat(4)), 200);
+    assert_eq!(send("x: y\r\n".repeat(6)), 431);
+    assert_eq!(send(format!("x: {}\r\n", "y".repeat(7_000))), 200);
+    assert_eq!(send(format!("x: {}\r\n", "y".repeat(8_150))), 431);
+}
+
+#[test]
+fn an_old_connection_ends_with_the_answer_that_is_due() {
+    let ingest = Ingest::start_tuned(true, LIMITS, "", |settings| {
+        settings.ingest.limits.connection_age = Duration::ZERO;
+    });
+    let mut sender = ingest.connect();
+    sender.write(&format!("{HEAD}content-length: 2\r\n\r\n{{}}"));
+    let answer = sender.answer();
+    assert_eq!(answer.status, 200);
+    assert!(answer.headers.contains("connection: close"), "{answer:?}");
+}
+
+#[test]
+fn a_source_with_a_rate_is_429_beyond_it_and_the_others_are_not() {
+    let sources = "  paced: {provider: referralloop, token_sha256: \
+                   ['09905c40d0466f2b386ea4ab0c8751210799a0ccf86582bae3093c9cfb626755'], rate: 1}";
+    let ingest = Ingest::start_tuned(true, LIMITS, sources, |settings| {
+        let paced = settings.sources.get_mut("paced").unwrap();
+        paced.token_sha256 = vec![sluice_schemas::identity::sha256(b"t0ken")];
+    });
+    // Who is not let in takes nothing of it.
+    for _ in 0..5 {
+        assert_eq!(ingest.post("/v1/hooks/paced/wrong", b"{}").status, 404);
+    }
+    assert_eq!(ingest.post("/v1/hooks/paced/t0ken", b"{}").status, 200);
+    let mut paced = ingest.post("/v1/hooks/paced/t0ken", b"{}");
+    // A machine that took a second for that had the right to a second one.
+    while paced.status == 200 {
+        paced = ingest.post("/v1/hooks/paced/t0ken", b"{}");
+    }
+    assert_eq!(paced.status, 429);
+    assert!(paced.headers.contains("retry-after: 1"), "{paced:?}");
+    assert_eq!(ingest.post("/v1/hooks/site", b"{}").status, 200);
+}
+
+#[test]
+fn one_source_cannot_hold_all_that_may_be_held() {
+    // A connection is kept for each record that is not acknowledged.
+    let ingest = Ingest::start_tuned(true, LIMITS, "", |settings| {
+        settings.ingest.max_buffered = 8 * SMALL as u64;
+        settings.ingest.ack_timeout = Duration::from_secs(60);
+        // Else its largest body, which always fits, would be more than its share.
+        settings.sources.get_mut("site").unwrap().max_body = SMALL as u64;
+    });
+    ingest.mood(Mood::Keep);
+    let head =
+        format!("POST /v1/hooks/small HTTP/1.1\r\nhost: x\r\ncontent-length: {SMALL}\r\n\r\n");
+    let kept: Vec<Sender> = (0..4)
+        .map(|_| {
+            let mut sender = ingest.connect();
+            sender.write(&head);
+            sender.write(&"x".repeat(SMALL));
+            sender
+        })
+        .collect();
+    eventually("half of all is held", || ingest.published().len() == 4);
+    ingest.mood(Mood::Acknowledge);
+    assert_eq!(ingest.post("/v1/hooks/small", b"x").status, 503);
+    let counted = "sluice_ingest_unavailable_total{reason=\"source_buffers\"} 1";
+    assert!(ingest.metrics().contains(counted), "{}", ingest.metrics());
+    assert_eq!(ingest.post("/v1/hooks/site", &[b'x'; SMALL]).status, 200);
+    ingest.publisher.kept.lock().unwrap().clear();
+    drop(kept);
+}

@@ -1,0 +1,293 @@
+//! `ingest.tls`, `ingest.peer` and `ingest.limits`: what the door stands up to. Every limit has its
+//! default and the reason for it here.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::read::within;
+use crate::config::Node;
+
+/// `ingest.tls`: the files of the certificate, read again when they change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// PEM: the certificate and those between it and the authority.
+    pub cert_file: PathBuf,
+    /// PEM: the private key of the certificate.
+    pub key_file: PathBuf,
+}
+
+/// `ingest.peer.from`: whose word is taken on where a request comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PeerFrom {
+    /// The other end of the connection, which behind a balancer is the balancer.
+    Connection,
+    /// The PROXY protocol's version 2: every connection must begin with its header.
+    ProxyProtocol,
+    /// The address that stands so many places from the right in `X-Forwarded-For`: one for each proxy
+    /// that is ours.
+    ForwardedFor {
+        /// Counted from 1.
+        depth: usize,
+    },
+}
+
+/// `ingest.limits`
+#[derive(Debug, Clone, PartialEq)]
+pub struct Limits {
+    /// Connections at once; more wait in the kernel's queue.
+    pub connections: usize,
+    /// Connections at once of one peer; more are closed. `None`: no bound.
+    pub peer_connections: Option<usize>,
+    /// Bytes a second that are read of one peer. `None`: no bound.
+    pub peer_bytes: Option<u64>,
+    /// Headers of one request.
+    pub headers: usize,
+    /// Bytes of the head of an HTTP/1.1 request.
+    pub header_bytes: usize,
+    /// How long the PROXY header and the TLS handshake may take, each.
+    pub handshake_timeout: Duration,
+    /// How long a connection may be open without a byte.
+    pub first_byte_timeout: Duration,
+    /// How long a connection may be open between requests.
+    pub idle_timeout: Duration,
+    /// How long an answer may wait for its sender to read.
+    pub write_timeout: Duration,
+    /// After this, a connection is ended with the answer that is due.
+    pub connection_age: Duration,
+    /// The bytes a second that a body must have on average; 0: none.
+    pub body_rate: u64,
+    /// For how long a body may be slower than that.
+    pub body_rate_after: Duration,
+    /// The share of `max_buffered` that one source may hold, 0 to 1, where there are several.
+    pub source_buffered: f64,
+    /// HTTP/2: requests at once on a connection.
+    pub h2_streams: u32,
+    /// HTTP/2: requests that a connection may take back before it is closed.
+    pub h2_resets: usize,
+    /// HTTP/2: bytes of a request's head as the protocol counts them, 32 a header besides its text.
+    pub h2_header_bytes: u32,
+}
+
+/// With the files that the process needs besides, under the usual limit of 1024 open ones.
+const CONNECTIONS: i64 = 960;
+
+/// A provider sends from few addresses and keeps some connections to each of us; a fifteenth of all
+/// is more than it needs and leaves room for the others.
+const PEER_CONNECTIONS: i64 = 64;
+
+/// A thousand requests of 8 KiB a second from one address, and some 700 GB a day on the brokers'
+/// disks at most by one who floods.
+const PEER_BYTES: u64 = 8 << 20;
+
+/// hyper's own number: room for what a provider, a balancer and a tracer add, and no more.
+const HEADERS: i64 = 100;
+
+/// What is kept of a head must fit the raw record beside the largest body, JSON's escapes included, so
+/// this is the most too.
+const HEADER_BYTES: u64 = 64 << 10;
+
+/// The least that hyper takes for its buffer.
+const LEAST_HEADER_BYTES: u64 = 8 << 10;
+
+/// Three round trips around the world, one of them lost.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Who opens a connection has something to say; one lost packet is made good within 3 s.
+const FIRST_BYTE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Longer than the 60 s after which the usual balancers give up an idle connection: the side that
+/// sends must be the first to close it, or a request meets a closed door.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
+
+/// Answers are some hundred bytes, so that a sender which takes none in this time reads no more.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Connections spread anew over the pods after each roll, and a certificate that is no longer trusted
+/// is asked for again.
+const CONNECTION_AGE: Duration = Duration::from_secs(600);
+
+/// Far below any line that carries webhooks: whoever is slower is there to hold a connection.
+const BODY_RATE: u64 = 1 << 10;
+
+/// As long as one lost packet may take.
+const BODY_RATE_AFTER: Duration = Duration::from_secs(3);
+
+/// One noisy source leaves as much for all others together.
+const SOURCE_BUFFERED: f64 = 0.5;
+
+/// A connection's worth of heads stays under 512 KiB.
+const H2_STREAMS: i64 = 32;
+
+/// Senders take back next to none; who floods takes back thousands a second.
+const H2_RESETS: i64 = 100;
+
+/// A quarter of what HTTP/1.1 may have, for every stream of a connection may hold one at once.
+const H2_HEADER_BYTES: u64 = 16 << 10;
+
+/// `None` where the section is not there, or has a fault.
+pub(super) fn tls(mut node: Node, secrets_dir: &Path) -> Option<TlsFiles> {
+    let cert_file = file(&mut node, "cert_file", secrets_dir);
+    let key_file = file(&mut node, "key_file", secrets_dir);
+    if cert_file.is_some() != key_file.is_some() {
+        let missing = if cert_file.is_some() {
+            "key_file"
+        } else {
+            "cert_file"
+        };
+        node.fault(
+            missing,
+            "is needed beside the other of cert_file and key_file",
+        );
+    }
+    node.finish();
+    Some(TlsFiles {
+        cert_file: cert_file?,
+        key_file: key_file?,
+    })
+}
+
+/// A name alone is a file under `secrets_dir`; with a slash it is a path, taken as it is.
+pub(super) fn file(node: &mut Node, key: &str, secrets_dir: &Path) -> Option<PathBuf> {
+    let text = node.text(key)?;
+    if text.is_empty() || text.contains('\0') {
+        node.fault(
+            key,
+            "must be a path, or the name of a file under secrets_dir",
+        );
+    }
+    Some(if text.contains('/') {
+        PathBuf::from(text)
+    } else {
+        secrets_dir.join(text)
+    })
+}
+
+pub(super) fn peer(mut node: Node) -> PeerFrom {
+    let depth = node.integer("depth", 1, 1, 16);
+    // Within 1 and 16, so it fits.
+    let depth = usize::try_from(depth).unwrap_or(1);
+    let choices = [
+        ("connection", PeerFrom::Connection),
+        ("proxy_protocol", PeerFrom::ProxyProtocol),
+        ("forwarded_for", PeerFrom::ForwardedFor { depth }),
+    ];
+    let from = node.choice("from", &choices, PeerFrom::Connection);
+    node.finish();
+    from
+}
+
+pub(super) fn limits(mut node: Node, from: PeerFrom) -> Limits {
+    // Without a word on who sends, all may come from one balancer, and a bound on it is one on all.
+    // With X-Forwarded-For, connections are the balancer's and bytes the sender's.
+    let own_connections = from == PeerFrom::ProxyProtocol;
+    let own_bytes = from != PeerFrom::Connection;
+    let peer_connections = if is_set(&mut node, "peer_connections") || own_connections {
+        Some(count(
+            &mut node,
+            "peer_connections",
+            PEER_CONNECTIONS,
+            1,
+            65_536,
+        ))
+    } else {
+        None
+    };
+    if peer_connections.is_some() && matches!(from, PeerFrom::ForwardedFor { .. }) {
+        node.fault(
+            "peer_connections",
+            "cannot be told with peer.from: forwarded_for, for connections are the proxy's",
+        );
+    }
+    let peer_bytes = if is_set(&mut node, "peer_bytes") || own_bytes {
+        Some(bytes(
+            &mut node,
+            "peer_bytes",
+            PEER_BYTES,
+            64 << 10,
+            1 << 40,
+        ))
+    } else {
+        None
+    };
+    let limits = Limits {
+        connections: count(&mut node, "connections", CONNECTIONS, 1, 65_536),
+        peer_connections,
+        peer_bytes,
+        headers: count(&mut node, "headers", HEADERS, 8, 1_000),
+        header_bytes: fitting(bytes(
+            &mut node,
+            "header_bytes",
+            HEADER_BYTES,
+            LEAST_HEADER_BYTES,
+            HEADER_BYTES,
+        )),
+        handshake_timeout: wait(&mut node, "handshake_timeout", HANDSHAKE_TIMEOUT),
+        first_byte_timeout: wait(&mut node, "first_byte_timeout", FIRST_BYTE_TIMEOUT),
+        idle_timeout: wait(&mut node, "idle_timeout", IDLE_TIMEOUT),
+        write_timeout: wait(&mut node, "write_timeout", WRITE_TIMEOUT),
+        connection_age: within(
+            &mut node,
+            "connection_age",
+            CONNECTION_AGE,
+            Duration::from_secs(1)..=Duration::from_secs(86_400),
+            "must be from 1s to 24h",
+        ),
+        body_rate: body_rate(&mut node),
+        body_rate_after: wait(&mut node, "body_rate_after", BODY_RATE_AFTER),
+        source_buffered: node.number("source_buffered", SOURCE_BUFFERED, 0.01, 1.0),
+        h2_streams: fitting(node.integer("h2_streams", H2_STREAMS, 1, 1_000)),
+        h2_resets: count(&mut node, "h2_resets", H2_RESETS, 1, 100_000),
+        h2_header_bytes: fitting(bytes(
+            &mut node,
+            "h2_header_bytes",
+            H2_HEADER_BYTES,
+            1 << 10,
+            HEADER_BYTES,
+        )),
+    };
+    node.finish();
+    limits
+}
+
+/// Whether a key has a value. `null` is none, and is done with.
+pub(super) fn is_set(node: &mut Node, key: &str) -> bool {
+    match node.peek(key) {
+        Some(value) if value.is_null() => {
+            node.value(key);
+            false
+        }
+        found => found.is_some(),
+    }
+}
+
+/// A size, or 0 for none.
+fn body_rate(node: &mut Node) -> u64 {
+    if node.peek("body_rate").and_then(serde_json::Value::as_u64) == Some(0) {
+        node.value("body_rate");
+        return 0;
+    }
+    bytes(node, "body_rate", BODY_RATE, 1, 1 << 20)
+}
+
+fn count(node: &mut Node, key: &str, default: i64, from: i64, to: i64) -> usize {
+    fitting(node.integer(key, default, from, to))
+}
+
+fn bytes(node: &mut Node, key: &str, default: u64, from: u64, to: u64) -> u64 {
+    let found = node.size(key, default);
+    if !(from..=to).contains(&found) {
+        node.fault(key, format!("must be from {from}B to {to}B"));
+        return default;
+    }
+    found
+}
+
+fn wait(node: &mut Node, key: &str, default: Duration) -> Duration {
+    let range = Duration::from_millis(100)..=Duration::from_secs(3_600);
+    within(node, key, default, range, "must be from 100ms to 1h")
+}
+
+/// A number whose bounds were checked and fit the type that it is asked for in.
+fn fitting<N: TryInto<T>, T: Default>(number: N) -> T {
+    number.try_into().unwrap_or_default()
+}
