@@ -135,7 +135,10 @@ pub async fn run(
         shutdown.clone(),
     ));
 
+    // The spool is drained until the very end too.
+    let drain_end = Shutdown::new();
     let ingest = Ingest {
+        drain_end: &drain_end,
         settings: &settings,
         publisher: &publisher,
         spool: spool.as_ref(),
@@ -151,6 +154,7 @@ pub async fn run(
         // What is wrong does not pass, so nobody is kept waiting for it.
         server.abort();
     }
+    drain_end.request();
     admin_end.request();
     drop(receiver);
     drop(durable);
@@ -257,6 +261,7 @@ impl Drained {
 }
 
 struct Ingest<'a> {
+    drain_end: &'a Shutdown,
     settings: &'a Settings,
     publisher: &'a Arc<Kafka>,
     spool: Option<&'a Arc<Spool>>,
@@ -275,7 +280,7 @@ impl Ingest<'_> {
         };
         verified?;
         self.durable.verified();
-        let drain = self.start_drain(shutdown)?;
+        let drain = self.start_drain()?;
         self.readiness.set("topics", Ok(()));
         loop {
             let asked = Arc::clone(self.publisher);
@@ -315,13 +320,13 @@ impl Ingest<'_> {
         }
     }
 
-    fn start_drain(&self, shutdown: &Shutdown) -> Result<Option<Arc<Kafka>>, Failure> {
+    fn start_drain(&self) -> Result<Option<Arc<Kafka>>, Failure> {
         let Some(spool) = self.spool else {
             return Ok(None);
         };
         let kafka = Arc::new(producer(self.settings, Use::Drain)?);
         let drain = Drain::new(Arc::clone(spool), Arc::clone(&kafka));
-        tokio::spawn(drain.run(shutdown.clone()));
+        tokio::spawn(drain.run(self.drain_end.clone()));
         Ok(Some(kafka))
     }
 
