@@ -32,10 +32,10 @@ const AGAIN: Duration = Duration::from_millis(500);
 const LOOK: Duration = Duration::from_millis(100);
 
 /// How long new requests may wait for the last records of the spool.
-const HOLD: Duration = Duration::from_millis(150);
+const HOLD: Duration = Duration::from_millis(250);
 
 /// How long new requests go to the spool again after that was not enough.
-const HOLD_AGAIN: Duration = Duration::from_secs(2);
+const HOLD_AGAIN: Duration = Duration::from_secs(1);
 
 const TOO_LARGE: &str = "it is larger than the raw topic takes";
 

@@ -34,7 +34,7 @@ const DISK_FULL: Duration = Duration::from_secs(5);
 
 /// How few records may be left for new requests to wait until they are gone, instead of lining up
 /// behind them: what Kafka takes in some hundredths of a second.
-const FEW: u64 = 512;
+const FEW: u64 = 256;
 
 /// Which way a request goes now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -97,8 +97,6 @@ enum Command {
     },
     Remove {
         gone: Vec<Gone>,
-        /// When the oldest that is left came, if known.
-        oldest: Option<i64>,
         done: oneshot::Sender<()>,
     },
 }
@@ -129,6 +127,8 @@ struct State {
     records: u64,
     /// What they take of the disk.
     bytes: u64,
+    /// Of those that Kafka has, how many the store still has, and what they take there.
+    leaving: (u64, u64),
     /// Records set aside.
     refused: u64,
     /// When the oldest came, microseconds since 1970.
@@ -166,14 +166,22 @@ impl Shared {
         let refused = gone.iter().filter(|gone| gone.refused.is_some()).count() as u64;
         let mut state = self.state();
         state.refused += refused;
-        let bytes = gone.iter().map(|gone| cost(gone.size)).sum();
-        state.forget(gone.len() as u64, bytes);
+        let (count, bytes) = (gone.len() as u64, cost_of(gone));
+        state.forget(count, bytes);
+        state.leaving = (state.leaving.0 + count, state.leaving.1 + bytes);
         if state.records > 0 && oldest.is_some() {
             state.oldest = oldest;
         }
         self.show(&state);
         drop(state);
         self.metrics.drained(gone.len() as u64 - refused);
+    }
+
+    /// The store does not have these any more either.
+    fn left(&self, gone: &[Gone]) {
+        let mut state = self.state();
+        state.leaving.0 = state.leaving.0.saturating_sub(gone.len() as u64);
+        state.leaving.1 = state.leaving.1.saturating_sub(cost_of(gone));
     }
 
     fn store(&self) -> Option<Arc<Store>> {
@@ -187,10 +195,10 @@ impl Shared {
 }
 
 impl State {
-    /// Takes over what an opened store has.
+    /// Takes over what an opened store has, but for what Kafka has too.
     fn recover(&mut self, totals: &Totals, oldest: Option<i64>) {
-        self.records = totals.records;
-        self.bytes = totals.bytes;
+        self.records = totals.records.saturating_sub(self.leaving.0);
+        self.bytes = totals.bytes.saturating_sub(self.leaving.1);
         self.refused = totals.refused;
         self.oldest = oldest;
         self.broken = None;
@@ -221,6 +229,11 @@ impl State {
         }
         Ok(())
     }
+}
+
+/// What records take of the disk.
+fn cost_of(gone: &[Gone]) -> u64 {
+    gone.iter().map(|gone| cost(gone.size)).sum()
 }
 
 /// Whether what came at `received_at` is older than `age`. Both times are microseconds since 1970.
@@ -407,7 +420,9 @@ impl Spool {
     /// durable. `oldest` is the time of receipt of the oldest that is left, if known.
     pub fn remove(&self, gone: Vec<Gone>, oldest: Option<i64>) -> oneshot::Receiver<()> {
         let (done, waits) = oneshot::channel();
-        self.send(Command::Remove { gone, oldest, done });
+        // Counted now: who waits for the last records need not wait for the disk too.
+        self.shared.forget(&gone, oldest);
+        self.send(Command::Remove { gone, done });
         waits
     }
 

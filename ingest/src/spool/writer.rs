@@ -47,14 +47,13 @@ struct Group {
 }
 
 impl Group {
-    fn add(&mut self, command: Command, shared: &Shared) {
+    fn add(&mut self, command: Command) {
         match command {
             Command::Put { bytes, reply, .. } => {
                 self.bytes += bytes.len();
                 self.puts.push((bytes, reply));
             }
-            Command::Remove { gone, oldest, done } => {
-                shared.forget(&gone, oldest);
+            Command::Remove { gone, done } => {
                 self.gone.extend(gone);
                 self.done.push(done);
             }
@@ -85,6 +84,7 @@ impl Writer {
             // Kafka has these, and the store does not know it yet.
             let (puts, gone) = (&[][..], &self.owed[..]);
             store.commit(&Batch { puts, gone })?;
+            self.shared.left(&self.owed);
             self.owed.clear();
         }
         let totals: Totals = store.totals()?;
@@ -122,14 +122,14 @@ impl Writer {
             }
             let mut group = Group::default();
             match first {
-                Ok(command) => group.add(command, &self.shared),
+                Ok(command) => group.add(command),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }
             while group.bytes < GROUP_BYTES
                 && let Ok(command) = self.commands.try_recv()
             {
-                group.add(command, &self.shared);
+                group.add(command);
             }
             self.write(group);
             self.compact();
@@ -195,6 +195,7 @@ impl Writer {
         match store.commit(&batch) {
             Ok(()) => {
                 self.next = next;
+                self.shared.left(&self.owed);
                 self.owed.clear();
                 self.shared.metrics.committed(since.elapsed());
                 for reply in replies {
