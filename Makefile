@@ -10,6 +10,7 @@ CACHE    := $(ROOT)/.cache
 KAFKA    := $(CACHE)/kafka-4.4.0
 REGISTRY := $(CACHE)/apicurio-3.3.3
 FAKETIME := $(CACHE)/faketime
+HOSTILE  := $(CACHE)/hostile
 VENV     := $(CACHE)/venv
 JAVA     := $(if $(JAVA_HOME),$(JAVA_HOME)/bin/java,java)
 MAVEN    := mvn -B -q
@@ -26,7 +27,7 @@ need = command -v $(1) > /dev/null || { echo "$(1) is missing: $(2)" >&2; exit 1
 help: ## lists the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort
 
-.PHONY: run dev test check audit faults upgrade mutants bench bench-dedup deny clean
+.PHONY: run dev test check audit faults outage roll hostile upgrade mutants bench bench-dedup deny clean
 run: rust ## the playground on an embedded broker; ARGS="--once --json" ends with the account as JSON
 	@$(CARGO) build --quiet --workspace --bins
 	@target/debug/sluice-tests playground $(ARGS)
@@ -60,6 +61,18 @@ faults: rust kafka faketime ## faults of every kind on three brokers under load,
 	@$(CARGO) build --workspace --bins
 	@target/debug/sluice-tests faults $(ARGS)
 
+outage: rust kafka ## all brokers gone for 5 minutes under load, and the check; at most 15 minutes, with ingest killed by ARGS="--kill-ingest-every 5"
+	@$(CARGO) build --workspace --bins
+	@target/debug/sluice-tests outage $(ARGS)
+
+roll: rust kafka ## two processes of ingest restarted in turn under load, none of which is refused; at most 5 minutes
+	@$(CARGO) build --workspace --bins
+	@target/debug/sluice-tests roll $(ARGS)
+
+hostile: rust kafka hostile-tools ## slow, huge, flooding and smuggling clients beside good traffic; at most 10 minutes, over TLS by ARGS=--tls
+	@$(CARGO) build --workspace --bins
+	@target/debug/sluice-tests hostile $(ARGS)
+
 bench: rust kafka ## rates, CPU and memory of both services beside their floors; at most 5 minutes
 	@$(CARGO) build --release --workspace --bins
 	@target/release/sluice-tests bench $(ARGS)
@@ -88,10 +101,11 @@ $(OLD)/sluice-processor: tests/old.sh
 	@echo "building the services of $(OLD_COMMIT)" >&2
 	@tests/old.sh $(OLD_COMMIT) $(OLD)
 
-.PHONY: kafka registry faketime python
+.PHONY: kafka registry faketime hostile-tools python
 kafka: $(KAFKA)/kafka.jsa ## Apache Kafka for the tests, into .cache
 registry: $(REGISTRY)/.done ## the Apicurio schema registry for the readers' tests, into .cache
 faketime: $(FAKETIME)/.done ## the library behind wrong clocks, for tests with root, into .cache
+hostile-tools: $(HOSTILE)/.done $(CACHE)/bin/h2spec ## clients that attack, for make hostile, into .cache
 python: $(VENV)/.done ## the Python readers' packages, into .cache
 
 $(KAFKA)/.done: tests/kafka/pom.xml tests/kafka/SHA256SUMS
@@ -135,6 +149,28 @@ $(FAKETIME)/.done:
 	@cp $(FAKETIME)/package/usr/lib/*/faketime/libfaketimeMT.so.1 $(FAKETIME)/ || \
 	  { echo "the package libfaketime has no libfaketimeMT.so.1" >&2; exit 1; }
 	@rm -rf $(FAKETIME)/package
+	@touch $@
+
+# Whatever versions the system's release has, with the two libraries that nothing else here brings.
+$(HOSTILE)/.done:
+	@$(call need,apt-get,put your system's slowhttptest and h2load into $(HOSTILE)/bin and run: touch $@)
+	@$(call need,dpkg-deb,apt-get install dpkg)
+	@echo "fetching slowhttptest and h2load into $(HOSTILE)" >&2
+	@rm -rf $(HOSTILE) && mkdir -p $(HOSTILE)/package $(HOSTILE)/bin $(HOSTILE)/lib
+	@cd $(HOSTILE)/package && apt-get -qq -o APT::Sandbox::User=root download slowhttptest nghttp2-client libev4 libjemalloc2 >&2 || \
+	  { echo "a package is missing: apt-get update" >&2; exit 1; }
+	@for package in $(HOSTILE)/package/*.deb; do dpkg-deb -x $$package $(HOSTILE)/package; done
+	@cp $(HOSTILE)/package/usr/bin/slowhttptest $(HOSTILE)/package/usr/bin/h2load $(HOSTILE)/bin/
+	@cp $(HOSTILE)/package/usr/lib/*/*.so.* $(HOSTILE)/lib/
+	@! LD_LIBRARY_PATH=$(HOSTILE)/lib ldd $(HOSTILE)/bin/* | grep "not found" >&2 || \
+	  { echo "install what is not found: apt-get install nghttp2-client slowhttptest brings it" >&2; exit 1; }
+	@rm -rf $(HOSTILE)/package
+	@touch $@
+
+$(CACHE)/bin/h2spec: tests/h2spec/go.mod tests/h2spec/go.sum
+	@$(call need,go,install Go; the version is in tests/h2spec/go.mod)
+	@echo "building h2spec into $(CACHE)/bin" >&2
+	@cd tests/h2spec && go build -trimpath -ldflags='-s -w' -o $@ github.com/summerwind/h2spec/cmd/h2spec
 	@touch $@
 
 $(VENV)/.done: tests/python/requirements.txt

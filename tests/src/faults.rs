@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use serde::Serialize;
+use serde_json::json;
 use sluice_tests::audit::{Invariant, Verdict};
 use sluice_tests::checker::{check, check_settled, compare_counts};
 use sluice_tests::ledger::{Told, now_micros};
@@ -34,10 +35,14 @@ mod network;
 
 mod kind;
 
+mod spool;
+
+pub mod outage;
+
 use fleet::Role;
 use kind::Kind;
 use random::Random;
-use world::World;
+use world::{DISK_MIB, DISK_MIB_A_MINUTE, EXTRA, Setup, World};
 
 /// What the run is asked for.
 #[derive(Debug, Clone, clap::Args)]
@@ -77,6 +82,27 @@ impl Options {
         let every = self.kinds.is_empty() && (kind != Kind::Upgrade || self.old.is_some());
         every || self.kinds.contains(&kind)
     }
+
+    fn setup(&self) -> Setup {
+        let disk = DISK_MIB + DISK_MIB_A_MINUTE * self.minutes.unwrap_or(0);
+        let membership: &[&str] = &["processor", "membership"];
+        Setup {
+            names: &[
+                ("ingest-0", Role::Ingest),
+                ("ingest-1", Role::Ingest),
+                ("processor-0", Role::Processor),
+                ("processor-1", Role::Processor),
+                ("processor-2", Role::Processor),
+                (EXTRA, Role::Processor),
+            ],
+            disk: self.wants(Kind::DiskFull).then_some(disk),
+            settings: vec![(membership, json!(self.membership))],
+            rate: self.rate,
+            lanes: LANES,
+            outage: Duration::from_secs(self.outage),
+            old: self.old.clone(),
+        }
+    }
 }
 
 /// What came of a kind.
@@ -111,6 +137,9 @@ struct Report {
     elapsed_seconds: f64,
 }
 
+/// Senders at once. Each waits for its answers, so this bounds what is on the way.
+const LANES: u32 = 48;
+
 /// How often a long run is checked on its way.
 const CHECK_EVERY: Duration = Duration::from_secs(600);
 
@@ -120,7 +149,7 @@ const LATE: u32 = 2;
 /// Runs the schedules; whether the verdict holds.
 pub fn run(options: &Options) -> Result<bool> {
     let seed = options.seed.unwrap_or_else(|| now_micros() / 1_000);
-    let dir = folder(seed)?;
+    let dir = folder("faults", seed)?;
     eprintln!(
         "seed {seed}; three brokers and the services start, under {}",
         dir.display()
@@ -135,11 +164,11 @@ pub fn run(options: &Options) -> Result<bool> {
     Ok(report.holds)
 }
 
-/// Where a run's ledger and logs stand: beside the binaries.
-fn folder(seed: u64) -> Result<PathBuf> {
+/// Where a run's ledger and logs stand: beside the binaries. The number is its seed, or the time.
+pub fn folder(run: &str, seed: u64) -> Result<PathBuf> {
     let binary = process::find("sluice-ingest")?;
     let target = binary.ancestors().nth(2).context("a target folder")?;
-    let dir = target.join(format!("faults/{seed}-{}", std::process::id()));
+    let dir = target.join(format!("{run}/{seed}-{}", std::process::id()));
     std::fs::create_dir_all(&dir)?;
     Ok(dir)
 }
@@ -163,7 +192,7 @@ struct Run<'a> {
 
 impl<'a> Run<'a> {
     fn start(options: &'a Options, seed: u64, dir: &'a Path) -> Result<Self> {
-        let world = World::start(options, seed, dir)?;
+        let world = World::start(options.setup(), seed, dir)?;
         let start = Instant::now();
         eprintln!("all is up; {} requests a second", options.rate);
         Ok(Self {

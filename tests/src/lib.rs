@@ -28,6 +28,8 @@ pub mod site;
 
 pub mod process;
 
+pub mod wire;
+
 pub mod send;
 
 pub mod topics;

@@ -13,7 +13,10 @@ mod dev;
 mod faults;
 mod hints;
 mod hold;
+mod hostile;
 mod playground;
+mod roll;
+mod steady;
 mod table;
 
 #[derive(Parser)]
@@ -31,6 +34,15 @@ enum Command {
     Bench(bench::Options),
     /// Measures the restore of a partition with a long memory, and that memory, beside their floors.
     BenchDedup(bench::dedup::Options),
+    /// Takes all brokers away for minutes under a steady load, and checks that ingest takes everything all the same.
+    Outage(faults::outage::Options),
+    /// Restarts two processes of ingest in turn under a steady load that must not notice.
+    Roll(roll::Options),
+    /// Times good traffic under one attack after the other, and checks that ingest sheds them.
+    Hostile(hostile::Options),
+    /// An attack by HTTP/2 frames, which `hostile` starts.
+    #[command(hide = true)]
+    Flood(hostile::flood::Options),
     /// A floor of the benchmarks, which starts it.
     #[command(subcommand, hide = true)]
     Floor(bench::Floor),
@@ -44,6 +56,10 @@ fn main() -> ExitCode {
         Command::Faults(options) => faults::run(&options),
         Command::Bench(options) => bench::run(&options),
         Command::BenchDedup(options) => bench::dedup::run(&options),
+        Command::Outage(options) => faults::outage::run(&options),
+        Command::Roll(options) => roll::run(&options),
+        Command::Hostile(options) => hostile::run(&options),
+        Command::Flood(options) => hostile::flood::run(&options),
         Command::Floor(floor) => floor.run(),
     };
     match done {

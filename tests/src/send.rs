@@ -11,6 +11,8 @@ use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 
+use crate::wire::Wire;
+
 /// A request ready to go.
 #[derive(Debug, Clone)]
 pub struct Outgoing {
@@ -60,6 +62,7 @@ impl Answer {
 #[derive(Debug)]
 pub struct Client {
     address: SocketAddr,
+    wire: Wire,
     idle: Mutex<Vec<SendRequest<Full<Bytes>>>>,
 }
 
@@ -69,8 +72,14 @@ const ANSWER: Duration = Duration::from_secs(30);
 impl Client {
     /// A client without connections yet.
     pub fn new(address: SocketAddr) -> Self {
+        Self::over(Wire::plain(), address)
+    }
+
+    /// The same over a wire, which must not lead to HTTP/2.
+    pub fn over(wire: Wire, address: SocketAddr) -> Self {
         Self {
             address,
+            wire,
             idle: Mutex::default(),
         }
     }
@@ -129,10 +138,7 @@ impl Client {
                 return Ok(kept);
             }
         }
-        let stream = tokio::net::TcpStream::connect(self.address)
-            .await
-            .with_context(|| format!("cannot connect to {}", self.address))?;
-        stream.set_nodelay(true)?;
+        let stream = self.wire.connect(self.address).await?;
         let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
         // How a connection ends is seen by whoever waits for an answer on it.
         tokio::spawn(async move {

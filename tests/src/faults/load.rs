@@ -22,9 +22,6 @@ use sluice_tests::wait::wait_for;
 
 use super::random::Random;
 
-/// Senders at once. Each waits for its answers, so this bounds what is on the way.
-const LANES: u32 = 48;
-
 /// The longest that a sender waits for an answer: longer than ingest may take by its settings.
 const ANSWER: Duration = Duration::from_secs(10);
 
@@ -86,15 +83,35 @@ struct Shared {
     refused: AtomicU64,
     unanswered: AtomicU64,
     odd: Mutex<Vec<String>>,
+    answers: Mutex<Vec<Answered>>,
+}
+
+/// An attempt that was answered.
+#[derive(Debug, Clone, Copy)]
+pub struct Answered {
+    /// When it was sent.
+    pub sent: Instant,
+    /// How long its answer took.
+    pub took: Duration,
+}
+
+impl Shared {
+    fn answered(&self, answered: Answered) {
+        let answers = self.answers.lock();
+        answers
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(answered);
+    }
 }
 
 impl Load {
-    /// Starts sending, `rate` requests a second in all.
+    /// Starts sending, `rate` requests a second in all, in so many lanes.
     pub fn start(
         sources: &[Source],
         targets: Vec<Target>,
         ledger: Ledger,
         rate: u32,
+        lanes: u32,
         random: &mut Random,
     ) -> Result<Self> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -112,7 +129,7 @@ impl Load {
             sources: sources.to_vec(),
             targets,
             ledger,
-            period: Duration::from_secs(1) * LANES / rate.max(1),
+            period: Duration::from_secs(1) * lanes / rate.max(1),
             paused: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
             busy: AtomicU32::new(0),
@@ -122,8 +139,9 @@ impl Load {
             refused: AtomicU64::new(0),
             unanswered: AtomicU64::new(0),
             odd: Mutex::default(),
+            answers: Mutex::default(),
         });
-        let tasks = (0..LANES)
+        let tasks = (0..lanes)
             .map(|_| runtime.spawn(lane(Arc::clone(&shared), random.split())))
             .collect();
         Ok(Self {
@@ -148,6 +166,12 @@ impl Load {
     pub fn odd(&self) -> Vec<String> {
         let odd = self.shared.odd.lock();
         odd.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The attempts that were answered so far, by when they ended.
+    pub fn answers(&self) -> Vec<Answered> {
+        let answers = self.shared.answers.lock();
+        answers.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Lets every lane finish its request, to the 200, and wait.
@@ -337,13 +361,16 @@ async fn deliver(
             at: now_micros(),
         })?;
         shared.attempts.fetch_add(1, Relaxed);
+        let sent = Instant::now();
         let answer = tokio::time::timeout(ANSWER, client.post(request)).await;
+        let took = sent.elapsed();
         let Ok(Ok(answer)) = answer else {
             shared.unanswered.fetch_add(1, Relaxed);
             shared.ledger.write(&Line::Unanswered { number, attempt })?;
             pause(random).await;
             continue;
         };
+        shared.answered(Answered { sent, took });
         if answer.status == 200 {
             let id = answer.id()?;
             shared.ledger.write(&Line::Ack {

@@ -5,14 +5,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
-use serde_json::json;
+use serde_json::{Value, json};
 use sluice_tests::cluster::{self, Cluster, Purpose};
 use sluice_tests::ledger::Ledger;
 use sluice_tests::offsets::topic_setting;
 use sluice_tests::site::Site;
 use sluice_tests::wait::{PATIENCE, wait_for};
 
-use super::Options;
 use super::eyes::Eyes;
 use super::fleet::{Fleet, Role, Slot};
 use super::load::{Load, Target};
@@ -28,11 +27,32 @@ const LIFE: u64 = 50;
 pub const SMALL_DISK: usize = 2;
 
 /// Its size in MiB, besides what a minute of load takes.
-const DISK_MIB: u64 = 1024;
-const DISK_MIB_A_MINUTE: u64 = 48;
+pub const DISK_MIB: u64 = 1024;
+pub const DISK_MIB_A_MINUTE: u64 = 48;
 
 /// A member that comes and goes.
 pub const EXTRA: &str = "extra";
+
+/// What a world is made of.
+pub struct Setup {
+    /// The services by name. What is named [`LATE`] joins under load, [`EXTRA`] when it is asked to.
+    pub names: &'static [(&'static str, Role)],
+    /// The size in MiB of the disk of [`SMALL_DISK`], if it has one of its own.
+    pub disk: Option<u64>,
+    /// Settings besides, by path.
+    pub settings: Vec<(&'static [&'static str], Value)>,
+    /// Requests a second.
+    pub rate: u32,
+    /// Senders at once.
+    pub lanes: u32,
+    /// How long all brokers are gone where a schedule asks for that.
+    pub outage: Duration,
+    /// The binaries of an older build.
+    pub old: Option<PathBuf>,
+}
+
+/// A member that joins when all others work.
+const LATE: &str = "processor-2";
 
 /// All that a schedule may touch. The services end before the brokers do.
 pub struct World {
@@ -54,25 +74,16 @@ pub struct World {
 
 impl World {
     /// Starts everything and waits until all of it works.
-    pub fn start(options: &Options, seed: u64, dir: &Path) -> Result<Self> {
+    pub fn start(setup: Setup, seed: u64, dir: &Path) -> Result<Self> {
         let mut random = Random::new(seed);
-        let names = [
-            ("ingest-0", Role::Ingest),
-            ("ingest-1", Role::Ingest),
-            ("processor-0", Role::Processor),
-            ("processor-1", Role::Processor),
-            ("processor-2", Role::Processor),
-            (EXTRA, Role::Processor),
-        ];
-        let slots = names.iter().map(|(name, _)| (*name).to_owned()).collect();
-        let disk = DISK_MIB + DISK_MIB_A_MINUTE * options.minutes.unwrap_or(0);
-        let needs_disk = options.wants(super::kind::Kind::DiskFull);
+        let slots = setup.names.iter().map(|(name, _)| (*name).to_owned());
         let cluster = Cluster::start_with(&cluster::Options {
             nodes: 3,
             purpose: Purpose::Tests,
-            slots,
-            disks: needs_disk
-                .then_some((SMALL_DISK, disk))
+            slots: slots.collect(),
+            disks: setup
+                .disk
+                .map(|mib| (SMALL_DISK, mib))
                 .into_iter()
                 .collect(),
             ..cluster::Options::default()
@@ -82,14 +93,17 @@ impl World {
         site.set(&["topics", "partitions"], json!(PARTITIONS));
         site.set(&["topics", "event_partitions"], json!(2));
         site.set(&["processor", "workers"], json!(2));
-        site.set(&["processor", "membership"], json!(options.membership));
-        let slots = names
-            .iter()
+        for (path, value) in setup.settings {
+            site.set(path, value);
+        }
+        let slots = setup.names.iter();
+        let slots = slots
             .map(|(name, role)| Slot::new(name, *role, dir, &site.settings, &cluster))
             .collect::<Result<Vec<_>>>()?;
         let fleet = Fleet::new(slots);
-        for name in ["ingest-0", "ingest-1", "processor-0", "processor-1"] {
-            fleet.slot(name)?.start()?;
+        let at_once = |slot: &&Arc<Slot>| slot.name != LATE && slot.name != EXTRA;
+        for slot in fleet.slots().iter().filter(at_once) {
+            slot.start()?;
         }
         for slot in fleet.slots().iter().filter(|slot| slot.is_running()) {
             slot.wait_ready(PATIENCE)?;
@@ -111,7 +125,8 @@ impl World {
             &site.sources,
             targets.collect(),
             ledger,
-            options.rate,
+            setup.rate,
+            setup.lanes,
             &mut random,
         )?;
         let world = Self {
@@ -119,8 +134,8 @@ impl World {
             fleet,
             eyes,
             random,
-            outage: Duration::from_secs(options.outage),
-            old: options.old.clone(),
+            outage: setup.outage,
+            old: setup.old,
             healed: Instant::now(),
             faults: Vec::new(),
             group: site.group(),
@@ -128,10 +143,10 @@ impl World {
             cluster,
         };
         world.wait_life(PATIENCE)?;
-        // A third member joins under load.
-        let third = world.fleet.slot("processor-2")?;
-        third.start()?;
-        third.wait_ready(PATIENCE)?;
+        for late in world.fleet.slots().iter().filter(|slot| slot.name == LATE) {
+            late.start()?;
+            late.wait_ready(PATIENCE)?;
+        }
         // Faults begin when the group has come to rest.
         world.settle(PATIENCE * 2)?;
         Ok(world)

@@ -1,0 +1,163 @@
+//! Clients that hold connections: that say nothing, that stop in the middle, that do not read, and that
+//! say too much. A peer that went without a word is one that says nothing any more.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::Result;
+use sluice_tests::wire::{Stream, Wire};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+/// Longer than each of ingest's times for what is missing, which are 10 s by default, with room for a
+/// busy machine.
+const SHED: Duration = Duration::from_secs(25);
+
+/// Of [`Kind::Unread`]: some megabytes of answers must pile up in the system for each before ingest
+/// notices, and be made first.
+const UNREAD_AT_ONCE: usize = 4;
+
+/// Between two batches of questions, so that what is tried is the answers' way and not the questions'.
+const UNREAD_PAUSE: Duration = Duration::from_millis(30);
+
+/// Until answers have piled up.
+const UNREAD: Duration = Duration::from_secs(20);
+
+/// Of [`Kind::Huge`], which costs the harness as much as the server.
+const HUGE_AT_ONCE: usize = 64;
+
+/// What a client does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Connects and says nothing.
+    Silent,
+    /// Stops within the head.
+    HalfHead,
+    /// Stops within the body.
+    HalfBody,
+    /// Asks and asks, and reads no answer.
+    Unread,
+    /// A head or a body beyond every bound.
+    Huge,
+}
+
+/// What came of each connection, by name, and how often.
+pub type Ends = BTreeMap<String, u64>;
+
+/// Opens connections and waits until the server has ended each. `path` is a source's.
+pub async fn run(
+    wire: &Wire,
+    address: SocketAddr,
+    path: &str,
+    kind: Kind,
+    connections: usize,
+) -> Result<Ends> {
+    let connections = match kind {
+        Kind::Huge => connections.min(HUGE_AT_ONCE),
+        Kind::Unread => connections.min(UNREAD_AT_ONCE),
+        _ => connections,
+    };
+    let patience = match kind {
+        Kind::Unread => UNREAD + SHED,
+        _ => SHED,
+    };
+    let mut open = JoinSet::new();
+    for n in 0..connections {
+        let (wire, path) = (wire.clone(), path.to_owned());
+        open.spawn(async move {
+            let end = timeout(patience, one(&wire, address, &path, kind, n)).await;
+            end.unwrap_or_else(|_| LEFT_OPEN.to_owned())
+        });
+    }
+    let mut ends = Ends::new();
+    while let Some(end) = open.join_next().await {
+        *ends.entry(end?).or_default() += 1;
+    }
+    Ok(ends)
+}
+
+/// The name of the end that none should have.
+pub const LEFT_OPEN: &str = "left open";
+
+async fn one(wire: &Wire, address: SocketAddr, path: &str, kind: Kind, n: usize) -> String {
+    let wire = match kind {
+        Kind::Unread => wire.clone().receive_buffer(4096),
+        _ => wire.clone(),
+    };
+    let Ok(mut stream) = wire.connect(address).await else {
+        return "not accepted".into();
+    };
+    let begin = format!("POST {path} HTTP/1.1\r\nhost: h\r\n");
+    match kind {
+        Kind::Silent => {}
+        // What fails to be written was refused before: the answer tells.
+        Kind::HalfHead => {
+            let _ = stream.write_all(begin.as_bytes()).await;
+        }
+        Kind::HalfBody => {
+            let half = format!("{begin}content-length: 1000\r\n\r\nhalf");
+            let _ = stream.write_all(half.as_bytes()).await;
+        }
+        Kind::Unread => return unread(stream).await,
+        Kind::Huge => {
+            let huge = huge(&begin, n);
+            let _ = stream.write_all(&huge).await;
+        }
+    }
+    end(stream).await
+}
+
+/// Asks for what is not there until no more can be written, and on.
+async fn unread(mut stream: Box<dyn Stream>) -> String {
+    let ask = "GET / HTTP/1.1\r\nhost: h\r\n\r\n".repeat(64);
+    while stream.write_all(ask.as_bytes()).await.is_ok() {
+        tokio::time::sleep(UNREAD_PAUSE).await;
+    }
+    "closed".into()
+}
+
+/// Of every eight: a header of a megabyte, many headers, a long path, a body too long as announced and
+/// as it comes, a chunk's extension of a megabyte, trailers without end, and a head that is huge and
+/// never ends.
+fn huge(begin: &str, n: usize) -> Vec<u8> {
+    let many = |text: &str, times: usize| text.repeat(times);
+    let long = many("a", 1 << 20);
+    match n % 8 {
+        0 => format!("{begin}x-long: {long}\r\ncontent-length: 0\r\n\r\n"),
+        1 => format!(
+            "{begin}{}content-length: 0\r\n\r\n",
+            many("x-many: 1\r\n", 10_000)
+        ),
+        2 => format!("POST /v1/hooks/{long} HTTP/1.1\r\nhost: h\r\n\r\n"),
+        3 => format!("{begin}content-length: 8388608\r\n\r\n{}", many(&long, 8)),
+        4 => {
+            let chunk = format!("100000\r\n{long}\r\n");
+            format!(
+                "{begin}transfer-encoding: chunked\r\n\r\n{}0\r\n\r\n",
+                many(&chunk, 8)
+            )
+        }
+        5 => format!("{begin}transfer-encoding: chunked\r\n\r\n1;{long}\r\nx\r\n0\r\n\r\n"),
+        6 => {
+            let trailers = many("x-trailer: 1\r\n", 100_000);
+            format!("{begin}transfer-encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n{trailers}")
+        }
+        _ => format!("{begin}x-long: {long}"),
+    }
+    .into_bytes()
+}
+
+/// Reads until the server ends it; the status of its answer, or that there was none.
+async fn end(mut stream: Box<dyn Stream>) -> String {
+    let mut came = Vec::new();
+    let mut buffer = [0; 4096];
+    while let Ok(length @ 1..) = stream.read(&mut buffer).await {
+        came.extend_from_slice(&buffer[..length]);
+    }
+    match came.get(9..12).map(str::from_utf8) {
+        Some(Ok(status)) => status.to_owned(),
+        _ => "closed".into(),
+    }
+}
