@@ -2,6 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -41,12 +42,19 @@ pub struct Inbound {
     read: u64,
     late: Option<Pin<Box<Sleep>>>,
     account: Option<Arc<Bucket>>,
+    counted: Arc<AtomicU64>,
 }
 
 impl Inbound {
-    /// Its time begins now. `account` is charged with what comes.
-    pub fn new(body: Incoming, pace: Pace, account: Option<Arc<Bucket>>) -> Self {
+    /// Its time begins now. `account` is charged with what comes, and `counted` grows by it.
+    pub fn new(
+        body: Incoming,
+        pace: Pace,
+        account: Option<Arc<Bucket>>,
+        counted: Arc<AtomicU64>,
+    ) -> Self {
         Self {
+            counted,
             body,
             pace,
             since: Instant::now(),
@@ -85,6 +93,7 @@ impl Body for Inbound {
             Poll::Ready(Some(Ok(frame))) => {
                 let length = frame.data_ref().map_or(0, Bytes::len);
                 self.read += length as u64;
+                self.counted.fetch_add(length as u64, Ordering::Relaxed);
                 if let Some(account) = &self.account {
                     account.charge(length, Instant::now().into_std());
                 }

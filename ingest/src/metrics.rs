@@ -104,6 +104,8 @@ pub enum Shed {
     SlowRead,
     /// HTTP/2: too many requests were taken back, or frames of no use came.
     Resets,
+    /// HTTP/2: far more was sent than its requests account for.
+    Overhead,
     /// No request came for long.
     Idle,
     /// HTTP/2: it was open for as long as it should be.
@@ -121,6 +123,7 @@ impl Shed {
             Self::SlowHead => "slow_head",
             Self::SlowRead => "slow_read",
             Self::Resets => "resets",
+            Self::Overhead => "overhead",
             Self::Idle => "idle",
             Self::Age => "age",
         }

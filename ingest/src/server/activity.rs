@@ -2,6 +2,7 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -16,6 +17,10 @@ use tokio::time::{Instant, Sleep};
 use crate::bucket::Bucket;
 use crate::metrics::Shed;
 
+/// What a request may bring besides its body, in bytes: its head, twice the window of bodies that are
+/// not read any more, and frames.
+const REQUEST_OVERHEAD: u64 = 160 << 10;
+
 /// How HTTP/2 begins where nothing was agreed on before.
 const PREFACE: &[u8] = b"PRI";
 
@@ -23,7 +28,11 @@ const PREFACE: &[u8] = b"PRI";
 #[derive(Debug)]
 pub struct Activity {
     state: Mutex<State>,
-    resets: Notify,
+    overdone: Notify,
+    /// Bytes of bodies that were read.
+    bodies: Arc<AtomicU64>,
+    /// What may come besides what requests are reckoned at, in bytes.
+    overhead: u64,
 }
 
 #[derive(Debug)]
@@ -40,6 +49,10 @@ struct State {
     /// Since when the other end takes less than is there to send.
     stalled: Option<Instant>,
     taken_back: usize,
+    requests: u64,
+    /// Bytes that came since the handshake.
+    came: u64,
+    too_much: Option<Shed>,
 }
 
 /// What is to be done about a connection.
@@ -54,8 +67,8 @@ pub enum Verdict {
 }
 
 impl Activity {
-    /// Of a connection that begins now.
-    pub fn new() -> Self {
+    /// Of a connection that begins now. `overhead`: bytes that HTTP/2 may bring besides its requests.
+    pub fn new(overhead: u64) -> Self {
         let now = Instant::now();
         Self {
             state: Mutex::new(State {
@@ -67,9 +80,19 @@ impl Activity {
                 head: None,
                 stalled: None,
                 taken_back: 0,
+                requests: 0,
+                came: 0,
+                too_much: None,
             }),
-            resets: Notify::new(),
+            overdone: Notify::new(),
+            bodies: Arc::default(),
+            overhead,
         }
+    }
+
+    /// Where the bytes of bodies are counted that were read.
+    pub fn bodies(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.bodies)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -83,6 +106,7 @@ impl Activity {
         state.spoke = false;
         state.quiet = Instant::now();
         state.head = None;
+        state.came = 0;
     }
 
     /// A request has begun, and ends with what is returned.
@@ -92,6 +116,7 @@ impl Activity {
         // Its bytes may have come with the last of the handshake.
         state.spoke = true;
         state.in_flight += 1;
+        state.requests += 1;
         state.head = None;
         Flight {
             activity: Arc::clone(self),
@@ -100,9 +125,10 @@ impl Activity {
         }
     }
 
-    /// Returns once more requests were taken back than may be.
-    pub async fn reset_too_often(&self) {
-        self.resets.notified().await;
+    /// Returns once more requests were taken back, or more came besides requests, than may.
+    pub async fn overdone(&self) -> Shed {
+        self.overdone.notified().await;
+        self.state().too_much.unwrap_or(Shed::Resets)
     }
 
     /// Whether the connection has been open for as long as it should.
@@ -142,6 +168,15 @@ impl Activity {
         state.spoke = true;
         if state.in_flight == 0 && state.head.is_none() {
             state.head = Some(Instant::now());
+        }
+        state.came += bytes.len() as u64;
+        // A body may come in small frames and small records of TLS, which double it.
+        let bodies = self.bodies.load(Ordering::Relaxed);
+        // The next request's bytes come before it is one.
+        let accounted = (state.requests + 1) * REQUEST_OVERHEAD + 2 * bodies;
+        if state.http2 && state.came > accounted.saturating_add(self.overhead) {
+            state.too_much = Some(Shed::Overhead);
+            self.overdone.notify_one();
         }
     }
 
@@ -186,7 +221,8 @@ impl Drop for Flight {
         if !self.answered {
             state.taken_back += 1;
             if state.taken_back > self.resets {
-                self.activity.resets.notify_one();
+                state.too_much = Some(Shed::Resets);
+                self.activity.overdone.notify_one();
             }
         }
     }

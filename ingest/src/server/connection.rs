@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
-use hyper::header::{CONNECTION, HeaderName, HeaderValue, TRANSFER_ENCODING};
+use hyper::header::{CONNECTION, HOST, HeaderName, HeaderValue, TRANSFER_ENCODING};
 use hyper::service::service_fn;
 use hyper::{Request, Response, Version};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -66,7 +66,7 @@ pub(super) async fn connection<P: Publish>(
         PeerFrom::ForwardedFor { .. }
     );
     let account = if by_request { None } else { visit.account() };
-    let activity = Arc::new(Activity::new());
+    let activity = Arc::new(Activity::new(limits.h2_overhead));
     let socket = Socket::new(stream, Arc::clone(&activity), account);
     let mut session = Session {
         server: Arc::clone(&server),
@@ -77,7 +77,7 @@ pub(super) async fn connection<P: Publish>(
     };
     let Some(tls) = &server.tls else {
         session.activity.handshaken(false);
-        return session.serve(socket).await;
+        return session.serve(socket, None).await;
     };
     let tls = tls.current();
     let handshake = TlsAcceptor::from(Arc::clone(&tls.config)).accept(socket);
@@ -87,7 +87,7 @@ pub(super) async fn connection<P: Publish>(
             session.certified = tls.certified(secured.peer_certificates());
             let http2 = secured.alpn_protocol() == Some(b"h2");
             session.activity.handshaken(http2);
-            session.serve(stream).await;
+            session.serve(stream, Some(http2)).await;
         }
         Ok(Err(_)) | Err(_) => metrics.shed(Shed::TlsHandshake),
     }
@@ -104,9 +104,9 @@ struct Session<P> {
 }
 
 impl<P: Publish> Session<P> {
-    /// Speaks HTTP/1.1 or HTTP/2, as the other end begins. In the clear, HTTP/2 is for balancers,
-    /// which know beforehand that we speak it.
-    async fn serve<I>(self, io: I)
+    /// Speaks HTTP/2 or HTTP/1.1, as was agreed on, else as the other end begins. In the clear, HTTP/2 is
+    /// for balancers, which know beforehand that we speak it.
+    async fn serve<I>(self, io: I, http2: Option<bool>)
     where
         I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
@@ -125,7 +125,11 @@ impl<P: Publish> Session<P> {
                 }
             }
         });
-        let builder = session.builder();
+        let builder = match http2 {
+            None => session.builder(),
+            Some(true) => session.builder().http2_only(),
+            Some(false) => session.builder().http1_only(),
+        };
         let connection = builder.serve_connection(TokioIo::new(io), service);
         tokio::pin!(connection);
         let server = &session.server;
@@ -144,7 +148,7 @@ impl<P: Publish> Session<P> {
                     }
                     return;
                 }
-                () = session.activity.reset_too_often() => return metrics.shed(Shed::Resets),
+                reason = session.activity.overdone() => return metrics.shed(reason),
                 () = server.closing.requested(), if !closing => {
                     closing = true;
                     connection.as_mut().graceful_shutdown();
@@ -254,15 +258,15 @@ impl<P: Publish> Session<P> {
             after: limits.body_rate_after,
         };
         (
-            request.map(|body| Inbound::new(body, pace, account)),
+            request.map(|body| Inbound::new(body, pace, account, self.activity.bodies())),
             origin,
         )
     }
 }
 
 /// What hyper lets through and should not: heads that are too large, for it bounds what it reads, but
-/// not to the byte, and of HTTP/2 not the number of headers; and bodies that are encoded besides
-/// their chunks, or chunked twice, which another server may read in another way.
+/// not to the byte, and of HTTP/2 not the number of headers; no host or two; and bodies that are
+/// encoded besides their chunks, or chunked twice, which another server may read in another way.
 fn flaw<B>(request: &Request<B>, limits: &Limits) -> Option<Answer> {
     let headers = request.headers();
     let line = request.uri().path().len() + request.uri().query().map_or(0, str::len);
@@ -275,7 +279,10 @@ fn flaw<B>(request: &Request<B>, limits: &Limits) -> Option<Answer> {
     let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
     let chunked = |coding: &HeaderValue| coding.as_bytes().eq_ignore_ascii_case(b"chunked");
     let odd = codings.next().is_some_and(|coding| !chunked(coding)) || codings.next().is_some();
-    odd.then_some(Answer::BadRequest)
+    // Who guesses at the host that was meant may guess otherwise than who stands before us.
+    let hosts = headers.get_all(HOST).iter().count();
+    let hostless = request.version() == Version::HTTP_11 && hosts != 1;
+    (odd || hostless).then_some(Answer::BadRequest)
 }
 
 /// Whether h2 ended a connection because it asked for more than is good.

@@ -116,6 +116,39 @@ fn too_many_headers_are_431() {
 }
 
 #[test]
+fn who_sends_frames_of_no_use_is_closed() {
+    // A ping, settings, and an empty part of a body on a stream that was never opened.
+    for useless in [
+        frame(6, 0, 0, &[7; 8]),
+        frame(4, 0, 0, &[]),
+        frame(8, 0, 0, &[0, 0, 0, 1]),
+    ] {
+        let ingest = Ingest::start_under("  limits: {h2_overhead: 8KiB}");
+        let mut sender = ingest.connect();
+        sender.write_bytes(PREFACE);
+        eventually("it is closed", || {
+            let _ = sender.0.write_all(&useless.repeat(100));
+            ingest.shed("overhead")
+        });
+        assert_eq!(ingest.post("/v1/hooks/site", b"{}").status, 200);
+    }
+}
+
+#[test]
+fn bodies_and_many_requests_are_no_overhead() {
+    let ingest = Ingest::start_under("  limits: {h2_overhead: 8KiB}");
+    run(async {
+        let (mut client, _connection) = connect(ingest.address).await;
+        let large = "x".repeat(40_000);
+        for _ in 0..50 {
+            let answer = send(&mut client, post("/v1/hooks/site"), &large).await;
+            assert_eq!(answer.0, 200);
+        }
+    });
+    assert!(!ingest.shed("overhead"));
+}
+
+#[test]
 fn who_takes_back_at_once_what_it_asks_is_closed() {
     let ingest = Ingest::start();
     let mut sender = ingest.connect();

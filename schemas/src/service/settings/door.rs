@@ -66,6 +66,8 @@ pub struct Limits {
     pub h2_resets: usize,
     /// HTTP/2: bytes of a request's head as the protocol counts them, 32 a header besides its text.
     pub h2_header_bytes: u32,
+    /// HTTP/2: bytes that a connection may send besides what its requests are reckoned at.
+    pub h2_overhead: u64,
 }
 
 /// With the files that the process needs besides, under the usual limit of 1024 open ones.
@@ -123,6 +125,10 @@ const H2_RESETS: i64 = 100;
 
 /// A quarter of what HTTP/1.1 may have, for every stream of a connection may hold one at once.
 const H2_HEADER_BYTES: u64 = 16 << 10;
+
+/// A balancer that asks every second whether we are there sends 17 bytes each time and is done after
+/// an hour; who floods with such frames sends as much within a thousandth of a second.
+const H2_OVERHEAD: u64 = 64 << 10;
 
 /// `None` where the section is not there, or has a fault.
 pub(super) fn tls(mut node: Node, secrets_dir: &Path) -> Option<TlsFiles> {
@@ -244,6 +250,7 @@ pub(super) fn limits(mut node: Node, from: PeerFrom) -> Limits {
             1 << 10,
             HEADER_BYTES,
         )),
+        h2_overhead: bytes(&mut node, "h2_overhead", H2_OVERHEAD, 4 << 10, 1 << 30),
     };
     node.finish();
     limits
