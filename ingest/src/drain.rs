@@ -25,6 +25,12 @@ const READ: usize = 250;
 /// Their bytes.
 const READ_BYTES: usize = 1 << 20;
 
+/// Records that are taken out of the store at once while many are left: each time costs two fsyncs.
+const GONE: usize = 500;
+
+/// How long one waits for as many.
+const GONE_AFTER: Duration = Duration::from_millis(100);
+
 /// How long to wait before what failed is tried again.
 const AGAIN: Duration = Duration::from_millis(500);
 
@@ -67,6 +73,7 @@ pub struct Drain<P> {
     flying: VecDeque<Flying>,
     flying_bytes: u64,
     gone: Vec<Gone>,
+    forgot: Instant,
     pace: Pace,
     halt: Option<Halt>,
     /// When Kafka last took a record.
@@ -90,6 +97,7 @@ impl<P: Publish> Drain<P> {
             flying: VecDeque::new(),
             flying_bytes: 0,
             gone: Vec::new(),
+            forgot: Instant::now(),
             pace,
             halt: None,
             landed: None,
@@ -300,7 +308,10 @@ impl<P: Publish> Drain<P> {
     }
 
     fn forget(&mut self, oldest: Option<i64>) {
-        if !self.gone.is_empty() {
+        let few = self.flying.len() < FLYING / 2;
+        let enough = self.gone.len() >= GONE || self.forgot.elapsed() >= GONE_AFTER;
+        if !self.gone.is_empty() && (few || enough) {
+            self.forgot = Instant::now();
             // Durable whenever the next group is: until then a crash would send these once more.
             drop(self.spool.remove(std::mem::take(&mut self.gone), oldest));
         }
