@@ -62,16 +62,16 @@ faults: rust kafka faketime ## faults of every kind on three brokers under load,
 	@target/debug/sluice-tests faults $(ARGS)
 
 outage: rust kafka ## all brokers gone for 5 minutes under load, and the check; at most 15 minutes, with ingest killed by ARGS="--kill-ingest-every 5"
-	@$(CARGO) build --workspace --bins
-	@target/debug/sluice-tests outage $(ARGS)
+	@$(CARGO) build --release --workspace --bins
+	@target/release/sluice-tests outage $(ARGS)
 
 roll: rust kafka ## two processes of ingest restarted in turn under load, none of which is refused; at most 5 minutes
-	@$(CARGO) build --workspace --bins
-	@target/debug/sluice-tests roll $(ARGS)
+	@$(CARGO) build --release --workspace --bins
+	@target/release/sluice-tests roll $(ARGS)
 
 hostile: rust kafka hostile-tools ## slow, huge, flooding and smuggling clients beside good traffic; at most 10 minutes, over TLS by ARGS=--tls
-	@$(CARGO) build --workspace --bins
-	@target/debug/sluice-tests hostile $(ARGS)
+	@$(CARGO) build --release --workspace --bins
+	@target/release/sluice-tests hostile $(ARGS)
 
 bench: rust kafka ## rates, CPU and memory of both services beside their floors; at most 5 minutes
 	@$(CARGO) build --release --workspace --bins
