@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
+use super::state::Shared;
 use super::store::{Batch, Store, StoreError, Totals, cost};
-use super::{Command, Gone, NotDurable, Shared, Stored, record};
+use super::{Command, Gone, NotDurable, Stored, record};
 
 /// The most of a group, in bytes: what comes meanwhile is the next one.
 const GROUP_BYTES: usize = 8 << 20;
