@@ -27,7 +27,7 @@ need = command -v $(1) > /dev/null || { echo "$(1) is missing: $(2)" >&2; exit 1
 help: ## lists the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort
 
-.PHONY: run dev test check audit faults outage roll hostile upgrade mutants bench bench-dedup deny clean
+.PHONY: run dev test check audit faults outage roll rotate hostile upgrade mutants bench bench-dedup deny clean
 run: rust ## the playground on an embedded broker; ARGS="--once --json" ends with the account as JSON
 	@$(CARGO) build --quiet --workspace --bins
 	@target/debug/sluice-tests playground $(ARGS)
@@ -68,6 +68,10 @@ outage: rust kafka ## all brokers gone for 5 minutes under load, and the check; 
 roll: rust kafka ## two processes of ingest restarted in turn under load, none of which is refused; at most 5 minutes
 	@$(CARGO) build --release --workspace --bins
 	@target/release/sluice-tests roll $(ARGS)
+
+rotate: rust kafka ## certificate and URL token changed every 5 s under load, which must not notice; at most 5 minutes
+	@$(CARGO) build --workspace --bins
+	@target/debug/sluice-tests rotate $(ARGS)
 
 hostile: rust kafka hostile-tools ## slow, huge, flooding and smuggling clients beside good traffic; at most 10 minutes, over TLS by ARGS=--tls
 	@$(CARGO) build --release --workspace --bins

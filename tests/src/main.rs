@@ -16,6 +16,7 @@ mod hold;
 mod hostile;
 mod playground;
 mod roll;
+mod rotate;
 mod steady;
 mod table;
 
@@ -38,6 +39,8 @@ enum Command {
     Outage(faults::outage::Options),
     /// Restarts two processes of ingest in turn under a steady load that must not notice.
     Roll(roll::Options),
+    /// Changes certificate and URL token again and again under a steady load that must not notice.
+    Rotate(rotate::Options),
     /// Times good traffic under one attack after the other, and checks that ingest sheds them.
     Hostile(hostile::Options),
     /// An attack by HTTP/2 frames, which `hostile` starts.
@@ -58,6 +61,7 @@ fn main() -> ExitCode {
         Command::BenchDedup(options) => bench::dedup::run(&options),
         Command::Outage(options) => faults::outage::run(&options),
         Command::Roll(options) => roll::run(&options),
+        Command::Rotate(options) => rotate::run(&options),
         Command::Hostile(options) => hostile::run(&options),
         Command::Flood(options) => hostile::flood::run(&options),
         Command::Floor(floor) => floor.run(),

@@ -10,6 +10,7 @@ use anyhow::{Context, Result};
 use serde::Serialize;
 use sluice_tests::send::{Client, Outgoing};
 use sluice_tests::site::{Site, now};
+use sluice_tests::wait::{PATIENCE, wait_for};
 use sluice_tests::wire::Wire;
 use tokio::sync::oneshot;
 
@@ -67,7 +68,7 @@ pub struct Steady {
 
 struct Shared {
     servers: Vec<Server>,
-    requests: Vec<Outgoing>,
+    requests: Mutex<Arc<Vec<Outgoing>>>,
     samples: Mutex<Vec<Sample>>,
     failures: Mutex<Vec<String>>,
 }
@@ -97,7 +98,7 @@ impl Steady {
         };
         let shared = Arc::new(Shared {
             servers: addresses.iter().map(server).collect(),
-            requests,
+            requests: Mutex::new(Arc::new(requests)),
             samples: Mutex::default(),
             failures: Mutex::default(),
         });
@@ -119,6 +120,15 @@ impl Steady {
     /// Who decides where requests go, for a balancer on another thread.
     pub fn rotation(&self) -> Rotation {
         Rotation(Arc::clone(&self.shared))
+    }
+
+    /// From now on sends these. Returns when none of those before is on its way any more.
+    pub fn replace(&self, requests: Vec<Outgoing>) -> Result<()> {
+        let before = std::mem::replace(&mut *lock(&self.shared.requests), Arc::new(requests));
+        // Whoever sends one of them holds them all.
+        wait_for("the requests before to end", PATIENCE, || {
+            Ok((Arc::strong_count(&before) == 1).then_some(()))
+        })
     }
 
     /// Ends it, once every request that is on its way has ended.
@@ -247,7 +257,8 @@ async fn send(shared: Arc<Shared>, rate: u32, mut stopped: oneshot::Receiver<()>
 /// Sends one request. As every HTTP client does, it sends it once more where the connection was closed
 /// under it, to the next server where there is one.
 async fn one(shared: &Shared, n: usize, due: Instant) {
-    let request = &shared.requests[n % shared.requests.len()];
+    let requests = Arc::clone(&lock(&shared.requests));
+    let request = &requests[n % requests.len()];
     let fresh = n.is_multiple_of(FRESH_EVERY);
     let mut resent = None;
     let answer = loop {

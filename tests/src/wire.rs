@@ -1,13 +1,20 @@
 //! The way to a server: plain TCP or TLS, from a local address of the caller's choice, so that a server
 //! that counts by peer can tell good clients from bad ones.
 
+use std::collections::HashSet;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, Result};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose,
+};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConnection, HandshakeKind};
+use sluice_schemas::identity::sha256;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpSocket;
 use tokio_rustls::TlsConnector;
@@ -26,6 +33,7 @@ pub struct Wire {
     from: Option<IpAddr>,
     receive_buffer: Option<u32>,
     tls: Option<TlsConnector>,
+    handshakes: Option<Arc<Handshakes>>,
 }
 
 impl std::fmt::Debug for Wire {
@@ -41,7 +49,7 @@ impl Wire {
         Self::default()
     }
 
-    /// TLS to a server with this certificate (PEM), which offers one protocol by ALPN: `h2` or
+    /// TLS to a server with this certificate, or one that it signed (PEM), which offers one protocol by ALPN: `h2` or
     /// `http/1.1`.
     pub fn tls(certificate: &Path, protocol: &str) -> Result<Self> {
         let mut roots = rustls::RootCertStore::empty();
@@ -73,6 +81,24 @@ impl Wire {
         self
     }
 
+    /// The same with a whole TLS handshake for each connection, as from senders that never came before.
+    #[must_use]
+    pub fn unknown(mut self) -> Self {
+        self.tls = self.tls.map(|tls| {
+            let mut config = rustls::ClientConfig::clone(tls.config());
+            config.resumption = rustls::client::Resumption::disabled();
+            Arc::new(config).into()
+        });
+        self
+    }
+
+    /// The same, and what its TLS handshakes come to is noted.
+    #[must_use]
+    pub fn noted(mut self, handshakes: &Arc<Handshakes>) -> Self {
+        self.handshakes = Some(Arc::clone(handshakes));
+        self
+    }
+
     /// Connects, handshake included.
     pub async fn connect(&self, address: SocketAddr) -> Result<Box<dyn Stream>> {
         let socket = match address {
@@ -88,10 +114,57 @@ impl Wire {
         let stream = socket.connect(address).await;
         let stream = stream.with_context(|| format!("cannot connect to {address}"))?;
         stream.set_nodelay(true)?;
-        Ok(match &self.tls {
-            None => Box::new(stream),
-            Some(tls) => Box::new(tls.connect(ServerName::try_from(NAME)?, stream).await?),
-        })
+        let Some(tls) = &self.tls else {
+            return Ok(Box::new(stream));
+        };
+        let stream = tls.connect(ServerName::try_from(NAME)?, stream).await;
+        if let Some(handshakes) = &self.handshakes {
+            handshakes.note(stream.as_ref().ok().map(|stream| stream.get_ref().1));
+        }
+        Ok(Box::new(stream?))
+    }
+}
+
+/// What TLS handshakes came to.
+#[derive(Debug, Default)]
+pub struct Handshakes {
+    made: AtomicUsize,
+    resumed: AtomicUsize,
+    failed: AtomicUsize,
+    certificates: Mutex<HashSet<[u8; 32]>>,
+}
+
+impl Handshakes {
+    /// How many were made, how many of these went on with an earlier session, and how many failed.
+    pub fn counts(&self) -> (usize, usize, usize) {
+        let [made, resumed, failed] =
+            [&self.made, &self.resumed, &self.failed].map(|count| count.load(Relaxed));
+        (made, resumed, failed)
+    }
+
+    /// The SHA-256 of each certificate that the server showed of itself.
+    pub fn certificates(&self) -> HashSet<[u8; 32]> {
+        self.lock().clone()
+    }
+
+    fn note(&self, connection: Option<&ClientConnection>) {
+        let Some(connection) = connection else {
+            self.failed.fetch_add(1, Relaxed);
+            return;
+        };
+        self.made.fetch_add(1, Relaxed);
+        if connection.handshake_kind() == Some(HandshakeKind::Resumed) {
+            // It shows no certificate; the one that is told is the earlier session's.
+            self.resumed.fetch_add(1, Relaxed);
+        } else if let Some([own, ..]) = connection.peer_certificates() {
+            self.lock().insert(sha256(own));
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashSet<[u8; 32]>> {
+        self.certificates
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -101,4 +174,50 @@ pub fn write_certificate(certificate: &Path, key: &Path) -> Result<()> {
     std::fs::write(certificate, made.cert.pem())?;
     std::fs::write(key, made.signing_key.serialize_pem())?;
     Ok(())
+}
+
+/// Signs certificates for this machine, so that a client that trusts it takes one after the other.
+#[derive(Debug)]
+pub struct Authority(CertifiedIssuer<'static, KeyPair>);
+
+/// A certificate for this machine and its key.
+#[derive(Debug)]
+pub struct Pair {
+    /// The certificate, PEM.
+    pub certificate: String,
+    /// Its key, PEM.
+    pub key: String,
+    /// The certificate's SHA-256.
+    pub digest: [u8; 32],
+}
+
+impl Authority {
+    /// A fresh one.
+    pub fn new() -> Result<Self> {
+        let mut params = CertificateParams::default();
+        let name = &mut params.distinguished_name;
+        name.push(DnType::CommonName, "authority of the harness");
+        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+        Ok(Self(CertifiedIssuer::self_signed(
+            params,
+            KeyPair::generate()?,
+        )?))
+    }
+
+    /// Its own certificate, PEM.
+    pub fn certificate(&self) -> String {
+        self.0.pem()
+    }
+
+    /// A fresh certificate with a fresh key.
+    pub fn sign(&self) -> Result<Pair> {
+        let key = KeyPair::generate()?;
+        let signed = CertificateParams::new([NAME.to_owned()])?.signed_by(&key, &self.0)?;
+        Ok(Pair {
+            certificate: signed.pem(),
+            key: key.serialize_pem(),
+            digest: sha256(signed.der()),
+        })
+    }
 }
