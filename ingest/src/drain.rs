@@ -40,8 +40,9 @@ const LOOK: Duration = Duration::from_millis(100);
 /// How long new requests may wait for the last records of the spool.
 const HOLD: Duration = Duration::from_millis(250);
 
-/// How long new requests go to the spool again after that was not enough.
-const HOLD_AGAIN: Duration = Duration::from_secs(1);
+/// How long new requests go to the spool again after that was not enough: twice as long each time, from
+/// the first of these to the second. Where brokers are slow, waiting would cost more than the disk.
+const HOLD_AGAIN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 
 const TOO_LARGE: &str = "it is larger than the raw topic takes";
 
@@ -81,6 +82,7 @@ pub struct Drain<P> {
     /// When new requests began to wait, and when they may do so again.
     held: Option<Instant>,
     hold_from: Option<Instant>,
+    hold_again: Duration,
 }
 
 impl<P: Publish> Drain<P> {
@@ -103,6 +105,7 @@ impl<P: Publish> Drain<P> {
             landed: None,
             held: None,
             hold_from: None,
+            hold_again: HOLD_AGAIN.0,
         }
     }
 
@@ -340,11 +343,15 @@ impl<P: Publish> Drain<P> {
                     self.held = Some(now);
                 }
             }
-            Some(_) if self.spool.records() == 0 => self.held = None,
+            Some(_) if self.spool.records() == 0 => {
+                self.held = None;
+                self.hold_again = HOLD_AGAIN.0;
+            }
             Some(since) if since.elapsed() > HOLD => {
                 self.spool.admit_new();
                 self.held = None;
-                self.hold_from = Some(now + HOLD_AGAIN);
+                self.hold_from = Some(now + self.hold_again);
+                self.hold_again = (2 * self.hold_again).min(HOLD_AGAIN.1);
             }
             Some(_) => {}
         }
