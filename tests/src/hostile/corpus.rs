@@ -5,13 +5,16 @@
 //! a piece in decimal and hexadecimal digits, and `{n}` the length of the whole body. Characters up to
 //! U+00FF are bytes.
 
-use Expect::{Either, Once, Refused, Twice};
+use Expect::{Closed, Either, Once, Refused, Twice};
 
 /// What must come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Expect {
     /// One refusal at most, and no record.
     Refused,
+    /// One answer to one reading, and the connection ends behind it: what RFC 9112, section 6.3, allows
+    /// where a length and chunks stand side by side, and all that hyper lets us have.
+    Closed,
     /// One answer with 200, and one record with the body as it was meant.
     Once,
     /// One of the two.

@@ -160,7 +160,7 @@ fn judge(expect: Expect, statuses: &[u16], closed: bool) -> Option<String> {
     let fits = match (expect, statuses) {
         (Expect::Twice, [200, 200]) | (Expect::Once | Expect::Either, [200]) => true,
         (Expect::Refused | Expect::Either, [status]) => (400..600).contains(status),
-        (Expect::Refused | Expect::Either, []) => closed,
+        (Expect::Refused | Expect::Either, []) | (Expect::Closed, [_]) => closed,
         _ => false,
     };
     let end = if closed { "then closed" } else { "left open" };
