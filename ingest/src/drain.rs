@@ -299,12 +299,11 @@ impl<P: Publish> Drain<P> {
             }
         }
         self.flying_bytes = 0;
-        if !self.gone.is_empty() {
-            // They must be out of the store before it is read again. A store that fails meanwhile is
-            // opened anew, and this comes here again.
-            let removed = self.spool.remove(std::mem::take(&mut self.gone), None);
-            let _ = tokio::time::timeout(AGAIN, removed).await;
-        }
+        // All that Kafka has must be out of the store before it is read again, or it would be sent and
+        // counted once more; also where there is nothing new, for what was told before comes first. A
+        // store that fails meanwhile says so at once, and takes these out before it is read.
+        let removed = self.spool.remove(std::mem::take(&mut self.gone), None);
+        let _ = removed.await;
         self.opened = self.spool.opened();
         self.read.clear();
         self.next = 0;
