@@ -58,8 +58,9 @@ fn what_kafka_does_not_take_is_spooled_and_drained_in_order() {
         let mut spooled = ingest.published();
         if mood != Mood::QueueFull {
             // This publisher fails records one by one, where Kafka's client keeps those behind waiting: one
-            // that failed may come after the next.
+            // that failed may come after the next, and was tried before.
             spooled.sort_by(|one, other| one.value.cmp(&other.value));
+            spooled.dedup_by(|one, other| one.request.id == other.request.id);
         }
         let order: Vec<&[u8]> = spooled.iter().map(|record| &record.value[..]).collect();
         assert_eq!(order, [b"1", b"2", b"3"], "{mood:?}");
@@ -69,7 +70,8 @@ fn what_kafka_does_not_take_is_spooled_and_drained_in_order() {
         }
         // And again straight to Kafka.
         assert_eq!(ingest.post("/v1/hooks/site", b"4").status, 200);
-        assert_eq!(ingest.published()[3].request.ack, Ack::Broker);
+        let last = ingest.published().pop().unwrap();
+        assert_eq!(last.request.ack, Ack::Broker);
     }
 }
 
