@@ -22,6 +22,8 @@ const AWAY: &[&str] = &[
     "brokers are down",
     "timed out",
     "the spool is not empty",
+    // One that was open when the broker was killed.
+    "transaction",
 ];
 
 /// Signed requests about one entity, so that all are in one partition, and none is like another.
