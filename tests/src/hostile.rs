@@ -7,8 +7,6 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -23,7 +21,7 @@ use sluice_tests::topics::{Isolation, read};
 use sluice_tests::wait::wait_for;
 use sluice_tests::wire::{Wire, write_certificate};
 
-use crate::steady::{self, Sent, Steady, Window};
+use crate::steady::{self, Steady, Window};
 
 mod attack;
 
@@ -33,11 +31,14 @@ pub mod flood;
 
 mod idle;
 
+mod judge;
+
 mod smuggling;
 
 mod tools;
 
 use attack::{Attack, Front, Seen};
+use judge::{Memory, best, lateness, ratio};
 
 /// What the run is asked for.
 #[derive(Debug, Clone, clap::Args)]
@@ -45,8 +46,9 @@ pub struct Options {
     /// How long each attack goes on, in seconds; those that wait for the server's times take longer.
     #[arg(long, default_value_t = 12)]
     seconds: u64,
-    /// How long good traffic is timed in quiet, in seconds.
-    #[arg(long, default_value_t = 20)]
+    /// How long good traffic is timed in quiet, in seconds, each of three times at first and once more
+    /// before an attack is tried again.
+    #[arg(long, default_value_t = 10)]
     quiet: u64,
     /// Good requests a second.
     #[arg(long, default_value_t = 100)]
@@ -77,14 +79,8 @@ const GROWTH: u64 = 64 << 20;
 /// Good traffic's p99 may be so many times that in quiet.
 const SLOWER: f64 = 2.0;
 
-/// A quiet p99 below this counts as this, in milliseconds: less is the machine's noise, not ingest's.
-const FLOOR_MS: f64 = 5.0;
-
 /// Before anything is timed: connections, metadata, the first pages.
-const WARM_UP: Duration = Duration::from_secs(4);
-
-/// How often ingest's memory is looked at.
-const LOOK: Duration = Duration::from_millis(50);
+const WARM_UP: Duration = Duration::from_secs(8);
 
 /// After an attack its connections are gone within this time: longer than each of ingest's own times.
 const SHED: Duration = Duration::from_secs(30);
@@ -95,12 +91,19 @@ const SPARE: f64 = 64.0;
 /// Where good traffic comes from.
 const GOOD: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));
 
+/// An attack under which good traffic was slow is tried again, so often in all: a machine that stands
+/// still for a tenth of a second spoils one round, ingest's own fault spoils each.
+const ROUNDS: usize = 3;
+
 /// What came of one attack.
 #[derive(Debug, Serialize)]
 struct Outcome {
     attack: Attack,
+    /// Of all rounds, the one in which good traffic was quickest.
     good: Window,
-    /// Good traffic's p99 beside that in quiet, or beside the floor.
+    /// Good traffic's p99 in each round, in milliseconds.
+    rounds: Vec<f64>,
+    /// Its p99 in the best of them beside the best in quiet, or beside the floor.
     ratio: f64,
     /// The most memory that ingest held meanwhile, in bytes.
     memory: u64,
@@ -114,7 +117,12 @@ struct Outcome {
 struct Report {
     holds: bool,
     tls: bool,
+    /// The best of all quiet windows.
     quiet: Window,
+    quiet_rounds: Vec<f64>,
+    /// Of a thread that only sleeps, how late it woke at the 99th percentile in the best quiet window: what
+    /// of a p99 is the machine's.
+    machine_p99_ms: f64,
     attacks: Vec<Outcome>,
     memory_before: u64,
     memory_growth: u64,
@@ -216,11 +224,21 @@ struct Run {
     front: Front,
     good: Steady,
     memory: Memory,
-    quiet: (Instant, Instant),
+    quiet_seconds: u64,
+    quiet: Vec<(Instant, Instant)>,
+    machine_p99_ms: f64,
     memory_before: u64,
-    spans: Vec<(Attack, Instant, Instant, Seen, u64)>,
+    spans: Vec<Span>,
     faults: Vec<String>,
-    smuggled: Vec<smuggling::Exchange>,
+    smuggled: Vec<Vec<smuggling::Exchange>>,
+}
+
+/// One attack, and when.
+struct Span {
+    attack: Attack,
+    rounds: Vec<(Instant, Instant)>,
+    seen: Seen,
+    memory: u64,
 }
 
 impl Run {
@@ -230,15 +248,21 @@ impl Run {
         let good = Steady::start(&[front.address], &wire, requests, options.rate)?;
         std::thread::sleep(WARM_UP);
         eprintln!("good traffic in quiet, {} requests a second", options.rate);
-        let from = Instant::now();
-        std::thread::sleep(Duration::from_secs(options.quiet));
-        let quiet = (from, Instant::now());
+        let mut quiet = Vec::new();
+        let mut machine_p99_ms = f64::INFINITY;
+        for _ in 0..ROUNDS {
+            let from = Instant::now();
+            machine_p99_ms = lateness(Duration::from_secs(options.quiet)).min(machine_p99_ms);
+            quiet.push((from, Instant::now()));
+        }
         let memory_before = memory(ingest.id(), "VmRSS")?;
         Ok(Self {
             front,
             good,
             memory: Memory::watch(ingest.id()),
+            quiet_seconds: options.quiet,
             quiet,
+            machine_p99_ms,
             memory_before,
             spans: Vec::new(),
             faults: Vec::new(),
@@ -246,62 +270,94 @@ impl Run {
         })
     }
 
+    /// Runs an attack, and again where good traffic was slow.
     fn under(&mut self, attack: Attack, ingest: &mut Service) -> Result<()> {
         self.memory.peak();
-        let from = Instant::now();
-        let mut seen = match attack {
+        let mut rounds = Vec::new();
+        let mut all = Seen::default();
+        loop {
+            let from = Instant::now();
+            let seen = self.once(attack, ingest)?;
+            rounds.push((from, Instant::now()));
+            shed(ingest).unwrap_or_else(|error| all.faults.push(format!("{error:#}")));
+            all.told.extend(seen.told);
+            all.faults.extend(seen.faults);
+            let good = self.windows(&rounds);
+            let ratio = ratio(&good, &self.windows(&self.quiet));
+            let p99 = good.last().map_or(0.0, |window| window.p99_ms);
+            eprintln!(
+                "{attack:?}: {:.0?}; p99 {p99:.1} ms, {ratio:.1} times that in quiet; {:?}",
+                from.elapsed(),
+                all.told
+            );
+            if ratio <= SLOWER || !attack.judged() || rounds.len() == ROUNDS {
+                break;
+            }
+            let from = Instant::now();
+            std::thread::sleep(Duration::from_secs(self.quiet_seconds));
+            self.quiet.push((from, Instant::now()));
+        }
+        for fault in &all.faults {
+            eprintln!("  fault: {fault}");
+        }
+        self.spans.push(Span {
+            attack,
+            rounds,
+            seen: all,
+            memory: self.memory.peak(),
+        });
+        Ok(())
+    }
+
+    fn once(&mut self, attack: Attack, ingest: &mut Service) -> Result<Seen> {
+        let seen = match attack {
             Attack::Smuggling => {
-                self.smuggled = attack::smuggle(&self.front)?;
-                attack::seen_of(&self.smuggled)
+                self.smuggled.push(attack::smuggle(&self.front)?);
+                self.smuggled
+                    .last()
+                    .map(|exchanges| attack::seen_of(exchanges))
+                    .unwrap_or_default()
             }
             _ => attack.run(&self.front).unwrap_or_else(|error| Seen {
                 told: BTreeMap::new(),
                 faults: vec![format!("it could not be tried: {error:#}")],
             }),
         };
-        let to = Instant::now();
         if let Some(status) = ingest.ended()? {
             anyhow::bail!("ingest ended under {attack:?}: {status}\n{}", ingest.log()?);
         }
-        if let Err(error) = shed(ingest) {
-            seen.faults.push(format!("{error:#}"));
-        }
-        let memory = self.memory.peak();
-        eprintln!(
-            "{attack:?}: {:.0?}, {} MiB; {:?}",
-            from.elapsed(),
-            memory >> 20,
-            seen.told
-        );
-        for fault in &seen.faults {
-            eprintln!("  fault: {fault}");
-        }
-        self.spans.push((attack, from, to, seen, memory));
-        Ok(())
+        Ok(seen)
+    }
+
+    fn windows(&self, spans: &[(Instant, Instant)]) -> Vec<Window> {
+        let window = |(from, to): &(Instant, Instant)| self.good.window(*from, *to);
+        spans.iter().map(window).collect()
     }
 
     fn finish(self, options: &Options, site: &Site) -> Result<Report> {
         let sent = self.good.finish()?;
-        let quiet = sent.window(self.quiet.0, self.quiet.1);
-        let all = sent.window(self.quiet.0, Instant::now());
+        let windows = |spans: &[(Instant, Instant)]| -> Vec<Window> {
+            let spans = spans.iter();
+            spans.map(|(from, to)| sent.window(*from, *to)).collect()
+        };
+        let quiet = windows(&self.quiet);
+        let all = sent.window(self.quiet[0].0, Instant::now());
         let mut faults = self.faults;
         let mut attacks = Vec::new();
-        for (attack, from, to, mut seen, memory) in self.spans {
+        for mut span in self.spans {
+            let attack = span.attack;
             if attack == Attack::Smuggling {
                 let raw = vec![site.names().raw()];
                 let records = read(site.bootstrap(), &raw, Isolation::Committed)?;
-                seen.faults = smuggling::faults(&self.smuggled, &records);
+                span.seen.faults = smuggling::faults(&self.smuggled, &records, &self.front.path);
             }
-            let outcome = outcome(attack, (from, to), seen, memory, &sent, &quiet);
+            let good = windows(&span.rounds);
+            let outcome = span.outcome(good, &quiet);
             let named = outcome.seen.faults.iter();
             faults.extend(named.map(|fault| format!("{attack:?}: {fault}")));
-            eprintln!(
-                "{attack:?}: p99 {:.1} ms, {:.1} times that in quiet, of {}",
-                outcome.good.p99_ms, outcome.ratio, outcome.good.requests
-            );
-            if outcome.ratio > SLOWER && attack != Attack::Neighbour {
+            if outcome.ratio > SLOWER && attack.judged() {
                 faults.push(format!(
-                    "{attack:?}: good traffic's p99 is {:.1} ms, {:.1} times that in quiet",
+                    "{attack:?}: good traffic's p99 is {:.1} ms at best, {:.1} times that in quiet",
                     outcome.good.p99_ms, outcome.ratio
                 ));
             }
@@ -319,7 +375,9 @@ impl Run {
         Ok(Report {
             holds: false,
             tls: options.tls,
-            quiet,
+            quiet_rounds: quiet.iter().map(|window| window.p99_ms).collect(),
+            quiet: best(quiet),
+            machine_p99_ms: self.machine_p99_ms,
             attacks,
             memory_before: self.memory_before,
             memory_growth: growth,
@@ -331,22 +389,18 @@ impl Run {
     }
 }
 
-fn outcome(
-    attack: Attack,
-    (from, to): (Instant, Instant),
-    seen: Seen,
-    memory: u64,
-    sent: &Sent,
-    quiet: &Window,
-) -> Outcome {
-    let good = sent.window(from, to);
-    Outcome {
-        attack,
-        ratio: good.p99_ms / quiet.p99_ms.max(FLOOR_MS),
-        good,
-        memory,
-        seconds: (to - from).as_secs_f64(),
-        seen,
+impl Span {
+    fn outcome(self, good: Vec<Window>, quiet: &[Window]) -> Outcome {
+        let seconds = |(from, to): &(Instant, Instant)| (*to - *from).as_secs_f64();
+        Outcome {
+            attack: self.attack,
+            rounds: good.iter().map(|window| window.p99_ms).collect(),
+            ratio: ratio(&good, quiet),
+            good: best(good),
+            memory: self.memory,
+            seconds: self.rounds.iter().map(seconds).sum(),
+            seen: self.seen,
+        }
     }
 }
 
@@ -356,37 +410,4 @@ fn shed(ingest: &Service) -> Result<()> {
         let open = ingest.metrics()?.sum("sluice_ingest_connections", &[]);
         Ok((open <= SPARE).then_some(()))
     })
-}
-
-/// Looks at a process's memory on a thread.
-struct Memory {
-    peak: Arc<std::sync::atomic::AtomicU64>,
-    ending: Arc<AtomicBool>,
-}
-
-impl Memory {
-    fn watch(pid: u32) -> Self {
-        let peak = Arc::<std::sync::atomic::AtomicU64>::default();
-        let ending = Arc::<AtomicBool>::default();
-        let (most, end) = (Arc::clone(&peak), Arc::clone(&ending));
-        std::thread::spawn(move || {
-            while !end.load(Relaxed) {
-                // A process that ended holds nothing, and is missed elsewhere.
-                most.fetch_max(memory(pid, "VmRSS").unwrap_or(0), Relaxed);
-                std::thread::sleep(LOOK);
-            }
-        });
-        Self { peak, ending }
-    }
-
-    /// The most since the last call, in bytes.
-    fn peak(&self) -> u64 {
-        self.peak.swap(0, Relaxed)
-    }
-}
-
-impl Drop for Memory {
-    fn drop(&mut self) {
-        self.ending.store(true, Relaxed);
-    }
 }

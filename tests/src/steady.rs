@@ -20,6 +20,9 @@ const FRESH_EVERY: usize = 10;
 /// Requests that are sent again and again.
 const REQUESTS: u64 = 2_000;
 
+/// The slowest requests that are told of a window.
+const SLOWEST: usize = 8;
+
 /// Failures that are told in words.
 const TOLD: usize = 5;
 
@@ -57,6 +60,8 @@ pub struct Window {
     pub max_ms: f64,
     /// Of those that came on connections of their own.
     pub fresh_p99_ms: f64,
+    /// The slowest: milliseconds since the window began, and how long it took.
+    pub slowest: Vec<(u64, u64)>,
 }
 
 /// The traffic, on a thread of its own. Dropping it ends it.
@@ -120,6 +125,11 @@ impl Steady {
     /// Who decides where requests go, for a balancer on another thread.
     pub fn rotation(&self) -> Rotation {
         Rotation(Arc::clone(&self.shared))
+    }
+
+    /// What was due between two moments and has ended by now.
+    pub fn window(&self, from: Instant, to: Instant) -> Window {
+        window(&lock(&self.shared.samples), from, to)
     }
 
     /// From now on sends these. Returns when none of those before is on its way any more.
@@ -187,26 +197,37 @@ pub struct Sent {
 impl Sent {
     /// What was due between two moments.
     pub fn window(&self, from: Instant, to: Instant) -> Window {
-        let within = |sample: &&Sample| sample.due >= from && sample.due < to;
-        let within: Vec<&Sample> = self.samples.iter().filter(within).collect();
-        let count = |which: fn(&Sample) -> bool| within.iter().filter(|s| which(s)).count();
-        let times = |fresh_only: bool| {
-            let chosen = within.iter().filter(|s| s.fresh || !fresh_only);
-            let mut times: Vec<Duration> = chosen.map(|s| s.took).collect();
-            times.sort_unstable();
-            times
-        };
-        let all = times(false);
-        Window {
-            requests: within.len(),
-            failed: count(|sample| !sample.good),
-            resent: count(|sample| sample.resent == Some(Closed::Broken)),
-            refused: count(|sample| sample.resent == Some(Closed::Refused)),
-            p50_ms: percentile(&all, 50),
-            p99_ms: percentile(&all, 99),
-            max_ms: percentile(&all, 100),
-            fresh_p99_ms: percentile(&times(true), 99),
-        }
+        window(&self.samples, from, to)
+    }
+}
+
+fn window(samples: &[Sample], from: Instant, to: Instant) -> Window {
+    let within = |sample: &&Sample| sample.due >= from && sample.due < to;
+    let within: Vec<&Sample> = samples.iter().filter(within).collect();
+    let count = |which: fn(&Sample) -> bool| within.iter().filter(|s| which(s)).count();
+    let times = |fresh_only: bool| {
+        let chosen = within.iter().filter(|s| s.fresh || !fresh_only);
+        let mut times: Vec<Duration> = chosen.map(|s| s.took).collect();
+        times.sort_unstable();
+        times
+    };
+    let all = times(false);
+    let mut slowest = within.clone();
+    slowest.sort_unstable_by_key(|sample| std::cmp::Reverse(sample.took));
+    let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+    let slowest = slowest.iter().take(SLOWEST);
+    Window {
+        requests: within.len(),
+        failed: count(|sample| !sample.good),
+        resent: count(|sample| sample.resent == Some(Closed::Broken)),
+        refused: count(|sample| sample.resent == Some(Closed::Refused)),
+        p50_ms: percentile(&all, 50),
+        p99_ms: percentile(&all, 99),
+        max_ms: percentile(&all, 100),
+        fresh_p99_ms: percentile(&times(true), 99),
+        slowest: slowest
+            .map(|sample| (millis(sample.due - from), millis(sample.took)))
+            .collect(),
     }
 }
 

@@ -79,6 +79,11 @@ impl Attack {
         Self::value_variants().iter().copied()
     }
 
+    /// Whether good traffic must stay quick under it.
+    pub fn judged(self) -> bool {
+        self != Self::Neighbour
+    }
+
     /// Runs it to its end. (The corpus is run by [`smuggle`].)
     pub fn run(self, front: &Front) -> Result<Seen> {
         let target = Target {

@@ -35,12 +35,7 @@ pub struct Exchange {
 
 /// A case's request as bytes.
 fn bytes(case: &Case, path: &str) -> Vec<u8> {
-    let outer = outer(case.name);
-    let inner_body = inner(case.name);
-    let inner = format!(
-        "POST {path} HTTP/1.1\r\nhost: h\r\ncontent-length: {}\r\n\r\n{inner_body}",
-        inner_body.len()
-    );
+    let (outer, inner) = (outer(case.name), second(case.name, path));
     let fill = |text: &str| {
         text.replace("{nB}", &outer.len().to_string())
             .replace("{xB}", &format!("{:x}", outer.len()))
@@ -57,6 +52,13 @@ fn bytes(case: &Case, path: &str) -> Vec<u8> {
     bytes
         .map(|c| u8::try_from(u32::from(c)).unwrap_or(b'?'))
         .collect()
+}
+
+/// A whole second request.
+fn second(case: &str, path: &str) -> String {
+    let body = inner(case);
+    let length = body.len();
+    format!("POST {path} HTTP/1.1\r\nhost: h\r\ncontent-length: {length}\r\n\r\n{body}")
 }
 
 fn outer(case: &str) -> String {
@@ -160,7 +162,7 @@ fn judge(expect: Expect, statuses: &[u16], closed: bool) -> Option<String> {
     let fits = match (expect, statuses) {
         (Expect::Twice, [200, 200]) | (Expect::Once | Expect::Either, [200]) => true,
         (Expect::Refused | Expect::Either, [status]) => (400..600).contains(status),
-        (Expect::Refused | Expect::Either, []) | (Expect::Closed, [_]) => closed,
+        (Expect::Refused | Expect::Either, []) | (Expect::Closed(_), [_]) => closed,
         _ => false,
     };
     let end = if closed { "then closed" } else { "left open" };
@@ -176,26 +178,38 @@ pub fn faults_of_answers(exchanges: &[Exchange]) -> Vec<String> {
 }
 
 /// Faults of the answers, and of the records: each 200 has its record, with the body as it was meant,
-/// and nothing else of a case has one.
-pub fn faults(exchanges: &[Exchange], raw: &[Record]) -> Vec<String> {
-    let mut records: HashMap<&[u8], usize> = HashMap::new();
+/// and nothing else of a case has one. `rounds` are all that was sent, to `path`.
+pub fn faults(rounds: &[Vec<Exchange>], raw: &[Record], path: &str) -> Vec<String> {
+    let mut found: HashMap<&[u8], usize> = HashMap::new();
     for record in raw {
-        *records.entry(&record.value).or_default() += 1;
+        *found.entry(&record.value).or_default() += 1;
     }
-    let count = |body: String| records.get(body.as_bytes()).copied().unwrap_or(0);
-    let mut faults = faults_of_answers(exchanges);
-    for exchange in exchanges {
+    // Some bodies are those of several cases.
+    let mut wanted: HashMap<String, usize> = HashMap::new();
+    let mut faults = Vec::new();
+    for exchange in rounds.iter().flatten() {
+        faults.extend(exchange.fault.clone());
         let name = exchange.case.name;
         let accepted = exchange.statuses.iter().filter(|s| **s == 200).count();
-        let twice = exchange.case.expect == Expect::Twice;
-        let (outer, inner) = (count(outer(name)), count(inner(name)));
-        if inner != usize::from(twice) {
-            faults.push(format!("{name}: {inner} records of the second request"));
-        }
         // Whatever was taken and should not have been was told already.
-        if exchange.fault.is_none() && outer + inner != accepted {
+        let taken = if exchange.fault.is_none() {
+            accepted
+        } else {
+            0
+        };
+        let (first, second) = match exchange.case.expect {
+            Expect::Closed(body) => (body.replace("{I}", &second(name, path)), 0),
+            Expect::Twice => (outer(name), taken / 2),
+            _ => (outer(name), 0),
+        };
+        *wanted.entry(first).or_default() += taken - second;
+        *wanted.entry(inner(name)).or_default() += second;
+    }
+    for (body, wanted) in wanted {
+        let found = found.get(body.as_bytes()).copied().unwrap_or(0);
+        if found != wanted {
             faults.push(format!(
-                "{name}: {accepted} answers with 200, and {outer} records as meant"
+                "{found} records of {body:?}, and {wanted} are meant"
             ));
         }
     }

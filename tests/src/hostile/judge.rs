@@ -1,0 +1,97 @@
+//! What is measured while attacks go on, and what it is held against.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+use sluice_tests::metrics;
+
+use crate::steady::{self, Window};
+
+/// How often ingest's memory is looked at.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// A quiet p99 below this counts as this, in milliseconds: less is the machine's noise, not ingest's.
+const FLOOR_MS: f64 = 5.0;
+
+/// The one with the least p99.
+pub fn best(windows: Vec<Window>) -> Window {
+    let by_p99 = |one: &Window, other: &Window| one.p99_ms.total_cmp(&other.p99_ms);
+    windows.into_iter().min_by(by_p99).unwrap_or_default()
+}
+
+/// The best p99 beside the best in quiet, or beside the floor.
+pub fn ratio(good: &[Window], quiet: &[Window]) -> f64 {
+    let least = |windows: &[Window]| {
+        let p99 = windows.iter().map(|window| window.p99_ms);
+        p99.fold(f64::INFINITY, f64::min)
+    };
+    least(good) / least(quiet).max(FLOOR_MS)
+}
+
+/// Sleeps again and again for so long; how late it woke, at the 99th percentile, in milliseconds.
+pub fn lateness(span: Duration) -> f64 {
+    const NAP: Duration = Duration::from_millis(2);
+    let until = Instant::now() + span;
+    let mut late = Vec::new();
+    while Instant::now() < until {
+        let slept = Instant::now();
+        std::thread::sleep(NAP);
+        late.push(slept.elapsed().saturating_sub(NAP));
+    }
+    late.sort_unstable();
+    steady::percentile(&late, 99)
+}
+
+/// Looks at a process's memory on a thread.
+pub struct Memory {
+    peak: Arc<AtomicU64>,
+    ending: Arc<AtomicBool>,
+}
+
+impl Memory {
+    pub fn watch(pid: u32) -> Self {
+        let peak = Arc::<std::sync::atomic::AtomicU64>::default();
+        let ending = Arc::<AtomicBool>::default();
+        let (most, end) = (Arc::clone(&peak), Arc::clone(&ending));
+        std::thread::spawn(move || {
+            while !end.load(Relaxed) {
+                // A process that ended holds nothing, and is missed elsewhere.
+                most.fetch_max(metrics::memory(pid, "VmRSS").unwrap_or(0), Relaxed);
+                std::thread::sleep(LOOK);
+            }
+        });
+        Self { peak, ending }
+    }
+
+    /// The most since the last call, in bytes.
+    pub fn peak(&self) -> u64 {
+        self.peak.swap(0, Relaxed)
+    }
+}
+
+impl Drop for Memory {
+    fn drop(&mut self) {
+        self.ending.store(true, Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_best_round_is_held_against_the_best_in_quiet() {
+        let window = |p99_ms| Window {
+            p99_ms,
+            ..Window::default()
+        };
+        let windows = |all: &[f64]| all.iter().copied().map(window).collect::<Vec<_>>();
+        let quiet = windows(&[40.0, 10.0]);
+        assert!((ratio(&windows(&[300.0, 15.0]), &quiet) - 1.5).abs() < 1e-9);
+        assert!((ratio(&windows(&[30.0, 25.0, 28.0]), &quiet) - 2.5).abs() < 1e-9);
+        // Less than the floor is noise.
+        assert!((ratio(&windows(&[4.0]), &windows(&[1.0])) - 0.8).abs() < 1e-9);
+        assert!((best(windows(&[3.0, 2.0])).p99_ms - 2.0).abs() < 1e-9);
+    }
+}
