@@ -23,7 +23,7 @@ const AWAY: &[&str] = &[
     "timed out",
     "the spool is not empty",
     // One that was open when the broker was killed.
-    "transaction",
+    "Current transaction failed in state",
 ];
 
 /// Signed requests about one entity, so that all are in one partition, and none is like another.

@@ -54,12 +54,17 @@ pub struct Fake {
     pub mood: Mutex<Mood>,
     pub published: Mutex<Vec<Published>>,
     pub kept: Mutex<Vec<Hold>>,
+    /// What it did not take, its queue being full.
+    pub turned_away: Mutex<Vec<Vec<u8>>>,
 }
 
 impl Publish for Fake {
     fn publish(&self, record: &Record<'_>, hold: Box<Hold>) -> Result<(), Refused> {
-        let mood = *self.mood.lock().unwrap();
-        if mood == Mood::QueueFull {
+        // Held to the end: after a change nothing is done in the mood before.
+        let mood = self.mood.lock().unwrap();
+        if *mood == Mood::QueueFull {
+            let mut turned_away = self.turned_away.lock().unwrap();
+            turned_away.push(record.value.to_vec());
             return Err(Refused::QueueFull);
         }
         self.published.lock().unwrap().push(Published {
@@ -68,7 +73,7 @@ impl Publish for Fake {
             request: RawRequest::decode(record.request).unwrap(),
             traceparent: record.traceparent.to_owned(),
         });
-        match mood {
+        match *mood {
             Mood::LargeIsTooLarge if record.value == b"large" => {
                 let _ = hold.reply.send(Err(Undelivered::TooLarge));
             }
@@ -155,6 +160,7 @@ impl Ingest {
             mood: Mutex::new(mood),
             published: Mutex::default(),
             kept: Mutex::default(),
+            turned_away: Mutex::default(),
         });
         let config = Config::new(settings);
         let spool = settings.ingest.spool.as_ref().map(|spool| {
