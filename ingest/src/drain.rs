@@ -3,11 +3,12 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use sluice_schemas::service::shutdown::Shutdown;
 use tokio::sync::oneshot;
 
+use crate::clock;
 use crate::publish::{Hold, Publish, Refused, Undelivered};
 use crate::spool::record::RecordError;
 use crate::spool::{Found, Gone, Spool, is_older};
@@ -196,7 +197,7 @@ impl<P: Publish> Drain<P> {
             }
         };
         let max_age = self.spool.settings().max_age;
-        if is_older(stored.received_at, now(), max_age) && !self.spool.drains_older() {
+        if is_older(stored.received_at, clock::now(), max_age) && !self.spool.drains_older() {
             self.halt = Some(Halt::TooOld);
             return Err(found);
         }
@@ -384,12 +385,4 @@ impl Pace {
         self.credit -= 1.0;
         true
     }
-}
-
-/// Microseconds since 1970.
-fn now() -> i64 {
-    let since = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
 }

@@ -11,6 +11,7 @@ use tokio::sync::oneshot;
 
 use crate::answer::{Answer, Lack};
 use crate::buffers::Permit;
+use crate::clock;
 use crate::metrics::Metrics;
 use crate::publish::{Hold, Publish, Record, Refused, Undelivered};
 use crate::spool::{Spool, Way};
@@ -108,6 +109,23 @@ impl<P: Publish> Durable<P> {
         self.spool.is_some() || self.verified.load(Ordering::Acquire)
     }
 
+    /// Ready is who can make a request durable now: Kafka while the spool is empty, else the spool. Who
+    /// lost its disk is not ready, though Kafka may take what still comes: the next outage would be a loss.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn ready(&self, kafka: Result<(), String>) -> Result<(), String> {
+        let Some(spool) = &self.spool else {
+            return kafka;
+        };
+        let room = spool.ready(clock::now());
+        if spool.records() == 0 && !spool.given_up() {
+            kafka.or(room)
+        } else {
+            room
+        }
+    }
+
     /// How many requests are not answered yet. Their senders may be gone.
     pub fn unanswered(&self) -> usize {
         self.unanswered.load(Ordering::Acquire)
@@ -134,19 +152,18 @@ impl<P: Publish> Durable<P> {
 
     async fn to_brokers_or_spool(&self, taken: Taken, spool: &Spool) -> Answer {
         let verified = self.verified.load(Ordering::Acquire);
-        let why = if !verified {
-            Lack::Starting
+        let lack = if !verified {
+            Some(Lack::Starting)
         } else if spool.way().await == Way::Broker {
             match self.to_brokers(&taken, spool.settings().wait).await {
                 Ok(()) => return Answer::Accepted(taken.raw.id),
                 Err(Missed::TooLarge) => return Answer::TooLarge,
-                Err(Missed::Lack(lack)) => lack,
+                Err(Missed::Lack(lack)) => Some(lack),
             }
         } else {
-            // Behind what is there already.
-            Lack::Acknowledgement
+            None
         };
-        self.to_spool(taken, spool, why).await
+        self.to_spool(taken, spool, lack).await
     }
 
     async fn to_brokers(&self, taken: &Taken, wait: Duration) -> Result<(), Missed> {
@@ -173,7 +190,8 @@ impl<P: Publish> Durable<P> {
         }
     }
 
-    async fn to_spool(&self, mut taken: Taken, spool: &Spool, why: Lack) -> Answer {
+    /// `lacking` is what kept it from the brokers, if that was tried.
+    async fn to_spool(&self, mut taken: Taken, spool: &Spool, lacking: Option<Lack>) -> Answer {
         taken.raw.ack = Ack::Spool;
         taken.request = taken.raw.encode();
         let (id, received_at) = (taken.raw.id, taken.raw.received_at);
@@ -190,7 +208,7 @@ impl<P: Publish> Durable<P> {
         // A disk may hang as brokers may.
         match tokio::time::timeout(self.ack_timeout, stored).await {
             Ok(Ok(Ok(()))) => {
-                self.metrics.spooled(why);
+                self.metrics.spooled(lacking);
                 Answer::Accepted(id)
             }
             _ => lack,

@@ -15,6 +15,8 @@ pub mod receive;
 
 pub mod bucket;
 
+mod clock;
+
 mod headers;
 
 pub mod buffers;
@@ -32,11 +34,12 @@ pub mod answer;
 pub mod metrics;
 
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use prometheus_client::registry::Registry;
 use sluice_schemas::config::Fault;
 use sluice_schemas::service::admin::{self, Readiness};
+use sluice_schemas::service::kafka;
 use sluice_schemas::service::reload::{Refused, Watcher};
 use sluice_schemas::service::settings::{Part, Settings};
 use sluice_schemas::service::shutdown::Shutdown;
@@ -179,6 +182,26 @@ fn refused(lines: Vec<String>) -> Refused {
         Fault { path, message }
     };
     Refused::Faults(lines.into_iter().map(fault).collect())
+}
+
+/// Reads what the settings name besides: ingest's only secrets are those of Kafka and its certificate.
+///
+/// # Errors
+/// All faults, a line each.
+pub fn check(settings: &Settings) -> Result<(), Vec<String>> {
+    let base = kafka::base_config(settings).map(drop);
+    let mut faults: Vec<String> = base
+        .err()
+        .into_iter()
+        .flatten()
+        .map(|f| f.to_string())
+        .collect();
+    faults.extend(Tls::load(settings).err().unwrap_or_default());
+    if faults.is_empty() {
+        Ok(())
+    } else {
+        Err(faults)
+    }
 }
 
 fn producer(settings: &Settings, r#use: Use) -> Result<Kafka, Failure> {
@@ -330,19 +353,14 @@ impl Ingest<'_> {
         Ok(Some(kafka))
     }
 
-    /// Ready is who can make a request durable now: Kafka while the spool is empty, else the spool.
     fn tell(&self, kafka: Result<(), String>) {
-        let Some(spool) = self.spool else {
-            self.readiness.set("kafka", kafka);
-            return;
-        };
-        let room = spool.ready(now());
-        let state = if spool.records() == 0 {
-            kafka.or(room)
+        // Without a spool it is Kafka's readiness and no other.
+        let condition = if self.spool.is_some() {
+            "durable"
         } else {
-            room
+            "kafka"
         };
-        self.readiness.set("durable", state);
+        self.readiness.set(condition, self.durable.ready(kafka));
     }
 
     /// Lets the server finish what is open and the producer send what it has.
@@ -388,12 +406,4 @@ async fn verify(settings: &Settings, readiness: &Readiness) -> Result<(), Failur
             }
         }
     }
-}
-
-/// Microseconds since 1970.
-fn now() -> i64 {
-    let since = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
 }

@@ -1,18 +1,15 @@
-//! The program `sluice-ingest`.
+//! `sluice-ingest`: settings, telemetry, bind, run, drain.
 
 use std::fmt::Display;
 use std::process::exit;
 
-use anyhow::Context;
 use clap::Parser;
 use mimalloc::MiMalloc;
 use sluice_ingest::config::{Arguments, Command};
-use sluice_ingest::server::tls::Tls;
-use sluice_ingest::{Failure, drain_only, run};
+use sluice_ingest::{Failure, check, drain_only, run, server};
 use sluice_schemas::service::settings::Settings;
 use sluice_schemas::service::shutdown::Shutdown;
-use sluice_schemas::service::{EXIT_CONFIG, EXIT_RESTART, kafka, telemetry};
-use tokio::net::TcpListener;
+use sluice_schemas::service::{EXIT_CONFIG, EXIT_RESTART, telemetry};
 
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
@@ -24,23 +21,12 @@ fn main() {
     };
     let settings = Settings::load(&file).unwrap_or_else(|faults| misconfigured(&faults));
     if arguments.check {
-        // Ingest's only secrets are those of Kafka and its own certificate, so these are all that can
-        // be wrong besides.
-        if let Err(faults) = kafka::base_config(&settings) {
-            misconfigured(&faults);
-        }
-        if let Err(faults) = Tls::load(&settings) {
-            misconfigured(&faults);
-        }
+        check(&settings).unwrap_or_else(|faults| misconfigured(&faults));
         eprintln!("the settings are good");
         return;
     }
     telemetry::init(&settings.telemetry);
-    let ended = match arguments.command {
-        None => serve(settings),
-        Some(Command::Drain { older }) => drain(&settings, older),
-    };
-    let status = match ended {
+    let status = match start(settings, arguments.command) {
         Ok(Ok(())) => 0,
         Ok(Err(Failure::Config(lines))) => misconfigured(&lines),
         Ok(Err(failure @ Failure::Restart(_))) => {
@@ -55,42 +41,35 @@ fn main() {
     exit(status);
 }
 
-fn serve(settings: Settings) -> anyhow::Result<Result<(), Failure>> {
+fn start(settings: Settings, command: Option<Command>) -> anyhow::Result<Result<(), Failure>> {
     // One thread: parsing is a small part of the work, and librdkafka has threads of its own.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
+        .event_interval(server::TURNS_A_LOOK)
         .build()?;
-    let served = runtime.block_on(async {
+    let ended = runtime.block_on(async {
+        if let Some(Command::Drain { older }) = command {
+            return Ok(drain(&settings, older).await);
+        }
         let shutdown = Shutdown::on_signals()?;
         let listen = settings.ingest.listen;
-        let bind = async |address| {
-            let bound = TcpListener::bind(address).await;
-            bound.with_context(|| format!("{address} cannot be listened on"))
-        };
-        let listener = bind(listen).await?;
-        let admin_listener = bind(settings.ingest.admin_listen).await?;
+        let listener = server::listen(listen)?;
+        let admin_listener = server::listen(settings.ingest.admin_listen)?;
         tracing::info!(%listen, "listening");
         Ok(run(settings, listener, admin_listener, shutdown).await)
     });
     // Dropped at leisure, it would wait for a blocked question to Kafka.
     runtime.shutdown_background();
-    served
+    ended
 }
 
 /// Tells what came of it as one JSON object. What could not be drained is a failure.
-fn drain(settings: &Settings, older: bool) -> anyhow::Result<Result<(), Failure>> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    let drained = runtime.block_on(drain_only(settings, older));
-    runtime.shutdown_background();
-    Ok(drained.and_then(|drained| {
-        println!("{}", drained.json());
-        match drained.stopped {
-            None => Ok(()),
-            Some(why) => Err(Failure::Restart(why)),
-        }
-    }))
+async fn drain(settings: &Settings, older: bool) -> Result<(), Failure> {
+    let drained = drain_only(settings, older).await?;
+    println!("{}", drained.json());
+    drained
+        .stopped
+        .map_or(Ok(()), |why| Err(Failure::Restart(why)))
 }
 
 fn misconfigured(faults: &[impl Display]) -> ! {

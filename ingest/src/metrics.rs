@@ -162,7 +162,7 @@ impl Metrics {
             "Connections open now",
             metrics.connections.clone(),
         );
-        let help = "Requests made durable in the spool, by what was lacking";
+        let help = "Requests made durable in the spool, by what was lacking, or behind those there";
         registry.register(SPOOLED, help, metrics.spooled.clone());
         let help = "Connections that were ended, by the limit that they met";
         registry.register(SHED, help, metrics.shed.clone());
@@ -197,9 +197,9 @@ impl Metrics {
         self.ack.observe(after.as_secs_f64());
     }
 
-    /// A request is durable in the spool, for that was lacking.
-    pub fn spooled(&self, lack: Lack) {
-        let reason = lack.label();
+    /// A request is durable in the spool: that was lacking, or it lines up behind what is there already.
+    pub fn spooled(&self, lack: Option<Lack>) {
+        let reason = lack.map_or("behind", Lack::label);
         self.spooled.get_or_create(&Unavailable { reason }).inc();
     }
 

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
@@ -19,6 +19,7 @@ use uuid::Uuid;
 use crate::answer::{Answer, Lack};
 use crate::body::{Inbound, Unread};
 use crate::buffers::{Buffers, Full, Permit};
+use crate::clock;
 use crate::config::{AuthorityId, Config, Route};
 use crate::durable::{Durable, Taken};
 use crate::headers;
@@ -215,15 +216,12 @@ impl<P: Publish> Receiver<P> {
         self.random
             .fill(&mut random)
             .map_err(|_| Answer::Unavailable(Lack::Broker))?;
-        let received_at = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default()
-            .as_micros();
+        let received_at = clock::now();
         let raw = RawRequest {
             id: request_id(received_at, &random),
             source: route.name.to_string(),
             provider: route.provider.facts().name.to_owned(),
-            received_at: i64::try_from(received_at).unwrap_or(i64::MAX),
+            received_at,
             method: head.method.as_str().to_owned(),
             target: target_without_token(&head.uri, &route.name),
             peer,
@@ -310,8 +308,8 @@ fn is_encoded(headers: &HeaderMap) -> bool {
 }
 
 /// `UUIDv7` of a time in microseconds, from the first ten random bytes.
-fn request_id(micros: u128, random: &[u8; 34]) -> Uuid {
-    let millis = u64::try_from(micros / 1000).unwrap_or(u64::MAX);
+fn request_id(micros: i64, random: &[u8; 34]) -> Uuid {
+    let millis = u64::try_from(micros / 1000).unwrap_or(0);
     let mut own = [0; 10];
     own.copy_from_slice(&random[..10]);
     uuid::Builder::from_unix_timestamp_millis(millis, &own).into_uuid()

@@ -1,11 +1,13 @@
 //! Connections: accepting them, within bounds, and bringing them to an end.
 
+use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use sluice_schemas::service::shutdown::Shutdown;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -39,6 +41,35 @@ const TLS_LOOK: Duration = Duration::from_secs(1);
 
 /// The pause after a connection could not be accepted, most often for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Connections that may wait in the kernel to be accepted, as far as it lets us (`net.core.somaxconn`).
+/// Where there is no room for one, the other end tries again after a second.
+const BACKLOG: u32 = 4096;
+
+/// After so many turns of tasks the sockets are looked at again: a connection may read some
+/// kilobytes in each, and who has just begun to speak shall not wait for dozens of them.
+pub const TURNS_A_LOOK: u32 = 8;
+
+/// Listens at an address.
+///
+/// # Errors
+/// With the address, where it cannot be listened on.
+pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let bound = || {
+        let socket = match address {
+            SocketAddr::V4(_) => TcpSocket::new_v4(),
+            SocketAddr::V6(_) => TcpSocket::new_v6(),
+        }?;
+        // A new process need not wait until the connections of the one before are forgotten.
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        socket.listen(BACKLOG)
+    };
+    bound().map_err(|error| {
+        let told = format!("{address} cannot be listened on: {error}");
+        io::Error::new(error.kind(), told)
+    })
+}
 
 /// Answers until `shutdown`; then goes on for [`GRACE`] or until no connection is open, accepts no
 /// more, and finishes what is open, for up to 15 s.

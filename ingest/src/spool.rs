@@ -56,7 +56,7 @@ pub enum NoRoom {
     /// The oldest record is older than `max_age`.
     #[error("the oldest record in the spool is older than max_age")]
     TooOld,
-    /// The store does not work, and is being opened anew.
+    /// The store does not work.
     #[error("the spool does not work")]
     Broken,
 }
@@ -234,6 +234,11 @@ impl Spool {
             Some(broken) => format!("{why}: {broken}"),
             None => why.to_string(),
         })
+    }
+
+    /// Whether its disk failed, so that it takes nothing more until the next start.
+    pub fn given_up(&self) -> bool {
+        self.shared.state().given_up
     }
 
     /// How many records are here.

@@ -21,6 +21,10 @@ use crate::metrics::Shed;
 /// not read any more, and frames.
 const REQUEST_OVERHEAD: u64 = 160 << 10;
 
+/// What a connection may bring at one go, in bytes: then the others have their turn, for frames may be
+/// small and many, and nobody shall wait for those of another.
+pub(super) const TURN: usize = 8 << 10;
+
 /// How HTTP/2 begins where nothing was agreed on before.
 const PREFACE: &[u8] = b"PRI";
 
@@ -31,7 +35,7 @@ pub struct Activity {
     overdone: Notify,
     /// Bytes of bodies that were read.
     bodies: Arc<AtomicU64>,
-    /// What may come besides what requests are reckoned at, in bytes.
+    /// See [`overhead`].
     overhead: u64,
 }
 
@@ -66,8 +70,14 @@ pub enum Verdict {
     Close(Shed),
 }
 
+/// What a connection may bring besides what its requests are reckoned at, in bytes: its own frames, and
+/// the head of a request that is not whole yet, twice for small frames and small records of TLS.
+pub fn overhead(limits: &Limits) -> u64 {
+    limits.h2_overhead + 2 * u64::from(limits.h2_header_bytes)
+}
+
 impl Activity {
-    /// Of a connection that begins now. `overhead`: bytes that HTTP/2 may bring besides its requests.
+    /// Of a connection that begins now. `overhead`: see [`overhead`].
     pub fn new(overhead: u64) -> Self {
         let now = Instant::now();
         Self {
@@ -172,8 +182,7 @@ impl Activity {
         state.came += bytes.len() as u64;
         // A body may come in small frames and small records of TLS, which double it.
         let bodies = self.bodies.load(Ordering::Relaxed);
-        // The next request's bytes come before it is one.
-        let accounted = (state.requests + 1) * REQUEST_OVERHEAD + 2 * bodies;
+        let accounted = state.requests * REQUEST_OVERHEAD + 2 * bodies;
         if state.http2 && state.came > accounted.saturating_add(self.overhead) {
             state.too_much = Some(Shed::Overhead);
             self.overdone.notify_one();
@@ -235,6 +244,8 @@ pub struct Socket {
     activity: Arc<Activity>,
     account: Option<Arc<Bucket>>,
     pause: Option<Pin<Box<Sleep>>>,
+    /// What came since it last waited, in bytes.
+    came: usize,
 }
 
 impl Socket {
@@ -245,6 +256,7 @@ impl Socket {
             activity,
             account,
             pause: None,
+            came: 0,
         }
     }
 }
@@ -259,9 +271,19 @@ impl AsyncRead for Socket {
             ready!(pause.as_mut().poll(cx));
             self.pause = None;
         }
+        if self.came >= TURN {
+            self.came = 0;
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         let before = buffer.filled().len();
-        ready!(Pin::new(&mut self.stream).poll_read(cx, buffer))?;
+        let Poll::Ready(read) = Pin::new(&mut self.stream).poll_read(cx, buffer) else {
+            self.came = 0;
+            return Poll::Pending;
+        };
+        read?;
         let bytes = &buffer.filled()[before..];
+        self.came += bytes.len();
         if !bytes.is_empty() {
             self.activity.read(bytes);
             let now = Instant::now();
@@ -314,4 +336,56 @@ impl AsyncWrite for Socket {
 
 fn wrote_all(written: &Poll<io::Result<usize>>, length: usize) -> bool {
     matches!(written, Poll::Ready(Ok(count)) if *count == length)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+    use std::task::{Wake, Waker};
+
+    use tokio::io::AsyncWriteExt;
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Woken(AtomicUsize);
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    #[tokio::test]
+    async fn one_that_sends_without_end_leaves_the_others_their_turn() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let mut sender = TcpStream::connect(address).await.expect("a connection");
+        let (stream, _) = listener.accept().await.expect("a connection");
+        sender
+            .write_all(&vec![0; 8 * TURN])
+            .await
+            .expect("there is room");
+        drop(sender);
+        let mut socket = Socket::new(stream, Arc::new(Activity::new(0)), None);
+        let woken = Arc::new(Woken::default());
+        let waker = Waker::from(Arc::clone(&woken));
+        let mut cx = Context::from_waker(&waker);
+        let (mut came, mut turns, mut bytes) = (0, 0, [0; 1024]);
+        while came < 8 * TURN {
+            let mut buffer = ReadBuf::new(&mut bytes);
+            let before = woken.0.load(Ordering::Relaxed);
+            match Pin::new(&mut socket).poll_read(&mut cx, &mut buffer) {
+                Poll::Ready(read) => {
+                    read.expect("it is open");
+                    came += buffer.filled().len();
+                }
+                // It comes back by itself, and not only when more is there.
+                Poll::Pending if woken.0.load(Ordering::Relaxed) > before => turns += 1,
+                Poll::Pending => socket.stream.readable().await.expect("it is open"),
+            }
+        }
+        assert!(turns >= 6, "{turns}");
+    }
 }

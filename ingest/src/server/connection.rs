@@ -21,7 +21,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_rustls::TlsAcceptor;
 
-use super::activity::{Activity, Socket, Verdict};
+use super::activity::{Activity, Socket, Verdict, overhead};
 use super::{Server, peers, proxy};
 use crate::answer::Answer;
 use crate::body::{Inbound, Pace};
@@ -66,7 +66,7 @@ pub(super) async fn connection<P: Publish>(
         PeerFrom::ForwardedFor { .. }
     );
     let account = if by_request { None } else { visit.account() };
-    let activity = Arc::new(Activity::new(limits.h2_overhead));
+    let activity = Arc::new(Activity::new(overhead(&limits)));
     let socket = Socket::new(stream, Arc::clone(&activity), account);
     let mut session = Session {
         server: Arc::clone(&server),

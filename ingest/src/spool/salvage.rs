@@ -5,11 +5,12 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use super::is_older;
 use super::record::{self, MARK, Stored};
 use super::store::{Batch, Store, StoreError};
+use crate::clock;
 
 /// How much of the file is looked through at once, in bytes.
 const WINDOW: usize = 16 << 20;
@@ -40,10 +41,7 @@ pub struct Saved {
 pub fn salvage(dir: &Path, max_age: Duration) -> Result<Saved, StoreError> {
     let damaged = Store::file(dir);
     let unusable = |error| StoreError::Unusable(damaged.clone(), error);
-    let since = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    let now = i64::try_from(since.as_micros()).unwrap_or(i64::MAX);
+    let now = clock::now();
     let file = File::open(&damaged).map_err(unusable)?;
     let found = find(&file, now, max_age).map_err(unusable)?;
     let store = Store::make_new(dir)?;
@@ -59,7 +57,7 @@ pub fn salvage(dir: &Path, max_age: Duration) -> Result<Saved, StoreError> {
     }
     write(&store, &mut puts)?;
     drop(store);
-    let left = dir.join(format!("spool.damaged-{}.redb", since.as_secs()));
+    let left = dir.join(format!("spool.damaged-{}.redb", now / 1_000_000));
     std::fs::hard_link(&damaged, &left).map_err(unusable)?;
     Store::name_new(dir)?;
     Ok(Saved {

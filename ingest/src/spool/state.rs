@@ -42,6 +42,9 @@ pub(super) struct State {
     pub(super) oldest: Option<i64>,
     /// Why the store does not work.
     pub(super) broken: Option<String>,
+    /// It will not work again in this process: a failed write or fsync leaves in the system's cache what
+    /// is not on the disk, and a store opened on that would promise what it cannot keep.
+    pub(super) given_up: bool,
     /// When the disk had no room for a group, if nothing was taken out since.
     pub(super) disk_full: Option<Instant>,
     /// Counts how often the store was opened: what was read of one before may be wrong.

@@ -33,9 +33,6 @@ pub struct Writer {
     owed: Vec<Gone>,
     /// When the store was last tried, if it does not work.
     failed: Option<Instant>,
-    /// A failed write or fsync leaves in the system's cache what is not on the disk: such a store is not
-    /// opened again by this process.
-    given_up: bool,
 }
 
 /// What is written at once.
@@ -70,7 +67,6 @@ impl Writer {
             next: 0,
             owed: Vec::new(),
             failed: None,
-            given_up: false,
         }
     }
 
@@ -118,7 +114,8 @@ impl Writer {
                 self.commands.recv().map_err(RecvTimeoutError::from)
             };
             // Before anything is counted: an opened store is counted as it is found.
-            if !self.given_up && self.failed.is_some_and(|at| at.elapsed() >= AGAIN) {
+            if !self.shared.state().given_up && self.failed.is_some_and(|at| at.elapsed() >= AGAIN)
+            {
                 self.reopen();
             }
             let mut group = Group::default();
@@ -246,8 +243,8 @@ impl Writer {
     fn fail(&mut self, error: &StoreError) {
         self.shared.use_store(None);
         self.shared.metrics.failed();
-        self.given_up = !error.is_disk_full();
-        if self.given_up {
+        let given_up = !error.is_disk_full();
+        if given_up {
             tracing::error!(
                 %error,
                 "the spool cannot be written and is given up until the next start: look at its disk"
@@ -257,6 +254,7 @@ impl Writer {
         }
         let mut state = self.shared.state();
         state.broken = Some(error.to_string());
+        state.given_up = given_up;
         state.disk_full = error.is_disk_full().then(Instant::now);
         drop(state);
         self.failed = Some(Instant::now());
@@ -276,6 +274,61 @@ impl Writer {
                 self.shared.state().broken = Some(error.to_string());
                 self.failed = Some(Instant::now());
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::sync::mpsc::channel;
+
+    use prometheus_client::registry::Registry;
+    use rustix::io::Errno;
+    use sluice_schemas::service::settings;
+
+    use super::*;
+    use crate::durable::Durable;
+    use crate::metrics::Metrics;
+    use crate::publish::{Hold, Publish, Record, Refused};
+    use crate::spool::Spool;
+
+    #[derive(Debug)]
+    struct Nowhere;
+
+    impl Publish for Nowhere {
+        fn publish(&self, _record: &Record<'_>, _hold: Box<Hold>) -> Result<(), Refused> {
+            Err(Refused::Broken)
+        }
+    }
+
+    #[test]
+    fn a_disk_that_fails_costs_the_readiness_and_a_full_one_does_not() {
+        for (code, given_up) in [(Errno::IO, true), (Errno::NOSPC, false)] {
+            let dir = tempfile::tempdir().expect("a folder");
+            let settings = settings::Spool {
+                dir: dir.path().to_owned(),
+                max_bytes: 1 << 20,
+                max_age: Duration::from_secs(60),
+                wait: Duration::from_millis(100),
+                drain_rate: 1_000,
+                drain_older: false,
+            };
+            let metrics = Metrics::new(&mut Registry::default());
+            let spool = Spool::open(&settings, metrics.spool().clone()).expect("it opens");
+            let spool = Arc::new(spool);
+            let publisher = Arc::new(Nowhere);
+            let wait = Duration::from_secs(4);
+            let durable = Durable::new(publisher, Some(Arc::clone(&spool)), metrics, wait);
+            assert_eq!(durable.ready(Ok(())), Ok(()));
+            // What the writer does when the disk tells it this.
+            let (_commands, received) = channel();
+            let mut writer = Writer::new(Arc::clone(&spool.shared), received);
+            let error = redb::Error::Io(io::Error::from(code));
+            writer.fail(&StoreError::Failed(error));
+            assert_eq!(spool.given_up(), given_up);
+            assert_eq!(durable.ready(Ok(())).is_err(), given_up);
+            assert!(durable.ready(Err("away".to_owned())).is_err());
         }
     }
 }

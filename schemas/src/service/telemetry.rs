@@ -9,14 +9,18 @@ use super::settings::{LogFormat, Telemetry};
 /// The variable that says what is logged, such as `debug` or `warn,sluice_ingest=debug`.
 pub const LOG_VARIABLE: &str = "SLUICE_LOG";
 
+/// What is logged where nothing else is said. The HTTP/2 library warns of each connection that it ends
+/// for its manners: whoever attacks would write our log. A metric counts them.
+const DEFAULT: &str = "info,h2=error";
+
 /// Starts logging for the whole process; a second call changes nothing. librdkafka's lines come in
 /// under the target `librdkafka`.
 pub fn init(telemetry: &Telemetry) {
     let wanted = std::env::var(LOG_VARIABLE).unwrap_or_default();
     let (filter, fault) = match EnvFilter::try_new(&wanted) {
         Ok(filter) if !wanted.trim().is_empty() => (filter, None),
-        Ok(_) => (EnvFilter::new("info"), None),
-        Err(error) => (EnvFilter::new("info"), Some(error)),
+        Ok(_) => (EnvFilter::new(DEFAULT), None),
+        Err(error) => (EnvFilter::new(DEFAULT), Some(error)),
     };
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)

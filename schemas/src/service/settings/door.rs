@@ -127,8 +127,9 @@ const H2_RESETS: i64 = 100;
 const H2_HEADER_BYTES: u64 = 16 << 10;
 
 /// A balancer that asks every second whether we are there sends 17 bytes each time and is done after
-/// an hour; who floods with such frames sends as much within a thousandth of a second.
-const H2_OVERHEAD: u64 = 64 << 10;
+/// 16 minutes, when its connection is too old anyway; who floods with such frames sends as much within
+/// a thousandth of a second.
+const H2_OVERHEAD: u64 = 16 << 10;
 
 /// `None` where the section is not there, or has a fault.
 pub(super) fn tls(mut node: Node, secrets_dir: &Path) -> Option<TlsFiles> {
