@@ -16,6 +16,8 @@ use sluice_schemas::identity::Fingerprint;
 
 mod keys;
 
+pub mod pages;
+
 use keys::Keys;
 
 /// How many generations the longest window spans. More of them free memory in smaller steps, and cost

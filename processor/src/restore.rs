@@ -12,6 +12,7 @@ use sluice_schemas::service::settings::{Begin, Settings};
 use crate::consume::Assignments;
 use crate::kafka::{Kafka, Unanswered};
 use crate::memory::Memory;
+use crate::memory::pages::SmallPages;
 
 mod partition;
 
@@ -214,7 +215,10 @@ impl<'a, K: Kafka> Restorer<'a, K> {
                 Err(RecvTimeoutError::Timeout) if self.queue.is_empty() => self.reader = None,
                 Err(RecvTimeoutError::Timeout) => {}
             }
-            if self.turn().is_some_and(|done| restored.send(done).is_err()) {
+            let small = SmallPages::hold();
+            let done = self.turn();
+            drop(small);
+            if done.is_some_and(|done| restored.send(done).is_err()) {
                 return;
             }
         }

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use clap::{Parser, ValueEnum};
 use serde_json::json;
+use sluice_processor::memory::pages::SmallPages;
 use sluice_processor::memory::{FingerprintHasher, Memory};
 use sluice_schemas::dedup_log::Entry;
 use sluice_schemas::identity::Fingerprint;
@@ -103,11 +104,13 @@ fn run(options: &Options) -> Result<()> {
     let (insert, (hit, miss, held)) = match options.of {
         Structure::Restored => {
             let mut memory = Memory::new(WINDOW);
+            let small = SmallPages::hold();
             let load = fill(&identities, |entries| {
                 for entry in entries {
                     memory.load(entry);
                 }
             });
+            drop(small);
             let start = Instant::now();
             while !memory.is_indexed() {
                 memory.index_some();

@@ -39,7 +39,11 @@ const GROUPS: usize = SHARDS / SHARDS_A_GROUP;
 /// to 1 MiB, which is more than a table of theirs takes.
 const PIECE: std::ops::RangeInclusive<usize> = 32..=65_536;
 
-#[derive(Debug, Clone, Copy)]
+/// How many notes of a group are gathered before they are written to their piece: some lines of the cache
+/// at once, for one by one the processor waits for each of a hundred places in memory.
+const GATHERED: usize = 16;
+
+#[derive(Debug, Clone, Copy, Default)]
 struct Note {
     key: Key,
     appended: u32,
@@ -47,27 +51,41 @@ struct Note {
 
 /// Notes in the order of their coming.
 #[derive(Debug, Default)]
-struct Notes(Vec<Vec<Note>>);
+struct Notes {
+    pieces: Vec<Vec<Note>>,
+    gathered: [Note; GATHERED],
+    count: usize,
+}
 
 impl Notes {
     fn push(&mut self, note: Note) {
-        match self.0.last_mut() {
-            Some(piece) if piece.len() < piece.capacity() => piece.push(note),
-            last => {
-                let room = last.map_or(*PIECE.start(), |piece| 2 * piece.capacity());
-                let mut piece = Vec::with_capacity(room.min(*PIECE.end()));
-                piece.push(note);
-                self.0.push(piece);
-            }
+        self.gathered[self.count % GATHERED] = note;
+        self.count += 1;
+        if self.count.is_multiple_of(GATHERED) {
+            self.put_down();
         }
     }
 
+    fn put_down(&mut self) {
+        let room = match self.pieces.last_mut() {
+            Some(piece) if piece.capacity() - piece.len() >= GATHERED => {
+                return piece.extend_from_slice(&self.gathered);
+            }
+            None => *PIECE.start(),
+            Some(piece) => (2 * piece.capacity()).min(*PIECE.end()),
+        };
+        let mut piece = Vec::with_capacity(room);
+        piece.extend_from_slice(&self.gathered);
+        self.pieces.push(piece);
+    }
+
     fn iter(&self) -> impl Iterator<Item = &Note> {
-        self.0.iter().flatten()
+        let last = &self.gathered[..self.count % GATHERED];
+        self.pieces.iter().flatten().chain(last)
     }
 
     fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.count == 0
     }
 }
 
@@ -145,7 +163,7 @@ impl Keys {
         for (table, count) in self.tables[first..].iter_mut().zip(counts) {
             table.reserve(count);
         }
-        for Note { key, appended } in notes.0.into_iter().flatten() {
+        for Note { key, appended } in notes.iter().copied() {
             let table = &mut self.tables[shard_of(&key)];
             if let Some(before) = put(table, key, appended) {
                 again(before.min(appended));
