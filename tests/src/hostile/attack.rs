@@ -241,6 +241,8 @@ fn flood_process(front: &Front, kind: flood::Kind) -> Result<Account> {
     let mut child = Child::start("a flood", Path::new("nice"), &arguments, &log)?;
     let status = child.wait(Duration::from_secs(front.seconds) + FLOOD)?;
     anyhow::ensure!(status.success(), "{}", tail(&log));
+    // Rounds before this one wrote to the same file.
     let printed = std::fs::read_to_string(&log)?;
-    serde_json::from_str(printed.trim()).with_context(|| tail(&log))
+    let last = printed.lines().last().unwrap_or_default();
+    serde_json::from_str(last).with_context(|| tail(&log))
 }
