@@ -30,6 +30,10 @@ use tls::Tls;
 /// How long a balancer may take to see that this process is not ready, and sends here until then.
 pub const GRACE: Duration = Duration::from_secs(5);
 
+/// Nobody sends here any more where no connection was open or made for this long: between two requests
+/// of many there may be a moment without any.
+pub const QUIET: Duration = Duration::from_secs(1);
+
 /// How long open requests may take after that.
 const DRAIN: Duration = Duration::from_secs(15);
 
@@ -71,7 +75,7 @@ pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     })
 }
 
-/// Answers until `shutdown`; then goes on for [`GRACE`] or until no connection is open, accepts no
+/// Answers until `shutdown`; then goes on for [`GRACE`] or until nobody came for [`QUIET`], accepts no
 /// more, and finishes what is open, for up to 15 s.
 pub async fn serve<P: Publish>(
     receiver: Arc<Receiver<P>>,
@@ -84,6 +88,7 @@ pub async fn serve<P: Publish>(
         tls,
         peers: Peers::default(),
         open: AtomicUsize::new(0),
+        accepted: AtomicUsize::new(0),
         ended: Notify::new(),
         leaving: AtomicBool::new(false),
         closing: Shutdown::new(),
@@ -99,7 +104,7 @@ pub async fn serve<P: Publish>(
         server.leaving.store(true, Ordering::Relaxed);
         tokio::select! {
             () = &mut accepting => {}
-            () = server.emptied(GRACE) => {}
+            () = server.quiet(GRACE) => {}
         }
     }
     drop(listener);
@@ -119,6 +124,8 @@ struct Server<P> {
     tls: Option<Arc<Tls>>,
     peers: Peers,
     open: AtomicUsize,
+    /// All that ever were.
+    accepted: AtomicUsize,
     /// Told when a connection has ended.
     ended: Notify,
     /// Set while draining: connections end with the answer that is due.
@@ -145,6 +152,21 @@ impl<P: Publish> Server<P> {
         }
     }
 
+    /// Waits until no connection was open or made for [`QUIET`], for so long at most.
+    async fn quiet(&self, patience: Duration) {
+        let until = Instant::now() + patience;
+        let mut since = Instant::now();
+        let mut accepted = self.accepted.load(Ordering::Relaxed);
+        while since.elapsed() < QUIET && Instant::now() < until {
+            tokio::time::sleep(LOOK).await;
+            let now = self.accepted.load(Ordering::Relaxed);
+            if self.open() > 0 || now != accepted {
+                since = Instant::now();
+            }
+            accepted = now;
+        }
+    }
+
     /// Waits until no connection is open, for so long at most.
     async fn emptied(&self, patience: Duration) {
         let until = Instant::now() + patience;
@@ -159,6 +181,7 @@ struct Slot<P: Publish>(Arc<Server<P>>);
 
 impl<P: Publish> Slot<P> {
     fn new(server: &Arc<Server<P>>) -> Self {
+        server.accepted.fetch_add(1, Ordering::Relaxed);
         let before = server.open.fetch_add(1, Ordering::Relaxed);
         server.receiver.metrics().connections(before + 1);
         Self(Arc::clone(server))
