@@ -41,7 +41,7 @@ use sluice_schemas::config::Fault;
 use sluice_schemas::service::admin::{self, Readiness};
 use sluice_schemas::service::kafka;
 use sluice_schemas::service::reload::{Refused, Watcher};
-use sluice_schemas::service::settings::{Part, Settings};
+use sluice_schemas::service::settings::{self, Part, Settings};
 use sluice_schemas::service::shutdown::Shutdown;
 use sluice_schemas::service::topics::{self, EnsureError, Which};
 use thiserror::Error;
@@ -51,11 +51,12 @@ use tokio::task::JoinHandle;
 use crate::config::Config;
 use crate::drain::Drain;
 use crate::durable::Durable;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, SpoolMetrics};
 use crate::publish::{Kafka, Use};
 use crate::receive::Receiver;
 use crate::server::tls::Tls;
 use crate::spool::Spool;
+use crate::spool::store::StoreError;
 
 /// How often Kafka is asked whether it would take a record, and how long it may take to say so.
 const PROBE: Duration = Duration::from_secs(2);
@@ -93,7 +94,7 @@ pub async fn run(
     let publisher = Arc::new(producer(&settings, Use::Live)?);
     let mut registry = Registry::default();
     let metrics = Metrics::new(&mut registry);
-    let spool = open_spool(&settings, &metrics)?;
+    let spool = open_spool(&settings, &metrics, Spool::open)?;
     let durable = Arc::new(Durable::new(
         Arc::clone(&publisher),
         spool.clone(),
@@ -209,11 +210,15 @@ fn producer(settings: &Settings, r#use: Use) -> Result<Kafka, Failure> {
         .map_err(|faults| Failure::Config(faults.iter().map(ToString::to_string).collect()))
 }
 
-fn open_spool(settings: &Settings, metrics: &Metrics) -> Result<Option<Arc<Spool>>, Failure> {
+fn open_spool(
+    settings: &Settings,
+    metrics: &Metrics,
+    open: fn(&settings::Spool, SpoolMetrics) -> Result<Spool, StoreError>,
+) -> Result<Option<Arc<Spool>>, Failure> {
     let Some(spool) = &settings.ingest.spool else {
         return Ok(None);
     };
-    match Spool::open(spool, metrics.spool().clone()) {
+    match open(spool, metrics.spool().clone()) {
         Ok(spool) => Ok(Some(Arc::new(spool))),
         // The process before may be about to end.
         Err(error) if error.is_in_use() => Err(Failure::Restart(format!("the spool: {error}"))),
@@ -227,7 +232,7 @@ fn open_spool(settings: &Settings, metrics: &Metrics) -> Result<Option<Arc<Spool
 /// What stands in the way; what is left stays in the spool.
 pub async fn drain_only(settings: &Settings, older: bool) -> Result<Drained, Failure> {
     let metrics = Metrics::new(&mut Registry::default());
-    let Some(spool) = open_spool(settings, &metrics)? else {
+    let Some(spool) = open_spool(settings, &metrics, Spool::open_whole)? else {
         let line = "ingest.spool.dir: is not set, so there is no spool to drain".to_owned();
         return Err(Failure::Config(vec![line]));
     };

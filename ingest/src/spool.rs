@@ -2,17 +2,18 @@
 //!
 //! As long as there is anything here, whatever comes goes behind it ([`Way::Spool`]), so that the order
 //! in which requests were acknowledged is that of the raw topic. One thread writes ([`writer`]), many
-//! requests to one fsync; [`crate::drain`] reads.
+//! requests to one fsync; [`crate::drain`] reads. What earlier processes left lies in [`files`] of its
+//! own.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use sluice_schemas::service::settings;
 use thiserror::Error;
-use tokio::sync::{Notify, oneshot, watch};
+use tokio::sync::oneshot;
 
 use crate::buffers::Permit;
 use crate::metrics::SpoolMetrics;
@@ -22,19 +23,25 @@ pub mod record;
 
 pub mod store;
 
+mod files;
+
 mod salvage;
 
 mod state;
 
 mod writer;
 
+use files::{Content, Folder};
 use record::{RecordError, Stored};
-use state::Shared;
-use store::{Store, StoreError, cost};
+use state::{Shared, State};
+use store::{StoreError, cost};
 
 /// How few records may be left for new requests to wait until they are gone, instead of lining up
 /// behind them: what Kafka takes in some hundredths of a second.
 const FEW: u64 = 256;
+
+/// How long until a file that an earlier process left, and that cannot be read, is tried again.
+const AGAIN: Duration = Duration::from_secs(5);
 
 /// Which way a request goes now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,7 +74,7 @@ pub enum NoRoom {
 pub struct NotDurable;
 
 /// A record that needs to be here no longer.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Gone {
     /// Its number.
     pub number: u64,
@@ -106,7 +113,9 @@ enum Command {
 pub struct Spool {
     shared: Arc<Shared>,
     commands: Mutex<Option<Sender<Command>>>,
-    thread: Mutex<Option<JoinHandle<()>>>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+    // Dropped, it ends the thread that reads what earlier processes left.
+    closing: Mutex<Option<Sender<()>>>,
 }
 
 /// Whether what came at `received_at` is older than `age`. Both times are microseconds since 1970.
@@ -115,62 +124,65 @@ pub fn is_older(received_at: i64, now: i64, age: Duration) -> bool {
 }
 
 impl Spool {
-    /// Opens the store and recovers what is in it.
+    /// Opens the spool and recovers what is in it. What earlier processes left in large files is read on
+    /// a thread of its own, while new requests go behind it.
     ///
     /// # Errors
     /// Where the folder cannot be used: it is not there and cannot be made, another process has it, or
-    /// the store is damaged.
+    /// the disk fails.
     pub fn open(settings: &settings::Spool, metrics: SpoolMetrics) -> Result<Self, StoreError> {
-        let store = match Store::open(&settings.dir) {
-            Err(error) if error.is_damage() => Self::save(settings, &metrics, &error)?,
-            opened => opened?,
-        };
-        let shared = Arc::new(Shared {
-            settings: settings.clone(),
-            drain_older: AtomicBool::new(settings.drain_older),
-            state: Mutex::default(),
-            way: watch::Sender::new(Way::Broker),
-            store: RwLock::default(),
-            metrics,
-            more: Notify::new(),
-        });
-        let (commands, received) = channel();
-        let thread = Self::writer(&shared, store, received)?;
-        Ok(Self {
-            shared,
-            commands: Mutex::new(Some(commands)),
-            thread: Mutex::new(Some(thread)),
-        })
+        let spool = Self::begin(settings, metrics)?;
+        let (closing, closed) = channel();
+        let shared = Arc::clone(&spool.shared);
+        spool.spawn("spool-left", move || know_all(&shared, &closed))?;
+        *spool.closing.lock().unwrap_or_else(PoisonError::into_inner) = Some(closing);
+        Ok(spool)
     }
 
-    /// A new store of what is whole in a damaged one.
-    fn save(
+    /// The same, but for what earlier processes left: that is read before this returns.
+    ///
+    /// # Errors
+    /// As [`Spool::open`].
+    pub fn open_whole(
         settings: &settings::Spool,
-        metrics: &SpoolMetrics,
-        damage: &StoreError,
-    ) -> Result<Store, StoreError> {
-        metrics.failed();
-        let saved = salvage::salvage(&settings.dir, settings.max_age)?;
-        tracing::error!(
-            %damage,
-            records = saved.records,
-            left = %saved.left.display(),
-            "the spool is damaged: what is whole in it was saved, and what may be lost is in the file that is left"
-        );
-        Store::open(&settings.dir)
+        metrics: SpoolMetrics,
+    ) -> Result<Self, StoreError> {
+        let spool = Self::begin(settings, metrics)?;
+        while spool.shared.know_one()? {}
+        Ok(spool)
     }
 
-    fn writer(
-        shared: &Arc<Shared>,
-        store: Store,
-        commands: Receiver<Command>,
-    ) -> Result<JoinHandle<()>, StoreError> {
-        let writer = writer::Writer::new(Arc::clone(shared), commands);
-        let writer = writer.begin(store)?;
-        std::thread::Builder::new()
-            .name("spool".to_owned())
-            .spawn(|| writer.run())
-            .map_err(StoreError::from)
+    fn begin(settings: &settings::Spool, metrics: SpoolMetrics) -> Result<Self, StoreError> {
+        let folder = Folder::take(settings, metrics.clone())?;
+        let (live, store, unknown) = folder.begin()?;
+        let content = Content::of(&store)?;
+        content.tell();
+        let mut state = State {
+            unknown,
+            ..State::default()
+        };
+        state.add(&content);
+        let shared = Arc::new(Shared::new(settings, folder, live, state, metrics));
+        shared.use_store(live, Arc::new(store));
+        let (commands, received) = channel();
+        let spool = Self {
+            shared: Arc::clone(&shared),
+            commands: Mutex::new(Some(commands)),
+            threads: Mutex::default(),
+            closing: Mutex::default(),
+        };
+        let writer = writer::Writer::new(shared, received, content.totals.next);
+        spool.spawn("spool", || writer.run())?;
+        Ok(spool)
+    }
+
+    fn spawn(&self, name: &str, run: impl FnOnce() + Send + 'static) -> Result<(), StoreError> {
+        let thread = std::thread::Builder::new()
+            .name(name.to_owned())
+            .spawn(run)?;
+        let threads = self.threads.lock();
+        threads.unwrap_or_else(PoisonError::into_inner).push(thread);
+        Ok(())
     }
 
     /// Which way a request goes; waits for the moment in which that is not decided.
@@ -241,9 +253,9 @@ impl Spool {
         self.shared.state().given_up
     }
 
-    /// How many records are here.
+    /// How many records are here. A file that is not read yet counts as one.
     pub fn records(&self) -> u64 {
-        self.shared.state().records
+        self.shared.state().held()
     }
 
     /// How many records are set aside.
@@ -282,10 +294,16 @@ impl Spool {
     /// # Errors
     /// Where the store cannot be read.
     pub fn read(&self, from: u64, records: usize, bytes: usize) -> Result<Vec<Found>, StoreError> {
-        let Some(store) = self.shared.store() else {
+        let Some((file, store)) = self.shared.first()? else {
             return Ok(Vec::new());
         };
         let found = store.read(from, records, bytes)?;
+        if found.is_empty() && file != self.shared.live {
+            // The writer then sees whether there is nothing in it any more.
+            let (done, _) = oneshot::channel();
+            let gone = Vec::new();
+            self.send(Command::Remove { gone, done });
+        }
         let found = found.into_iter().map(|(number, bytes)| Found {
             number,
             size: bytes.len() as u64,
@@ -308,7 +326,9 @@ impl Spool {
     /// there would always be some. Whether they wait now.
     pub fn hold_new(&self) -> bool {
         let state = self.shared.state();
-        let few = state.broken.is_none() && (1..=FEW).contains(&state.records);
+        let few = state.broken.is_none()
+            && state.unknown.is_empty()
+            && (1..=FEW).contains(&state.records);
         if few && *self.shared.way.borrow() == Way::Spool {
             self.shared.way.send_replace(Way::Wait);
         }
@@ -319,7 +339,7 @@ impl Spool {
     pub fn admit_new(&self) {
         let state = self.shared.state();
         if *self.shared.way.borrow() == Way::Wait {
-            let way = if state.records == 0 {
+            let way = if state.held() == 0 {
                 Way::Broker
             } else {
                 Way::Spool
@@ -336,15 +356,32 @@ impl Spool {
             .unwrap_or_else(PoisonError::into_inner)
             .take();
         drop(commands);
-        let thread = self
-            .thread
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
-        if let Some(thread) = thread
-            && thread.join().is_err()
-        {
-            tracing::error!("the spool's thread did not end well");
+        let closing = self.closing.lock();
+        drop(closing.unwrap_or_else(PoisonError::into_inner).take());
+        let threads = self.threads.lock();
+        let threads = std::mem::take(&mut *threads.unwrap_or_else(PoisonError::into_inner));
+        for thread in threads {
+            if thread.join().is_err() {
+                tracing::error!("a thread of the spool did not end well");
+            }
+        }
+    }
+}
+
+/// Reads all files that earlier processes left, until that is done or the spool is closed.
+fn know_all(shared: &Shared, closed: &Receiver<()>) {
+    loop {
+        let pause = match shared.know_one() {
+            Ok(true) => Duration::ZERO,
+            Ok(false) => return,
+            Err(error) => {
+                shared.metrics.failed();
+                tracing::error!(%error, "what an earlier process left in the spool cannot be read");
+                AGAIN
+            }
+        };
+        if closed.recv_timeout(pause) != Err(RecvTimeoutError::Timeout) {
+            return;
         }
     }
 }

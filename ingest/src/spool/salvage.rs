@@ -31,6 +31,7 @@ pub struct Saved {
 }
 
 /// Makes a new store of what is found whole in the damaged one, which stays beside it for a person.
+/// The first record in it gets the number `first`.
 ///
 /// What was taken out long ago may still lie in the file, and comes again; older than `max_age` it does
 /// not, so the deduplication knows it.
@@ -38,15 +39,14 @@ pub struct Saved {
 /// # Errors
 /// Where the file cannot be read or the new store cannot be written. Nothing is lost by that: the
 /// damaged file keeps its name until the new one is whole.
-pub fn salvage(dir: &Path, max_age: Duration) -> Result<Saved, StoreError> {
-    let damaged = Store::file(dir);
-    let unusable = |error| StoreError::Unusable(damaged.clone(), error);
+pub fn salvage(damaged: &Path, first: u64, max_age: Duration) -> Result<Saved, StoreError> {
+    let unusable = |error| StoreError::Unusable(damaged.to_owned(), error);
     let now = clock::now();
-    let file = File::open(&damaged).map_err(unusable)?;
+    let file = File::open(damaged).map_err(unusable)?;
     let found = find(&file, now, max_age).map_err(unusable)?;
-    let store = Store::make_new(dir)?;
+    let store = Store::make_new(damaged)?;
     let mut puts = Vec::new();
-    for (next, (at, length)) in (0..).zip(found.values()) {
+    for (next, (at, length)) in (first..).zip(found.values()) {
         let mut bytes = vec![0; *length];
         file.read_exact_at(&mut bytes, *at).map_err(unusable)?;
         record::seal(next, &mut bytes);
@@ -57,9 +57,9 @@ pub fn salvage(dir: &Path, max_age: Duration) -> Result<Saved, StoreError> {
     }
     write(&store, &mut puts)?;
     drop(store);
-    let left = dir.join(format!("spool.damaged-{}.redb", now / 1_000_000));
-    std::fs::hard_link(&damaged, &left).map_err(unusable)?;
-    Store::name_new(dir)?;
+    let left = damaged.with_extension(format!("damaged-{}.redb", now / 1_000_000));
+    std::fs::hard_link(damaged, &left).map_err(unusable)?;
+    Store::name_new(damaged)?;
     Ok(Saved {
         records: found.len() as u64,
         left,
@@ -67,7 +67,10 @@ pub fn salvage(dir: &Path, max_age: Duration) -> Result<Saved, StoreError> {
 }
 
 fn write(store: &Store, puts: &mut Vec<(u64, Vec<u8>)>) -> Result<(), StoreError> {
-    store.commit(&Batch { puts, gone: &[] })?;
+    store.commit(&Batch {
+        puts,
+        ..Batch::default()
+    })?;
     puts.clear();
     Ok(())
 }

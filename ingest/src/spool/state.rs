@@ -1,5 +1,6 @@
 //! What is in the spool, which way requests go by that, and whether there is room.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
@@ -7,7 +8,8 @@ use std::time::{Duration, Instant};
 use sluice_schemas::service::settings;
 use tokio::sync::{Notify, watch};
 
-use super::store::{Store, Totals, cost};
+use super::files::{Content, Folder};
+use super::store::{Store, StoreError, Totals, cost};
 use super::{Gone, NoRoom, Way, is_older};
 use crate::metrics::SpoolMetrics;
 
@@ -21,7 +23,11 @@ pub(super) struct Shared {
     pub(super) drain_older: AtomicBool,
     pub(super) state: Mutex<State>,
     pub(super) way: watch::Sender<Way>,
-    pub(super) store: RwLock<Option<Arc<Store>>>,
+    pub(super) folder: Folder,
+    /// The file that takes new records.
+    pub(super) live: u64,
+    /// The files that are open: that one, and one that is drained before it.
+    pub(super) stores: RwLock<BTreeMap<u64, Arc<Store>>>,
     pub(super) metrics: SpoolMetrics,
     /// There is something new to drain.
     pub(super) more: Notify,
@@ -30,7 +36,11 @@ pub(super) struct Shared {
 /// What is in the spool, and whether more may come.
 #[derive(Debug, Default)]
 pub(super) struct State {
-    /// Records here or on their way here, without those that Kafka has.
+    /// Files of which nobody knows yet what they hold, with the bytes they take of the disk.
+    pub(super) unknown: BTreeMap<u64, u64>,
+    /// Those of which it is known, but for the one that takes new records: what they held when read.
+    pub(super) left: BTreeMap<u64, Totals>,
+    /// Records here or on their way here, without those that Kafka has and those of unknown files.
     pub(super) records: u64,
     /// What they take of the disk.
     pub(super) bytes: u64,
@@ -52,6 +62,30 @@ pub(super) struct State {
 }
 
 impl Shared {
+    pub(super) fn new(
+        settings: &settings::Spool,
+        folder: Folder,
+        live: u64,
+        state: State,
+        metrics: SpoolMetrics,
+    ) -> Self {
+        let shared = Self {
+            settings: settings.clone(),
+            drain_older: AtomicBool::new(settings.drain_older),
+            state: Mutex::default(),
+            way: watch::Sender::new(Way::Broker),
+            folder,
+            live,
+            stores: RwLock::default(),
+            metrics,
+            more: Notify::new(),
+        };
+        shared.show(&state);
+        *shared.state() = state;
+        shared.more.notify_one();
+        shared
+    }
+
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -59,7 +93,7 @@ impl Shared {
     /// Brings the way and the gauges up to the state. Under its lock, so that both change as one.
     pub(super) fn show(&self, state: &State) {
         let way = *self.way.borrow();
-        let next = match (state.records, way) {
+        let next = match (state.held(), way) {
             (0, _) => Way::Broker,
             (_, Way::Broker) => Way::Spool,
             (_, other) => other,
@@ -68,7 +102,7 @@ impl Shared {
             self.way.send_replace(next);
         }
         self.metrics
-            .holds(state.records, state.bytes, state.refused, state.oldest);
+            .holds(state.held(), state.used(), state.refused, state.oldest);
     }
 
     /// Kafka has these, or does not want them.
@@ -94,23 +128,118 @@ impl Shared {
         state.leaving.1 = state.leaving.1.saturating_sub(cost_of(gone));
     }
 
-    pub(super) fn store(&self) -> Option<Arc<Store>> {
-        let store = self.store.read().unwrap_or_else(PoisonError::into_inner);
-        store.clone()
+    pub(super) fn store(&self, file: u64) -> Option<Arc<Store>> {
+        let stores = self.stores.read().unwrap_or_else(PoisonError::into_inner);
+        stores.get(&file).cloned()
     }
 
-    pub(super) fn use_store(&self, store: Option<Arc<Store>>) {
-        *self.store.write().unwrap_or_else(PoisonError::into_inner) = store;
+    pub(super) fn use_store(&self, file: u64, store: Arc<Store>) {
+        let mut stores = self.stores.write().unwrap_or_else(PoisonError::into_inner);
+        stores.insert(file, store);
+    }
+
+    pub(super) fn close_store(&self, file: u64) -> Option<Arc<Store>> {
+        let mut stores = self.stores.write().unwrap_or_else(PoisonError::into_inner);
+        stores.remove(&file)
+    }
+
+    pub(super) fn close_stores(&self) {
+        let mut stores = self.stores.write().unwrap_or_else(PoisonError::into_inner);
+        stores.clear();
+    }
+
+    /// The oldest file that may hold something, open. `None`: it cannot be used yet.
+    ///
+    /// # Errors
+    /// It cannot be used.
+    pub(super) fn first(&self) -> Result<Option<(u64, Arc<Store>)>, StoreError> {
+        let (known, opened) = {
+            let state = self.state();
+            let left = state.left.first_key_value();
+            let file = left.map_or(self.live, |left| *left.0);
+            let first_unknown = state.unknown.keys().next();
+            if state.broken.is_some() || first_unknown.is_some_and(|unknown| *unknown < file) {
+                return Ok(None);
+            }
+            (left.map(|left| (file, *left.1)), state.opened)
+        };
+        let Some((file, totals)) = known else {
+            return Ok(self.store(self.live).map(|store| (self.live, store)));
+        };
+        if let Some(store) = self.store(file) {
+            return Ok(Some((file, store)));
+        }
+        let store = Arc::new(self.folder.open(file)?);
+        let found = store.totals()?;
+        let mut state = self.state();
+        if state.broken.is_some() || state.opened != opened {
+            return Ok(None);
+        }
+        if found != totals {
+            // It was damaged since it was counted.
+            state.forget(totals.records, totals.bytes);
+            state.records += found.records;
+            state.bytes += found.bytes;
+            self.show(&state);
+        }
+        self.use_store(file, Arc::clone(&store));
+        Ok(Some((file, store)))
+    }
+
+    /// Reads one file of which nobody knows what it holds, the oldest; whether there was one.
+    ///
+    /// # Errors
+    /// It cannot be used.
+    pub(super) fn know_one(&self) -> Result<bool, StoreError> {
+        let first = self.state().unknown.first_key_value().map(|first| *first.0);
+        let Some(file) = first else {
+            return Ok(false);
+        };
+        let content = Content::of(&self.folder.open(file)?)?;
+        let mut state = self.state();
+        // The writer may have read all files meanwhile.
+        if state.unknown.remove(&file).is_some() {
+            state.left.insert(file, content.totals);
+            state.add(&content);
+            self.show(&state);
+            drop(state);
+            content.tell();
+            self.more.notify_one();
+        }
+        Ok(true)
     }
 }
 
 impl State {
-    /// Takes over what an opened store has, but for what Kafka has too.
-    pub(super) fn recover(&mut self, totals: &Totals, oldest: Option<i64>) {
-        self.records = totals.records.saturating_sub(self.leaving.0);
-        self.bytes = totals.bytes.saturating_sub(self.leaving.1);
-        self.refused = totals.refused;
-        self.oldest = oldest;
+    /// How many records there are. A file that is not read yet counts as one.
+    pub(super) fn held(&self) -> u64 {
+        self.records + self.unknown.len() as u64
+    }
+
+    /// What they take of the disk.
+    pub(super) fn used(&self) -> u64 {
+        self.bytes + self.unknown.values().sum::<u64>()
+    }
+
+    /// Counts what a file holds.
+    pub(super) fn add(&mut self, content: &Content) {
+        self.records += content.totals.records;
+        self.bytes += content.totals.bytes;
+        self.refused += content.totals.refused;
+        self.oldest = match (self.oldest, content.oldest) {
+            (Some(one), Some(other)) => Some(one.min(other)),
+            (one, other) => one.or(other),
+        };
+    }
+
+    /// Takes over what all files hold, but for what Kafka has too.
+    pub(super) fn recover(&mut self, files: &[Content]) {
+        (self.records, self.bytes, self.refused) = (0, 0, 0);
+        self.oldest = None;
+        for content in files {
+            self.add(content);
+        }
+        self.forget(self.leaving.0, self.leaving.1);
         self.broken = None;
         self.opened += 1;
     }
@@ -133,7 +262,7 @@ impl State {
             return Err(NoRoom::Broken);
         }
         let disk_full = self.disk_full.is_some_and(|at| at.elapsed() < DISK_FULL);
-        if disk_full || self.bytes + cost(size) > settings.max_bytes {
+        if disk_full || self.used() + cost(size) > settings.max_bytes {
             return Err(NoRoom::Full);
         }
         if self

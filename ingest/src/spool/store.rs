@@ -29,9 +29,8 @@ const NEXT: &str = "next";
 /// What all records take of the disk.
 const BYTES: &str = "bytes";
 
-/// The store's file, and the one that is made whole before it takes its name.
-const FILE: &str = "spool.redb";
-const NEW: &str = "spool.new.redb";
+/// What a file is called until it is whole, besides its name.
+const NEW: &str = "new";
 
 /// What redb keeps of the file in memory, in bytes.
 const CACHE: usize = 4 << 20;
@@ -141,7 +140,12 @@ pub struct Batch<'a> {
     pub puts: &'a [(u64, Vec<u8>)],
     /// Records to be forgotten or set aside.
     pub gone: &'a [Gone],
+    /// What was set aside in another store.
+    pub refused: &'a [Refused],
 }
+
+/// A record that was set aside: its number, itself, and why.
+pub type Refused = (u64, Vec<u8>, String);
 
 /// An open store.
 #[derive(Debug)]
@@ -151,31 +155,32 @@ pub struct Store {
 }
 
 impl Store {
-    /// Opens the store in a folder, or makes both.
+    /// Opens the store in a file, or makes it.
     ///
     /// # Errors
     /// Where that cannot be done, another process has it, or it is damaged.
-    pub fn open(dir: &Path) -> Result<Self, StoreError> {
-        let file = dir.join(FILE);
-        let unusable = |error| StoreError::Unusable(dir.to_owned(), error);
-        std::fs::create_dir_all(dir).map_err(unusable)?;
-        if !file.try_exists().map_err(unusable)? {
+    pub fn open(file: &Path) -> Result<Self, StoreError> {
+        let there = file.try_exists();
+        if !there.map_err(|error| StoreError::Unusable(file.to_owned(), error))? {
             // Whole before it has its name: an empty file would be taken for a new store.
-            drop(Self::make_new(dir)?);
-            Self::name_new(dir)?;
+            drop(Self::make_new(file)?);
+            Self::name_new(file)?;
         }
         // The check reads all of it: what is damaged is found now, and not in the middle of the work.
         let database = Database::builder()
             .set_cache_size(CACHE)
             .set_check_integrity_on_open(true)
-            .open(&file)
+            .open(file)
             .map_err(opening)?;
-        Ok(Self { database, file })
+        Ok(Self {
+            database,
+            file: file.to_owned(),
+        })
     }
 
-    /// Makes a new store beside the one that is there, if any.
-    pub(super) fn make_new(dir: &Path) -> Result<Self, StoreError> {
-        let file = dir.join(NEW);
+    /// Makes a new store beside the one that has the name, if any.
+    pub(super) fn make_new(file: &Path) -> Result<Self, StoreError> {
+        let file = file.with_extension(NEW);
         match std::fs::remove_file(&file) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 return Err(StoreError::Unusable(file, error));
@@ -191,16 +196,14 @@ impl Store {
         Ok(store)
     }
 
-    /// The new store becomes the store, durably.
-    pub(super) fn name_new(dir: &Path) -> Result<(), StoreError> {
-        std::fs::rename(dir.join(NEW), dir.join(FILE))
-            .and_then(|()| std::fs::File::open(dir)?.sync_all())
-            .map_err(|error| StoreError::Unusable(dir.to_owned(), error))
-    }
-
-    /// The file of the store in a folder.
-    pub(super) fn file(dir: &Path) -> PathBuf {
-        dir.join(FILE)
+    /// The new store takes the name, durably.
+    pub(super) fn name_new(file: &Path) -> Result<(), StoreError> {
+        std::fs::rename(file.with_extension(NEW), file)
+            .and_then(|()| match file.parent() {
+                Some(dir) => std::fs::File::open(dir)?.sync_all(),
+                None => Ok(()),
+            })
+            .map_err(|error| StoreError::Unusable(file.to_owned(), error))
     }
 
     /// Bytes that the file takes of the disk.
@@ -246,6 +249,9 @@ impl Store {
                 if let Some(why) = &gone.refused {
                     refused.insert(gone.number, (record.value(), why.as_str()))?;
                 }
+            }
+            for (number, record, why) in batch.refused {
+                refused.insert(number, (record.as_slice(), why.as_str()))?;
             }
             totals.insert(BYTES, bytes)?;
             if let Some((last, _)) = batch.puts.last() {
@@ -296,6 +302,22 @@ impl Store {
                 Some(rest) => left = rest,
                 None => break,
             }
+        }
+        Ok(found)
+    }
+
+    /// The records that were set aside, from a number on: as many as there may be.
+    ///
+    /// # Errors
+    /// Where they cannot be read.
+    pub fn refused(&self, from: u64, records: usize) -> Result<Vec<Refused>, StoreError> {
+        let transaction = self.database.begin_read()?;
+        let table = transaction.open_table(REFUSED)?;
+        let mut found = Vec::new();
+        for entry in table.range(from..)?.take(records) {
+            let (number, refused) = entry?;
+            let (record, why) = refused.value();
+            found.push((number.value(), record.to_vec(), why.to_owned()));
         }
         Ok(found)
     }

@@ -1,10 +1,11 @@
 //! What the spool does with damaged files, with old records and with what was never finished.
 
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use prometheus_client::registry::Registry;
 
+use super::store::Store;
 use super::*;
 use crate::metrics::Metrics;
 
@@ -21,12 +22,80 @@ fn settings(dir: &Path) -> settings::Spool {
     }
 }
 
+/// The first file of a folder.
+fn file(dir: &Path) -> PathBuf {
+    files::path(dir, 0)
+}
+
 fn open(dir: &Path) -> Spool {
     // A file that cannot be told to be old: what is saved depends on the clock.
     let mut settings = settings(dir);
     settings.max_age = Duration::from_secs(100 * 366 * 86_400);
+    settings.max_bytes = 256 << 20;
     let metrics = Metrics::new(&mut Registry::default());
     Spool::open(&settings, metrics.spool().clone()).expect("it opens")
+}
+
+/// What a store takes of the disk before the next start leaves it as it is, and more.
+const LARGE: usize = 20 << 20;
+
+/// Makes the file that takes new records now a large one, by a record of this number.
+fn put_large(spool: &Spool, n: u64) {
+    for part in 0..8 {
+        let value = format!("body {} {}", 10 * n + part, "x".repeat(LARGE / 8));
+        let record = Record {
+            key: b"key",
+            value: value.as_bytes(),
+            request: b"{}",
+            traceparent: "",
+        };
+        let stored = spool.put(&record, NOW, None).expect("there is room");
+        assert_eq!(stored.blocking_recv(), Ok(Ok(())));
+    }
+}
+
+fn files_of(dir: &Path) -> Vec<String> {
+    let files = std::fs::read_dir(dir).expect("the folder");
+    let mut files: Vec<String> = files
+        .map(|file| {
+            file.expect("a file")
+                .file_name()
+                .into_string()
+                .expect("text")
+        })
+        .filter(|name| name.contains("redb"))
+        .collect();
+    files.sort();
+    files
+}
+
+fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let until = std::time::Instant::now() + Duration::from_secs(20);
+    while !holds() {
+        assert!(std::time::Instant::now() < until, "{what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Takes all records out in the order of the drain; their bodies' numbers.
+fn drain(spool: &Spool, refuse: u64) -> Vec<u64> {
+    let mut drained = Vec::new();
+    let mut from = 0;
+    eventually("it is empty", || {
+        for found in spool.read(from, 3, usize::MAX).expect("it is read") {
+            from = found.number + 1;
+            let n = number(&found);
+            drained.push(n);
+            let gone = Gone {
+                number: found.number,
+                size: found.size,
+                refused: (n == refuse).then(|| "too large".to_owned()),
+            };
+            drop(spool.remove(vec![gone], None));
+        }
+        spool.records() == 0
+    });
+    drained
 }
 
 fn put(
@@ -52,16 +121,17 @@ fn put_durably(spool: &Spool, n: u64) {
 /// The bodies' numbers, in order; every record must be whole.
 fn numbers(spool: &Spool) -> Vec<u64> {
     let found = spool.read(0, usize::MAX, usize::MAX).expect("it is read");
-    let number = |found: &Found| {
-        let stored = found.stored.as_ref().expect("it is whole");
-        let body = String::from_utf8(stored.record().value.to_vec()).expect("text");
-        body.split(' ')
-            .nth(1)
-            .expect("a number")
-            .parse()
-            .expect("a number")
-    };
     found.iter().map(number).collect()
+}
+
+fn number(found: &Found) -> u64 {
+    let stored = found.stored.as_ref().expect("it is whole");
+    let body = String::from_utf8(stored.record().value.to_vec()).expect("text");
+    body.split(' ')
+        .nth(1)
+        .expect("a number")
+        .parse()
+        .expect("a number")
 }
 
 fn damaged_files(dir: &Path) -> usize {
@@ -118,8 +188,118 @@ fn what_is_too_old_closes_the_door() {
 fn one_process_at_a_time() {
     let dir = tempfile::tempdir().expect("a folder");
     let _spool = open(dir.path());
-    let second = Store::open(dir.path()).expect_err("it is in use");
+    let second = Store::open(&file(dir.path())).expect_err("it is in use");
     assert!(second.is_in_use(), "{second}");
+    let metrics = Metrics::new(&mut Registry::default());
+    let second = Spool::open(&settings(dir.path()), metrics.spool().clone());
+    let second = second.expect_err("it is in use");
+    assert!(second.is_in_use(), "{second}");
+}
+
+#[test]
+fn a_large_file_is_left_as_it_is_and_drained_before_what_comes_later() {
+    let dir = tempfile::tempdir().expect("a folder");
+    for n in 0..3 {
+        let spool = open(dir.path());
+        // Before anybody knows what the others hold.
+        assert!(n == 0 || spool.records() > 0);
+        assert_eq!(spool.shared.live, n);
+        put_large(&spool, n);
+    }
+    let spool = open(dir.path());
+    assert_eq!(*spool.shared.way.borrow(), Way::Spool);
+    put_durably(&spool, 30);
+    let names = ["spool.1.redb", "spool.2.redb", "spool.3.redb", "spool.redb"];
+    assert_eq!(files_of(dir.path()), names);
+    eventually("all is counted", || spool.records() == 3 * 8 + 1);
+    let all = (0..3).flat_map(|n| 10 * n..10 * n + 8).chain([30]);
+    assert_eq!(drain(&spool, 12), all.collect::<Vec<_>>());
+    assert_eq!(*spool.shared.way.borrow(), Way::Broker);
+    // What was left is gone, but for what was set aside.
+    eventually("the files are gone", || {
+        let _ = spool.read(0, 1, 1);
+        files_of(dir.path()) == ["spool.3.redb"]
+    });
+    assert_eq!(spool.refused(), 1);
+    drop(spool);
+    let spool = open(dir.path());
+    assert_eq!((spool.records(), spool.refused()), (0, 1));
+    assert_eq!(*spool.shared.way.borrow(), Way::Broker);
+    put_durably(&spool, 31);
+    assert_eq!(numbers(&spool), [31]);
+}
+
+#[test]
+fn what_was_left_counts_for_room_before_it_is_read_and_is_read_whole_when_asked() {
+    let dir = tempfile::tempdir().expect("a folder");
+    put_large(&open(dir.path()), 0);
+    let metrics = Metrics::new(&mut Registry::default());
+    let mut small = settings(dir.path());
+    small.max_bytes = LARGE as u64;
+    // Never told what is there: as in the first moment of a start.
+    let spool = Spool::begin(&small, metrics.spool().clone()).expect("it opens");
+    assert_eq!(spool.records(), 1);
+    assert_eq!(put(&spool, 1, NOW).err(), Some(NoRoom::Full));
+    assert!(spool.read(0, 1, 1).expect("not yet").is_empty());
+    assert!(!spool.hold_new());
+    drop(spool);
+    let spool = Spool::open_whole(&small, metrics.spool().clone()).expect("it opens");
+    assert_eq!(spool.records(), 8);
+    assert!(spool.shared.state().unknown.is_empty());
+}
+
+#[test]
+fn a_damaged_file_that_was_left_is_saved_and_what_came_later_stays() {
+    let dir = tempfile::tempdir().expect("a folder");
+    put_large(&open(dir.path()), 0);
+    let mut bytes = std::fs::read(file(dir.path())).expect("the file");
+    let at = bytes.len() / 2;
+    bytes[at] ^= 1;
+    std::fs::write(file(dir.path()), bytes).expect("a file");
+    let spool = open(dir.path());
+    put_durably(&spool, 10);
+    eventually("it is known", || spool.shared.state().unknown.is_empty());
+    assert_eq!(damaged_files(dir.path()), 1);
+    let drained = drain(&spool, u64::MAX);
+    assert!(drained.is_sorted(), "{drained:?}");
+    // A bit is part of one record at most.
+    assert!(
+        drained.len() >= 8 && drained.ends_with(&[10]),
+        "{drained:?}"
+    );
+}
+
+#[test]
+fn after_a_full_disk_all_files_are_read_again_and_what_kafka_has_is_taken_out() {
+    let dir = tempfile::tempdir().expect("a folder");
+    put_large(&open(dir.path()), 0);
+    let spool = open(dir.path());
+    put_durably(&spool, 10);
+    eventually("it is known", || spool.records() == 9);
+    let found = spool.read(0, 2, usize::MAX).expect("it is read");
+    drop(spool.commands.lock().expect("unpoisoned").take());
+    for thread in spool.threads.lock().expect("unpoisoned").drain(..) {
+        thread.join().expect("it ends");
+    }
+    // The writer's next steps, by hand: the disk is full when Kafka has two records of what was left.
+    let (commands, received) = channel();
+    let mut writer = writer::Writer::new(Arc::clone(&spool.shared), received, 0);
+    *spool.commands.lock().expect("unpoisoned") = Some(commands);
+    writer.fail(&StoreError::Failed(redb::Error::Io(
+        std::io::ErrorKind::StorageFull.into(),
+    )));
+    let gone = found.iter().map(|found| Gone {
+        number: found.number,
+        size: found.size,
+        refused: None,
+    });
+    let removed = spool.remove(gone.collect(), None);
+    assert_eq!(spool.records(), 7);
+    std::thread::spawn(move || writer.run());
+    eventually("it is opened again", || spool.opened() > 0);
+    assert!(removed.blocking_recv().is_err());
+    assert_eq!(spool.records(), 7);
+    assert_eq!(drain(&spool, u64::MAX), [2, 3, 4, 5, 6, 7, 10]);
 }
 
 /// As a process leaves it that is killed: nothing is closed.
@@ -129,9 +309,9 @@ fn killed(dir: &Path, records: u64) {
         put_durably(&spool, n);
     }
     let copy = dir.join("copy");
-    std::fs::copy(Store::file(dir), &copy).expect("a copy");
+    std::fs::copy(file(dir), &copy).expect("a copy");
     drop(spool);
-    std::fs::rename(copy, Store::file(dir)).expect("a name");
+    std::fs::rename(copy, file(dir)).expect("a name");
 }
 
 /// What became of records `0..records` after some damage: all are there, or the damage is told and what
@@ -155,7 +335,7 @@ fn every_truncation_of_the_last_page_is_told_and_what_is_whole_is_saved() {
     const RECORDS: u64 = 40;
     let dir = tempfile::tempdir().expect("a folder");
     killed(dir.path(), RECORDS);
-    let whole = std::fs::read(Store::file(dir.path())).expect("the file");
+    let whole = std::fs::read(file(dir.path())).expect("the file");
     // The file is longer than what was written: its last page is the last that is not empty.
     let used = whole
         .iter()
@@ -170,7 +350,7 @@ fn every_truncation_of_the_last_page_is_told_and_what_is_whole_is_saved() {
             continue;
         }
         let dir = tempfile::tempdir().expect("a folder");
-        std::fs::write(Store::file(dir.path()), &whole[..length]).expect("a file");
+        std::fs::write(file(dir.path()), &whole[..length]).expect("a file");
         told += u32::from(survives(dir.path(), RECORDS, &format!("cut at {length}")).is_some());
     }
     // Some cuts take what was free.
@@ -182,7 +362,7 @@ fn a_flipped_bit_loses_nothing_unsaid() {
     const RECORDS: u64 = 40;
     let dir = tempfile::tempdir().expect("a folder");
     killed(dir.path(), RECORDS);
-    let whole = std::fs::read(Store::file(dir.path())).expect("the file");
+    let whole = std::fs::read(file(dir.path())).expect("the file");
     let used = whole
         .iter()
         .rposition(|byte| *byte != 0)
@@ -194,7 +374,7 @@ fn a_flipped_bit_loses_nothing_unsaid() {
         let mut bytes = whole.clone();
         bytes[at / 8] ^= 1 << (at % 8);
         let dir = tempfile::tempdir().expect("a folder");
-        let mut file = std::fs::File::create(Store::file(dir.path())).expect("a file");
+        let mut file = std::fs::File::create(file(dir.path())).expect("a file");
         file.write_all(&bytes).expect("a file");
         if let Some(saved) = survives(dir.path(), RECORDS, &format!("bit {at}")) {
             told += 1;

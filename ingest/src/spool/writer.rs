@@ -1,20 +1,25 @@
 //! The one thread that writes: gathers what waits into one group, and fsyncs it before anybody hears.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
+use super::files::{self, Content};
 use super::state::Shared;
-use super::store::{Batch, Store, StoreError, Totals, cost};
-use super::{Command, Gone, NotDurable, Stored, record};
+use super::store::{Batch, Store, StoreError, cost};
+use super::{Command, Gone, NotDurable, record};
 
 /// The most of a group, in bytes: what comes meanwhile is the next one.
 const GROUP_BYTES: usize = 8 << 20;
 
 /// How often a store whose disk was full is opened anew.
 const AGAIN: Duration = Duration::from_secs(1);
+
+/// Records that are set aside, taken over from another file at once.
+const REFUSED: usize = 16;
 
 /// What stays free on the disk, in bytes: taking records out needs room too.
 const RESERVE: u64 = 2 << 20;
@@ -60,49 +65,15 @@ impl Group {
 }
 
 impl Writer {
-    pub fn new(shared: Arc<Shared>, commands: Receiver<Command>) -> Self {
+    /// A writer whose next record has this number, if the file has had any.
+    pub fn new(shared: Arc<Shared>, commands: Receiver<Command>, next: u64) -> Self {
         Self {
+            next: next.max(files::first(shared.live)),
             shared,
             commands,
-            next: 0,
             owed: Vec::new(),
             failed: None,
         }
-    }
-
-    /// Takes over a store that was opened.
-    pub fn begin(mut self, store: Store) -> Result<Self, StoreError> {
-        self.take_over(store)?;
-        Ok(self)
-    }
-
-    fn take_over(&mut self, store: Store) -> Result<(), StoreError> {
-        if !self.owed.is_empty() {
-            // Kafka has these, and the store does not know it yet.
-            let (puts, gone) = (&[][..], &self.owed[..]);
-            store.commit(&Batch { puts, gone })?;
-            self.shared.left(&self.owed);
-            self.owed.clear();
-        }
-        let totals: Totals = store.totals()?;
-        let first = store.read(0, 1, 1)?.into_iter().next();
-        let first = first.and_then(|(number, bytes)| Stored::decode(number, &bytes).ok());
-        self.next = totals.next;
-        self.shared.use_store(Some(Arc::new(store)));
-        let mut state = self.shared.state();
-        state.recover(&totals, first.map(|first| first.received_at));
-        self.shared.show(&state);
-        drop(state);
-        if totals.records > 0 {
-            tracing::info!(
-                records = totals.records,
-                bytes = totals.bytes,
-                refused = totals.refused,
-                "the spool holds records"
-            );
-        }
-        self.shared.more.notify_one();
-        Ok(())
     }
 
     /// Writes until nobody can give it anything any more.
@@ -130,42 +101,79 @@ impl Writer {
                 group.add(command);
             }
             self.write(group);
-            self.compact();
+            if let Err(error) = self.finish_left().and_then(|()| self.compact()) {
+                self.fail(&error);
+            }
         }
-        self.shared.use_store(None);
+        self.shared.close_stores();
+    }
+
+    /// Removes the file before this process's, once there is nothing to drain in it.
+    fn finish_left(&self) -> Result<(), StoreError> {
+        let first = self
+            .shared
+            .state()
+            .left
+            .first_key_value()
+            .map(|left| *left.0);
+        let (Some(file), Some(live)) = (first, self.shared.store(self.shared.live)) else {
+            return Ok(());
+        };
+        let Some(store) = self.shared.store(file) else {
+            return Ok(());
+        };
+        if store.totals()?.records > 0 {
+            return Ok(());
+        }
+        let mut from = 0;
+        loop {
+            let refused = store.refused(from, REFUSED)?;
+            let Some((last, ..)) = refused.last() else {
+                break;
+            };
+            from = last + 1;
+            live.commit(&Batch {
+                refused: &refused,
+                ..Batch::default()
+            })?;
+        }
+        self.shared.folder.remove(file)?;
+        self.shared.close_store(file);
+        self.shared.state().left.remove(&file);
+        self.shared.more.notify_one();
+        Ok(())
     }
 
     /// Gives the disk back what an empty spool does not need.
-    fn compact(&mut self) {
+    fn compact(&self) -> Result<(), StoreError> {
         let (empty, full) = {
             let state = self.shared.state();
-            (state.records == 0, state.disk_full.is_some())
+            (state.held() == 0, state.disk_full.is_some())
         };
-        let Some(store) = self.shared.store().filter(|_| empty) else {
-            return;
+        let live = self.shared.live;
+        let Some(store) = self.shared.store(live).filter(|_| empty) else {
+            return Ok(());
         };
         if !full && store.on_disk() < COMPACT_FROM {
-            return;
+            return Ok(());
         }
-        self.shared.use_store(None);
+        self.shared.close_store(live);
         // A reader that is still at it keeps it as it is, until the next time.
         let store = match Arc::try_unwrap(store) {
             Ok(mut store) => {
-                if let Err(error) = store.compact() {
-                    self.fail(&error);
-                    return;
-                }
+                store.compact()?;
                 Arc::new(store)
             }
             Err(store) => store,
         };
-        self.shared.use_store(Some(store));
+        self.shared.use_store(live, store);
         self.shared.state().disk_full = None;
+        Ok(())
     }
 
     fn write(&mut self, mut group: Group) {
         self.owed.extend(group.gone);
-        let store = self.shared.store();
+        let store = self.shared.store(self.shared.live);
         let Some(store) = store.filter(|_| self.failed.is_none()) else {
             self.lose(group.puts);
             return;
@@ -185,12 +193,8 @@ impl Writer {
             replies.push(reply);
             next += 1;
         }
-        let batch = Batch {
-            puts: &puts,
-            gone: &self.owed,
-        };
         let since = Instant::now();
-        match store.commit(&batch) {
+        match self.commit(&store, &puts) {
             Ok(()) => {
                 self.next = next;
                 self.shared.left(&self.owed);
@@ -214,6 +218,29 @@ impl Writer {
                 self.lose(puts.collect());
             }
         }
+    }
+
+    /// Writes new records, and takes out of every file what is owed.
+    fn commit(&self, store: &Store, puts: &[(u64, Vec<u8>)]) -> Result<(), StoreError> {
+        let mut owed = by_file(&self.owed);
+        let gone = owed.remove(&self.shared.live).unwrap_or_default();
+        for (file, gone) in owed {
+            // A file is removed only when there is nothing left in it.
+            if let Some(left) = self.shared.store(file) {
+                left.commit(&Batch {
+                    gone: &gone,
+                    ..Batch::default()
+                })?;
+            }
+        }
+        if puts.is_empty() && gone.is_empty() {
+            return Ok(());
+        }
+        store.commit(&Batch {
+            puts,
+            gone: &gone,
+            ..Batch::default()
+        })
     }
 
     /// Whether the disk takes a group, with some room left. One that does not tell is tried.
@@ -240,8 +267,8 @@ impl Writer {
     /// A write or an fsync failed. What it was to make durable is not, whatever a second try would say.
     /// After a full disk the store is opened anew, and what it then finds is what there is; after
     /// anything else nobody can tell what the disk has, and the spool takes nothing more.
-    fn fail(&mut self, error: &StoreError) {
-        self.shared.use_store(None);
+    pub(super) fn fail(&mut self, error: &StoreError) {
+        self.shared.close_stores();
         self.shared.metrics.failed();
         let given_up = !error.is_disk_full();
         if given_up {
@@ -261,21 +288,64 @@ impl Writer {
     }
 
     fn reopen(&mut self) {
-        let opened = Store::open(&self.shared.settings.dir);
-        let taken = opened.and_then(|store| self.take_over(store));
-        match taken {
+        match self.read_all() {
             Ok(()) => {
                 tracing::info!("the spool works again");
                 self.failed = None;
             }
             Err(error) => {
                 tracing::warn!(%error, "the spool cannot be opened");
-                self.shared.use_store(None);
+                self.shared.close_stores();
                 self.shared.state().broken = Some(error.to_string());
                 self.failed = Some(Instant::now());
             }
         }
     }
+
+    /// Opens all files, and counts what they hold.
+    fn read_all(&mut self) -> Result<(), StoreError> {
+        let (mut contents, mut left) = (Vec::new(), BTreeMap::new());
+        let mut owed = by_file(&self.owed);
+        for file in self.shared.folder.files()? {
+            let store = self.shared.folder.open(file)?;
+            // Kafka has these, and the store does not know it yet.
+            if let Some(gone) = owed.remove(&file) {
+                store.commit(&Batch {
+                    gone: &gone,
+                    ..Batch::default()
+                })?;
+            }
+            let content = Content::of(&store)?;
+            content.tell();
+            contents.push(content);
+            if file == self.shared.live {
+                self.next = content.totals.next.max(files::first(file));
+                self.shared.use_store(file, Arc::new(store));
+            } else {
+                left.insert(file, content.totals);
+            }
+        }
+        self.shared.left(&self.owed);
+        self.owed.clear();
+        let mut state = self.shared.state();
+        state.unknown.clear();
+        state.left = left;
+        state.recover(&contents);
+        self.shared.show(&state);
+        drop(state);
+        self.shared.more.notify_one();
+        Ok(())
+    }
+}
+
+/// What is to be taken out of each file.
+fn by_file(gone: &[Gone]) -> BTreeMap<u64, Vec<Gone>> {
+    let mut sorted: BTreeMap<u64, Vec<Gone>> = BTreeMap::new();
+    for gone in gone {
+        let file = sorted.entry(files::of(gone.number)).or_default();
+        file.push(gone.clone());
+    }
+    sorted
 }
 
 #[cfg(test)]
@@ -323,7 +393,7 @@ mod tests {
             assert_eq!(durable.ready(Ok(())), Ok(()));
             // What the writer does when the disk tells it this.
             let (_commands, received) = channel();
-            let mut writer = Writer::new(Arc::clone(&spool.shared), received);
+            let mut writer = Writer::new(Arc::clone(&spool.shared), received, 0);
             let error = redb::Error::Io(io::Error::from(code));
             writer.fail(&StoreError::Failed(error));
             assert_eq!(spool.given_up(), given_up);

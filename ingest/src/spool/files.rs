@@ -1,0 +1,202 @@
+//! The files of the spool's folder. The newest takes new records; those that earlier processes left are
+//! drained before it, oldest first.
+//!
+//! A store is read whole before it is used, which takes the longer the larger it is. So that a start
+//! does not keep senders waiting, a large file is left as it is, and a new one takes what comes.
+
+use std::collections::BTreeMap;
+use std::fs::{File, TryLockError};
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use sluice_schemas::service::settings;
+
+use super::record::Stored;
+use super::salvage;
+use super::store::{Store, StoreError, Totals};
+use crate::metrics::SpoolMetrics;
+
+/// What is read within some hundredths of a second, in bytes: a larger file takes no new records.
+const QUICK: u64 = 16 << 20;
+
+/// Records of a file are numbered from this many times the file's own number on, so that a number tells
+/// the file, and their order is that of the files.
+const NUMBERS: u32 = 40;
+
+/// The highest number of a file.
+const LAST: u64 = (1 << (u64::BITS - NUMBERS)) - 1;
+
+/// Held as long as a process uses the folder.
+const LOCK: &str = "spool.lock";
+
+/// The file that has a record.
+pub fn of(record: u64) -> u64 {
+    record >> NUMBERS
+}
+
+/// The number of a file's first record.
+pub fn first(file: u64) -> u64 {
+    file << NUMBERS
+}
+
+/// Where a file is.
+pub fn path(dir: &Path, file: u64) -> PathBuf {
+    dir.join(match file {
+        0 => "spool.redb".to_owned(),
+        file => format!("spool.{file}.redb"),
+    })
+}
+
+/// The files of a folder, oldest first.
+fn list(dir: &Path) -> io::Result<Vec<u64>> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(dir)? {
+        let name = entry?.file_name();
+        let Some(name) = name.to_str() else {
+            continue;
+        };
+        if name == "spool.redb" {
+            files.push(0);
+        }
+        let number = name
+            .strip_prefix("spool.")
+            .and_then(|name| name.strip_suffix(".redb"))
+            .and_then(|number| number.parse().ok())
+            .filter(|number| (1..=LAST).contains(number));
+        files.extend(number);
+    }
+    files.sort_unstable();
+    Ok(files)
+}
+
+/// What an open store holds, and when the oldest of it came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Content {
+    pub totals: Totals,
+    pub oldest: Option<i64>,
+}
+
+impl Content {
+    /// What a store holds.
+    pub fn of(store: &Store) -> Result<Self, StoreError> {
+        let first = store.read(0, 1, 1)?.into_iter().next();
+        let first = first.and_then(|(number, bytes)| Stored::decode(number, &bytes).ok());
+        Ok(Self {
+            totals: store.totals()?,
+            oldest: first.map(|first| first.received_at),
+        })
+    }
+
+    /// Tells it, where it is something.
+    pub fn tell(&self) {
+        let Totals {
+            records,
+            bytes,
+            refused,
+            ..
+        } = self.totals;
+        if records > 0 {
+            tracing::info!(records, bytes, refused, "the spool holds records");
+        }
+    }
+}
+
+/// The folder of a spool, for this process alone.
+#[derive(Debug)]
+pub struct Folder {
+    settings: settings::Spool,
+    metrics: SpoolMetrics,
+    // Unlocked when it is closed.
+    _lock: File,
+}
+
+impl Folder {
+    /// Makes the folder where it is not there, and takes it.
+    ///
+    /// # Errors
+    /// Another process has it, or it cannot be used.
+    pub fn take(settings: &settings::Spool, metrics: SpoolMetrics) -> Result<Self, StoreError> {
+        let unusable = |error| StoreError::Unusable(settings.dir.clone(), error);
+        std::fs::create_dir_all(&settings.dir).map_err(unusable)?;
+        let lock = File::create(settings.dir.join(LOCK)).map_err(unusable)?;
+        lock.try_lock().map_err(|error| match error {
+            TryLockError::WouldBlock => StoreError::InUse,
+            TryLockError::Error(error) => unusable(error),
+        })?;
+        Ok(Self {
+            settings: settings.clone(),
+            metrics,
+            _lock: lock,
+        })
+    }
+
+    fn dir(&self) -> &Path {
+        &self.settings.dir
+    }
+
+    /// The files that are there, oldest first.
+    ///
+    /// # Errors
+    /// The folder cannot be read.
+    pub fn files(&self) -> Result<Vec<u64>, StoreError> {
+        list(self.dir()).map_err(|error| StoreError::Unusable(self.dir().to_owned(), error))
+    }
+
+    /// The number of the file for new records, that file open, and those that were left, with the bytes they take of the disk.
+    ///
+    /// # Errors
+    /// The folder or the newest file cannot be used.
+    pub fn begin(&self) -> Result<(u64, Store, BTreeMap<u64, u64>), StoreError> {
+        let unusable = |error| StoreError::Unusable(self.dir().to_owned(), error);
+        let mut left = BTreeMap::new();
+        for file in self.files()? {
+            let found = path(self.dir(), file).metadata().map_err(unusable)?;
+            left.insert(file, found.blocks() * 512);
+        }
+        let newest = left.last_key_value().map(|(file, bytes)| (*file, *bytes));
+        let Some((newest, bytes)) = newest else {
+            return Ok((0, self.open(0)?, left));
+        };
+        if bytes > QUICK && newest < LAST {
+            match self.open(newest + 1) {
+                Ok(store) => return Ok((newest + 1, store, left)),
+                Err(error) if error.is_disk_full() => {}
+                Err(error) => return Err(error),
+            }
+        }
+        left.remove(&newest);
+        Ok((newest, self.open(newest)?, left))
+    }
+
+    /// Opens a file, or makes it. Of a damaged one a new one is made, with what can be saved.
+    ///
+    /// # Errors
+    /// It cannot be used.
+    pub fn open(&self, file: u64) -> Result<Store, StoreError> {
+        let path = path(self.dir(), file);
+        match Store::open(&path) {
+            Err(damage) if damage.is_damage() => {
+                self.metrics.failed();
+                let saved = salvage::salvage(&path, first(file), self.settings.max_age)?;
+                tracing::error!(
+                    %damage,
+                    records = saved.records,
+                    left = %saved.left.display(),
+                    "the spool is damaged: what is whole in it was saved, and what may be lost is in the file that is left"
+                );
+                Store::open(&path)
+            }
+            opened => opened,
+        }
+    }
+
+    /// Removes a file of which all is elsewhere.
+    ///
+    /// # Errors
+    /// It cannot be removed.
+    pub fn remove(&self, file: u64) -> Result<(), StoreError> {
+        let path = path(self.dir(), file);
+        std::fs::remove_file(&path).map_err(|error| StoreError::Unusable(path, error))
+    }
+}
