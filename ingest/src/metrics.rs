@@ -106,6 +106,8 @@ pub enum Shed {
     Resets,
     /// HTTP/2: far more was sent than its requests account for.
     Overhead,
+    /// Too many of its requests were refused one after the other.
+    Refusals,
     /// No request came for long.
     Idle,
     /// HTTP/2: it was open for as long as it should be.
@@ -124,6 +126,7 @@ impl Shed {
             Self::SlowRead => "slow_read",
             Self::Resets => "resets",
             Self::Overhead => "overhead",
+            Self::Refusals => "refusals",
             Self::Idle => "idle",
             Self::Age => "age",
         }

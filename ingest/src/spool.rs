@@ -294,15 +294,21 @@ impl Spool {
     /// # Errors
     /// Where the store cannot be read.
     pub fn read(&self, from: u64, records: usize, bytes: usize) -> Result<Vec<Found>, StoreError> {
-        let Some((file, store)) = self.shared.first()? else {
-            return Ok(Vec::new());
-        };
-        let found = store.read(from, records, bytes)?;
-        if found.is_empty() && file != self.shared.live {
-            // The writer then sees whether there is nothing in it any more.
-            let (done, _) = oneshot::channel();
-            let gone = Vec::new();
-            self.send(Command::Remove { gone, done });
+        let mut found = Vec::new();
+        for file in self.shared.to_drain(from) {
+            let Some(store) = self.shared.open(file)? else {
+                break;
+            };
+            found = store.read(from, records, bytes)?;
+            if !found.is_empty() {
+                break;
+            }
+            if file != self.shared.live && store.totals()?.records == 0 {
+                // The writer then sees that there is nothing in it.
+                let (done, _) = oneshot::channel();
+                let gone = Vec::new();
+                self.send(Command::Remove { gone, done });
+            }
         }
         let found = found.into_iter().map(|(number, bytes)| Found {
             number,

@@ -54,6 +54,8 @@ struct State {
     stalled: Option<Instant>,
     taken_back: usize,
     requests: u64,
+    /// Refused one after the other, up to now.
+    refused: usize,
     /// Bytes that came since the handshake.
     came: u64,
     too_much: Option<Shed>,
@@ -91,6 +93,7 @@ impl Activity {
                 stalled: None,
                 taken_back: 0,
                 requests: 0,
+                refused: 0,
                 came: 0,
                 too_much: None,
             }),
@@ -141,14 +144,25 @@ impl Activity {
         self.state().too_much.unwrap_or(Shed::Resets)
     }
 
-    /// Whether the connection has been open for as long as it should.
-    pub fn aged(&self, limits: &Limits) -> bool {
-        self.state().opened.elapsed() >= limits.connection_age
+    /// A request has its answer, which refuses it or does not.
+    pub fn answered(&self, refused: bool) {
+        let mut state = self.state();
+        state.refused = if refused { state.refused + 1 } else { 0 };
+    }
+
+    /// Why the answer that is due shall be the connection's last, if anything says so.
+    pub fn over(&self, limits: &Limits) -> Option<Shed> {
+        let state = self.state();
+        if state.refused >= limits.refusals {
+            return Some(Shed::Refusals);
+        }
+        past(limits.connection_age)(state.opened).then_some(Shed::Age)
     }
 
     /// What is to be done now. `pressed`: connections are getting scarce, and those that have said
     /// nothing of use get a quarter of their time.
     pub fn verdict(&self, limits: &Limits, head_time: Duration, pressed: bool) -> Verdict {
+        let over = self.over(limits);
         let state = self.state();
         let scarce = |time: Duration| if pressed { time / 4 } else { time };
         if state.stalled.is_some_and(past(limits.write_timeout)) {
@@ -166,10 +180,10 @@ impl Activity {
             }
         }
         // On HTTP/1.1 an answer must say so, else a request may be on its way that meets a closed door.
-        if state.http2 && past(limits.connection_age)(state.opened) {
-            return Verdict::End(Shed::Age);
+        match over {
+            Some(reason) if state.http2 => Verdict::End(reason),
+            _ => Verdict::Fine,
         }
-        Verdict::Fine
     }
 
     fn read(&self, bytes: &[u8]) {

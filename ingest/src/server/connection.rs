@@ -228,7 +228,18 @@ impl<P: Publish> Session<P> {
             let (request, origin) = self.origin(request);
             receiver.receive(request, &origin).await
         };
-        let last = self.server.leaving.load(Ordering::Relaxed) || self.activity.aged(&self.limits);
+        let refused = answer.status().is_client_error();
+        self.activity.answered(refused);
+        // Where connections are scarce, none is held for that.
+        let delay = self.limits.refusal_delay;
+        if refused && !delay.is_zero() && !self.server.pressed() {
+            tokio::time::sleep(delay).await;
+        }
+        let over = self.activity.over(&self.limits);
+        if over == Some(Shed::Refusals) && !http2 {
+            receiver.metrics().shed(Shed::Refusals);
+        }
+        let last = self.server.leaving.load(Ordering::Relaxed) || over.is_some();
         let mut response = answer.response(last);
         if http2 {
             // There it has no meaning: a connection ends by GOAWAY.

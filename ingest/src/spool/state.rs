@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use sluice_schemas::service::settings;
 use tokio::sync::{Notify, watch};
 
-use super::files::{Content, Folder};
+use super::files::{self, Content, Folder};
 use super::store::{Store, StoreError, Totals, cost};
 use super::{Gone, NoRoom, Way, is_older};
 use crate::metrics::SpoolMetrics;
@@ -148,42 +148,47 @@ impl Shared {
         stores.clear();
     }
 
-    /// The oldest file that may hold something, open. `None`: it cannot be used yet.
+    /// The files to drain, from the one of this record on, oldest first: as far as it is known what they
+    /// hold.
+    pub(super) fn to_drain(&self, from: u64) -> Vec<u64> {
+        let state = self.state();
+        if state.broken.is_some() {
+            return Vec::new();
+        }
+        let unknown = state.unknown.keys().next().copied().unwrap_or(u64::MAX);
+        let left = state.left.range(files::of(from)..).map(|left| *left.0);
+        let all = left.chain([self.live]);
+        all.take_while(|file| *file < unknown).collect()
+    }
+
+    /// A file, open. `None`: it cannot be used any more.
     ///
     /// # Errors
     /// It cannot be used.
-    pub(super) fn first(&self) -> Result<Option<(u64, Arc<Store>)>, StoreError> {
-        let (known, opened) = {
-            let state = self.state();
-            let left = state.left.first_key_value();
-            let file = left.map_or(self.live, |left| *left.0);
-            let first_unknown = state.unknown.keys().next();
-            if state.broken.is_some() || first_unknown.is_some_and(|unknown| *unknown < file) {
-                return Ok(None);
-            }
-            (left.map(|left| (file, *left.1)), state.opened)
-        };
-        let Some((file, totals)) = known else {
-            return Ok(self.store(self.live).map(|store| (self.live, store)));
-        };
+    pub(super) fn open(&self, file: u64) -> Result<Option<Arc<Store>>, StoreError> {
+        let opened = self.state().opened;
         if let Some(store) = self.store(file) {
-            return Ok(Some((file, store)));
+            return Ok(Some(store));
+        }
+        if file == self.live {
+            return Ok(None);
         }
         let store = Arc::new(self.folder.open(file)?);
         let found = store.totals()?;
         let mut state = self.state();
-        if state.broken.is_some() || state.opened != opened {
+        let known = state.left.get(&file).copied();
+        let Some(known) = known.filter(|_| state.broken.is_none() && state.opened == opened) else {
             return Ok(None);
-        }
-        if found != totals {
+        };
+        if found != known {
             // It was damaged since it was counted.
-            state.forget(totals.records, totals.bytes);
+            state.forget(known.records, known.bytes);
             state.records += found.records;
             state.bytes += found.bytes;
             self.show(&state);
         }
         self.use_store(file, Arc::clone(&store));
-        Ok(Some((file, store)))
+        Ok(Some(store))
     }
 
     /// Reads one file of which nobody knows what it holds, the oldest; whether there was one.

@@ -108,40 +108,26 @@ impl Writer {
         self.shared.close_stores();
     }
 
-    /// Removes the file before this process's, once there is nothing to drain in it.
+    /// Removes the files before this process's in which there is nothing to drain any more.
     fn finish_left(&self) -> Result<(), StoreError> {
-        let first = self
-            .shared
-            .state()
-            .left
-            .first_key_value()
-            .map(|left| *left.0);
-        let (Some(file), Some(live)) = (first, self.shared.store(self.shared.live)) else {
+        let Some(live) = self.shared.store(self.shared.live) else {
             return Ok(());
         };
-        let Some(store) = self.shared.store(file) else {
-            return Ok(());
-        };
-        if store.totals()?.records > 0 {
-            return Ok(());
-        }
-        let mut from = 0;
         loop {
-            let refused = store.refused(from, REFUSED)?;
-            let Some((last, ..)) = refused.last() else {
-                break;
+            let first = self.shared.state().left.keys().next().copied();
+            let open = first.and_then(|file| Some((file, self.shared.store(file)?)));
+            let Some((file, store)) = open else {
+                return Ok(());
             };
-            from = last + 1;
-            live.commit(&Batch {
-                refused: &refused,
-                ..Batch::default()
-            })?;
+            if store.totals()?.records > 0 {
+                return Ok(());
+            }
+            take_over_refused(&store, &live)?;
+            self.shared.folder.remove(file)?;
+            self.shared.close_store(file);
+            self.shared.state().left.remove(&file);
+            self.shared.more.notify_one();
         }
-        self.shared.folder.remove(file)?;
-        self.shared.close_store(file);
-        self.shared.state().left.remove(&file);
-        self.shared.more.notify_one();
-        Ok(())
     }
 
     /// Gives the disk back what an empty spool does not need.
@@ -335,6 +321,22 @@ impl Writer {
         drop(state);
         self.shared.more.notify_one();
         Ok(())
+    }
+}
+
+/// What was set aside in one store is, from now on, in another.
+fn take_over_refused(from: &Store, to: &Store) -> Result<(), StoreError> {
+    let mut next = 0;
+    loop {
+        let refused = from.refused(next, REFUSED)?;
+        let Some((last, ..)) = refused.last() else {
+            return Ok(());
+        };
+        next = last + 1;
+        to.commit(&Batch {
+            refused: &refused,
+            ..Batch::default()
+        })?;
     }
 }
 

@@ -135,6 +135,23 @@ fn who_sends_frames_of_no_use_is_closed() {
 }
 
 #[test]
+fn who_is_only_refused_is_ended() {
+    let ingest = Ingest::start_under("  limits: {refusal_delay: 1ms, refusals: 5}");
+    run(async {
+        let (mut client, connection) = connect(ingest.address).await;
+        for _ in 0..5 {
+            assert_eq!(
+                send(&mut client, post("/v1/hooks/nobody"), "{}").await.0,
+                404
+            );
+        }
+        // In good order.
+        connection.await.unwrap().unwrap();
+    });
+    assert!(ingest.shed("refusals"), "{}", ingest.metrics());
+}
+
+#[test]
 fn bodies_and_many_requests_are_no_overhead() {
     let ingest = Ingest::start_under("  limits: {h2_overhead: 8KiB}");
     run(async {

@@ -1,7 +1,7 @@
 //! What one connection or one source may take, with numbers small enough to be met.
 
 use std::io::Write;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::support::{Ingest, LIMITS, Mood, SMALL, Sender, eventually};
 
@@ -80,13 +80,15 @@ fn a_body_that_comes_byte_by_byte_is_408_long_before_its_time_is_up() {
 
 #[test]
 fn who_reads_no_answers_is_closed() {
-    let ingest = Ingest::start_under("  limits: {write_timeout: 300ms}");
+    // Answers that wait do not pile up, and who is only refused is ended by another limit.
+    let ingest = Ingest::start_under("  limits: {write_timeout: 300ms, refusal_delay: 0s}");
     let sender = ingest.connect();
     let mut writer = sender.0.try_clone().unwrap();
     writer
         .set_write_timeout(Some(Duration::from_millis(100)))
         .unwrap();
-    let many = "GET / HTTP/1.1\r\nhost: x\r\n\r\n".repeat(1000);
+    let refused = "GET / HTTP/1.1\r\nhost: x\r\n\r\n".repeat(50);
+    let many = format!("{refused}{HEAD}content-length: 2\r\n\r\n{{}}").repeat(20);
     eventually("it is closed", || {
         let _ = writer.write(many.as_bytes());
         ingest.shed("slow_read")
@@ -135,6 +137,37 @@ fn headers_are_counted_and_weighed() {
     assert_eq!(send("x: y\r\n".repeat(6)), 431);
     assert_eq!(send(format!("x: {}\r\n", "y".repeat(7_000))), 200);
     assert_eq!(send(format!("x: {}\r\n", "y".repeat(8_150))), 431);
+}
+
+#[test]
+fn a_refusal_waits_and_who_is_only_refused_is_ended() {
+    let limits = "  limits: {refusal_delay: 150ms, refusals: 3, idle_timeout: 1h}";
+    let ingest = Ingest::start_under(limits);
+    let refused = "POST /v1/hooks/nobody HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\n{}";
+    let taken = format!("{HEAD}content-length: 2\r\n\r\n{{}}");
+    let get = "GET /v1/hooks/site HTTP/1.1\r\nhost: x\r\n\r\n";
+    let mut sender = ingest.connect();
+    let since = Instant::now();
+    // One that is taken in between begins the count anew; nobody answers the last.
+    for request in [refused, refused, &taken, refused, get, refused, &taken] {
+        sender.write(request);
+    }
+    let text = String::from_utf8(sender.rest()).unwrap();
+    let answers: Vec<&str> = text.split("HTTP/1.1 ").skip(1).collect();
+    let statuses: Vec<&str> = answers.iter().map(|answer| &answer[..3]).collect();
+    assert_eq!(statuses, ["404", "404", "200", "404", "405", "404"]);
+    let closing = |answer: &&&str| answer.contains("connection: close");
+    assert_eq!(answers.iter().filter(closing).count(), 1, "{text}");
+    assert!(answers.last().is_some_and(|last| closing(&last)), "{text}");
+    // A sleep is never too short.
+    assert!(since.elapsed() >= Duration::from_millis(5 * 150));
+    assert!(ingest.shed("refusals"), "{}", ingest.metrics());
+}
+
+#[test]
+fn where_connections_are_scarce_none_is_held_for_a_refusal() {
+    let ingest = Ingest::start_under("  limits: {connections: 1, refusal_delay: 10s}");
+    assert_eq!(ingest.post("/v1/hooks/nobody", b"{}").status, 404);
 }
 
 #[test]

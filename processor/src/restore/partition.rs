@@ -171,8 +171,7 @@ impl<K: Kafka> Partition<'_, K> {
         let since = first_ms.saturating_sub(reach.saturating_mul(1000)).max(0);
         let start = self.reader.log_since(partition, since)?.unwrap_or(log_end);
         let mut memory = Box::new(Memory::new(self.window()));
-        let mut load = |entry: Entry| memory.load(&entry);
-        let last = self.read(partition, start, log_end, &mut load)?;
+        let last = self.read(partition, start, log_end, |entry| memory.load(&entry))?;
         if let Some(last) = last.as_ref().filter(|last| last.to < from) {
             tracing::warn!(
                 partition,
@@ -238,7 +237,7 @@ impl<K: Kafka> Partition<'_, K> {
         let mut reach = LAST_REACH;
         loop {
             let start = end.saturating_sub(reach).max(low);
-            let last = self.read(partition, start, end, &mut |_| {})?;
+            let last = self.read(partition, start, end, |_| {})?;
             if last.is_some() || start == low {
                 return Ok(last);
             }
@@ -258,7 +257,7 @@ impl<K: Kafka> Partition<'_, K> {
         partition: i32,
         start: i64,
         end: i64,
-        each: &mut dyn FnMut(Entry),
+        mut each: impl FnMut(Entry),
     ) -> Result<Option<DedupRecord>, Halt> {
         let mut last = None;
         let mut next = start;
@@ -271,7 +270,7 @@ impl<K: Kafka> Partition<'_, K> {
             match self.reader.read()? {
                 Read::Record { offset, value, .. } => {
                     next = offset + 1;
-                    let record = DedupRecord::decode_each(&value, &mut *each);
+                    let record = DedupRecord::decode_each(&value, &mut each);
                     last = Some(record.map_err(|error| {
                         Halt::Person(format!("the dedup-log at offset {offset}: {error}"))
                     })?);

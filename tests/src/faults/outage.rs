@@ -2,6 +2,7 @@
 //! it on its own disk, and hand it over when they are back. Then the checker over all that was ever sent.
 
 use std::collections::BTreeMap;
+use std::fmt::Write;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -17,7 +18,7 @@ use sluice_tests::topics::{Isolation, read, with_prefix};
 use sluice_tests::wait::PATIENCE;
 
 use super::fleet::Role;
-use super::load::Counts;
+use super::load::{Answered, Counts};
 use super::spool::{SPOOL_RECORDS, Spool};
 use super::world::{Setup, World};
 use crate::steady::percentile;
@@ -229,6 +230,7 @@ impl<'a> Run<'a> {
             ));
         }
         let settled = settled.unwrap_or(patience);
+        self.write_answers(gone, dir)?;
         self.report(verdict, (gone, back), &times, settled)
     }
 
@@ -328,6 +330,17 @@ impl<'a> Run<'a> {
             }
             std::thread::sleep(LOOK);
         }
+    }
+
+    /// Writes down when each answered attempt was sent, and how long its answer took, both in
+    /// milliseconds, the first from the brokers' end on: for who asks what a slow moment had in common.
+    fn write_answers(&self, gone: Instant, dir: &Path) -> Result<()> {
+        let mut text = String::from("sent_ms,took_ms\n");
+        for Answered { sent, took } in self.world.load.answers() {
+            let sent = sent.saturating_duration_since(gone).as_millis();
+            let _ = writeln!(text, "{sent},{}", took.as_millis());
+        }
+        Ok(std::fs::write(dir.join("answers.csv"), text)?)
     }
 
     fn report(

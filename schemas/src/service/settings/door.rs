@@ -58,6 +58,10 @@ pub struct Limits {
     pub body_rate: u64,
     /// For how long a body may be slower than that.
     pub body_rate_after: Duration,
+    /// How long an answer waits that refuses a request: 4xx. 0: not at all.
+    pub refusal_delay: Duration,
+    /// So many requests of a connection are refused one after the other, then it is ended.
+    pub refusals: usize,
     /// The share of `max_buffered` that one source may hold, 0 to 1, where there are several.
     pub source_buffered: f64,
     /// HTTP/2: requests at once on a connection.
@@ -113,6 +117,13 @@ const BODY_RATE: u64 = 1 << 10;
 
 /// As long as one lost packet may take.
 const BODY_RATE_AFTER: Duration = Duration::from_secs(3);
+
+/// Refusing costs next to nothing, so that whoever asks for nothing but refusals asks as often as the
+/// processor can answer; who waits for each asks ten times a second. To a person it is at once.
+const REFUSAL_DELAY: Duration = Duration::from_millis(100);
+
+/// A sender whose token is wrong sends this much in a quarter of an hour or so, and then connects anew.
+const REFUSALS: i64 = 100;
 
 /// One noisy source leaves as much for all others together.
 const SOURCE_BUFFERED: f64 = 0.5;
@@ -241,6 +252,14 @@ pub(super) fn limits(mut node: Node, from: PeerFrom) -> Limits {
         ),
         body_rate: body_rate(&mut node),
         body_rate_after: wait(&mut node, "body_rate_after", BODY_RATE_AFTER),
+        refusal_delay: within(
+            &mut node,
+            "refusal_delay",
+            REFUSAL_DELAY,
+            Duration::ZERO..=Duration::from_secs(10),
+            "must be from 0s to 10s",
+        ),
+        refusals: count(&mut node, "refusals", REFUSALS, 1, 100_000),
         source_buffered: node.number("source_buffered", SOURCE_BUFFERED, 0.01, 1.0),
         h2_streams: fitting(node.integer("h2_streams", H2_STREAMS, 1, 1_000)),
         h2_resets: count(&mut node, "h2_resets", H2_RESETS, 1, 100_000),
