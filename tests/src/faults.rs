@@ -23,6 +23,8 @@ mod load;
 
 mod fleet;
 
+mod fsync;
+
 mod eyes;
 
 mod world;

@@ -23,7 +23,7 @@ const REQUEST_OVERHEAD: u64 = 160 << 10;
 
 /// What a connection may bring at one go, in bytes: then the others have their turn, for frames may be
 /// small and many, and nobody shall wait for those of another.
-pub(super) const TURN: usize = 8 << 10;
+pub(super) const TURN: usize = 4 << 10;
 
 /// How HTTP/2 begins where nothing was agreed on before.
 const PREFACE: &[u8] = b"PRI";

@@ -18,6 +18,7 @@ use sluice_tests::topics::{Isolation, read, with_prefix};
 use sluice_tests::wait::PATIENCE;
 
 use super::fleet::Role;
+use super::fsync::Floor;
 use super::load::{Answered, Counts};
 use super::spool::{SPOOL_RECORDS, Spool};
 use super::world::{Setup, World};
@@ -91,6 +92,10 @@ struct Report {
     p50_ms: f64,
     p99_ms: f64,
     max_ms: f64,
+    /// A bare write and fsync on the same disk, ten times a second meanwhile.
+    fsync_p50_ms: f64,
+    fsync_p99_ms: f64,
+    fsync_max_ms: f64,
     /// The most records that were seen in the spool, and how many the processes counted.
     spool_most: f64,
     spooled: f64,
@@ -197,8 +202,10 @@ impl<'a> Run<'a> {
         let gone = Instant::now();
         self.stop_brokers()?;
         eprintln!("all brokers are gone; {:?}", self.world.load.counts());
+        let floor = Floor::start(dir)?;
         self.sit_out(Instant::now())?;
         let back = Instant::now();
+        let fsyncs = floor.finish()?;
         eprintln!("the brokers start; {:?}", self.world.load.counts());
         let times = self.come_back()?;
         eprintln!(
@@ -231,7 +238,7 @@ impl<'a> Run<'a> {
         }
         let settled = settled.unwrap_or(patience);
         self.write_answers(gone, dir)?;
-        self.report(verdict, (gone, back), &times, settled)
+        self.report(verdict, (gone, back), &times, (settled, &fsyncs))
     }
 
     /// Waits until requests go straight to the brokers: those on the way when they go are among what is
@@ -348,7 +355,7 @@ impl<'a> Run<'a> {
         mut verdict: Verdict,
         (gone, back): (Instant, Instant),
         times: &Back,
-        settled: Duration,
+        (settled, fsyncs): (Duration, &[Duration]),
     ) -> Result<Report> {
         let counts = self.world.load.counts();
         let answers = self.world.load.answers();
@@ -392,6 +399,9 @@ impl<'a> Run<'a> {
             p50_ms: percentile(&took, 50),
             p99_ms,
             max_ms: percentile(&took, 100),
+            fsync_p50_ms: percentile(fsyncs, 50),
+            fsync_p99_ms: percentile(fsyncs, 99),
+            fsync_max_ms: percentile(fsyncs, 100),
             spool_most: self.spool.most,
             spooled: self.spool.spooled(),
             spooled_before: self.spooled_before,
