@@ -163,8 +163,11 @@ impl Store {
         let there = file.try_exists();
         if !there.map_err(|error| StoreError::Unusable(file.to_owned(), error))? {
             // Whole before it has its name: an empty file would be taken for a new store.
-            drop(Self::make_new(file)?);
-            Self::name_new(file)?;
+            let made = Self::make_new(file).map(drop);
+            made.and_then(|()| Self::name_new(file)).inspect_err(|_| {
+                // Half a store would take room, where it may be room that is lacking.
+                let _ = std::fs::remove_file(file.with_extension(NEW));
+            })?;
         }
         // The check reads all of it: what is damaged is found now, and not in the middle of the work.
         let database = Database::builder()
