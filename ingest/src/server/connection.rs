@@ -58,8 +58,9 @@ pub(super) async fn connection<P: Publish>(
         }
     }
     // Of many, each has its own share only where it is told apart.
-    let Some(visit) = server.peers.visit(peer, &limits) else {
-        return metrics.shed(Shed::PeerConnections);
+    let visit = match server.peers.visit(peer, &limits) {
+        Ok(visit) => visit,
+        Err(reason) => return metrics.shed(reason),
     };
     let by_request = matches!(
         server.receiver.config().peer_from,
@@ -75,23 +76,38 @@ pub(super) async fn connection<P: Publish>(
         peer,
         certified: Arc::default(),
     };
-    let Some(tls) = &server.tls else {
-        session.activity.handshaken(false);
-        return session.serve(socket, None).await;
-    };
-    let tls = tls.current();
-    let handshake = TlsAcceptor::from(Arc::clone(&tls.config)).accept(socket);
-    match tokio::time::timeout(session.limits.handshake_timeout, handshake).await {
-        Ok(Ok(stream)) => {
+    let limits = session.limits.clone();
+    let end = match &server.tls {
+        None => {
+            session.activity.handshaken(false);
+            session.serve(socket, None).await
+        }
+        Some(tls) => {
+            let tls = tls.current();
+            let handshake = TlsAcceptor::from(Arc::clone(&tls.config)).accept(socket);
+            let Ok(Ok(stream)) = tokio::time::timeout(limits.handshake_timeout, handshake).await
+            else {
+                return metrics.shed(Shed::TlsHandshake);
+            };
             let (_, secured) = stream.get_ref();
             session.certified = tls.certified(secured.peer_certificates());
             let http2 = secured.alpn_protocol() == Some(b"h2");
             session.activity.handshaken(http2);
-            session.serve(stream, Some(http2)).await;
+            session.serve(stream, Some(http2)).await
         }
-        Ok(Err(_)) | Err(_) => metrics.shed(Shed::TlsHandshake),
+    };
+    if end == End::Flood {
+        visit.flooded(&limits);
     }
-    drop(visit);
+}
+
+/// How a connection ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// It brought far more than its requests need.
+    Flood,
+    /// In any other way.
+    Other,
 }
 
 /// What all requests of a connection have in common.
@@ -106,7 +122,7 @@ struct Session<P> {
 impl<P: Publish> Session<P> {
     /// Speaks HTTP/2 or HTTP/1.1, as was agreed on, else as the other end begins. In the clear, HTTP/2 is
     /// for balancers, which know beforehand that we speak it.
-    async fn serve<I>(self, io: I, http2: Option<bool>)
+    async fn serve<I>(self, io: I, http2: Option<bool>) -> End
     where
         I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
@@ -145,16 +161,23 @@ impl<P: Publish> Session<P> {
                     // not there. One that h2 ended for its manners is counted.
                     if ended.is_err_and(|error| is_calming(error.as_ref())) {
                         metrics.shed(Shed::Resets);
+                        return End::Flood;
                     }
-                    return;
+                    return End::Other;
                 }
-                reason = session.activity.overdone() => return metrics.shed(reason),
+                reason = session.activity.overdone() => {
+                    metrics.shed(reason);
+                    return End::Flood;
+                }
                 () = server.closing.requested(), if !closing => {
                     closing = true;
                     connection.as_mut().graceful_shutdown();
                 }
                 _ = look.tick() => match session.verdict() {
-                    Verdict::Close(reason) => return metrics.shed(reason),
+                    Verdict::Close(reason) => {
+                        metrics.shed(reason);
+                        return End::Other;
+                    }
                     Verdict::End(reason) if last.is_none() => {
                         metrics.shed(reason);
                         last = Some(Instant::now() + session.patience());
@@ -162,7 +185,7 @@ impl<P: Publish> Session<P> {
                     }
                     Verdict::End(_) | Verdict::Fine => {
                         if last.is_some_and(|last| last <= Instant::now()) {
-                            return;
+                            return End::Other;
                         }
                     }
                 },

@@ -10,6 +10,7 @@ use hyper::header::{HeaderMap, HeaderName};
 use sluice_schemas::service::settings::Limits;
 
 use crate::bucket::Bucket;
+use crate::metrics::Shed;
 
 /// Peers that are told apart at once; those beyond share one account. Some 3 MiB.
 const MAX_PEERS: usize = 16 * 1024;
@@ -36,6 +37,8 @@ struct Table {
 #[derive(Debug)]
 struct Peer {
     connections: AtomicUsize,
+    /// Until when none of its connections is taken.
+    paused: Mutex<Option<Instant>>,
     bytes: Option<Arc<Bucket>>,
 }
 
@@ -44,15 +47,19 @@ struct Peer {
 pub struct Visit(Arc<Peer>);
 
 impl Peers {
-    /// A connection of this peer; `None` where it has as many as it may.
-    pub fn visit(&self, address: IpAddr, limits: &Limits) -> Option<Visit> {
+    /// A connection of this peer.
+    ///
+    /// # Errors
+    /// It has as many as it may, or flooded one of late.
+    pub fn visit(&self, address: IpAddr, limits: &Limits) -> Result<Visit, Shed> {
         let (peer, counts) = self.find(address, limits);
         let open = peer.connections.fetch_add(1, Ordering::Relaxed);
         // Dropped where it is one too many, so that it counts no longer.
         let visit = Visit(peer);
         match limits.peer_connections {
-            Some(most) if counts && open >= most => None,
-            _ => Some(visit),
+            Some(_) if counts && visit.0.is_paused() => Err(Shed::PeerPause),
+            Some(most) if counts && open >= most => Err(Shed::PeerConnections),
+            _ => Ok(visit),
         }
     }
 
@@ -75,6 +82,7 @@ impl Peers {
             let bucket = |rate: u64| Bucket::new(rate, rate.saturating_mul(BURST_SECONDS), now);
             Arc::new(Peer {
                 connections: AtomicUsize::new(0),
+                paused: Mutex::default(),
                 bytes: limits.peer_bytes.map(|rate| Arc::new(bucket(rate))),
             })
         };
@@ -103,7 +111,21 @@ impl Table {
     }
 }
 
+impl Peer {
+    fn is_paused(&self) -> bool {
+        let paused = self.paused.lock().unwrap_or_else(PoisonError::into_inner);
+        paused.is_some_and(|until| Instant::now() < until)
+    }
+}
+
 impl Visit {
+    /// This connection was a flood: for a while no other of its peer is taken, where peers are told apart.
+    pub fn flooded(&self, limits: &Limits) {
+        let until = Instant::now() + limits.peer_pause;
+        let mut paused = self.0.paused.lock().unwrap_or_else(PoisonError::into_inner);
+        *paused = Some(until);
+    }
+
     /// What the bytes of this connection are charged to, where there is a bound on them.
     pub fn account(&self) -> Option<Arc<Bucket>> {
         self.0.bytes.clone()

@@ -38,6 +38,9 @@ pub struct Limits {
     pub connections: usize,
     /// Connections at once of one peer; more are closed. `None`: no bound.
     pub peer_connections: Option<usize>,
+    /// For how long no connection is taken of a peer that flooded one, where `peer_connections` tells peers
+    /// apart. 0: it is not made to wait.
+    pub peer_pause: Duration,
     /// Bytes a second that are read of one peer. `None`: no bound.
     pub peer_bytes: Option<u64>,
     /// Headers of one request.
@@ -80,6 +83,9 @@ const CONNECTIONS: i64 = 960;
 /// A provider sends from few addresses and keeps some connections to each of us; a fifteenth of all
 /// is more than it needs and leaves room for the others.
 const PEER_CONNECTIONS: i64 = 64;
+
+/// A flood ends within thousandths of a second, and is made anew as quickly; nobody else notices a second.
+const PEER_PAUSE: Duration = Duration::from_secs(1);
 
 /// A thousand requests of 8 KiB a second from one address, and some 700 GB a day on the brokers'
 /// disks at most by one who floods.
@@ -230,6 +236,13 @@ pub(super) fn limits(mut node: Node, from: PeerFrom) -> Limits {
     let limits = Limits {
         connections: count(&mut node, "connections", CONNECTIONS, 1, 65_536),
         peer_connections,
+        peer_pause: within(
+            &mut node,
+            "peer_pause",
+            PEER_PAUSE,
+            Duration::ZERO..=Duration::from_secs(3_600),
+            "must be from 0s to 1h",
+        ),
         peer_bytes,
         headers: count(&mut node, "headers", HEADERS, 8, 1_000),
         header_bytes: fitting(bytes(
