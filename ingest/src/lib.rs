@@ -249,7 +249,7 @@ pub async fn drain_only(settings: &Settings, older: bool) -> Result<Drained, Fai
     let refused = spool.refused();
     let _ = tokio::task::spawn_blocking(move || spool.close()).await;
     Ok(Drained {
-        drained: found - left,
+        drained: found.saturating_sub(left),
         left,
         refused,
         stopped: outcome.err(),

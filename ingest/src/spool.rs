@@ -238,6 +238,9 @@ impl Spool {
     /// Why not.
     pub fn ready(&self, now: i64) -> Result<(), String> {
         let state = self.shared.state();
+        if let Some(unreadable) = &state.unreadable {
+            return Err(format!("the spool cannot be read: {unreadable}"));
+        }
         let why = match state.room(&self.shared.settings, 64 * 1024, now) {
             Ok(()) => return Ok(()),
             Err(why) => why,
@@ -334,6 +337,7 @@ impl Spool {
         let state = self.shared.state();
         let few = state.broken.is_none()
             && state.unknown.is_empty()
+            && state.left.is_empty()
             && (1..=FEW).contains(&state.records);
         if few && *self.shared.way.borrow() == Way::Spool {
             self.shared.way.send_replace(Way::Wait);
@@ -380,10 +384,19 @@ fn know_all(shared: &Shared, closed: &Receiver<()>) {
         let pause = match shared.know_one() {
             Ok(true) => Duration::ZERO,
             Ok(false) => return,
+            Err(error) if error.is_in_use() || error.is_disk_full() => {
+                tracing::warn!(%error, "what an earlier process left in the spool cannot be read yet");
+                AGAIN
+            }
+            // Opening writes too, and a failed write is not tried again.
             Err(error) => {
                 shared.metrics.failed();
-                tracing::error!(%error, "what an earlier process left in the spool cannot be read");
-                AGAIN
+                tracing::error!(
+                    %error,
+                    "what an earlier process left in the spool cannot be read before the next start: look at its disk"
+                );
+                shared.state().unreadable = Some(error.to_string());
+                return;
             }
         };
         if closed.recv_timeout(pause) != Err(RecvTimeoutError::Timeout) {

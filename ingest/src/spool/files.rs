@@ -48,6 +48,12 @@ pub fn path(dir: &Path, file: u64) -> PathBuf {
     })
 }
 
+/// What is free on the disk of a path, in bytes, if it tells.
+pub fn free(path: &Path) -> Option<u64> {
+    let disk = rustix::fs::statvfs(path).ok()?;
+    Some(disk.f_bavail.saturating_mul(disk.f_frsize))
+}
+
 /// The files of a folder, oldest first.
 fn list(dir: &Path) -> io::Result<Vec<u64>> {
     let mut files = Vec::new();
@@ -169,13 +175,35 @@ impl Folder {
         Ok((newest, self.open(newest)?, left))
     }
 
-    /// Opens a file, or makes it. Of a damaged one a new one is made, with what can be saved.
+    /// Opens a file again that was read before: what it holds has not changed but by us.
+    ///
+    /// # Errors
+    /// It cannot be used; where it is damaged, the next start saves what is whole.
+    pub fn reopen(&self, file: u64) -> Result<Store, StoreError> {
+        Store::open_there(&path(self.dir(), file))
+    }
+
+    /// Opens a file that was left, for the first time. Of a damaged one a new one is made, with what can
+    /// be saved: under new numbers, so nothing may be on its way of it yet.
     ///
     /// # Errors
     /// It cannot be used.
-    pub fn open(&self, file: u64) -> Result<Store, StoreError> {
+    pub fn know(&self, file: u64) -> Result<Store, StoreError> {
+        self.saved(file, Store::open_there)
+    }
+
+    /// The same for one that may not be there yet.
+    fn open(&self, file: u64) -> Result<Store, StoreError> {
+        self.saved(file, Store::open)
+    }
+
+    fn saved(
+        &self,
+        file: u64,
+        open: fn(&Path) -> Result<Store, StoreError>,
+    ) -> Result<Store, StoreError> {
         let path = path(self.dir(), file);
-        match Store::open(&path) {
+        match open(&path) {
             Err(damage) if damage.is_damage() => {
                 self.metrics.failed();
                 let saved = salvage::salvage(&path, first(file), self.settings.max_age)?;
@@ -185,18 +213,23 @@ impl Folder {
                     left = %saved.left.display(),
                     "the spool is damaged: what is whole in it was saved, and what may be lost is in the file that is left"
                 );
-                Store::open(&path)
+                open(&path)
             }
             opened => opened,
         }
     }
 
-    /// Removes a file of which all is elsewhere.
-    ///
-    /// # Errors
-    /// It cannot be removed.
-    pub fn remove(&self, file: u64) -> Result<(), StoreError> {
+    /// Removes a file of which all is elsewhere. One that cannot be removed is found empty by the next
+    /// start.
+    pub fn remove(&self, file: u64) {
         let path = path(self.dir(), file);
-        std::fs::remove_file(&path).map_err(|error| StoreError::Unusable(path, error))
+        if let Err(error) = std::fs::remove_file(&path) {
+            tracing::warn!(file = %path.display(), %error, "an empty file of the spool stays");
+        }
+    }
+
+    /// Whether the disk has so many bytes left. One that does not tell is tried.
+    pub fn has_room(&self, bytes: u64) -> bool {
+        free(self.dir()).is_none_or(|free| free >= bytes)
     }
 }

@@ -7,6 +7,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::files::free;
 use super::is_older;
 use super::record::{self, MARK, Stored};
 use super::store::{Batch, Store, StoreError};
@@ -20,6 +21,9 @@ const OVERLAP: usize = 8 << 20;
 
 /// Records written to the new store at once.
 const GROUP: usize = 200;
+
+/// Where whole records lie, by their numbers: offset and length.
+type Found = BTreeMap<u64, (u64, usize)>;
 
 /// What was saved, and where the rest lies.
 #[derive(Debug)]
@@ -44,26 +48,37 @@ pub fn salvage(damaged: &Path, first: u64, max_age: Duration) -> Result<Saved, S
     let now = clock::now();
     let file = File::open(damaged).map_err(unusable)?;
     let found = find(&file, now, max_age).map_err(unusable)?;
+    let bytes: usize = found.values().map(|(_, length)| length).sum();
+    // In pages of powers of two. A disk that does not tell is tried.
+    if free(damaged).is_some_and(|free| free < 2 * bytes as u64) {
+        return Err(unusable(io::ErrorKind::StorageFull.into()));
+    }
+    let left = damaged.with_extension(format!("damaged-{}.redb", now / 1_000_000));
+    rebuild(damaged, &file, &found, first)
+        .and_then(|()| std::fs::hard_link(damaged, &left).map_err(unusable))
+        .and_then(|()| Store::name_new(damaged))
+        .inspect_err(|_| Store::remove_new(damaged))?;
+    Ok(Saved {
+        records: found.len() as u64,
+        left,
+    })
+}
+
+/// The new store, still without its name.
+fn rebuild(damaged: &Path, file: &File, found: &Found, first: u64) -> Result<(), StoreError> {
     let store = Store::make_new(damaged)?;
     let mut puts = Vec::new();
     for (next, (at, length)) in (first..).zip(found.values()) {
         let mut bytes = vec![0; *length];
-        file.read_exact_at(&mut bytes, *at).map_err(unusable)?;
+        file.read_exact_at(&mut bytes, *at)
+            .map_err(|error| StoreError::Unusable(damaged.to_owned(), error))?;
         record::seal(next, &mut bytes);
         puts.push((next, bytes));
         if puts.len() == GROUP {
             write(&store, &mut puts)?;
         }
     }
-    write(&store, &mut puts)?;
-    drop(store);
-    let left = damaged.with_extension(format!("damaged-{}.redb", now / 1_000_000));
-    std::fs::hard_link(damaged, &left).map_err(unusable)?;
-    Store::name_new(damaged)?;
-    Ok(Saved {
-        records: found.len() as u64,
-        left,
-    })
+    write(&store, &mut puts)
 }
 
 fn write(store: &Store, puts: &mut Vec<(u64, Vec<u8>)>) -> Result<(), StoreError> {
@@ -75,8 +90,8 @@ fn write(store: &Store, puts: &mut Vec<(u64, Vec<u8>)>) -> Result<(), StoreError
     Ok(())
 }
 
-/// Where whole records lie, by their numbers: offset and length.
-fn find(file: &File, now: i64, max_age: Duration) -> io::Result<BTreeMap<u64, (u64, usize)>> {
+/// Looks through the file.
+fn find(file: &File, now: i64, max_age: Duration) -> io::Result<Found> {
     let length = file.metadata()?.len();
     let finder = memchr::memmem::Finder::new(MARK);
     let mut found = BTreeMap::new();

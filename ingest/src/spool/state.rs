@@ -9,7 +9,7 @@ use sluice_schemas::service::settings;
 use tokio::sync::{Notify, watch};
 
 use super::files::{self, Content, Folder};
-use super::store::{Store, StoreError, Totals, cost};
+use super::store::{Store, StoreError, cost};
 use super::{Gone, NoRoom, Way, is_older};
 use crate::metrics::SpoolMetrics;
 
@@ -39,7 +39,9 @@ pub(super) struct State {
     /// Files of which nobody knows yet what they hold, with the bytes they take of the disk.
     pub(super) unknown: BTreeMap<u64, u64>,
     /// Those of which it is known, but for the one that takes new records: what they held when read.
-    pub(super) left: BTreeMap<u64, Totals>,
+    pub(super) left: BTreeMap<u64, Content>,
+    /// Why an unknown file cannot be read before the next start, and with it nothing that came later.
+    pub(super) unreadable: Option<String>,
     /// Records here or on their way here, without those that Kafka has and those of unknown files.
     pub(super) records: u64,
     /// What they take of the disk.
@@ -143,9 +145,14 @@ impl Shared {
         stores.remove(&file)
     }
 
-    pub(super) fn close_stores(&self) {
-        let mut stores = self.stores.write().unwrap_or_else(PoisonError::into_inner);
-        stores.clear();
+    /// Closes all; which were open.
+    pub(super) fn close_stores(&self) -> Vec<u64> {
+        let open = {
+            let mut stores = self.stores.write().unwrap_or_else(PoisonError::into_inner);
+            std::mem::take(&mut *stores)
+        };
+        // Closing writes, and nobody shall wait for that.
+        open.into_keys().collect()
     }
 
     /// The files to drain, from the one of this record on, oldest first: as far as it is known what they
@@ -170,25 +177,36 @@ impl Shared {
         if let Some(store) = self.store(file) {
             return Ok(Some(store));
         }
-        if file == self.live {
+        if !self.state().left.contains_key(&file) {
             return Ok(None);
         }
-        let store = Arc::new(self.folder.open(file)?);
-        let found = store.totals()?;
-        let mut state = self.state();
-        let known = state.left.get(&file).copied();
-        let Some(known) = known.filter(|_| state.broken.is_none() && state.opened == opened) else {
-            return Ok(None);
+        let store = match self.folder.reopen(file) {
+            Err(error) if error.is_gone() => {
+                self.lose_sight(file);
+                return Ok(None);
+            }
+            store => Arc::new(store?),
         };
-        if found != known {
-            // It was damaged since it was counted.
-            state.forget(known.records, known.bytes);
-            state.records += found.records;
-            state.bytes += found.bytes;
-            self.show(&state);
+        let state = self.state();
+        let usable = state.left.contains_key(&file) && state.broken.is_none();
+        if !usable || state.opened != opened {
+            return Ok(None);
         }
         self.use_store(file, Arc::clone(&store));
+        drop(state);
         Ok(Some(store))
+    }
+
+    /// Somebody took a file away.
+    fn lose_sight(&self, file: u64) {
+        tracing::error!(file, "a file of the spool is gone, and what was in it");
+        let mut state = self.state();
+        state.unknown.remove(&file);
+        if let Some(content) = state.left.remove(&file) {
+            state.forget(content.totals.records, content.totals.bytes);
+            state.refused = state.refused.saturating_sub(content.totals.refused);
+        }
+        self.show(&state);
     }
 
     /// Reads one file of which nobody knows what it holds, the oldest; whether there was one.
@@ -196,21 +214,25 @@ impl Shared {
     /// # Errors
     /// It cannot be used.
     pub(super) fn know_one(&self) -> Result<bool, StoreError> {
-        let first = self.state().unknown.first_key_value().map(|first| *first.0);
+        let first = self.state().unknown.keys().next().copied();
         let Some(file) = first else {
             return Ok(false);
         };
-        let content = Content::of(&self.folder.open(file)?)?;
+        let content = match self.folder.know(file) {
+            Err(error) if error.is_gone() => {
+                self.lose_sight(file);
+                return Ok(true);
+            }
+            store => Content::of(&store?)?,
+        };
         let mut state = self.state();
-        // The writer may have read all files meanwhile.
-        if state.unknown.remove(&file).is_some() {
-            state.left.insert(file, content.totals);
-            state.add(&content);
-            self.show(&state);
-            drop(state);
-            content.tell();
-            self.more.notify_one();
-        }
+        state.unknown.remove(&file);
+        state.left.insert(file, content);
+        state.add(&content);
+        self.show(&state);
+        drop(state);
+        content.tell();
+        self.more.notify_one();
         Ok(true)
     }
 }
@@ -237,11 +259,12 @@ impl State {
         };
     }
 
-    /// Takes over what all files hold, but for what Kafka has too.
-    pub(super) fn recover(&mut self, files: &[Content]) {
+    /// Takes over what this process's file and those before it hold, but for what Kafka has too.
+    pub(super) fn recover(&mut self, live: &Content) {
         (self.records, self.bytes, self.refused) = (0, 0, 0);
         self.oldest = None;
-        for content in files {
+        let left: Vec<Content> = self.left.values().copied().collect();
+        for content in left.iter().chain([live]) {
             self.add(content);
         }
         self.forget(self.leaving.0, self.leaving.1);

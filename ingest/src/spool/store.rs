@@ -85,11 +85,20 @@ impl StoreError {
 
     /// Whether there was no room on the disk.
     pub fn is_disk_full(&self) -> bool {
-        matches!(
-            self,
-            Self::Failed(redb::Error::Io(error))
-                if matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
-        )
+        use io::ErrorKind::{QuotaExceeded, StorageFull};
+        matches!(self.kind(), Some(StorageFull | QuotaExceeded))
+    }
+
+    /// Whether the file is not there.
+    pub fn is_gone(&self) -> bool {
+        self.kind() == Some(io::ErrorKind::NotFound)
+    }
+
+    fn kind(&self) -> Option<io::ErrorKind> {
+        match self {
+            Self::Unusable(_, error) | Self::Failed(redb::Error::Io(error)) => Some(error.kind()),
+            _ => None,
+        }
     }
 }
 
@@ -165,10 +174,17 @@ impl Store {
             // Whole before it has its name: an empty file would be taken for a new store.
             let made = Self::make_new(file).map(drop);
             made.and_then(|()| Self::name_new(file)).inspect_err(|_| {
-                // Half a store would take room, where it may be room that is lacking.
-                let _ = std::fs::remove_file(file.with_extension(NEW));
+                Self::remove_new(file);
             })?;
         }
+        Self::open_there(file)
+    }
+
+    /// Opens the store in a file.
+    ///
+    /// # Errors
+    /// As [`Store::open`], and where there is none.
+    pub fn open_there(file: &Path) -> Result<Self, StoreError> {
         // The check reads all of it: what is damaged is found now, and not in the middle of the work.
         let database = Database::builder()
             .set_cache_size(CACHE)
@@ -197,6 +213,11 @@ impl Store {
         let store = Self { database, file };
         store.commit(&Batch::default())?;
         Ok(store)
+    }
+
+    /// Half a store would take room, where it may be room that is lacking.
+    pub(super) fn remove_new(file: &Path) {
+        let _ = std::fs::remove_file(file.with_extension(NEW));
     }
 
     /// The new store takes the name, durably.

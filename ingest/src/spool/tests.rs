@@ -269,37 +269,101 @@ fn a_damaged_file_that_was_left_is_saved_and_what_came_later_stays() {
     );
 }
 
-#[test]
-fn after_a_full_disk_all_files_are_read_again_and_what_kafka_has_is_taken_out() {
-    let dir = tempfile::tempdir().expect("a folder");
-    put_large(&open(dir.path()), 0);
-    let spool = open(dir.path());
-    put_durably(&spool, 10);
-    eventually("it is known", || spool.records() == 9);
-    let found = spool.read(0, 2, usize::MAX).expect("it is read");
+/// A spool whose writer's steps a test makes by hand.
+fn by_hand(dir: &Path) -> (Spool, writer::Writer) {
+    let spool = open(dir);
     drop(spool.commands.lock().expect("unpoisoned").take());
     for thread in spool.threads.lock().expect("unpoisoned").drain(..) {
         thread.join().expect("it ends");
     }
-    // The writer's next steps, by hand: the disk is full when Kafka has two records of what was left.
+    spool
+        .shared
+        .use_store(spool.shared.live, live_store(dir, &spool));
     let (commands, received) = channel();
-    let mut writer = writer::Writer::new(Arc::clone(&spool.shared), received, 0);
     *spool.commands.lock().expect("unpoisoned") = Some(commands);
-    writer.fail(&StoreError::Failed(redb::Error::Io(
-        std::io::ErrorKind::StorageFull.into(),
-    )));
+    let writer = writer::Writer::new(Arc::clone(&spool.shared), received, 0);
+    (spool, writer)
+}
+
+fn live_store(dir: &Path, spool: &Spool) -> Arc<Store> {
+    let file = files::path(dir, spool.shared.live);
+    Arc::new(Store::open(&file).expect("it opens"))
+}
+
+fn gone(found: &[Found]) -> Vec<Gone> {
     let gone = found.iter().map(|found| Gone {
         number: found.number,
         size: found.size,
         refused: None,
     });
-    let removed = spool.remove(gone.collect(), None);
+    gone.collect()
+}
+
+#[test]
+fn after_a_full_disk_what_kafka_has_of_an_earlier_file_is_taken_out_whenever_that_is_told() {
+    let dir = tempfile::tempdir().expect("a folder");
+    put_large(&open(dir.path()), 0);
+    put_durably(&open(dir.path()), 10);
+    let (spool, mut writer) = by_hand(dir.path());
+    assert_eq!(spool.records(), 9);
+    let found = spool.read(0, 4, usize::MAX).expect("it is read");
+    writer.fail(&StoreError::Failed(redb::Error::Io(
+        std::io::ErrorKind::StorageFull.into(),
+    )));
+    // Told while the disk is full, and again when the files were read anew but for the drain.
+    drop(spool.remove(gone(&found[..2]), None));
     assert_eq!(spool.records(), 7);
     std::thread::spawn(move || writer.run());
     eventually("it is opened again", || spool.opened() > 0);
-    assert!(removed.blocking_recv().is_err());
     assert_eq!(spool.records(), 7);
-    assert_eq!(drain(&spool, u64::MAX), [2, 3, 4, 5, 6, 7, 10]);
+    let removed = spool.remove(gone(&found[2..]), None);
+    assert_eq!(removed.blocking_recv(), Ok(()));
+    assert_eq!(spool.records(), 5);
+    assert_eq!(drain(&spool, u64::MAX), [4, 5, 6, 7, 10]);
+    assert_eq!(*spool.shared.way.borrow(), Way::Broker);
+    eventually("the file is gone", || {
+        let _ = spool.read(0, 1, 1);
+        files_of(dir.path()) == ["spool.1.redb"]
+    });
+}
+
+#[test]
+fn a_file_that_somebody_took_away_is_told_and_does_not_keep_the_rest() {
+    for known in [false, true] {
+        let dir = tempfile::tempdir().expect("a folder");
+        put_large(&open(dir.path()), 0);
+        put_durably(&open(dir.path()), 10);
+        let metrics = Metrics::new(&mut Registry::default());
+        let spool = Spool::begin(&settings(dir.path()), metrics.spool().clone());
+        let spool = spool.expect("it opens");
+        if known {
+            assert!(spool.shared.know_one().expect("it is read"));
+            assert_eq!(spool.records(), 9);
+        }
+        std::fs::remove_file(file(dir.path())).expect("it is there");
+        while spool.shared.know_one().expect("no fault") {}
+        assert_eq!(drain(&spool, u64::MAX), [10]);
+        assert_eq!(files_of(dir.path()), ["spool.1.redb"]);
+    }
+}
+
+#[test]
+fn a_file_that_cannot_be_read_costs_the_readiness_and_keeps_what_came_later() {
+    let dir = tempfile::tempdir().expect("a folder");
+    put_large(&open(dir.path()), 0);
+    put_durably(&open(dir.path()), 10);
+    std::fs::remove_file(file(dir.path())).expect("it is there");
+    // A folder in its place: as a disk that does not give the file's bytes.
+    std::fs::create_dir(file(dir.path())).expect("a folder");
+    let metrics = Metrics::new(&mut Registry::default());
+    let settings = settings(dir.path());
+    let spool = Spool::begin(&settings, metrics.spool().clone()).expect("it opens");
+    let (_closing, closed) = channel();
+    know_all(&spool.shared, &closed);
+    assert!(spool.ready(NOW).is_err());
+    put_durably(&spool, 11);
+    assert!(spool.read(0, 1, 1).expect("no fault").is_empty());
+    assert_eq!(spool.records(), 3);
 }
 
 /// As a process leaves it that is killed: nothing is closed.

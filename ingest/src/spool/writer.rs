@@ -1,6 +1,6 @@
 //! The one thread that writes: gathers what waits into one group, and fsyncs it before anybody hears.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
@@ -38,6 +38,8 @@ pub struct Writer {
     owed: Vec<Gone>,
     /// When the store was last tried, if it does not work.
     failed: Option<Instant>,
+    /// The files that were open then: of these, records may be on their way.
+    open: BTreeSet<u64>,
 }
 
 /// What is written at once.
@@ -73,6 +75,7 @@ impl Writer {
             commands,
             owed: Vec::new(),
             failed: None,
+            open: BTreeSet::new(),
         }
     }
 
@@ -119,14 +122,34 @@ impl Writer {
             let Some((file, store)) = open else {
                 return Ok(());
             };
-            if store.totals()?.records > 0 {
+            if store.totals()?.records > 0 || !self.take_over_refused(&store, &live)? {
                 return Ok(());
             }
-            take_over_refused(&store, &live)?;
-            self.shared.folder.remove(file)?;
-            self.shared.close_store(file);
+            // First, so that nobody opens it anew.
             self.shared.state().left.remove(&file);
+            self.shared.close_store(file);
+            self.shared.folder.remove(file);
             self.shared.more.notify_one();
+        }
+    }
+
+    /// What was set aside in one store is, from now on, in another; whether there was room for that.
+    fn take_over_refused(&self, from: &Store, to: &Store) -> Result<bool, StoreError> {
+        let mut next = 0;
+        loop {
+            let refused = from.refused(next, REFUSED)?;
+            let Some((last, ..)) = refused.last() else {
+                return Ok(true);
+            };
+            next = last + 1;
+            let bytes: usize = refused.iter().map(|(_, record, _)| record.len()).sum();
+            if !self.has_room(bytes as u64) {
+                return Ok(false);
+            }
+            to.commit(&Batch {
+                refused: &refused,
+                ..Batch::default()
+            })?;
         }
     }
 
@@ -229,13 +252,9 @@ impl Writer {
         })
     }
 
-    /// Whether the disk takes a group, with some room left. One that does not tell is tried.
+    /// Whether the disk takes a group, with some room left.
     fn has_room(&self, bytes: u64) -> bool {
-        let needed = 2 * bytes + RESERVE;
-        let told = rustix::fs::statvfs(&self.shared.settings.dir);
-        told.map_or(true, |disk| {
-            disk.f_bavail.saturating_mul(disk.f_frsize) >= needed
-        })
+        self.shared.folder.has_room(2 * bytes + RESERVE)
     }
 
     /// None of these is promised to anybody.
@@ -254,7 +273,7 @@ impl Writer {
     /// After a full disk the store is opened anew, and what it then finds is what there is; after
     /// anything else nobody can tell what the disk has, and the spool takes nothing more.
     pub(super) fn fail(&mut self, error: &StoreError) {
-        self.shared.close_stores();
+        self.open.extend(self.shared.close_stores());
         self.shared.metrics.failed();
         let given_up = !error.is_disk_full();
         if given_up {
@@ -274,26 +293,33 @@ impl Writer {
     }
 
     fn reopen(&mut self) {
-        match self.read_all() {
+        match self.read_again() {
             Ok(()) => {
                 tracing::info!("the spool works again");
                 self.failed = None;
+                self.open.clear();
             }
             Err(error) => {
                 tracing::warn!(%error, "the spool cannot be opened");
-                self.shared.close_stores();
-                self.shared.state().broken = Some(error.to_string());
+                self.open.extend(self.shared.close_stores());
+                let mut state = self.shared.state();
+                state.broken = Some(error.to_string());
+                // Only a start may put together anew what is damaged: here some of it is on its way.
+                state.given_up |= error.is_damage();
                 self.failed = Some(Instant::now());
             }
         }
     }
 
-    /// Opens all files, and counts what they hold.
-    fn read_all(&mut self) -> Result<(), StoreError> {
-        let (mut contents, mut left) = (Vec::new(), BTreeMap::new());
+    /// Reads all files again whose content is known, and counts what they hold.
+    fn read_again(&mut self) -> Result<(), StoreError> {
+        let live = self.shared.live;
         let mut owed = by_file(&self.owed);
-        for file in self.shared.folder.files()? {
-            let store = self.shared.folder.open(file)?;
+        let mut files: Vec<u64> = self.shared.state().left.keys().copied().collect();
+        files.push(live);
+        let mut found = BTreeMap::new();
+        for file in files {
+            let store = self.shared.folder.reopen(file)?;
             // Kafka has these, and the store does not know it yet.
             if let Some(gone) = owed.remove(&file) {
                 store.commit(&Batch {
@@ -301,42 +327,23 @@ impl Writer {
                     ..Batch::default()
                 })?;
             }
-            let content = Content::of(&store)?;
-            content.tell();
-            contents.push(content);
-            if file == self.shared.live {
-                self.next = content.totals.next.max(files::first(file));
+            found.insert(file, Content::of(&store)?);
+            if file == live || self.open.contains(&file) {
                 self.shared.use_store(file, Arc::new(store));
-            } else {
-                left.insert(file, content.totals);
             }
         }
         self.shared.left(&self.owed);
         self.owed.clear();
+        let content = found.remove(&live).unwrap_or_default();
+        self.next = content.totals.next.max(files::first(live));
         let mut state = self.shared.state();
-        state.unknown.clear();
-        state.left = left;
-        state.recover(&contents);
+        // What became known meanwhile was counted then.
+        state.left.extend(found);
+        state.recover(&content);
         self.shared.show(&state);
         drop(state);
         self.shared.more.notify_one();
         Ok(())
-    }
-}
-
-/// What was set aside in one store is, from now on, in another.
-fn take_over_refused(from: &Store, to: &Store) -> Result<(), StoreError> {
-    let mut next = 0;
-    loop {
-        let refused = from.refused(next, REFUSED)?;
-        let Some((last, ..)) = refused.last() else {
-            return Ok(());
-        };
-        next = last + 1;
-        to.commit(&Batch {
-            refused: &refused,
-            ..Batch::default()
-        })?;
     }
 }
 
