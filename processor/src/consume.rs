@@ -16,6 +16,10 @@ pub struct Bounds {
     pub bytes: usize,
     /// The longest that it is collected, so that a slow trickle does not wait for company.
     pub time: Duration,
+    /// How long company is waited for while a partition is restored, when there is something but no more at
+    /// hand: a transaction costs the brokers and the worker some dozen requests, and the restore needs the
+    /// processors more.
+    pub linger: Duration,
 }
 
 impl Default for Bounds {
@@ -24,6 +28,7 @@ impl Default for Bounds {
             records: 5_000,
             bytes: 8 << 20,
             time: Duration::from_millis(50),
+            linger: Duration::from_millis(100),
         }
     }
 }
@@ -217,7 +222,7 @@ pub struct Seen {
     pub fatal: Option<String>,
 }
 
-/// Polls until the batch is full, nothing more is at hand, or its time is up. Polls once at least,
+/// Polls until the batch is full, nothing more is at hand nor comes in time, or its time is up. Polls once at least,
 /// also with a full batch that is carried over from an abort: rebalances come no other way.
 /// `expected` says for a partition the epoch and whether its records are wanted; others are dropped,
 /// for they were read before a seek. `idle`: there is nothing to do with a batch now, so wait.
@@ -230,7 +235,8 @@ pub fn collect<K: Kafka>(
     idle: bool,
 ) -> Seen {
     let mut seen = Seen::default();
-    let deadline = kafka.now() + bounds.time;
+    let start = kafka.now();
+    let deadline = start + bounds.time.max(bounds.linger);
     let mut wait = if idle || batch.is_empty() {
         IDLE_POLL
     } else {
@@ -238,7 +244,14 @@ pub fn collect<K: Kafka>(
     };
     loop {
         match consumer.poll(wait) {
-            Polled::Nothing => break,
+            Polled::Nothing => {
+                let left = (start + bounds.linger).saturating_duration_since(kafka.now());
+                if idle || batch.is_empty() || left.is_zero() || !wait.is_zero() {
+                    break;
+                }
+                wait = left;
+                continue;
+            }
             Polled::Record(record) => {
                 seen.alive.push((record.partition, true));
                 take(assignments, batch, expected, record, &mut seen);

@@ -11,7 +11,7 @@ use std::collections::VecDeque;
 use std::hash::{BuildHasherDefault, Hasher};
 
 use hashbrown::HashMap;
-use sluice_schemas::dedup_log::Entry;
+use sluice_schemas::dedup_log::{Entry, EntryRef};
 use sluice_schemas::identity::Fingerprint;
 
 mod keys;
@@ -142,7 +142,7 @@ impl Memory {
 
     /// Learns an event that is committed. Events come in the order of their raw offsets.
     pub fn insert(&mut self, entry: &Entry) {
-        if !self.admit(entry) {
+        if !self.admit(entry.by_ref()) {
             return;
         }
         if let Some(group) = self.keys.noted_group(&entry.identity) {
@@ -157,9 +157,9 @@ impl Memory {
 
     /// Learns an event that the dedup-log tells of: as [`Memory::insert`], but the identity is only put
     /// down, for there may be millions of them. A look is longer until it is indexed.
-    pub fn load(&mut self, entry: &Entry) {
+    pub fn load(&mut self, entry: EntryRef<'_>) {
         if self.admit(entry) {
-            self.keys.note(&entry.identity, entry.appended);
+            self.keys.note(entry.identity, entry.appended);
             self.generation(entry.appended).keys += 1;
             self.indexed = 0;
         }
@@ -191,7 +191,7 @@ impl Memory {
     }
 
     /// What an event does besides its identity; whether that is to be remembered at all.
-    fn admit(&mut self, entry: &Entry) -> bool {
+    fn admit(&mut self, entry: EntryRef<'_>) -> bool {
         let order = self.order;
         self.order += 1;
         if entry.appended > self.newest {
@@ -203,15 +203,15 @@ impl Memory {
             // Older than any record that may still ask for it.
             return false;
         }
-        if let Some(sequence) = &entry.sequence {
+        if let Some((entity, mac)) = entry.sequence {
             let last = Last {
                 order,
-                identity: entry.identity,
-                mac: sequence.mac,
+                identity: *entry.identity,
+                mac: *mac,
                 appended: entry.appended,
             };
             let generation = self.generation(entry.appended);
-            generation.entities.insert(sequence.entity, last);
+            generation.entities.insert(*entity, last);
         }
         true
     }

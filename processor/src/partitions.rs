@@ -299,6 +299,12 @@ impl Partitions {
         }
     }
 
+    /// Whether a partition is being restored.
+    pub fn is_restoring(&self) -> bool {
+        let mut slots = self.slots.values();
+        slots.any(|slot| matches!(slot.state, State::Restoring))
+    }
+
     /// The partitions whose records are wanted.
     pub fn reading(&self) -> Vec<i32> {
         self.expected().into_keys().collect()

@@ -202,11 +202,15 @@ impl<'a, K: Kafka> Worker<'a, K> {
         if !waits {
             self.partitions.take_restored(self.kafka, &self.consumer);
         }
+        let mut bounds = self.bounds;
+        if !self.partitions.is_restoring() {
+            bounds.linger = Duration::ZERO;
+        }
         let seen = collect(
             self.kafka,
             &self.consumer,
             &self.assignments,
-            (batch, &self.bounds),
+            (batch, &bounds),
             &self.partitions.expected(),
             waits,
         );

@@ -44,6 +44,43 @@ pub struct SequenceEntry {
     pub mac: Fingerprint,
 }
 
+/// An entry where it lies: a restore reads millions, and each copy of 16 bytes at an odd place costs it
+/// more than the look at it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EntryRef<'a> {
+    /// As [`Entry::identity`].
+    pub identity: &'a Fingerprint,
+    /// As [`Entry::appended`].
+    pub appended: u32,
+    /// The entity's and the MAC's fingerprints, as [`SequenceEntry`] has them.
+    pub sequence: Option<(&'a Fingerprint, &'a Fingerprint)>,
+}
+
+impl Entry {
+    /// The entry where it lies.
+    pub fn by_ref(&self) -> EntryRef<'_> {
+        let sequence = self.sequence.as_ref();
+        EntryRef {
+            identity: &self.identity,
+            appended: self.appended,
+            sequence: sequence.map(|sequence| (&sequence.entity, &sequence.mac)),
+        }
+    }
+}
+
+impl EntryRef<'_> {
+    fn copied(&self) -> Entry {
+        Entry {
+            identity: *self.identity,
+            appended: self.appended,
+            sequence: self.sequence.map(|(entity, mac)| SequenceEntry {
+                entity: *entity,
+                mac: *mac,
+            }),
+        }
+    }
+}
+
 /// Why a record cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum DedupLogError {
@@ -88,41 +125,41 @@ impl DedupRecord {
     /// Reads a record's bytes.
     pub fn decode(bytes: &[u8]) -> Result<Self, DedupLogError> {
         let mut entries = Vec::new();
-        let head = Self::decode_each(bytes, |entry| entries.push(entry))?;
+        let head = Self::decode_each(bytes, |entry| entries.push(entry.copied()))?;
         Ok(Self { entries, ..head })
     }
 
     /// Reads a record's bytes, and gives its entries one by one instead of keeping them: a restore reads
     /// millions. On an error, some may have been given.
-    pub fn decode_each(bytes: &[u8], mut each: impl FnMut(Entry)) -> Result<Self, DedupLogError> {
+    pub fn decode_each(
+        bytes: &[u8],
+        mut each: impl FnMut(EntryRef<'_>),
+    ) -> Result<Self, DedupLogError> {
         let mut rest = bytes;
-        match take::<1>(&mut rest)? {
+        match *take::<1>(&mut rest)? {
             [VERSION] => {}
             [newer] if newer > VERSION => return Err(DedupLogError::Newer(newer)),
             _ => return Err(DedupLogError::Malformed("there is no version 0")),
         }
-        let from = i64::from_be_bytes(take(&mut rest)?);
-        let to = i64::from_be_bytes(take(&mut rest)?);
-        let partitions = u32::from_be_bytes(take(&mut rest)?);
-        let count = u32::from_be_bytes(take(&mut rest)?) as usize;
+        let from = i64::from_be_bytes(*take(&mut rest)?);
+        let to = i64::from_be_bytes(*take(&mut rest)?);
+        let partitions = u32::from_be_bytes(*take(&mut rest)?);
+        let count = u32::from_be_bytes(*take(&mut rest)?) as usize;
         if count > rest.len() / PLAIN {
             return Err(DedupLogError::Malformed(
                 "it promises more entries than it has",
             ));
         }
         for _ in 0..count {
-            let [kind] = take(&mut rest)?;
-            let appended = u32::from_be_bytes(take(&mut rest)?);
+            let [kind] = *take(&mut rest)?;
+            let appended = u32::from_be_bytes(*take(&mut rest)?);
             let identity = take(&mut rest)?;
             let sequence = match kind {
                 0 => None,
-                1 => Some(SequenceEntry {
-                    entity: take(&mut rest)?,
-                    mac: take(&mut rest)?,
-                }),
+                1 => Some((take(&mut rest)?, take(&mut rest)?)),
                 _ => return Err(DedupLogError::Malformed("an entry is of no known kind")),
             };
-            each(Entry {
+            each(EntryRef {
                 identity,
                 appended,
                 sequence,
@@ -140,12 +177,12 @@ impl DedupRecord {
     }
 }
 
-fn take<const N: usize>(rest: &mut &[u8]) -> Result<[u8; N], DedupLogError> {
+fn take<'a, const N: usize>(rest: &mut &'a [u8]) -> Result<&'a [u8; N], DedupLogError> {
     let (head, tail) = rest
         .split_first_chunk::<N>()
         .ok_or(DedupLogError::Malformed("it ends too early"))?;
     *rest = tail;
-    Ok(*head)
+    Ok(head)
 }
 
 #[cfg(test)]

@@ -79,6 +79,9 @@ const GROWTH: u64 = 64 << 20;
 /// Good traffic's p99 may be so many times that in quiet.
 const SLOWER: f64 = 2.0;
 
+/// Longer than `ingest.limits.peer_pause` by default.
+const PEER_PAUSE: Duration = Duration::from_millis(1_500);
+
 /// Before anything is timed: connections, metadata, the first pages.
 const WARM_UP: Duration = Duration::from_secs(8);
 
@@ -148,6 +151,7 @@ pub fn run(options: &Options) -> Result<bool> {
             run.under(attack, &mut ingest)?;
         }
     }
+    run.again(&mut ingest)?;
     let mut report = run.finish(options, &site)?;
     if let Err(error) = ingest.stop() {
         report.faults.push(format!("ingest did not end: {error:#}"));
@@ -272,40 +276,65 @@ impl Run {
 
     /// Runs an attack, and again where good traffic was slow.
     fn under(&mut self, attack: Attack, ingest: &mut Service) -> Result<()> {
-        self.memory.peak();
-        let mut rounds = Vec::new();
-        let mut all = Seen::default();
-        loop {
-            let from = Instant::now();
-            let seen = self.once(attack, ingest)?;
-            rounds.push((from, Instant::now()));
-            shed(ingest).unwrap_or_else(|error| all.faults.push(format!("{error:#}")));
-            all.told.extend(seen.told);
-            all.faults.extend(seen.faults);
-            let good = self.windows(&rounds);
-            let ratio = ratio(&good, &self.windows(&self.quiet));
-            let p99 = good.last().map_or(0.0, |window| window.p99_ms);
-            eprintln!(
-                "{attack:?}: {:.0?}; p99 {p99:.1} ms, {ratio:.1} times that in quiet; {:?}",
-                from.elapsed(),
-                all.told
-            );
-            if ratio <= SLOWER || !attack.judged() || rounds.len() == ROUNDS {
-                break;
-            }
+        let mut span = Span {
+            attack,
+            rounds: Vec::new(),
+            seen: Seen::default(),
+            memory: 0,
+        };
+        self.round(&mut span, ingest)?;
+        self.rounds(&mut span, ingest)?;
+        self.spans.push(span);
+        Ok(())
+    }
+
+    /// What seemed quick beside the quiet windows until then may not be beside those that came later.
+    fn again(&mut self, ingest: &mut Service) -> Result<()> {
+        for mut span in std::mem::take(&mut self.spans) {
+            self.rounds(&mut span, ingest)?;
+            self.spans.push(span);
+        }
+        Ok(())
+    }
+
+    /// More rounds, each after a quiet window, as long as good traffic was slow in all.
+    fn rounds(&mut self, span: &mut Span, ingest: &mut Service) -> Result<()> {
+        while span.attack.judged() && span.rounds.len() < ROUNDS && self.ratio(span) > SLOWER {
             let from = Instant::now();
             std::thread::sleep(Duration::from_secs(self.quiet_seconds));
             self.quiet.push((from, Instant::now()));
+            self.round(span, ingest)?;
         }
-        for fault in &all.faults {
+        Ok(())
+    }
+
+    fn ratio(&self, span: &Span) -> f64 {
+        ratio(&self.windows(&span.rounds), &self.windows(&self.quiet))
+    }
+
+    fn round(&mut self, span: &mut Span, ingest: &mut Service) -> Result<()> {
+        // Attackers are one peer, which has to wait after a flood.
+        std::thread::sleep(PEER_PAUSE);
+        self.memory.peak();
+        let from = Instant::now();
+        let mut seen = self.once(span.attack, ingest)?;
+        span.rounds.push((from, Instant::now()));
+        shed(ingest).unwrap_or_else(|error| seen.faults.push(format!("{error:#}")));
+        span.memory = span.memory.max(self.memory.peak());
+        for fault in &seen.faults {
             eprintln!("  fault: {fault}");
         }
-        self.spans.push(Span {
-            attack,
-            rounds,
-            seen: all,
-            memory: self.memory.peak(),
-        });
+        span.seen.told.extend(seen.told);
+        span.seen.faults.extend(seen.faults);
+        let good = self.windows(&span.rounds);
+        eprintln!(
+            "{:?}: {:.0?}; p99 {:.1} ms, {:.1} times that in quiet; {:?}",
+            span.attack,
+            from.elapsed(),
+            good.last().map_or(0.0, |window| window.p99_ms),
+            self.ratio(span),
+            span.seen.told
+        );
         Ok(())
     }
 

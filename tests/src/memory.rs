@@ -107,7 +107,7 @@ fn run(options: &Options) -> Result<()> {
             let small = SmallPages::hold();
             let load = fill(&identities, |entries| {
                 for entry in entries {
-                    memory.load(entry);
+                    memory.load(entry.by_ref());
                 }
             });
             drop(small);

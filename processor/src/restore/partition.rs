@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sluice_schemas::dedup_log::{DedupRecord, Entry};
+use sluice_schemas::dedup_log::{DedupRecord, EntryRef};
 use sluice_schemas::service::settings::Settings;
 
 use super::{AGAIN, Halt, Outcome, Position, Wanted, begin_at, check_log, check_partitions};
@@ -171,7 +171,7 @@ impl<K: Kafka> Partition<'_, K> {
         let since = first_ms.saturating_sub(reach.saturating_mul(1000)).max(0);
         let start = self.reader.log_since(partition, since)?.unwrap_or(log_end);
         let mut memory = Box::new(Memory::new(self.window()));
-        let last = self.read(partition, start, log_end, |entry| memory.load(&entry))?;
+        let last = self.read(partition, start, log_end, |entry| memory.load(entry))?;
         if let Some(last) = last.as_ref().filter(|last| last.to < from) {
             tracing::warn!(
                 partition,
@@ -257,7 +257,7 @@ impl<K: Kafka> Partition<'_, K> {
         partition: i32,
         start: i64,
         end: i64,
-        mut each: impl FnMut(Entry),
+        mut each: impl FnMut(EntryRef<'_>),
     ) -> Result<Option<DedupRecord>, Halt> {
         let mut last = None;
         let mut next = start;

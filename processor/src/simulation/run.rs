@@ -105,6 +105,7 @@ impl Run {
         let (raw, log) = (names.raw(), names.dedup_log());
         let bounds = Bounds {
             records: 1 + usize::try_from(self.below(8)).expect("small"),
+            linger: Duration::ZERO,
             ..Bounds::default()
         };
         let thread = |site: &Rc<Site>, world: &Rc<RefCell<World>>, held: &Rc<RefCell<Held>>| {
