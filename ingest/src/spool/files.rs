@@ -141,22 +141,15 @@ impl Folder {
         &self.settings.dir
     }
 
-    /// The files that are there, oldest first.
-    ///
-    /// # Errors
-    /// The folder cannot be read.
-    pub fn files(&self) -> Result<Vec<u64>, StoreError> {
-        list(self.dir()).map_err(|error| StoreError::Unusable(self.dir().to_owned(), error))
-    }
-
-    /// The number of the file for new records, that file open, and those that were left, with the bytes they take of the disk.
+    /// The number of the file for new records, that file open, and those that were left, with the bytes
+    /// they take of the disk.
     ///
     /// # Errors
     /// The folder or the newest file cannot be used.
     pub fn begin(&self) -> Result<(u64, Store, BTreeMap<u64, u64>), StoreError> {
         let unusable = |error| StoreError::Unusable(self.dir().to_owned(), error);
         let mut left = BTreeMap::new();
-        for file in self.files()? {
+        for file in list(self.dir()).map_err(unusable)? {
             let found = path(self.dir(), file).metadata().map_err(unusable)?;
             left.insert(file, found.blocks() * 512);
         }
