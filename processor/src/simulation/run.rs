@@ -53,6 +53,8 @@ pub struct Run {
     down: Vec<(u64, usize)>,
     /// Two processes had one name at some time.
     doubled: bool,
+    /// How long a worker waits for company while it restores.
+    linger: Duration,
 }
 
 impl Run {
@@ -65,6 +67,12 @@ impl Run {
             processes: Vec::new(),
             down: (0..NAMES).map(|name| (0, name)).collect(),
             doubled: false,
+            // Of every four seeds one has it: others go on as they went before there was any.
+            linger: if seed % 4 == 2 {
+                Bounds::default().linger
+            } else {
+                Duration::ZERO
+            },
         }
     }
 
@@ -105,7 +113,7 @@ impl Run {
         let (raw, log) = (names.raw(), names.dedup_log());
         let bounds = Bounds {
             records: 1 + usize::try_from(self.below(8)).expect("small"),
-            linger: Duration::ZERO,
+            linger: self.linger,
             ..Bounds::default()
         };
         let thread = |site: &Rc<Site>, world: &Rc<RefCell<World>>, held: &Rc<RefCell<Held>>| {
