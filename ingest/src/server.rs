@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use sluice_schemas::service::shutdown::Shutdown;
 use tokio::net::{TcpListener, TcpSocket};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 use tokio::time::Instant;
 
 use crate::publish::Publish;
@@ -23,6 +23,8 @@ pub mod tls;
 mod activity;
 
 mod connection;
+
+mod turns;
 
 use peers::Peers;
 use tls::Tls;
@@ -86,6 +88,7 @@ pub async fn serve<P: Publish>(
     let server = Arc::new(Server {
         receiver,
         tls,
+        handshakes: Semaphore::new(1),
         peers: Peers::default(),
         open: AtomicUsize::new(0),
         accepted: AtomicUsize::new(0),
@@ -122,6 +125,8 @@ pub async fn serve<P: Publish>(
 struct Server<P> {
     receiver: Arc<Receiver<P>>,
     tls: Option<Arc<Tls>>,
+    /// The one handshake that is computed now.
+    handshakes: Semaphore,
     peers: Peers,
     open: AtomicUsize,
     /// All that ever were.

@@ -84,6 +84,12 @@ impl Client {
         }
     }
 
+    /// How many connections are open and wait for a request.
+    pub fn kept(&self) -> usize {
+        let kept = self.lock();
+        kept.iter().filter(|kept| !kept.is_closed()).count()
+    }
+
     /// Posts a request.
     pub async fn post(&self, request: &Outgoing) -> Result<Answer> {
         self.send("POST", request).await

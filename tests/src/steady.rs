@@ -132,6 +132,12 @@ impl Steady {
         window(&lock(&self.shared.samples), from, to)
     }
 
+    /// How many connections are kept open, for requests to come.
+    pub fn kept(&self) -> usize {
+        let servers = self.shared.servers.iter();
+        servers.map(|server| server.kept.kept()).sum()
+    }
+
     /// From now on sends these. Returns when none of those before is on its way any more.
     pub fn replace(&self, requests: Vec<Outgoing>) -> Result<()> {
         let before = std::mem::replace(&mut *lock(&self.shared.requests), Arc::new(requests));

@@ -21,10 +21,6 @@ use crate::metrics::Shed;
 /// not read any more, and frames.
 const REQUEST_OVERHEAD: u64 = 160 << 10;
 
-/// What a connection may bring at one go, in bytes: then the others have their turn, for frames may be
-/// small and many, and nobody shall wait for those of another.
-pub(super) const TURN: usize = 4 << 10;
-
 /// How HTTP/2 begins where nothing was agreed on before.
 const PREFACE: &[u8] = b"PRI";
 
@@ -258,8 +254,6 @@ pub struct Socket {
     activity: Arc<Activity>,
     account: Option<Arc<Bucket>>,
     pause: Option<Pin<Box<Sleep>>>,
-    /// What came since it last waited, in bytes.
-    came: usize,
 }
 
 impl Socket {
@@ -270,7 +264,6 @@ impl Socket {
             activity,
             account,
             pause: None,
-            came: 0,
         }
     }
 }
@@ -285,19 +278,9 @@ impl AsyncRead for Socket {
             ready!(pause.as_mut().poll(cx));
             self.pause = None;
         }
-        if self.came >= TURN {
-            self.came = 0;
-            cx.waker().wake_by_ref();
-            return Poll::Pending;
-        }
         let before = buffer.filled().len();
-        let Poll::Ready(read) = Pin::new(&mut self.stream).poll_read(cx, buffer) else {
-            self.came = 0;
-            return Poll::Pending;
-        };
-        read?;
+        ready!(Pin::new(&mut self.stream).poll_read(cx, buffer))?;
         let bytes = &buffer.filled()[before..];
-        self.came += bytes.len();
         if !bytes.is_empty() {
             self.activity.read(bytes);
             let now = Instant::now();
@@ -350,56 +333,4 @@ impl AsyncWrite for Socket {
 
 fn wrote_all(written: &Poll<io::Result<usize>>, length: usize) -> bool {
     matches!(written, Poll::Ready(Ok(count)) if *count == length)
-}
-
-#[cfg(test)]
-mod tests {
-    use std::sync::atomic::AtomicUsize;
-    use std::task::{Wake, Waker};
-
-    use tokio::io::AsyncWriteExt;
-    use tokio::net::TcpListener;
-
-    use super::*;
-
-    #[derive(Default)]
-    struct Woken(AtomicUsize);
-
-    impl Wake for Woken {
-        fn wake(self: Arc<Self>) {
-            self.0.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-
-    #[tokio::test]
-    async fn one_that_sends_without_end_leaves_the_others_their_turn() {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let address = listener.local_addr().expect("an address");
-        let mut sender = TcpStream::connect(address).await.expect("a connection");
-        let (stream, _) = listener.accept().await.expect("a connection");
-        sender
-            .write_all(&vec![0; 8 * TURN])
-            .await
-            .expect("there is room");
-        drop(sender);
-        let mut socket = Socket::new(stream, Arc::new(Activity::new(0)), None);
-        let woken = Arc::new(Woken::default());
-        let waker = Waker::from(Arc::clone(&woken));
-        let mut cx = Context::from_waker(&waker);
-        let (mut came, mut turns, mut bytes) = (0, 0, [0; 1024]);
-        while came < 8 * TURN {
-            let mut buffer = ReadBuf::new(&mut bytes);
-            let before = woken.0.load(Ordering::Relaxed);
-            match Pin::new(&mut socket).poll_read(&mut cx, &mut buffer) {
-                Poll::Ready(read) => {
-                    read.expect("it is open");
-                    came += buffer.filled().len();
-                }
-                // It comes back by itself, and not only when more is there.
-                Poll::Pending if woken.0.load(Ordering::Relaxed) > before => turns += 1,
-                Poll::Pending => socket.stream.readable().await.expect("it is open"),
-            }
-        }
-        assert!(turns >= 6, "{turns}");
-    }
 }

@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::error::Error;
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -15,13 +16,18 @@ use hyper::service::service_fn;
 use hyper::{Request, Response, Version};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
+use rustls::ServerConfig;
+use rustls::server::Acceptor;
 use sluice_schemas::service::settings::{Limits, PeerFrom};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
 use tokio::time::{Instant, MissedTickBehavior};
-use tokio_rustls::TlsAcceptor;
+use tokio_rustls::LazyConfigAcceptor;
+use tokio_rustls::server::TlsStream;
 
 use super::activity::{Activity, Socket, Verdict, overhead};
+use super::turns::Turns;
 use super::{Server, peers, proxy};
 use crate::answer::Answer;
 use crate::body::{Inbound, Pace};
@@ -84,7 +90,7 @@ pub(super) async fn connection<P: Publish>(
         }
         Some(tls) => {
             let tls = tls.current();
-            let handshake = TlsAcceptor::from(Arc::clone(&tls.config)).accept(socket);
+            let handshake = handshake(Arc::clone(&tls.config), socket, &server.handshakes);
             let Ok(Ok(stream)) = tokio::time::timeout(limits.handshake_timeout, handshake).await
             else {
                 return metrics.shed(Shed::TlsHandshake);
@@ -99,6 +105,22 @@ pub(super) async fn connection<P: Publish>(
     if end == End::Flood {
         visit.flooded(&limits);
     }
+}
+
+/// Shakes hands. What that computes takes longer than all that a small request needs, so it is done for
+/// one connection at a time, and in between those that speak already have their turn.
+async fn handshake(
+    config: Arc<ServerConfig>,
+    socket: Socket,
+    one_at_a_time: &Semaphore,
+) -> io::Result<TlsStream<Socket>> {
+    let hello = LazyConfigAcceptor::new(Acceptor::default(), socket).await?;
+    let permit = one_at_a_time.acquire().await.map_err(io::Error::other)?;
+    // It is computed here and now.
+    let accept = hello.into_stream(config);
+    tokio::task::yield_now().await;
+    drop(permit);
+    accept.await
 }
 
 /// How a connection ended.
@@ -146,7 +168,7 @@ impl<P: Publish> Session<P> {
             Some(true) => session.builder().http2_only(),
             Some(false) => session.builder().http1_only(),
         };
-        let connection = builder.serve_connection(TokioIo::new(io), service);
+        let connection = builder.serve_connection(TokioIo::new(Turns::new(io)), service);
         tokio::pin!(connection);
         let server = &session.server;
         let metrics = server.receiver.metrics();

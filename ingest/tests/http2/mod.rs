@@ -14,7 +14,7 @@ use tokio::task::JoinHandle;
 use crate::support::{Ingest, LIMITS, Mood, eventually};
 
 /// How HTTP/2 begins, with settings that change nothing.
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+pub const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
 
 /// `:method: POST`, `:scheme: http`, `:path: /`, `:authority: x`, in HPACK.
 const HEADERS: &[u8] = &[0x83, 0x86, 0x84, 0x41, 0x01, b'x'];
@@ -60,7 +60,7 @@ pub async fn send(client: &mut Client, request: Request<()>, body: &str) -> (Sta
 }
 
 /// A frame as it goes over the wire.
-fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+pub fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
     let mut bytes = length[1..].to_vec();
     bytes.extend([kind, flags]);

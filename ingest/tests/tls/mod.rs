@@ -183,16 +183,38 @@ fn a_handshake_that_does_not_come_about_keeps_nobody_waiting() {
     let mut silent = ingest.connect();
     let mut slow = ingest.connect();
     slow.write_bytes(&[22, 3, 1]);
-    let mut stream = connect(&ingest, &authority.trusted_by(None, b"http/1.1"));
+    let config = authority.trusted_by(None, b"http/1.1");
+    let mut half = connect(&ingest, &config);
+    half.conn.write_tls(&mut half.sock).unwrap();
+    let mut stream = connect(&ingest, &config);
     assert_eq!(status(&post(&mut stream, "/v1/hooks/site")), "200");
     let mut plain = ingest.connect();
     plain.write("POST /v1/hooks/site HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\n{}");
     plain.rest();
     assert_eq!(silent.rest(), b"");
     assert_eq!(slow.rest(), b"");
-    let counted = "sluice_ingest_connections_shed_total{reason=\"tls_handshake\"} 3";
+    let counted = "sluice_ingest_connections_shed_total{reason=\"tls_handshake\"} 4";
     eventually("all are counted", || ingest.metrics().contains(counted));
     assert_eq!(ingest.published().len(), 1);
+}
+
+#[test]
+fn a_flood_is_ended_as_early_as_in_the_clear() {
+    const SENT: usize = 20_000;
+    let (dir, authority) = (tempfile::tempdir().unwrap(), Authority::new());
+    write(dir.path(), &authority.server());
+    let ingest = Ingest::start_under(&yaml(&dir));
+    let mut stream = connect(&ingest, &authority.trusted_by(None, b"h2"));
+    let mut flood = http2::PREFACE.to_vec();
+    flood.extend(http2::frame(4, 0, 0, &[0, 3, 0, 0, 0, 100]).repeat(SENT));
+    // Some of it may find the connection closed, and an end without a goodbye is one too.
+    let _ = stream.write_all(&flood);
+    let mut answers = Vec::new();
+    let _ = stream.read_to_end(&mut answers);
+    assert!(ingest.shed("overhead"), "{}", ingest.metrics());
+    // Of 48 KiB and what is on its way within ingest, 15 bytes each; acknowledged in 9.
+    let acknowledged = answers.len() / 9;
+    assert!(acknowledged < SENT / 2, "{acknowledged}");
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! What is measured while attacks go on, and what it is held against.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use sluice_tests::metrics;
@@ -14,10 +14,19 @@ const LOOK: Duration = Duration::from_millis(50);
 /// A quiet p99 below this counts as this, in milliseconds: less is the machine's noise, not ingest's.
 const FLOOR_MS: f64 = 5.0;
 
+/// The place of the one with the least p99.
+pub fn quickest(windows: &[Window]) -> usize {
+    let p99 = |place: &usize| windows[*place].p99_ms;
+    let places = 0..windows.len();
+    places
+        .min_by(|one, other| p99(one).total_cmp(&p99(other)))
+        .unwrap_or(0)
+}
+
 /// The one with the least p99.
 pub fn best(windows: Vec<Window>) -> Window {
-    let by_p99 = |one: &Window, other: &Window| one.p99_ms.total_cmp(&other.p99_ms);
-    windows.into_iter().min_by(by_p99).unwrap_or_default()
+    let place = quickest(&windows);
+    windows.into_iter().nth(place).unwrap_or_default()
 }
 
 /// The best p99 beside the best in quiet, or beside the floor.
@@ -29,18 +38,47 @@ pub fn ratio(good: &[Window], quiet: &[Window]) -> f64 {
     least(good) / least(quiet).max(FLOOR_MS)
 }
 
-/// Sleeps again and again for so long; how late it woke, at the 99th percentile, in milliseconds.
-pub fn lateness(span: Duration) -> f64 {
-    const NAP: Duration = Duration::from_millis(2);
-    let until = Instant::now() + span;
-    let mut late = Vec::new();
-    while Instant::now() < until {
-        let slept = Instant::now();
-        std::thread::sleep(NAP);
-        late.push(slept.elapsed().saturating_sub(NAP));
+/// A thread that only sleeps, and how late it wakes: what of a p99 is the machine's, attackers included.
+pub struct Machine {
+    /// When it should have woken, and how late it was.
+    late: Arc<Mutex<Vec<(Instant, Duration)>>>,
+    ending: Arc<AtomicBool>,
+}
+
+impl Machine {
+    pub fn watch() -> Self {
+        const NAP: Duration = Duration::from_millis(5);
+        let late = Arc::<Mutex<Vec<(Instant, Duration)>>>::default();
+        let ending = Arc::<AtomicBool>::default();
+        let (samples, end) = (Arc::clone(&late), Arc::clone(&ending));
+        std::thread::spawn(move || {
+            while !end.load(Relaxed) {
+                let due = Instant::now() + NAP;
+                std::thread::sleep(NAP);
+                let sample = (due, due.elapsed());
+                samples
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .push(sample);
+            }
+        });
+        Self { late, ending }
     }
-    late.sort_unstable();
-    steady::percentile(&late, 99)
+
+    /// How late it woke between two moments, at the 99th percentile, in milliseconds.
+    pub fn p99_ms(&self, from: Instant, to: Instant) -> f64 {
+        let samples = self.late.lock().unwrap_or_else(PoisonError::into_inner);
+        let within = samples.iter().filter(|(due, _)| (from..to).contains(due));
+        let mut late: Vec<Duration> = within.map(|(_, late)| *late).collect();
+        late.sort_unstable();
+        steady::percentile(&late, 99)
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        self.ending.store(true, Relaxed);
+    }
 }
 
 /// Looks at a process's memory on a thread.

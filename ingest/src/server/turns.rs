@@ -1,0 +1,135 @@
+//! Turns: nobody waits for all that another connection sends.
+//!
+//! Frames and lines may be small and many, and the protocol's library looks at them for as long as there
+//! are any. This stands above TLS, for TLS does not tell of a socket that makes it wait as long as it
+//! has something decrypted to give.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+/// What a connection may bring at one go, in bytes: then the others have their turn.
+const TURN: usize = 4 << 10;
+
+/// A stream that stops to be read for a moment after each [`TURN`].
+#[derive(Debug)]
+pub struct Turns<S> {
+    stream: S,
+    /// What came since it last waited, in bytes.
+    came: usize,
+}
+
+impl<S> Turns<S> {
+    pub fn new(stream: S) -> Self {
+        Self { stream, came: 0 }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Turns<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.came >= TURN {
+            self.came = 0;
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        let before = buffer.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(cx, buffer);
+        self.came = match read {
+            Poll::Pending => 0,
+            Poll::Ready(_) => self.came + buffer.filled().len() - before,
+        };
+        read
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Turns<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        parts: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, parts)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::{Wake, Waker};
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Woken(AtomicUsize);
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Always has more to give.
+    struct Endless;
+
+    impl AsyncRead for Endless {
+        fn poll_read(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            buffer: &mut ReadBuf<'_>,
+        ) -> Poll<io::Result<()>> {
+            let room = buffer.remaining();
+            buffer.put_slice(&vec![0; room]);
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    #[test]
+    fn one_that_sends_without_end_leaves_the_others_their_turn() {
+        let mut turns = Turns::new(Endless);
+        let woken = Arc::new(Woken::default());
+        let waker = Waker::from(Arc::clone(&woken));
+        let mut cx = Context::from_waker(&waker);
+        let (mut came, mut bytes) = (0, [0; 1024]);
+        for turn in 1..=8 {
+            loop {
+                let mut buffer = ReadBuf::new(&mut bytes);
+                match Pin::new(&mut turns).poll_read(&mut cx, &mut buffer) {
+                    Poll::Ready(read) => {
+                        read.expect("it is open");
+                        came += buffer.filled().len();
+                    }
+                    Poll::Pending => break,
+                }
+            }
+            // It comes back by itself, and not only when more is there.
+            assert_eq!((came, woken.0.load(Ordering::Relaxed)), (turn * TURN, turn));
+        }
+    }
+}
