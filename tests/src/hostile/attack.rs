@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use clap::ValueEnum;
 use serde::Serialize;
 use sluice_tests::child::{Child, tail};
@@ -134,7 +134,21 @@ fn found(found: Found) -> Seen {
     }
 }
 
+/// Holds connections, on a thread at the priority of the floods: what attackers compute, TLS and
+/// megabytes, others would on machines of their own.
 fn hold(front: &Front, kind: idle::Kind) -> Result<Seen> {
+    let held = std::thread::scope(|scope| {
+        let holding = scope.spawn(|| {
+            // Of this thread alone, as Linux has it.
+            rustix::process::nice(19)?;
+            hold_here(front, kind)
+        });
+        holding.join()
+    });
+    held.map_err(|_| anyhow!("the attack panicked"))?
+}
+
+fn hold_here(front: &Front, kind: idle::Kind) -> Result<Seen> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
