@@ -290,13 +290,19 @@ impl Run {
         Ok(())
     }
 
-    /// What seemed quick beside the quiet windows until then may not be beside those that came later.
+    /// What seemed quick beside the quiet windows until then may not be beside those that came later, with
+    /// the rounds of another attack too.
     fn again(&mut self, ingest: &mut Service) -> Result<()> {
-        for mut span in std::mem::take(&mut self.spans) {
-            self.rounds(&mut span, ingest)?;
-            self.spans.push(span);
+        loop {
+            let looked_at = self.quiet.len();
+            for mut span in std::mem::take(&mut self.spans) {
+                self.rounds(&mut span, ingest)?;
+                self.spans.push(span);
+            }
+            if self.quiet.len() == looked_at {
+                return Ok(());
+            }
         }
-        Ok(())
     }
 
     /// More rounds, each after a quiet window, as long as good traffic was slow in all.
