@@ -18,6 +18,8 @@ mod keys;
 
 pub mod pages;
 
+mod table;
+
 use keys::Keys;
 
 /// How many generations the longest window spans. More of them free memory in smaller steps, and cost
@@ -126,6 +128,7 @@ impl Memory {
     }
 
     /// The latest append time at which this identity made an event, if that is still remembered.
+    #[inline]
     pub fn event(&self, identity: &Fingerprint) -> Option<u32> {
         let appended = self.keys.get(identity)?;
         // The sweep may not have come to it yet.

@@ -44,7 +44,7 @@ struct Watched {
     told: bool,
 }
 
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 struct Files {
     own: TlsFiles,
     /// A source and its file.
@@ -85,12 +85,16 @@ impl Tls {
     }
 
     /// Goes over to the files that changed settings name. With a fault, or where they ask for no TLS,
-    /// all stays as it is.
+    /// all stays as it is. The same files as before are not read: that is what [`Tls::reload`] does, and
+    /// a pair that is being replaced now must not keep good settings from being in force.
     pub fn change(&self, settings: &Settings) -> Result<(), Vec<String>> {
         let files = Files::new(settings)
             .ok_or_else(|| vec!["ingest.tls: is turned off by a restart alone".to_owned()])?;
-        let (current, begun) = Watched::begin(files)?;
         let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
+        if files == watched.files {
+            return Ok(());
+        }
+        let (current, begun) = Watched::begin(files)?;
         *watched = begun;
         self.show(current);
         Ok(())

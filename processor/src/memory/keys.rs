@@ -1,7 +1,7 @@
 //! The table of identities: for each the append time of its latest event.
 //!
-//! It is cut into shards by bits of the key, and each is a hash table that doubles when it is full. They
-//! are of different widths, so that they do not double together: old and new are there at once for one
+//! It is cut into shards by bits of the key, and each is a hash table that grows when it is full. They
+//! are of different widths, so that they do not grow together: old and new are there at once for one
 //! of them alone, and the slack of all stays about the same.
 //!
 //! What a restore reads is only put down, for some shards side by side together, and becomes part of
@@ -11,21 +11,11 @@
 //! seen to have ten times as much memory cleared as there were notes; and it lies in large pieces, whose
 //! room serves the tables once they are free.
 
-use std::hash::BuildHasherDefault;
-
-use hashbrown::HashMap;
 use sluice_schemas::identity::Fingerprint;
 
-use super::FingerprintHasher;
+use super::table::{Key, Table};
 
-/// What is kept of a fingerprint: its first 96 bits, which with the time make 16 bytes. Of 20 million keys
-/// and a new one, two are taken for one with a chance of 2.5 in 10^22; a sender who wants that of one
-/// that is not his must try 2^96 bodies.
-type Key = [u8; 12];
-
-type Table = HashMap<Key, u32, BuildHasherDefault<FingerprintHasher>>;
-
-/// At 20 million keys a shard has some 20,000, which is less than a core's second cache: it doubles, or is
+/// At 20 million keys a shard has some 20,000, which is less than a core's second cache: it grows, or is
 /// made of what was put down, in half a millisecond.
 const SHARDS: usize = 1024;
 
@@ -45,8 +35,18 @@ const GATHERED: usize = 16;
 
 #[derive(Debug, Clone, Copy, Default)]
 struct Note {
-    key: Key,
+    head: u64,
+    tail: u32,
     appended: u32,
+}
+
+impl Note {
+    fn key(&self) -> Key {
+        Key {
+            head: self.head,
+            tail: self.tail,
+        }
+    }
 }
 
 /// Notes in the order of their coming.
@@ -113,50 +113,50 @@ impl Default for Keys {
     }
 }
 
-/// The shard of a key: by bits that its hash, which is the first half, does not have. Widths grow, so that
-/// the last shard has twice as many keys as the first. In whole numbers, for the less a look computes,
-/// the more of them wait for their memory side by side.
-fn shard_of(key: &Key) -> usize {
+/// The shard of a key: by bits that its line does not depend on. Widths grow, so that the last shard has
+/// five thirds as many keys as the first. In few steps, for the less a look computes, the more of them
+/// wait for their memory side by side.
+fn shard_of(key: Key) -> usize {
     /// Of the part of all keys that comes before this one: few enough for its square.
     const BITS: u32 = 28;
-    let [.., a, b, c, d] = *key;
-    let part = u64::from(u32::from_le_bytes([a, b, c, d]) >> (u32::BITS - BITS));
-    // Of all keys up to the part p, p (4 - p) / 3 of the shards: their share is 3/4 to 3/2 of the even one.
-    let square = part * ((4 << BITS) - part) / 3;
-    (square >> (2 * BITS - SHARDS.ilog2())) as usize
-}
-
-fn key_of(fingerprint: &Fingerprint) -> Key {
-    let mut key = Key::default();
-    let length = key.len();
-    key.copy_from_slice(&fingerprint[..length]);
-    key
+    const BITS_BELOW: u32 = 2 * BITS + 2 - SHARDS.ilog2();
+    let part = u64::from(key.tail >> (u32::BITS - BITS));
+    // Of all keys up to the part p, p (5 - p) / 4 of the shards: their share is 4/5 to 4/3 of the even one.
+    let four_times = part * ((5 << BITS) - part);
+    (four_times >> BITS_BELOW) as usize
 }
 
 impl Keys {
     /// The latest time of a key.
+    #[inline]
     pub fn get(&self, fingerprint: &Fingerprint) -> Option<u32> {
-        let key = key_of(fingerprint);
-        let shard = shard_of(&key);
-        let known = self.tables[shard].get(&key).copied();
-        if self.noted == 0 {
-            return known;
+        let key = Key::of(fingerprint);
+        let shard = shard_of(key);
+        if self.noted > 0 {
+            return self.get_noted(shard, key);
         }
-        self.last_noted(shard / SHARDS_A_GROUP, &key).max(known)
+        self.tables[shard].get(key)
     }
 
-    /// The latest time of a key that was put down. Apart from the look, which is to be short.
+    /// The latest time of a key of which notes may tell. Apart from the look, which is to be short.
     #[cold]
-    fn last_noted(&self, group: usize, key: &Key) -> Option<u32> {
-        let of_key = self.notes[group].iter().filter(|note| note.key == *key);
-        of_key.map(|note| note.appended).max()
+    fn get_noted(&self, shard: usize, key: Key) -> Option<u32> {
+        let all = self.notes[shard / SHARDS_A_GROUP].iter();
+        let of_key = all.filter(|note| note.key() == key);
+        let latest = of_key.map(|note| note.appended).max();
+        latest.max(self.tables[shard].get(key))
     }
 
     /// Puts a key down, to be found by a look at all that was put down in its group.
     pub fn note(&mut self, fingerprint: &Fingerprint, appended: u32) {
-        let key = key_of(fingerprint);
-        let note = Note { key, appended };
-        self.notes[shard_of(&key) / SHARDS_A_GROUP].push(note);
+        let key = Key::of(fingerprint);
+        let Key { head, tail } = key;
+        let note = Note {
+            head,
+            tail,
+            appended,
+        };
+        self.notes[shard_of(key) / SHARDS_A_GROUP].push(note);
         self.noted += 1;
     }
 
@@ -168,22 +168,23 @@ impl Keys {
         let first = group * SHARDS_A_GROUP;
         let mut counts = [0; SHARDS_A_GROUP];
         for note in notes.iter() {
-            counts[shard_of(&note.key) - first] += 1;
+            counts[shard_of(note.key()) - first] += 1;
         }
         for (table, count) in self.tables[first..].iter_mut().zip(counts) {
-            table.reserve(count);
+            // With room for an eighth more, so that they do not all grow at the next events.
+            table.reserve(count + count / 8);
         }
-        for Note { key, appended } in notes.iter().copied() {
-            let table = &mut self.tables[shard_of(&key)];
-            if let Some(before) = put(table, key, appended) {
-                again(before.min(appended));
+        for note in notes.iter() {
+            let table = &mut self.tables[shard_of(note.key())];
+            if let Some(before) = table.put(note.key(), note.appended) {
+                again(before.min(note.appended));
             }
         }
     }
 
     /// The group of a key, where something was put down in it.
     pub fn noted_group(&self, fingerprint: &Fingerprint) -> Option<usize> {
-        let group = shard_of(&key_of(fingerprint)) / SHARDS_A_GROUP;
+        let group = shard_of(Key::of(fingerprint)) / SHARDS_A_GROUP;
         (!self.notes[group].is_empty()).then_some(group)
     }
 
@@ -194,8 +195,8 @@ impl Keys {
 
     /// Adds a key to its table, or raises its time; the time that it had there.
     pub fn insert(&mut self, fingerprint: &Fingerprint, appended: u32) -> Option<u32> {
-        let key = key_of(fingerprint);
-        put(&mut self.tables[shard_of(&key)], key, appended)
+        let key = Key::of(fingerprint);
+        self.tables[shard_of(key)].put(key, appended)
     }
 
     /// How many shards there are to sweep.
@@ -208,42 +209,16 @@ impl Keys {
         self.tables[shard].len()
     }
 
-    /// Gives back the room of what was appended before `keep_from`. The table is built anew: keys taken
-    /// out one by one would leave marks, for which it would double too early. What is only put down
-    /// stays until it is indexed.
+    /// Gives back the room of what was appended before `keep_from`. What is only put down stays until it
+    /// is indexed.
     pub fn sweep(&mut self, shard: usize, keep_from: u32) {
-        let table = &mut self.tables[shard];
-        let old = std::mem::take(table);
-        let kept = || old.iter().filter(|(_, appended)| **appended >= keep_from);
-        let count = kept().count();
-        if count == old.len() {
-            *table = old;
-            return;
-        }
-        // With room for an eighth more, so that it does not double at once.
-        table.reserve(count + count / 8);
-        table.extend(kept());
+        self.tables[shard].keep_from(keep_from);
     }
 
     /// How many bytes the tables take.
     #[cfg(test)]
     pub fn bytes(&self) -> usize {
-        self.tables.iter().map(Table::allocation_size).sum()
-    }
-}
-
-/// Adds a key to a table, or raises its time; the time that it had.
-fn put(table: &mut Table, key: Key, appended: u32) -> Option<u32> {
-    match table.entry(key) {
-        hashbrown::hash_map::Entry::Occupied(mut there) => {
-            let before = *there.get();
-            *there.get_mut() = before.max(appended);
-            Some(before)
-        }
-        hashbrown::hash_map::Entry::Vacant(room) => {
-            room.insert(appended);
-            None
-        }
+        self.tables.iter().map(Table::bytes).sum()
     }
 }
 
@@ -256,7 +231,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_last_shard_is_twice_as_wide_as_the_first() {
+    fn shards_are_of_different_widths() {
         let key = |part: u64| {
             let mut key = [0; 16];
             let bits = u32::try_from(part * u64::from(u32::MAX) / 1_000_000).expect("a part");
@@ -265,12 +240,27 @@ mod tests {
         };
         let mut widths = vec![0; SHARDS];
         for part in 0..=1_000_000 {
-            widths[shard_of(&key_of(&key(part)))] += 1;
+            widths[shard_of(Key::of(&key(part)))] += 1;
         }
-        // Of a million parts: three quarters of the even share, and three halves.
-        assert!((722..=742).contains(&widths[0]), "{}", widths[0]);
-        assert!((1455..=1475).contains(&widths[SHARDS - 1]));
-        assert!(widths.iter().all(|width| (722..=1475).contains(width)));
+        // Of a million parts: four fifths of the even share, and four thirds.
+        assert!((771..=791).contains(&widths[0]), "{}", widths[0]);
+        assert!((1292..=1312).contains(&widths[SHARDS - 1]));
+        assert!(widths.iter().all(|width| (771..=1312).contains(width)));
+    }
+
+    #[test]
+    fn keys_that_differ_in_the_two_upper_bits_alone_are_in_different_shards() {
+        for rest in (0..1 << 30).step_by(99_991) {
+            let shard = |upper: u32| {
+                let mut key = [0; 16];
+                key[8..12].copy_from_slice(&(upper << 30 | rest).to_le_bytes());
+                shard_of(Key::of(&key))
+            };
+            assert!(
+                (1..4).all(|upper| shard(upper - 1) < shard(upper)),
+                "{rest}"
+            );
+        }
     }
 
     /// Keys as they are, heads of SHA-256.
