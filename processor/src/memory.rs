@@ -2,8 +2,8 @@
 //!
 //! The keys of all generations lie in one table, so that a lookup is one look however many generations
 //! there are. A generation is forgotten whole, at once; the room of its keys is given back behind that,
-//! a shard of the table at a time. A key costs 12 of its bytes, 4 bytes of time and the table's slack: 24
-//! to 38 bytes.
+//! a shard of the table at a time. A key costs 12 of its bytes, 4 bytes of time and the table's slack: 27
+//! to 34 bytes.
 
 #![deny(clippy::disallowed_methods)]
 

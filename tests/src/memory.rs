@@ -1,5 +1,5 @@
 //! `sluice-memory`: what a lookup and an insert of the processor's memory cost, and a key in bytes,
-//! beside a bare hash set of the same keys.
+//! beside a bare hash set of the same keys, and beside memory alone.
 //!
 //! A process of its own for each measure, with the processor's allocator, so that what the system
 //! tells about it is about that. The last line of standard output is one JSON object.
@@ -56,6 +56,9 @@ enum Structure {
     Restored,
     /// The standard library's set of u128 under the hasher that the processor has.
     Set,
+    /// No table: 32 bytes a key, of which a look reads the line of 64 that the key names. It is what the
+    /// memory itself takes.
+    Lines,
 }
 
 type Set = HashSet<u128, BuildHasherDefault<Head>>;
@@ -73,6 +76,10 @@ impl Hasher for Head {
         self.0.finish()
     }
 }
+
+#[derive(Clone, Default)]
+#[repr(align(64))]
+struct Line([u64; 8]);
 
 fn main() -> ExitCode {
     match run(&Options::parse()) {
@@ -140,6 +147,17 @@ fn run(options: &Options) -> Result<()> {
             });
             let ask = |key: &Fingerprint| set.contains(&u128::from_le_bytes(*key));
             (insert, lookups(options, &hits, &misses, ask)?)
+        }
+        Structure::Lines => {
+            let lines = vec![Line::default(); usize::try_from(options.keys.div_ceil(2))?];
+            let touch = |key: &Fingerprint| {
+                let named = u64::from_le_bytes(*key.first_chunk().expect("longer than that"));
+                let line = &lines[(((named >> 32) * lines.len() as u64) >> 32) as usize];
+                // It cannot tell one that is there.
+                black_box(line.0[0]) == 0
+            };
+            let (hit, _, held) = lookups(options, &hits, &[], touch)?;
+            (0.0, (hit, hit, held))
         }
     };
     let each = |bytes: u64| per(bytes.saturating_sub(before), options.keys);

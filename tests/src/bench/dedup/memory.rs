@@ -27,12 +27,15 @@ struct Measure {
 pub struct Memories {
     ours: Vec<Measure>,
     floor: Vec<Measure>,
+    /// What it takes to read a line of memory, among as many.
+    lines: Vec<Measure>,
     /// All keys, filled as a restore does.
     restored: Measure,
     pub hit_ratio: f64,
     pub miss_ratio: f64,
     floor_hit_ratio: f64,
     floor_miss_ratio: f64,
+    lines_ratio: f64,
 }
 
 /// Measures a twentieth, a half and all of the identities.
@@ -42,22 +45,22 @@ pub fn measure(options: &Options) -> Result<Memories> {
     let mut rounds = Vec::new();
     for round in 1..=options.rounds {
         for keys in sizes {
-            eprintln!("round {round}: a memory of {keys} keys, and a bare set");
-            rounds.push((
-                one("memory", keys, options.seed)?,
-                one("set", keys, options.seed)?,
-            ));
+            eprintln!("round {round}: a memory of {keys} keys, a bare set, and bare lines");
+            let measure = |structure| one(structure, keys, options.seed);
+            rounds.push([measure("memory")?, measure("set")?, measure("lines")?]);
         }
     }
     let restored: Vec<Measure> = (0..options.rounds)
         .map(|_| one("restored", all, options.seed))
         .collect::<Result<_>>()?;
-    let of = |keys: u64, pick: fn(&(Measure, Measure)) -> Measure| {
-        let measures = rounds.iter().map(pick);
-        median(&measures.filter(|one| one.keys == keys).collect::<Vec<_>>())
+    let of = |structure: usize| -> Vec<Measure> {
+        let of_size = |keys: &u64| {
+            let measures = rounds.iter().map(|all| all[structure]);
+            median(&measures.filter(|one| one.keys == *keys).collect::<Vec<_>>())
+        };
+        sizes.iter().map(of_size).collect()
     };
-    let ours: Vec<Measure> = sizes.iter().map(|keys| of(*keys, |both| both.0)).collect();
-    let floor: Vec<Measure> = sizes.iter().map(|keys| of(*keys, |both| both.1)).collect();
+    let (ours, floor, lines) = (of(0), of(1), of(2));
     let ratio = |measures: &[Measure], pick: fn(&Measure) -> f64| {
         measures.last().map_or(0.0, pick) / measures.first().map_or(0.0, pick)
     };
@@ -66,8 +69,10 @@ pub fn measure(options: &Options) -> Result<Memories> {
         miss_ratio: ratio(&ours, |one| one.miss_nanoseconds),
         floor_hit_ratio: ratio(&floor, |one| one.hit_nanoseconds),
         floor_miss_ratio: ratio(&floor, |one| one.miss_nanoseconds),
+        lines_ratio: ratio(&lines, |one| one.hit_nanoseconds),
         ours,
         floor,
+        lines,
         restored: median(&restored),
     })
 }
