@@ -36,7 +36,7 @@ const TAKEN: u32 = 1 << 31;
 /// In the place of the next bit, of a line's first tail: keys of this line are in the next one.
 const GOES_ON: u32 = 1 << 30;
 
-/// Of so many slots as these five are, three may be taken: then one line in eight goes on in the next.
+/// Three of five slots are taken at most: then one line in eight goes on in the next.
 const FULL: (usize, usize) = (3, 5);
 
 #[repr(align(64))]
