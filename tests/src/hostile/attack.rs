@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
@@ -152,12 +153,12 @@ fn hold_here(front: &Front, kind: idle::Kind) -> Result<Seen> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    let (wire, path) = (&front.wire, &front.path);
+    let script = Arc::new(idle::Script::new(kind, &front.path));
     let until = Instant::now() + Duration::from_secs(front.seconds);
     let mut ends = idle::Ends::new();
     // What is answered at once is sent again and again; what waits is longer on its way than that.
     loop {
-        let round = idle::run(wire, front.address, path, kind, front.connections);
+        let round = idle::run(&front.wire, front.address, &script, front.connections);
         for (end, n) in runtime.block_on(round)? {
             *ends.entry(end).or_default() += n;
         }

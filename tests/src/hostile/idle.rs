@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -43,31 +44,51 @@ pub enum Kind {
     Huge,
 }
 
+/// What is said, made once: making it costs more than sending it.
+pub struct Script {
+    kind: Kind,
+    /// How a head begins.
+    begin: String,
+    /// Of [`Kind::Huge`], in turn.
+    huge: Vec<Vec<u8>>,
+}
+
+impl Script {
+    /// `path` is a source's.
+    pub fn new(kind: Kind, path: &str) -> Self {
+        let begin = format!("POST {path} HTTP/1.1\r\nhost: h\r\n");
+        let huge = match kind {
+            Kind::Huge => huge(&begin),
+            _ => Vec::new(),
+        };
+        Self { kind, begin, huge }
+    }
+}
+
 /// What came of each connection, by name, and how often.
 pub type Ends = BTreeMap<String, u64>;
 
-/// Opens connections and waits until the server has ended each. `path` is a source's.
+/// Opens connections and waits until the server has ended each.
 pub async fn run(
     wire: &Wire,
     address: SocketAddr,
-    path: &str,
-    kind: Kind,
+    script: &Arc<Script>,
     connections: usize,
 ) -> Result<Ends> {
-    let connections = match kind {
+    let connections = match script.kind {
         Kind::Huge => connections.min(HUGE_AT_ONCE),
         Kind::Unread => connections.min(UNREAD_AT_ONCE),
         _ => connections,
     };
-    let patience = match kind {
+    let patience = match script.kind {
         Kind::Unread => UNREAD + SHED,
         _ => SHED,
     };
     let mut open = JoinSet::new();
     for n in 0..connections {
-        let (wire, path) = (wire.clone(), path.to_owned());
+        let (wire, script) = (wire.clone(), Arc::clone(script));
         open.spawn(async move {
-            let end = timeout(patience, one(&wire, address, &path, kind, n)).await;
+            let end = timeout(patience, one(&wire, address, &script, n)).await;
             end.unwrap_or_else(|_| LEFT_OPEN.to_owned())
         });
     }
@@ -81,16 +102,16 @@ pub async fn run(
 /// The name of the end that none should have.
 pub const LEFT_OPEN: &str = "left open";
 
-async fn one(wire: &Wire, address: SocketAddr, path: &str, kind: Kind, n: usize) -> String {
-    let wire = match kind {
+async fn one(wire: &Wire, address: SocketAddr, script: &Script, n: usize) -> String {
+    let begin = &script.begin;
+    let wire = match script.kind {
         Kind::Unread => wire.clone().receive_buffer(4096),
         _ => wire.clone(),
     };
     let Ok(mut stream) = wire.connect(address).await else {
         return "not accepted".into();
     };
-    let begin = format!("POST {path} HTTP/1.1\r\nhost: h\r\n");
-    match kind {
+    match script.kind {
         Kind::Silent => {}
         // What fails to be written was refused before: the answer tells.
         Kind::HalfHead => {
@@ -102,8 +123,7 @@ async fn one(wire: &Wire, address: SocketAddr, path: &str, kind: Kind, n: usize)
         }
         Kind::Unread => return unread(stream).await,
         Kind::Huge => {
-            let huge = huge(&begin, n);
-            let _ = stream.write_all(&huge).await;
+            let _ = stream.write_all(&script.huge[n % script.huge.len()]).await;
         }
     }
     end(stream).await
@@ -118,35 +138,30 @@ async fn unread(mut stream: Box<dyn Stream>) -> String {
     "closed".into()
 }
 
-/// Of every eight: a header of a megabyte, many headers, a long path, a body too long as announced and
-/// as it comes, a chunk's extension of a megabyte, trailers without end, and a head that is huge and
-/// never ends.
-fn huge(begin: &str, n: usize) -> Vec<u8> {
+/// A header of a megabyte, many headers, a long path, a body too long as announced and as it comes, a
+/// chunk's extension of a megabyte, trailers without end, and a head that is huge and never ends.
+fn huge(begin: &str) -> Vec<Vec<u8>> {
     let many = |text: &str, times: usize| text.repeat(times);
     let long = many("a", 1 << 20);
-    match n % 8 {
-        0 => format!("{begin}x-long: {long}\r\ncontent-length: 0\r\n\r\n"),
-        1 => format!(
+    let chunk = format!("100000\r\n{long}\r\n");
+    let chunked = format!("{begin}transfer-encoding: chunked\r\n\r\n");
+    let texts = [
+        format!("{begin}x-long: {long}\r\ncontent-length: 0\r\n\r\n"),
+        format!(
             "{begin}{}content-length: 0\r\n\r\n",
             many("x-many: 1\r\n", 10_000)
         ),
-        2 => format!("POST /v1/hooks/{long} HTTP/1.1\r\nhost: h\r\n\r\n"),
-        3 => format!("{begin}content-length: 8388608\r\n\r\n{}", many(&long, 8)),
-        4 => {
-            let chunk = format!("100000\r\n{long}\r\n");
-            format!(
-                "{begin}transfer-encoding: chunked\r\n\r\n{}0\r\n\r\n",
-                many(&chunk, 8)
-            )
-        }
-        5 => format!("{begin}transfer-encoding: chunked\r\n\r\n1;{long}\r\nx\r\n0\r\n\r\n"),
-        6 => {
-            let trailers = many("x-trailer: 1\r\n", 100_000);
-            format!("{begin}transfer-encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n{trailers}")
-        }
-        _ => format!("{begin}x-long: {long}"),
-    }
-    .into_bytes()
+        format!("POST /v1/hooks/{long} HTTP/1.1\r\nhost: h\r\n\r\n"),
+        format!("{begin}content-length: 8388608\r\n\r\n{}", many(&long, 8)),
+        format!("{chunked}{}0\r\n\r\n", many(&chunk, 8)),
+        format!("{chunked}1;{long}\r\nx\r\n0\r\n\r\n"),
+        format!(
+            "{chunked}1\r\nx\r\n0\r\n{}",
+            many("x-trailer: 1\r\n", 100_000)
+        ),
+        format!("{begin}x-long: {long}"),
+    ];
+    texts.map(String::into_bytes).into()
 }
 
 /// Reads until the server ends it; the status of its answer, or that there was none.
