@@ -44,7 +44,7 @@ check: rust ## format, lints, that the pure part stands without the service part
 	@cargo fmt --all --check
 	@$(CARGO) clippy --workspace --all-targets -- -D warnings
 	@$(CARGO) check --quiet -p sluice-schemas
-	@for patch in tests/mutants/*.patch; do patch --quiet --strip=1 --dry-run < $$patch || exit 1; done
+	@for patch in tests/mutants/*.patch; do git apply --check $$patch || exit 1; done
 
 audit: rust kafka ## 100,000 requests through real Kafka while the processor is killed, and the audit; at most 5 minutes
 	@$(CARGO) build --release --workspace --bins
