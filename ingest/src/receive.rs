@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
@@ -18,6 +18,7 @@ use uuid::Uuid;
 
 use crate::answer::{Answer, Lack};
 use crate::body::{Inbound, Unread};
+use crate::bucket::Bucket;
 use crate::buffers::{Buffers, Full, Permit};
 use crate::clock;
 use crate::config::{AuthorityId, Config, Route};
@@ -36,6 +37,13 @@ const FIRST_CAPACITY: usize = 64 * 1024;
 /// What is read and thrown away of a body that is refused, at most: a sender that is still writing
 /// when the connection closes may never see its answer.
 const DISCARD_BYTES: usize = 4 << 20;
+
+/// The same of all refused bodies together, in bytes a second: reading what is thrown away is the least
+/// of what there is to do.
+const DISCARD_RATE: u64 = 32 << 20;
+
+/// So much of it at once after a quiet time, in bytes: some milliseconds' work, which others wait for.
+const DISCARD_BURST: u64 = 1 << 20;
 
 /// For how long at most.
 const DISCARD_TIME: Duration = Duration::from_secs(2);
@@ -58,6 +66,7 @@ pub struct Receiver<P> {
     durable: Arc<Durable<P>>,
     metrics: Metrics,
     buffers: Buffers,
+    discarded: Bucket,
     random: SystemRandom,
 }
 
@@ -70,6 +79,7 @@ impl<P: Publish> Receiver<P> {
             durable,
             metrics,
             buffers,
+            discarded: Bucket::new(DISCARD_RATE, DISCARD_BURST, Instant::now()),
             random: SystemRandom::new(),
         }
     }
@@ -104,7 +114,7 @@ impl<P: Publish> Receiver<P> {
         // Who asks before sending has sent nothing yet, and needs no reading to see the answer.
         let asks = head.headers.contains_key(EXPECT);
         if answer != Answer::RequestTimeout && !asks && !body.is_end_stream() {
-            discard(body).await;
+            discard(body, &self.discarded).await;
         }
         self.metrics
             .answered(route.map(|route| &route.name), answer);
@@ -258,8 +268,8 @@ fn let_in<'c>(
     opened.map_err(|route| (route, Answer::NotFound))
 }
 
-/// Reads on, within bounds, so that the answer arrives.
-async fn discard(mut body: Inbound) {
+/// Reads on, within bounds, so that the answer arrives. `account` is charged with what is read.
+async fn discard(mut body: impl Body<Data = Bytes> + Unpin, account: &Bucket) {
     let reading = async {
         let mut left = DISCARD_BYTES;
         while let Some(Ok(frame)) = body.frame().await {
@@ -267,6 +277,10 @@ async fn discard(mut body: Inbound) {
             match left.checked_sub(length) {
                 Some(rest) => left = rest,
                 None => return,
+            }
+            let wait = account.charge(length, Instant::now());
+            if !wait.is_zero() {
+                tokio::time::sleep(wait).await;
             }
         }
     };
@@ -342,7 +356,60 @@ fn traceparent(random: &[u8; 34], ratio: f64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::convert::Infallible;
+    use std::pin::Pin;
+    use std::task::{Context, Poll};
+
+    use hyper::body::Frame;
+
     use super::*;
+
+    /// A body that does not end, and how much of it was read, in bytes.
+    struct Endless<'a>(&'a mut usize);
+
+    impl Body for Endless<'_> {
+        type Data = Bytes;
+        type Error = Infallible;
+
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+            let part = Bytes::from_static(&[0; 8192]);
+            *self.0 += part.len();
+            Poll::Ready(Some(Ok(Frame::data(part))))
+        }
+    }
+
+    /// How much of an endless body is thrown away in a twentieth of a second.
+    fn discarded(account: &Bucket) -> usize {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
+            .expect("a runtime");
+        let mut read = 0;
+        runtime.block_on(async {
+            let discarding = discard(Endless(&mut read), account);
+            let _ = tokio::time::timeout(Duration::from_millis(50), discarding).await;
+        });
+        read
+    }
+
+    #[test]
+    fn what_is_thrown_away_is_bounded_for_one_and_for_all() {
+        let now = Instant::now();
+        let free = Bucket::new(1 << 40, 1 << 40, now);
+        let read = discarded(&free);
+        assert!(
+            (DISCARD_BYTES..DISCARD_BYTES + 16_384).contains(&read),
+            "{read}"
+        );
+        // The second finds little left by the first.
+        let tight = Bucket::new(1 << 10, 1 << 20, now);
+        let reads = [discarded(&tight), discarded(&tight)];
+        assert!((1 << 20..2 << 20).contains(&reads[0]), "{reads:?}");
+        assert!(reads[1] < 1 << 19, "{reads:?}");
+    }
 
     #[test]
     fn a_path_names_a_source_and_perhaps_a_token() {

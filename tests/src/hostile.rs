@@ -5,7 +5,7 @@
 //! good traffic from another address, so that bounds by peer tell them apart.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -13,15 +13,16 @@ use anyhow::{Context, Result};
 use serde::Serialize;
 use serde_json::{Value, json};
 use sluice_tests::cluster::{Cluster, Purpose};
+use sluice_tests::janitor;
 use sluice_tests::ledger::now_micros;
 use sluice_tests::metrics::memory;
 use sluice_tests::process::Service;
-use sluice_tests::site::Site;
+use sluice_tests::site::{Site, listen_of};
 use sluice_tests::topics::{Isolation, read};
 use sluice_tests::wait::wait_for;
 use sluice_tests::wire::{Wire, write_certificate};
 
-use crate::steady::{self, Steady, Window};
+use crate::steady::{self, Sent, Steady, Window};
 
 mod attack;
 
@@ -73,6 +74,9 @@ pub struct Options {
 /// Attackers are one peer, and so are told from the good ones; the bound leaves room for everyone else.
 const PEER_CONNECTIONS: u32 = 256;
 
+/// Kafka and its log take no more than this, in bytes.
+const ROOM: u64 = 4 << 30;
+
 /// Ingest may grow by less than this, in bytes.
 const GROWTH: u64 = 64 << 20;
 
@@ -108,6 +112,9 @@ struct Outcome {
     rounds: Vec<f64>,
     /// Its p99 in the best of them beside the best in quiet, or beside the floor.
     ratio: f64,
+    /// The p99 at an ingest that nobody attacks, on the same machine with the same Kafka, in the same best
+    /// round.
+    beside_p99_ms: f64,
     /// Of a thread that only sleeps, how late it woke at the 99th percentile in the same best round: what
     /// the machine and the attackers, who share it, add to anybody's time.
     machine_p99_ms: f64,
@@ -123,6 +130,8 @@ struct Outcome {
 struct Report {
     holds: bool,
     tls: bool,
+    /// Whether Kafka's disk is in memory: a real one that stands still would be timed too.
+    in_memory: bool,
     /// The best of all quiet windows.
     quiet: Window,
     quiet_rounds: Vec<f64>,
@@ -140,6 +149,7 @@ struct Report {
 /// Runs all attacks; whether it holds.
 pub fn run(options: &Options) -> Result<bool> {
     let start = Instant::now();
+    let in_memory = janitor::in_memory(ROOM)?;
     eprintln!("starting Kafka and ingest");
     let cluster = Cluster::start(1, Purpose::Tests)?;
     let site = site(options, &cluster.bootstrap())?;
@@ -147,7 +157,13 @@ pub fn run(options: &Options) -> Result<bool> {
     ingest.wait_ready()?;
     let dir = crate::faults::folder("hostile", now_micros() / 1_000)?;
     let front = front(options, &site, dir.clone())?;
-    let mut run = Run::start(options, &site, front, &ingest)?;
+    let beside = site.settings_beside()?;
+    let _beside = {
+        let mut service = site.start("sluice-ingest", "ingest", &beside)?;
+        service.wait_ready()?;
+        service
+    };
+    let mut run = Run::start(options, &site, front, &ingest, listen_of(&beside)?)?;
     for attack in Attack::all() {
         if options.attacks.is_empty() || options.attacks.contains(&attack) {
             run.under(attack, &mut ingest)?;
@@ -155,6 +171,7 @@ pub fn run(options: &Options) -> Result<bool> {
     }
     run.again(&mut ingest)?;
     let mut report = run.finish(options, &site)?;
+    report.in_memory = in_memory;
     if let Err(error) = ingest.stop() {
         report.faults.push(format!("ingest did not end: {error:#}"));
     }
@@ -229,6 +246,8 @@ fn front(options: &Options, site: &Site, dir: PathBuf) -> Result<Front> {
 struct Run {
     front: Front,
     good: Steady,
+    /// The same traffic to an ingest that is not attacked.
+    beside: Steady,
     memory: Memory,
     machine: Machine,
     quiet_seconds: u64,
@@ -248,10 +267,18 @@ struct Span {
 }
 
 impl Run {
-    fn start(options: &Options, site: &Site, front: Front, ingest: &Service) -> Result<Self> {
+    /// `beside` is where the ingest listens that nobody attacks.
+    fn start(
+        options: &Options,
+        site: &Site,
+        front: Front,
+        ingest: &Service,
+        beside: SocketAddr,
+    ) -> Result<Self> {
         let wire = front.wire.clone().from(GOOD);
         let requests = steady::requests(site)?;
-        let good = Steady::start(&[front.address], &wire, requests, options.rate)?;
+        let start = |address| Steady::start(&[address], &wire, requests.clone(), options.rate);
+        let (good, beside) = (start(front.address)?, start(beside)?);
         let machine = Machine::watch();
         std::thread::sleep(WARM_UP);
         eprintln!("good traffic in quiet, {} requests a second", options.rate);
@@ -265,6 +292,7 @@ impl Run {
         Ok(Self {
             front,
             good,
+            beside,
             memory: Memory::watch(ingest.id()),
             quiet_seconds: options.quiet,
             machine,
@@ -383,6 +411,7 @@ impl Run {
 
     fn finish(self, options: &Options, site: &Site) -> Result<Report> {
         let sent = self.good.finish()?;
+        let beside = self.beside.finish()?;
         let windows = |spans: &[(Instant, Instant)]| -> Vec<Window> {
             let spans = spans.iter();
             spans.map(|(from, to)| sent.window(*from, *to)).collect()
@@ -399,7 +428,7 @@ impl Run {
                 span.seen.faults = smuggling::faults(&self.smuggled, &records, &self.front.path);
             }
             let good = windows(&span.rounds);
-            let outcome = span.outcome(good, &quiet, &self.machine);
+            let outcome = span.outcome(good, &beside, &quiet, &self.machine);
             let named = outcome.seen.faults.iter();
             faults.extend(named.map(|fault| format!("{attack:?}: {fault}")));
             if outcome.ratio > SLOWER && attack.judged() {
@@ -423,6 +452,7 @@ impl Run {
         Ok(Report {
             holds: false,
             tls: options.tls,
+            in_memory: false,
             quiet_rounds: quiet.iter().map(|window| window.p99_ms).collect(),
             quiet: best(quiet),
             machine_p99_ms: quiet_machine.map_or(0.0, |(from, to)| self.machine.p99_ms(*from, *to)),
@@ -438,13 +468,20 @@ impl Run {
 }
 
 impl Span {
-    fn outcome(self, good: Vec<Window>, quiet: &[Window], machine: &Machine) -> Outcome {
+    fn outcome(
+        self,
+        good: Vec<Window>,
+        beside: &Sent,
+        quiet: &[Window],
+        machine: &Machine,
+    ) -> Outcome {
         let (from, to) = self.rounds[quickest(&good)];
         let seconds = |(from, to): &(Instant, Instant)| (*to - *from).as_secs_f64();
         Outcome {
             attack: self.attack,
             rounds: good.iter().map(|window| window.p99_ms).collect(),
             ratio: ratio(&good, quiet),
+            beside_p99_ms: beside.window(from, to).p99_ms,
             machine_p99_ms: machine.p99_ms(from, to),
             good: best(good),
             memory: self.memory,

@@ -27,12 +27,29 @@ struct Place {
 static PLACE: OnceLock<Place> = OnceLock::new();
 static NEXT: AtomicU64 = AtomicU64::new(0);
 
+/// Where Linux has a disk in memory that anybody may use.
+const MEMORY: &str = "/dev/shm";
+
+/// From here on folders are in memory where it has so many bytes of room: for what is timed and is not
+/// about disks. To be called before there is a folder; whether they are.
+pub fn in_memory(room: u64) -> Result<bool> {
+    let has_room = rustix::fs::statvfs(MEMORY)
+        .is_ok_and(|disk| disk.f_bavail.saturating_mul(disk.f_frsize) >= room);
+    if has_room && PLACE.get().is_none() {
+        let place = open(Path::new(MEMORY))?;
+        PLACE.get_or_init(|| place);
+    }
+    Ok(PLACE
+        .get()
+        .is_some_and(|place| place.dir.starts_with(MEMORY)))
+}
+
 /// A new folder of its own, whose name begins with `name`.
 pub fn folder(name: &str) -> Result<PathBuf> {
     let place = if let Some(place) = PLACE.get() {
         place
     } else {
-        let place = open()?;
+        let place = open(&std::env::temp_dir())?;
         PLACE.get_or_init(|| place)
     };
     let n = NEXT.fetch_add(1, Ordering::Relaxed);
@@ -73,10 +90,10 @@ pub fn unmount(dir: &Path) -> Result<()> {
     Ok(())
 }
 
-fn open() -> Result<Place> {
+fn open(dir: &Path) -> Result<Place> {
     let dir = tempfile::Builder::new()
         .prefix("sluice-tests-")
-        .tempdir()
+        .tempdir_in(dir)
         .context("cannot make a temporary folder")?
         .keep();
     // In a session of its own, so that a Ctrl-C at the terminal does not reach it.

@@ -9,12 +9,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::json;
 use sluice_tests::cluster::{Cluster, Purpose};
-use sluice_tests::ports;
 use sluice_tests::process::Service;
 use sluice_tests::send;
-use sluice_tests::site::Site;
+use sluice_tests::site::{Site, listen_of};
 use sluice_tests::wire::Wire;
 
 use crate::steady::{self, Rotation, Steady, Window};
@@ -60,14 +59,14 @@ pub fn run(options: &Options) -> Result<bool> {
     let cluster = Cluster::start(1, Purpose::Tests)?;
     let mut site = Site::new("", &cluster.bootstrap())?;
     site.set(&["topics", "partitions"], json!(6));
-    let settings = [site.settings.clone(), other(&site.settings)?];
+    let settings = [site.settings.clone(), site.settings_beside()?];
     let mut services = Vec::new();
     for settings in &settings {
         let mut service = site.start("sluice-ingest", "ingest", settings)?;
         service.wait_ready()?;
         services.push(service);
     }
-    let addresses = settings.iter().map(listen).collect::<Result<Vec<_>>>()?;
+    let addresses = settings.iter().map(listen_of).collect::<Result<Vec<_>>>()?;
     let requests = steady::requests(&site)?;
     let from = Instant::now();
     let good = Steady::start(&addresses, &Wire::plain(), requests, options.rate)?;
@@ -151,17 +150,4 @@ fn end(service: &mut Service, kill: bool) -> Result<()> {
         return service.kill();
     }
     service.stop()
-}
-
-/// The same settings with ports of their own.
-fn other(settings: &Value) -> Result<Value> {
-    let mut settings = settings.clone();
-    settings["ingest"]["listen"] = json!(ports::local(ports::free()?));
-    settings["ingest"]["admin_listen"] = json!(ports::local(ports::free()?));
-    Ok(settings)
-}
-
-fn listen(settings: &Value) -> Result<SocketAddr> {
-    let listen = settings["ingest"]["listen"].as_str();
-    Ok(listen.unwrap_or_default().parse()?)
 }

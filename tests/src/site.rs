@@ -114,6 +114,14 @@ impl Site {
         *place = value;
     }
 
+    /// The settings of a second ingest: the same with ports of their own.
+    pub fn settings_beside(&self) -> Result<Value> {
+        let mut settings = self.settings.clone();
+        settings["ingest"]["listen"] = json!(ports::local(ports::free()?));
+        settings["ingest"]["admin_listen"] = json!(ports::local(ports::free()?));
+        Ok(settings)
+    }
+
     /// Puts ingest at ports that a person expects, where they are free.
     pub fn listen_at(&mut self, port: u16, admin: u16) -> Result<()> {
         self.ingest_port = ports::preferred(port)?;
@@ -278,6 +286,12 @@ impl Source {
             body: request.body.clone().into(),
         })
     }
+}
+
+/// Where ingest listens under these settings.
+pub fn listen_of(settings: &Value) -> Result<std::net::SocketAddr> {
+    let listen = settings["ingest"]["listen"].as_str();
+    Ok(listen.unwrap_or_default().parse()?)
 }
 
 /// Seconds since 1970.
