@@ -102,6 +102,10 @@ const GOOD: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));
 /// still for a tenth of a second spoils one round, ingest's own fault spoils each.
 const ROUNDS: usize = 3;
 
+/// For how long in all it is waited for a calm machine, before each window that is timed: others, who share
+/// its processors, come and go by the minute.
+const PATIENCE: Duration = Duration::from_secs(600);
+
 /// What came of one attack.
 #[derive(Debug, Serialize)]
 struct Outcome {
@@ -132,6 +136,8 @@ struct Report {
     tls: bool,
     /// Whether Kafka's disk is in memory: a real one that stands still would be timed too.
     in_memory: bool,
+    /// How long it was waited for a calm machine.
+    waited_seconds: f64,
     /// The best of all quiet windows.
     quiet: Window,
     quiet_rounds: Vec<f64>,
@@ -250,6 +256,8 @@ struct Run {
     beside: Steady,
     memory: Memory,
     machine: Machine,
+    /// What is left of [`PATIENCE`].
+    patience: Duration,
     quiet_seconds: u64,
     quiet: Vec<(Instant, Instant)>,
     memory_before: u64,
@@ -283,7 +291,9 @@ impl Run {
         std::thread::sleep(WARM_UP);
         eprintln!("good traffic in quiet, {} requests a second", options.rate);
         let mut quiet = Vec::new();
+        let mut patience = PATIENCE;
         for _ in 0..ROUNDS {
+            machine.wait_calm(&mut patience);
             let from = Instant::now();
             std::thread::sleep(Duration::from_secs(options.quiet));
             quiet.push((from, Instant::now()));
@@ -294,6 +304,7 @@ impl Run {
             good,
             beside,
             memory: Memory::watch(ingest.id()),
+            patience,
             quiet_seconds: options.quiet,
             machine,
             quiet,
@@ -336,6 +347,7 @@ impl Run {
     /// More rounds, each after a quiet window, as long as good traffic was slow in all.
     fn rounds(&mut self, span: &mut Span, ingest: &mut Service) -> Result<()> {
         while span.attack.judged() && span.rounds.len() < ROUNDS && self.ratio(span) > SLOWER {
+            self.machine.wait_calm(&mut self.patience);
             let from = Instant::now();
             std::thread::sleep(Duration::from_secs(self.quiet_seconds));
             self.quiet.push((from, Instant::now()));
@@ -351,6 +363,7 @@ impl Run {
     fn round(&mut self, span: &mut Span, ingest: &mut Service) -> Result<()> {
         // Attackers are one peer, which has to wait after a flood.
         std::thread::sleep(PEER_PAUSE);
+        self.machine.wait_calm(&mut self.patience);
         self.memory.peak();
         let from = Instant::now();
         let mut seen = self.once(span.attack, ingest)?;
@@ -453,6 +466,7 @@ impl Run {
             holds: false,
             tls: options.tls,
             in_memory: false,
+            waited_seconds: PATIENCE.saturating_sub(self.patience).as_secs_f64(),
             quiet_rounds: quiet.iter().map(|window| window.p99_ms).collect(),
             quiet: best(quiet),
             machine_p99_ms: quiet_machine.map_or(0.0, |(from, to)| self.machine.p99_ms(*from, *to)),

@@ -14,6 +14,11 @@ const LOOK: Duration = Duration::from_millis(50);
 /// A quiet p99 below this counts as this, in milliseconds: less is the machine's noise, not ingest's.
 const FLOOR_MS: f64 = 5.0;
 
+/// A machine is calm where a thread that only sleeps was no later than this at the 99th percentile, in
+/// milliseconds, for so long.
+const CALM_MS: f64 = 1.0;
+const CALM_FOR: Duration = Duration::from_secs(4);
+
 /// The place of the one with the least p99.
 pub fn quickest(windows: &[Window]) -> usize {
     let p99 = |place: &usize| windows[*place].p99_ms;
@@ -63,6 +68,19 @@ impl Machine {
             }
         });
         Self { late, ending }
+    }
+
+    /// Waits until the machine is calm, for no longer than this in all; what is left of it is kept.
+    pub fn wait_calm(&self, patience: &mut Duration) {
+        let start = Instant::now();
+        while start.elapsed() < *patience {
+            let from = Instant::now();
+            std::thread::sleep(CALM_FOR);
+            if self.p99_ms(from, Instant::now()) <= CALM_MS {
+                break;
+            }
+        }
+        *patience = patience.saturating_sub(start.elapsed());
     }
 
     /// How late it woke between two moments, at the 99th percentile, in milliseconds.
