@@ -38,15 +38,15 @@ const FIRST_CAPACITY: usize = 64 * 1024;
 /// when the connection closes may never see its answer.
 const DISCARD_BYTES: usize = 4 << 20;
 
-/// The same of all refused bodies together, in bytes a second: reading what is thrown away is the least
-/// of what there is to do.
+/// For how long at most.
+const DISCARD_TIME: Duration = Duration::from_secs(2);
+
+/// What is thrown away of all refused bodies together, in bytes a second: reading it is the least of
+/// what there is to do.
 const DISCARD_RATE: u64 = 32 << 20;
 
 /// So much of it at once after a quiet time, in bytes: some milliseconds' work, which others wait for.
 const DISCARD_BURST: u64 = 1 << 20;
-
-/// For how long at most.
-const DISCARD_TIME: Duration = Duration::from_secs(2);
 
 /// Where a request comes from, as the server found out.
 #[derive(Debug, Clone)]
