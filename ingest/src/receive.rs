@@ -19,7 +19,7 @@ use uuid::Uuid;
 use crate::answer::{Answer, Lack};
 use crate::body::{Inbound, Unread};
 use crate::bucket::Bucket;
-use crate::buffers::{Buffers, Full, Permit};
+use crate::buffers::{Buffers, Full, Gathered, Permit};
 use crate::clock;
 use crate::config::{AuthorityId, Config, Route};
 use crate::durable::{Durable, Taken};
@@ -29,10 +29,6 @@ use crate::publish::Publish;
 
 /// Where every webhook comes in: `/v1/hooks/{source}` and `/v1/hooks/{source}/{token}`.
 const HOOKS: &str = "/v1/hooks/";
-
-/// What is set aside for a body at once, in bytes. A sender who announces more and never sends it
-/// costs no more than this.
-const FIRST_CAPACITY: usize = 64 * 1024;
 
 /// What is read and thrown away of a body that is refused, at most: a sender that is still writing
 /// when the connection closes may never see its answer.
@@ -47,6 +43,19 @@ const DISCARD_RATE: u64 = 32 << 20;
 
 /// So much of it at once after a quiet time, in bytes: some milliseconds' work, which others wait for.
 const DISCARD_BURST: u64 = 1 << 20;
+
+/// Parts of bodies that are looked at a second, of all bodies that come in more than [`PARTS_FREE`]: each
+/// takes some half a microsecond, even where it brings a byte.
+const PARTS_RATE: u64 = 200_000;
+
+/// So many of them at once after a quiet time.
+const PARTS_BURST: u64 = 10_000;
+
+/// So many parts of a body are no matter: most have one. Beyond that they are reckoned by as many.
+const PARTS_FREE: usize = 64;
+
+/// What it costs to throw away a part besides its bytes, in bytes.
+const PART_BYTES: usize = 16;
 
 /// Where a request comes from, as the server found out.
 #[derive(Debug, Clone)]
@@ -67,19 +76,21 @@ pub struct Receiver<P> {
     metrics: Metrics,
     buffers: Buffers,
     discarded: Bucket,
+    parts: Bucket,
     random: SystemRandom,
 }
 
 impl<P: Publish> Receiver<P> {
     /// Answers 503 as long as nothing can be made durable.
     pub fn new(config: Config, durable: Arc<Durable<P>>, metrics: Metrics) -> Self {
-        let buffers = Buffers::new(config.max_buffered);
+        let (buffers, now) = (Buffers::new(config.max_buffered), Instant::now());
         Self {
             config: ArcSwap::from_pointee(config),
             durable,
             metrics,
             buffers,
-            discarded: Bucket::new(DISCARD_RATE, DISCARD_BURST, Instant::now()),
+            discarded: Bucket::new(DISCARD_RATE, DISCARD_BURST, now),
+            parts: Bucket::new(PARTS_RATE, PARTS_BURST, now),
             random: SystemRandom::new(),
         }
     }
@@ -162,11 +173,13 @@ impl<P: Publish> Receiver<P> {
     /// The whole body, and the permit to hold it. What its length announces is asked for before any
     /// of it is read.
     async fn read(&self, body: &mut Inbound, route: &Route) -> Result<(Bytes, Permit), Answer> {
-        let max_body = usize::try_from(route.max_body).unwrap_or(usize::MAX);
-        let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
-        let mut permit = self.permit(route, announced)?;
-        let mut whole = Bytes::new();
-        let mut parts: Vec<u8> = Vec::new();
+        let bytes = |count| usize::try_from(count).unwrap_or(usize::MAX);
+        let max_body = bytes(route.max_body);
+        let announced = body.size_hint();
+        let permit = self.permit(route, bytes(announced.lower()))?;
+        let most = announced.upper().map_or(max_body, bytes).min(max_body);
+        let mut gathered = Gathered::new(permit, most);
+        let mut parts = 0;
         while let Some(frame) = body.frame().await {
             let frame = frame.map_err(|unread| match unread {
                 Unread::Slow => Answer::RequestTimeout,
@@ -177,30 +190,13 @@ impl<P: Publish> Receiver<P> {
                 // Trailers are no part of the body.
                 continue;
             };
-            let length = whole.len() + parts.len() + data.len();
-            if length > max_body {
+            if gathered.length() + data.len() > max_body {
                 return Err(Answer::TooLarge);
             }
-            if length > permit.bytes() {
-                permit.merge(self.permit(route, length - permit.bytes())?);
-            }
-            // Most bodies come in one part, which is then the body and is not copied.
-            if whole.is_empty() && parts.is_empty() {
-                whole = data;
-                continue;
-            }
-            if parts.is_empty() {
-                parts.reserve(announced.clamp(length, FIRST_CAPACITY.max(length)));
-                parts.extend_from_slice(&std::mem::take(&mut whole));
-            }
-            parts.extend_from_slice(&data);
+            gathered.push(data, |more| self.permit(route, more))?;
+            after_part(&mut parts, &self.parts).await;
         }
-        let body = if parts.is_empty() {
-            whole
-        } else {
-            parts.into()
-        };
-        Ok((body, permit))
+        Ok(gathered.whole())
     }
 
     fn permit(&self, route: &Route, bytes: usize) -> Result<Permit, Answer> {
@@ -273,19 +269,31 @@ async fn discard(mut body: impl Body<Data = Bytes> + Unpin, account: &Bucket) {
     let reading = async {
         let mut left = DISCARD_BYTES;
         while let Some(Ok(frame)) = body.frame().await {
-            let length = frame.data_ref().map_or(0, Bytes::len);
+            let length = frame.data_ref().map_or(0, Bytes::len) + PART_BYTES;
             match left.checked_sub(length) {
                 Some(rest) => left = rest,
                 None => return,
             }
-            let wait = account.charge(length, Instant::now());
-            if !wait.is_zero() {
-                tokio::time::sleep(wait).await;
-            }
+            pause(account.charge(length, Instant::now())).await;
         }
     };
     // Either way the connection is closed behind the answer.
     let _ = tokio::time::timeout(DISCARD_TIME, reading).await;
+}
+
+/// Counts a part of a body. Where it has many, they are charged to `account`, and the next waits for what
+/// that owes.
+async fn after_part(parts: &mut usize, account: &Bucket) {
+    *parts += 1;
+    if parts.is_multiple_of(PARTS_FREE) {
+        pause(account.charge(PARTS_FREE, Instant::now())).await;
+    }
+}
+
+async fn pause(time: Duration) {
+    if !time.is_zero() {
+        tokio::time::sleep(time).await;
+    }
 }
 
 /// The two segments behind [`HOOKS`], as they stand in the path: neither needs an escape, so none is
@@ -364,8 +372,8 @@ mod tests {
 
     use super::*;
 
-    /// A body that does not end, and how much of it was read, in bytes.
-    struct Endless<'a>(&'a mut usize);
+    /// A body that does not end, in parts of so many bytes, and how many of them were read.
+    struct Endless<'a>(usize, &'a mut usize);
 
     impl Body for Endless<'_> {
         type Data = Bytes;
@@ -375,23 +383,26 @@ mod tests {
             mut self: Pin<&mut Self>,
             _: &mut Context<'_>,
         ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-            let part = Bytes::from_static(&[0; 8192]);
-            *self.0 += part.len();
+            let part = Bytes::from_static(&[0; 8192]).slice(..self.0);
+            *self.1 += 1;
             Poll::Ready(Some(Ok(Frame::data(part))))
         }
     }
 
-    /// How much of an endless body is thrown away in a twentieth of a second.
-    fn discarded(account: &Bucket) -> usize {
+    fn for_a_twentieth_of_a_second(what: impl Future<Output = ()>) {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_time()
             .build()
             .expect("a runtime");
-        let mut read = 0;
         runtime.block_on(async {
-            let discarding = discard(Endless(&mut read), account);
-            let _ = tokio::time::timeout(Duration::from_millis(50), discarding).await;
+            let _ = tokio::time::timeout(Duration::from_millis(50), what).await;
         });
+    }
+
+    /// How many parts of an endless body are thrown away in a twentieth of a second.
+    fn discarded(size: usize, account: &Bucket) -> usize {
+        let mut read = 0;
+        for_a_twentieth_of_a_second(discard(Endless(size, &mut read), account));
         read
     }
 
@@ -399,16 +410,43 @@ mod tests {
     fn what_is_thrown_away_is_bounded_for_one_and_for_all() {
         let now = Instant::now();
         let free = Bucket::new(1 << 40, 1 << 40, now);
-        let read = discarded(&free);
-        assert!(
-            (DISCARD_BYTES..DISCARD_BYTES + 16_384).contains(&read),
-            "{read}"
-        );
+        let bytes = discarded(8192, &free) * (8192 + PART_BYTES);
+        let bound = DISCARD_BYTES..DISCARD_BYTES + 16_384;
+        assert!(bound.contains(&bytes), "{bytes}");
         // The second finds little left by the first.
         let tight = Bucket::new(1 << 10, 1 << 20, now);
-        let reads = [discarded(&tight), discarded(&tight)];
-        assert!((1 << 20..2 << 20).contains(&reads[0]), "{reads:?}");
-        assert!(reads[1] < 1 << 19, "{reads:?}");
+        let bytes = [8192; 2].map(|size| discarded(size, &tight) * size);
+        assert!((1 << 20..2 << 20).contains(&bytes[0]), "{bytes:?}");
+        assert!(bytes[1] < 1 << 19, "{bytes:?}");
+    }
+
+    #[test]
+    fn a_part_is_thrown_away_for_more_than_its_bytes() {
+        let tight = Bucket::new(1 << 10, 1 << 20, Instant::now());
+        let parts = discarded(1, &tight);
+        assert!((60_000..63_000).contains(&parts), "{parts}");
+    }
+
+    #[test]
+    fn bodies_in_many_parts_wait_for_one_another_and_others_do_not() {
+        let tight = Bucket::new(1_000, 640, Instant::now());
+        let mut parts = 0;
+        for _ in 0..2 {
+            for_a_twentieth_of_a_second(async {
+                loop {
+                    after_part(&mut parts, &tight).await;
+                }
+            });
+        }
+        assert!((640..1_000).contains(&parts), "{parts}");
+        // A body of its own is not charged for its first parts.
+        let mut few = 0;
+        for_a_twentieth_of_a_second(async {
+            while few + 1 < PARTS_FREE {
+                after_part(&mut few, &tight).await;
+            }
+        });
+        assert_eq!(few, PARTS_FREE - 1);
     }
 
     #[test]

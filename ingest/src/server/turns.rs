@@ -1,29 +1,29 @@
 //! Turns: nobody waits for all that another connection sends.
 //!
 //! Frames and lines may be small and many, and the protocol's library looks at them for as long as there
-//! are any. This stands above TLS, for TLS does not tell of a socket that makes it wait as long as it
+//! are any; of a chunk's frame it takes each byte by itself. This stands above TLS, for TLS does not tell of a socket that makes it wait as long as it
 //! has something decrypted to give.
 
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf, Take};
 
 /// What a connection may bring at one go, in bytes: then the others have their turn.
-const TURN: usize = 4 << 10;
+const TURN: u64 = 4 << 10;
 
 /// A stream that stops to be read for a moment after each [`TURN`].
 #[derive(Debug)]
 pub struct Turns<S> {
-    stream: S,
-    /// What came since it last waited, in bytes.
-    came: usize,
+    /// What it may still bring now is its limit.
+    stream: Take<S>,
 }
 
-impl<S> Turns<S> {
+impl<S: AsyncRead> Turns<S> {
     pub fn new(stream: S) -> Self {
-        Self { stream, came: 0 }
+        let stream = stream.take(TURN);
+        Self { stream }
     }
 }
 
@@ -33,28 +33,26 @@ impl<S: AsyncRead + Unpin> AsyncRead for Turns<S> {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.came >= TURN {
-            self.came = 0;
+        if self.stream.limit() == 0 {
+            self.stream.set_limit(TURN);
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
-        let before = buffer.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(cx, buffer);
-        self.came = match read {
-            Poll::Pending => 0,
-            Poll::Ready(_) => self.came + buffer.filled().len() - before,
-        };
+        if read.is_pending() {
+            self.stream.set_limit(TURN);
+        }
         read
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Turns<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Turns<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
+        Pin::new(self.stream.get_mut()).poll_write(cx, bytes)
     }
 
     fn poll_write_vectored(
@@ -62,19 +60,19 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Turns<S> {
         cx: &mut Context<'_>,
         parts: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, parts)
+        Pin::new(self.stream.get_mut()).poll_write_vectored(cx, parts)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
+        self.stream.get_ref().is_write_vectored()
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        Pin::new(self.stream.get_mut()).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+        Pin::new(self.stream.get_mut()).poll_shutdown(cx)
     }
 }
 
@@ -112,24 +110,29 @@ mod tests {
 
     #[test]
     fn one_that_sends_without_end_leaves_the_others_their_turn() {
-        let mut turns = Turns::new(Endless);
-        let woken = Arc::new(Woken::default());
-        let waker = Waker::from(Arc::clone(&woken));
-        let mut cx = Context::from_waker(&waker);
-        let (mut came, mut bytes) = (0, [0; 1024]);
-        for turn in 1..=8 {
-            loop {
-                let mut buffer = ReadBuf::new(&mut bytes);
-                match Pin::new(&mut turns).poll_read(&mut cx, &mut buffer) {
-                    Poll::Ready(read) => {
-                        read.expect("it is open");
-                        came += buffer.filled().len();
+        let turn_bytes = usize::try_from(TURN).expect("it is small");
+        for buffer_bytes in [1_024, 3_000, 65_536] {
+            let mut turns = Turns::new(Endless);
+            let woken = Arc::new(Woken::default());
+            let waker = Waker::from(Arc::clone(&woken));
+            let mut cx = Context::from_waker(&waker);
+            let (mut came, mut bytes) = (0, vec![0; buffer_bytes]);
+            for turn in 1..=8 {
+                loop {
+                    let mut buffer = ReadBuf::new(&mut bytes);
+                    match Pin::new(&mut turns).poll_read(&mut cx, &mut buffer) {
+                        Poll::Ready(read) => {
+                            read.expect("it is open");
+                            assert_ne!(buffer.filled().len(), 0, "it would have ended");
+                            came += buffer.filled().len();
+                        }
+                        Poll::Pending => break,
                     }
-                    Poll::Pending => break,
                 }
+                // It comes back by itself, and not only when more is there.
+                let seen = (came, woken.0.load(Ordering::Relaxed));
+                assert_eq!(seen, (turn * turn_bytes, turn), "{buffer_bytes}");
             }
-            // It comes back by itself, and not only when more is there.
-            assert_eq!((came, woken.0.load(Ordering::Relaxed)), (turn * TURN, turn));
         }
     }
 }

@@ -31,6 +31,7 @@ pub enum Attack {
     HalfBody,
     Unread,
     Huge,
+    Crumbs,
     Smuggling,
     H2load,
     H2Reset,
@@ -105,6 +106,7 @@ impl Attack {
             Self::HalfBody => hold(front, idle::Kind::HalfBody),
             Self::Unread => hold(front, idle::Kind::Unread),
             Self::Huge => hold(front, idle::Kind::Huge),
+            Self::Crumbs => hold(front, idle::Kind::Crumbs),
             Self::Smuggling => Ok(seen_of(&smuggle(front)?)),
             Self::H2load => tools::h2load(&target, seconds).map(found),
             Self::H2Reset => flood_with(front, flood::Kind::Reset),
@@ -162,7 +164,7 @@ fn hold_here(front: &Front, kind: idle::Kind) -> Result<Seen> {
         for (end, n) in runtime.block_on(round)? {
             *ends.entry(end).or_default() += n;
         }
-        if kind != idle::Kind::Huge || Instant::now() >= until {
+        if !kind.at_once() || Instant::now() >= until {
             break;
         }
     }
@@ -170,7 +172,7 @@ fn hold_here(front: &Front, kind: idle::Kind) -> Result<Seen> {
     if let Some(left) = ends.get(idle::LEFT_OPEN) {
         faults.push(format!("{left} connections were left open"));
     }
-    if kind == idle::Kind::Huge
+    if kind.at_once()
         && let Some(taken) = ends.get("200")
     {
         faults.push(format!("{taken} were taken"));

@@ -1,5 +1,5 @@
 //! Clients that hold connections: that say nothing, that stop in the middle, that do not read, and that
-//! say too much. A peer that went without a word is one that says nothing any more.
+//! say too much, or in too many pieces. A peer that went without a word is one that says nothing any more.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -26,7 +26,7 @@ const UNREAD_PAUSE: Duration = Duration::from_millis(30);
 /// Until answers have piled up.
 const UNREAD: Duration = Duration::from_secs(20);
 
-/// Of [`Kind::Huge`], which costs the harness as much as the server.
+/// Of those that say too much, which cost the harness as much as the server.
 const HUGE_AT_ONCE: usize = 64;
 
 /// What a client does.
@@ -42,6 +42,15 @@ pub enum Kind {
     Unread,
     /// A head or a body beyond every bound.
     Huge,
+    /// A body in chunks of which each costs far more than it brings.
+    Crumbs,
+}
+
+impl Kind {
+    /// Whether each is answered at once, without a wait for one of the server's times.
+    pub fn at_once(self) -> bool {
+        matches!(self, Self::Huge | Self::Crumbs)
+    }
 }
 
 /// What is said, made once: making it costs more than sending it.
@@ -49,19 +58,20 @@ pub struct Script {
     kind: Kind,
     /// How a head begins.
     begin: String,
-    /// Of [`Kind::Huge`], in turn.
-    huge: Vec<Vec<u8>>,
+    /// Of those that are answered at once, in turn.
+    whole: Vec<Vec<u8>>,
 }
 
 impl Script {
     /// `path` is a source's.
     pub fn new(kind: Kind, path: &str) -> Self {
         let begin = format!("POST {path} HTTP/1.1\r\nhost: h\r\n");
-        let huge = match kind {
+        let whole = match kind {
             Kind::Huge => huge(&begin),
+            Kind::Crumbs => crumbs(&begin),
             _ => Vec::new(),
         };
-        Self { kind, begin, huge }
+        Self { kind, begin, whole }
     }
 }
 
@@ -76,7 +86,7 @@ pub async fn run(
     connections: usize,
 ) -> Result<Ends> {
     let connections = match script.kind {
-        Kind::Huge => connections.min(HUGE_AT_ONCE),
+        Kind::Huge | Kind::Crumbs => connections.min(HUGE_AT_ONCE),
         Kind::Unread => connections.min(UNREAD_AT_ONCE),
         _ => connections,
     };
@@ -122,8 +132,10 @@ async fn one(wire: &Wire, address: SocketAddr, script: &Script, n: usize) -> Str
             let _ = stream.write_all(half.as_bytes()).await;
         }
         Kind::Unread => return unread(stream).await,
-        Kind::Huge => {
-            let _ = stream.write_all(&script.huge[n % script.huge.len()]).await;
+        Kind::Huge | Kind::Crumbs => {
+            let _ = stream
+                .write_all(&script.whole[n % script.whole.len()])
+                .await;
         }
     }
     end(stream).await
@@ -160,6 +172,18 @@ fn huge(begin: &str) -> Vec<Vec<u8>> {
             many("x-trailer: 1\r\n", 100_000)
         ),
         format!("{begin}x-long: {long}"),
+    ];
+    texts.map(String::into_bytes).into()
+}
+
+/// A body of chunks of a byte, one of chunks of a byte with an extension each, and one whose first chunk
+/// has an extension without end.
+fn crumbs(begin: &str) -> Vec<Vec<u8>> {
+    let chunked = format!("{begin}transfer-encoding: chunked\r\n\r\n");
+    let texts = [
+        format!("{chunked}{}", "1\r\nx\r\n".repeat((1 << 20) + 1)),
+        format!("{chunked}{}", "1;a=b\r\nx\r\n".repeat(1 << 19)),
+        format!("{chunked}1;{}", "a".repeat(1 << 20)),
     ];
     texts.map(String::into_bytes).into()
 }
