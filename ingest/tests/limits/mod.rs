@@ -79,6 +79,21 @@ fn a_body_that_comes_byte_by_byte_is_408_long_before_its_time_is_up() {
 }
 
 #[test]
+fn a_body_in_crumbs_has_to_wait_and_is_taken() {
+    let ingest = Ingest::start();
+    let count = 30_000;
+    let mut sender = ingest.connect();
+    sender.write(&format!(
+        "{HEAD}connection: close\r\ntransfer-encoding: chunked\r\n\r\n{}0\r\n\r\n",
+        "1\r\nx\r\n".repeat(count)
+    ));
+    assert_eq!(sender.answer().status, 200);
+    let published = ingest.published();
+    assert_eq!(published.len(), 1);
+    assert_eq!(published[0].value, vec![b'x'; count]);
+}
+
+#[test]
 fn who_reads_no_answers_is_closed() {
     // Answers that wait do not pile up, and who is only refused is ended by another limit.
     let ingest = Ingest::start_under("  limits: {write_timeout: 300ms, refusal_delay: 0s}");
