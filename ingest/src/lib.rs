@@ -21,6 +21,8 @@ mod headers;
 
 pub mod buffers;
 
+pub mod gather;
+
 pub mod durable;
 
 pub mod publish;

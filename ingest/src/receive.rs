@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
@@ -18,44 +18,17 @@ use uuid::Uuid;
 
 use crate::answer::{Answer, Lack};
 use crate::body::{Inbound, Unread};
-use crate::bucket::Bucket;
-use crate::buffers::{Buffers, Full, Gathered, Permit};
+use crate::buffers::{Buffers, Full, Permit};
 use crate::clock;
 use crate::config::{AuthorityId, Config, Route};
 use crate::durable::{Durable, Taken};
+use crate::gather::{Gathered, Work};
 use crate::headers;
 use crate::metrics::Metrics;
 use crate::publish::Publish;
 
 /// Where every webhook comes in: `/v1/hooks/{source}` and `/v1/hooks/{source}/{token}`.
 const HOOKS: &str = "/v1/hooks/";
-
-/// What is read and thrown away of a body that is refused, at most: a sender that is still writing
-/// when the connection closes may never see its answer.
-const DISCARD_BYTES: usize = 4 << 20;
-
-/// For how long at most.
-const DISCARD_TIME: Duration = Duration::from_secs(2);
-
-/// What is thrown away of all refused bodies together, in bytes a second: reading it is the least of
-/// what there is to do.
-const DISCARD_RATE: u64 = 32 << 20;
-
-/// So much of it at once after a quiet time, in bytes: some milliseconds' work, which others wait for.
-const DISCARD_BURST: u64 = 1 << 20;
-
-/// Parts of bodies that are looked at a second, of all bodies that come in more than [`PARTS_FREE`]: each
-/// takes some half a microsecond, even where it brings a byte.
-const PARTS_RATE: u64 = 200_000;
-
-/// So many of them at once after a quiet time.
-const PARTS_BURST: u64 = 10_000;
-
-/// So many parts of a body are no matter: most have one. Beyond that they are reckoned by as many.
-const PARTS_FREE: usize = 64;
-
-/// What it costs to throw away a part besides its bytes, in bytes.
-const PART_BYTES: usize = 16;
 
 /// Where a request comes from, as the server found out.
 #[derive(Debug, Clone)]
@@ -75,22 +48,20 @@ pub struct Receiver<P> {
     durable: Arc<Durable<P>>,
     metrics: Metrics,
     buffers: Buffers,
-    discarded: Bucket,
-    parts: Bucket,
+    work: Work,
     random: SystemRandom,
 }
 
 impl<P: Publish> Receiver<P> {
     /// Answers 503 as long as nothing can be made durable.
     pub fn new(config: Config, durable: Arc<Durable<P>>, metrics: Metrics) -> Self {
-        let (buffers, now) = (Buffers::new(config.max_buffered), Instant::now());
+        let buffers = Buffers::new(config.max_buffered);
         Self {
             config: ArcSwap::from_pointee(config),
             durable,
             metrics,
             buffers,
-            discarded: Bucket::new(DISCARD_RATE, DISCARD_BURST, now),
-            parts: Bucket::new(PARTS_RATE, PARTS_BURST, now),
+            work: Work::new(Instant::now()),
             random: SystemRandom::new(),
         }
     }
@@ -125,7 +96,7 @@ impl<P: Publish> Receiver<P> {
         // Who asks before sending has sent nothing yet, and needs no reading to see the answer.
         let asks = head.headers.contains_key(EXPECT);
         if answer != Answer::RequestTimeout && !asks && !body.is_end_stream() {
-            discard(body, &self.discarded).await;
+            self.work.discard(body).await;
         }
         self.metrics
             .answered(route.map(|route| &route.name), answer);
@@ -194,7 +165,7 @@ impl<P: Publish> Receiver<P> {
                 return Err(Answer::TooLarge);
             }
             gathered.push(data, |more| self.permit(route, more))?;
-            after_part(&mut parts, &self.parts).await;
+            self.work.after_part(&mut parts).await;
         }
         Ok(gathered.whole())
     }
@@ -262,38 +233,6 @@ fn let_in<'c>(
         ));
     }
     opened.map_err(|route| (route, Answer::NotFound))
-}
-
-/// Reads on, within bounds, so that the answer arrives. `account` is charged with what is read.
-async fn discard(mut body: impl Body<Data = Bytes> + Unpin, account: &Bucket) {
-    let reading = async {
-        let mut left = DISCARD_BYTES;
-        while let Some(Ok(frame)) = body.frame().await {
-            let length = frame.data_ref().map_or(0, Bytes::len) + PART_BYTES;
-            match left.checked_sub(length) {
-                Some(rest) => left = rest,
-                None => return,
-            }
-            pause(account.charge(length, Instant::now())).await;
-        }
-    };
-    // Either way the connection is closed behind the answer.
-    let _ = tokio::time::timeout(DISCARD_TIME, reading).await;
-}
-
-/// Counts a part of a body. Where it has many, they are charged to `account`, and the next waits for what
-/// that owes.
-async fn after_part(parts: &mut usize, account: &Bucket) {
-    *parts += 1;
-    if parts.is_multiple_of(PARTS_FREE) {
-        pause(account.charge(PARTS_FREE, Instant::now())).await;
-    }
-}
-
-async fn pause(time: Duration) {
-    if !time.is_zero() {
-        tokio::time::sleep(time).await;
-    }
 }
 
 /// The two segments behind [`HOOKS`], as they stand in the path: neither needs an escape, so none is
@@ -364,91 +303,7 @@ fn traceparent(random: &[u8; 34], ratio: f64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::convert::Infallible;
-    use std::pin::Pin;
-    use std::task::{Context, Poll};
-
-    use hyper::body::Frame;
-
     use super::*;
-
-    /// A body that does not end, in parts of so many bytes, and how many of them were read.
-    struct Endless<'a>(usize, &'a mut usize);
-
-    impl Body for Endless<'_> {
-        type Data = Bytes;
-        type Error = Infallible;
-
-        fn poll_frame(
-            mut self: Pin<&mut Self>,
-            _: &mut Context<'_>,
-        ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-            let part = Bytes::from_static(&[0; 8192]).slice(..self.0);
-            *self.1 += 1;
-            Poll::Ready(Some(Ok(Frame::data(part))))
-        }
-    }
-
-    /// Goes on until it has to wait.
-    fn until_it_waits(what: impl Future<Output = ()>) {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_time()
-            .build()
-            .expect("a runtime");
-        let mut what = std::pin::pin!(what);
-        runtime.block_on(std::future::poll_fn(|cx| {
-            let _ = what.as_mut().poll(cx);
-            Poll::Ready(())
-        }));
-    }
-
-    /// How many parts of an endless body are thrown away until that has to wait.
-    fn discarded(size: usize, account: &Bucket) -> usize {
-        let mut read = 0;
-        until_it_waits(discard(Endless(size, &mut read), account));
-        read
-    }
-
-    #[test]
-    fn what_is_thrown_away_is_bounded_for_one_and_for_all() {
-        let now = Instant::now();
-        let free = Bucket::new(1 << 40, 1 << 40, now);
-        let bytes = discarded(8192, &free) * (8192 + PART_BYTES);
-        let bound = DISCARD_BYTES..DISCARD_BYTES + 16_384;
-        assert!(bound.contains(&bytes), "{bytes}");
-        // The second finds nothing left by the first.
-        let tight = Bucket::new(1, 1 << 20, now);
-        assert_eq!([8192; 2].map(|size| discarded(size, &tight)), [128, 1]);
-    }
-
-    #[test]
-    fn a_part_is_thrown_away_for_more_than_its_bytes() {
-        let tight = Bucket::new(1, 1 << 20, Instant::now());
-        assert_eq!(discarded(1, &tight), (1 << 20) / (1 + PART_BYTES) + 1);
-    }
-
-    #[test]
-    fn bodies_in_many_parts_wait_for_one_another_and_others_do_not() {
-        let tight = Bucket::new(1, 640, Instant::now());
-        let endless = || {
-            let mut parts = 0;
-            until_it_waits(async {
-                loop {
-                    after_part(&mut parts, &tight).await;
-                }
-            });
-            parts
-        };
-        assert_eq!([endless(), endless()], [704, 64]);
-        // Who has fewer is not charged.
-        let mut few = 0;
-        until_it_waits(async {
-            while few < PARTS_FREE - 1 {
-                after_part(&mut few, &tight).await;
-            }
-        });
-        assert_eq!(few, PARTS_FREE - 1);
-    }
 
     #[test]
     fn a_path_names_a_source_and_perhaps_a_token() {
