@@ -24,15 +24,18 @@ const DISCARD_RATE: u64 = 32 << 20;
 /// So much of it at once after a quiet time, in bytes: some milliseconds' work, which others wait for.
 const DISCARD_BURST: u64 = 1 << 20;
 
-/// Parts of bodies that are looked at a second, of all bodies that come in more than [`PARTS_FREE`]: each
-/// takes some half a microsecond, even where it brings a byte.
+/// Parts of bodies that are looked at a second, of all that are crumbs: each takes some half a microsecond,
+/// even where it brings a byte.
 const PARTS_RATE: u64 = 200_000;
 
 /// So many of them at once after a quiet time.
 const PARTS_BURST: u64 = 10_000;
 
-/// So many parts of a body are no matter: most have one. Beyond that they are reckoned by as many.
-const PARTS_FREE: usize = 64;
+/// So many parts of a body are reckoned together; most bodies have one, and never come to that.
+const PARTS_TOGETHER: usize = 64;
+
+/// What a part must bring on average, in bytes, to be no crumb: whoever sends that is bounded by his bytes.
+const PART_WORTH: usize = 256;
 
 /// What it costs to throw away a part besides its bytes, in bytes.
 const PART_BYTES: usize = 16;
@@ -148,14 +151,27 @@ impl Work {
         let _ = tokio::time::timeout(DISCARD_TIME, reading).await;
     }
 
-    /// Counts a part of a body. Where it has many, they are charged, and the next waits for what all such
-    /// bodies owe.
-    pub async fn after_part(&self, parts: &mut usize) {
-        *parts += 1;
-        if parts.is_multiple_of(PARTS_FREE) {
-            pause(self.parts.charge(PARTS_FREE, Instant::now())).await;
+    /// Counts a part of a body, of so many bytes. Where many brought little, they are charged, and the next
+    /// waits for what all such bodies owe.
+    pub async fn after_part(&self, parts: &mut Parts, bytes: usize) {
+        parts.count += 1;
+        parts.bytes += bytes;
+        if parts.count < PARTS_TOGETHER {
+            return;
+        }
+        let crumbs = parts.bytes < parts.count * PART_WORTH;
+        *parts = Parts::default();
+        if crumbs {
+            pause(self.parts.charge(PARTS_TOGETHER, Instant::now())).await;
         }
     }
+}
+
+/// The parts of a body that came since they were last reckoned.
+#[derive(Debug, Default)]
+pub struct Parts {
+    count: usize,
+    bytes: usize,
 }
 
 async fn pause(time: Duration) {
@@ -294,25 +310,24 @@ mod tests {
     }
 
     #[test]
-    fn bodies_in_many_parts_wait_for_one_another_and_others_do_not() {
+    fn bodies_in_crumbs_wait_for_one_another_and_others_do_not() {
+        const MANY: usize = 10_000;
         let tight = work(0, 640);
-        let endless = || {
-            let mut parts = 0;
+        // How many parts of so many bytes are looked at until the next has to wait.
+        let looked_at = |bytes, most: usize| {
+            let (mut parts, mut count) = (Parts::default(), 0);
             until_it_waits(async {
-                loop {
-                    tight.after_part(&mut parts).await;
+                while count < most {
+                    count += 1;
+                    tight.after_part(&mut parts, bytes).await;
                 }
             });
-            parts
+            count
         };
-        assert_eq!([endless(), endless()], [704, 64]);
-        // Who has fewer is not charged.
-        let mut few = 0;
-        until_it_waits(async {
-            while few < PARTS_FREE - 1 {
-                tight.after_part(&mut few).await;
-            }
-        });
-        assert_eq!(few, PARTS_FREE - 1);
+        assert_eq!(looked_at(1, MANY), 704);
+        assert_eq!(looked_at(PART_WORTH - 1, MANY), PARTS_TOGETHER);
+        // Neither who brings enough nor who has few is charged.
+        assert_eq!(looked_at(PART_WORTH, MANY), MANY);
+        assert_eq!(looked_at(1, PARTS_TOGETHER - 1), PARTS_TOGETHER - 1);
     }
 }

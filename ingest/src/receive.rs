@@ -22,7 +22,7 @@ use crate::buffers::{Buffers, Full, Permit};
 use crate::clock;
 use crate::config::{AuthorityId, Config, Route};
 use crate::durable::{Durable, Taken};
-use crate::gather::{Gathered, Work};
+use crate::gather::{self, Gathered, Work};
 use crate::headers;
 use crate::metrics::Metrics;
 use crate::publish::Publish;
@@ -150,7 +150,7 @@ impl<P: Publish> Receiver<P> {
         let permit = self.permit(route, bytes(announced.lower()))?;
         let most = announced.upper().map_or(max_body, bytes).min(max_body);
         let mut gathered = Gathered::new(permit, most);
-        let mut parts = 0;
+        let mut parts = gather::Parts::default();
         while let Some(frame) = body.frame().await {
             let frame = frame.map_err(|unread| match unread {
                 Unread::Slow => Answer::RequestTimeout,
@@ -164,8 +164,9 @@ impl<P: Publish> Receiver<P> {
             if gathered.length() + data.len() > max_body {
                 return Err(Answer::TooLarge);
             }
+            let length = data.len();
             gathered.push(data, |more| self.permit(route, more))?;
-            self.work.after_part(&mut parts).await;
+            self.work.after_part(&mut parts, length).await;
         }
         Ok(gathered.whole())
     }

@@ -158,13 +158,13 @@ fn hold_here(front: &Front, kind: idle::Kind) -> Result<Seen> {
     let script = Arc::new(idle::Script::new(kind, &front.path));
     let until = Instant::now() + Duration::from_secs(front.seconds);
     let mut ends = idle::Ends::new();
-    // What is answered at once is sent again and again; what waits is longer on its way than that.
+    // What is never taken is sent again and again; what waits is longer on its way than that.
     loop {
         let round = idle::run(&front.wire, front.address, &script, front.connections);
         for (end, n) in runtime.block_on(round)? {
             *ends.entry(end).or_default() += n;
         }
-        if !kind.at_once() || Instant::now() >= until {
+        if !kind.repeats() || Instant::now() >= until {
             break;
         }
     }
@@ -172,7 +172,7 @@ fn hold_here(front: &Front, kind: idle::Kind) -> Result<Seen> {
     if let Some(left) = ends.get(idle::LEFT_OPEN) {
         faults.push(format!("{left} connections were left open"));
     }
-    if kind.at_once()
+    if kind.repeats()
         && let Some(taken) = ends.get("200")
     {
         faults.push(format!("{taken} were taken"));

@@ -47,8 +47,8 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// Whether each is answered at once, without a wait for one of the server's times.
-    pub fn at_once(self) -> bool {
+    /// Whether each sends what is never taken, and is to send it again and again.
+    pub fn repeats(self) -> bool {
         matches!(self, Self::Huge | Self::Crumbs)
     }
 }
@@ -58,7 +58,7 @@ pub struct Script {
     kind: Kind,
     /// How a head begins.
     begin: String,
-    /// Of those that are answered at once, in turn.
+    /// Of those that repeat it, in turn.
     whole: Vec<Vec<u8>>,
 }
 
