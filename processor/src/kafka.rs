@@ -6,6 +6,8 @@
 //! faults and the order of things are chosen by a seed.
 
 use std::collections::BTreeMap;
+use std::fmt;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -25,7 +27,7 @@ pub trait Kafka {
     /// The worker's transactional producer.
     type Producer: Producer<Member = <Self::Consumer as Consumer>::Member>;
     /// What a restore asks with.
-    type Reader: Reader;
+    type Reader: Reader<Member = <Self::Consumer as Consumer>::Member>;
 
     /// Joins the group. Partitions come and go in `assignments` while the consumer is polled.
     fn consumer(&self, assignments: Arc<Assignments>) -> Result<Self::Consumer, String>;
@@ -38,6 +40,9 @@ pub trait Kafka {
 
     /// A clock that never goes back.
     fn now(&self) -> Instant;
+
+    /// The wall clock, milliseconds since 1970: what retention has taken is judged by it, and nothing else.
+    fn wall_ms(&self) -> i64;
 
     /// Lets time pass.
     fn sleep(&self, time: Duration);
@@ -74,9 +79,6 @@ pub trait Consumer {
 
     /// Brings them again.
     fn resume(&self, partitions: &[i32]) -> Result<(), Unanswered>;
-
-    /// Commits an offset outside of any transaction: a person's decision, before anything is read.
-    fn decide(&self, partition: i32, offset: i64) -> Result<(), Unanswered>;
 
     /// The group's committed offsets; those that a transaction is about to change are waited for.
     fn committed(&self, partitions: &[i32]) -> Result<BTreeMap<i32, i64>, Unanswered>;
@@ -148,10 +150,10 @@ pub trait Producer {
     fn is_suspect(&self) -> bool;
 }
 
-/// What a read of the dedup-log brought.
+/// What a read of raw or of the dedup-log brought.
 #[derive(Debug)]
 pub enum Read {
-    /// A record that is committed.
+    /// A record of the view that was asked for.
     Record {
         /// Its offset.
         offset: i64,
@@ -159,6 +161,8 @@ pub enum Read {
         appended_ms: i64,
         /// Its value.
         value: Vec<u8>,
+        /// Its Kafka headers.
+        headers: Vec<(String, Option<Vec<u8>>)>,
     },
     /// All that was stable when the read was answered has been read.
     End,
@@ -175,8 +179,48 @@ pub enum Source {
     DedupLog,
 }
 
-/// What a restore asks the brokers, apart from the worker's own clients.
+/// Which part of a log a question is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum View {
+    /// What a `read_committed` reader sees: committed records below the last stable offset.
+    Stable,
+    /// All records, aborted and undecided ones too.
+    All,
+}
+
+/// A partition of a topic.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Place {
+    /// The topic's full name.
+    pub topic: Arc<str>,
+    /// The partition.
+    pub partition: i32,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.topic, self.partition)
+    }
+}
+
+/// Every partition that a transaction of a worker may write to: those of the fates' topics and of the
+/// dedup-log, of sources that are no longer configured too.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Outputs {
+    /// Those with a leader.
+    pub places: Vec<Place>,
+    /// Those without one.
+    pub leaderless: Vec<Place>,
+}
+
+/// A header's value by its name; of several, the last one.
+pub type HeaderOf<'h> = dyn Fn(&str) -> Option<&'h [u8]> + 'h;
+
+/// What restores and settling ask the brokers, apart from the worker's own clients.
 pub trait Reader {
+    /// What tells the brokers in whose name offsets are committed.
+    type Member;
+
     /// How many partitions raw has now.
     fn partitions(&self) -> Result<u32, Unanswered>;
 
@@ -192,14 +236,50 @@ pub trait Reader {
     /// The dedup-log's first offset appended at or after a time; `None` where there is none.
     fn log_since(&self, partition: i32, since_ms: i64) -> Result<Option<i64>, Unanswered>;
 
-    /// Begins to read what is committed, from an offset on.
-    fn start(&self, source: Source, partition: i32, offset: i64) -> Result<(), Unanswered>;
+    /// Begins to read a view of a partition, from an offset on.
+    fn start(
+        &self,
+        source: Source,
+        partition: i32,
+        offset: i64,
+        view: View,
+    ) -> Result<(), Unanswered>;
 
     /// Waits for the next thing of what [`Reader::start`] began.
     fn read(&self) -> Result<Read, Unanswered>;
 
     /// Reads no more of it.
     fn stop(&self) -> Result<(), Unanswered>;
+
+    /// The partitions that a worker's transactions may write to.
+    fn outputs(&self) -> Result<Outputs, Unanswered>;
+
+    /// Where partitions end in a view: the last stable offset, or the next offset. Partitions whose leader
+    /// gave no answer are left out.
+    fn ends(&self, places: &[Place], view: View) -> Result<BTreeMap<Place, i64>, Unanswered>;
+
+    /// The first offsets whose record has this timestamp or a later one; partitions without such a record
+    /// are left out.
+    fn since(&self, places: &[Place], ms: i64) -> Result<BTreeMap<Place, i64>, Unanswered>;
+
+    /// Gives the committed records of some partitions of a topic, each from an offset to the partition's
+    /// end, until `each` breaks. Returns where a further scan goes on.
+    fn scan(
+        &self,
+        topic: &str,
+        from: &BTreeMap<i32, i64>,
+        each: &mut dyn FnMut(&[u8], &HeaderOf<'_>) -> ControlFlow<()>,
+    ) -> Result<BTreeMap<i32, i64>, Unanswered>;
+
+    /// The group's offsets of these partitions of raw; an error where a transaction is about to change one.
+    fn stable_offsets(&self, partitions: &[i32]) -> Result<BTreeMap<i32, i64>, Unanswered>;
+
+    /// The group's offset of a partition, whatever an open transaction is about to make of it.
+    fn last_offset(&self, partition: i32) -> Result<Option<i64>, Unanswered>;
+
+    /// The metadata of a client that has not joined the group. Brokers take offsets under it from
+    /// anybody: for a transaction that is aborted, and never for one that is committed.
+    fn outsider(&self) -> Option<Self::Member>;
 }
 
 /// The brokers gave no answer that helps: ask again.

@@ -29,6 +29,8 @@ pub mod kafka;
 
 pub mod transact;
 
+pub mod audit;
+
 pub mod restore;
 
 pub mod partitions;

@@ -1,11 +1,13 @@
 //! What the processor counts.
 
 use std::sync::atomic::AtomicU64;
+use std::time::Duration;
 
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
-use sluice_schemas::metric::FATES;
+use sluice_schemas::metric::{FATES, HELD_BACK};
 use sluice_schemas::reason::Reason;
 
 use crate::fate::Label;
@@ -33,6 +35,7 @@ const UNVERIFIED: &str = "sluice_unverified_signatures";
 pub struct Metrics {
     fates: Family<FateLabels, Counter<u64, AtomicU64>>,
     unverified: Family<[(&'static str, String); 1], Counter<u64, AtomicU64>>,
+    held_back: Family<[(&'static str, String); 1], Gauge<f64, AtomicU64>>,
 }
 
 impl Metrics {
@@ -49,7 +52,20 @@ impl Metrics {
             "Events whose signature was passed over, for their source has no secret",
             metrics.unverified.clone(),
         );
+        registry.register(
+            HELD_BACK,
+            "For how long the last stable offset of a topic that we write to has stood still behind its end",
+            metrics.held_back.clone(),
+        );
         metrics
+    }
+
+    /// For how long a topic's last stable offset has stood still behind its end, of its partitions the
+    /// longest.
+    pub fn held_back(&self, topic: &str, still: Duration) {
+        self.held_back
+            .get_or_create(&[("topic", topic.to_owned())])
+            .set(still.as_secs_f64());
     }
 
     /// Raw records that ended alike, in a transaction that is committed.

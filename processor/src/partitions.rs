@@ -1,6 +1,6 @@
 //! The partitions that a worker owns, and where each stands between its assignment and its judging.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender};
 use std::time::{Duration, Instant};
@@ -10,7 +10,7 @@ use sluice_schemas::dedup_log::Entry;
 use crate::consume::{Assignments, Batch, Expected, Seen};
 use crate::kafka::{Consumer, Kafka, Unanswered};
 use crate::memory::Memory;
-use crate::restore::{First, Outcome, Restored, Wanted};
+use crate::restore::{First, Outcome, Repair, Restored, Wanted};
 
 /// How long to wait before a seek is tried again: the client may still be settling an assignment.
 const SEEK_AGAIN: Duration = Duration::from_millis(20);
@@ -29,7 +29,11 @@ enum State {
     /// Reading begins here; the first record tells how far back to remember.
     Waiting { from: i64 },
     /// It is judged.
-    Ready { to: i64, memory: Box<Memory> },
+    Ready {
+        to: i64,
+        memory: Box<Memory>,
+        repair: Option<Repair>,
+    },
     /// A person must look.
     Stopped,
 }
@@ -37,6 +41,10 @@ enum State {
 struct Slot {
     epoch: u64,
     state: State,
+    /// The question that is asked of the restorer.
+    question: u64,
+    /// Below this raw offset every fate was seen to be visible.
+    seen: i64,
     /// The offset after the last record that was polled, or where the client was sought to.
     stands: i64,
     watch: Watch,
@@ -61,9 +69,38 @@ pub struct Partitions {
     slots: BTreeMap<i32, Slot>,
     wanted: Sender<Wanted>,
     restored: Receiver<Restored>,
+    /// Restores that were asked for.
+    questions: u64,
+    /// Positions that are to be written down before anything is read.
+    repositions: BTreeMap<i32, Reposition>,
     watched_at: Instant,
     watched: usize,
 }
+
+/// Where judging begins, be it that nothing was judged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reposition {
+    /// The raw offset.
+    pub from: i64,
+    /// Raw's partitions.
+    pub partitions: u32,
+}
+
+/// What a partition's records are judged with.
+#[derive(Clone, Copy)]
+pub struct Judging<'p> {
+    /// What it remembers.
+    pub memory: &'p Memory,
+    /// Below this raw offset every fate was seen to be visible.
+    pub seen: i64,
+    /// The offset after the last record that may have a fate already, in a repair.
+    pub until: Option<i64>,
+    /// The offsets of those that have one.
+    pub existing: &'p BTreeSet<i64>,
+}
+
+/// Nothing has a fate already.
+static NOTHING: BTreeSet<i64> = BTreeSet::new();
 
 impl Partitions {
     /// None yet. `wanted` and `restored` are the channels of the worker's restorer, which ends with
@@ -79,6 +116,8 @@ impl Partitions {
             slots: BTreeMap::new(),
             wanted,
             restored,
+            questions: 0,
+            repositions: BTreeMap::new(),
             watched_at: now,
             watched: 0,
         }
@@ -104,15 +143,68 @@ impl Partitions {
             .collect()
     }
 
-    /// The memories of the partitions that are judged.
-    pub fn memories(&self) -> BTreeMap<i32, &Memory> {
-        self.slots
-            .iter()
-            .filter_map(|(&partition, slot)| match &slot.state {
-                State::Ready { memory, .. } => Some((partition, memory.as_ref())),
-                _ => None,
-            })
+    /// What the partitions that are judged are judged with.
+    pub fn judging(&self) -> BTreeMap<i32, Judging<'_>> {
+        let judging = |slot| match slot {
+            &Slot {
+                seen,
+                state:
+                    State::Ready {
+                        ref memory,
+                        ref repair,
+                        ..
+                    },
+                ..
+            } => Some(Judging {
+                memory,
+                seen,
+                until: repair.as_ref().map(|repair| repair.until),
+                existing: repair.as_ref().map_or(&NOTHING, |repair| &repair.existing),
+            }),
+            _ => None,
+        };
+        let slots = self.slots.iter();
+        slots
+            .filter_map(|(&partition, slot)| Some((partition, judging(slot)?)))
             .collect()
+    }
+
+    /// Positions that are not written down yet.
+    pub fn repositions(&self) -> &BTreeMap<i32, Reposition> {
+        &self.repositions
+    }
+
+    /// A transaction with these positions was tried: what came of it, the restore sees.
+    pub fn tried_repositions(&mut self) {
+        for partition in std::mem::take(&mut self.repositions).into_keys() {
+            if let Some(slot) = self.slots.get(&partition) {
+                self.restore(partition, slot.epoch, None);
+            }
+        }
+    }
+
+    /// Every fate of a partition below this raw offset was seen to be visible.
+    pub fn saw(&mut self, partition: i32, epoch: u64, to: i64) {
+        if let Some(slot) = self.slots.get_mut(&partition)
+            && slot.epoch == epoch
+        {
+            slot.seen = slot.seen.max(to);
+        }
+    }
+
+    /// All memories are void: what they learned may not be there.
+    pub fn restore_all(&mut self, consumer: &impl Consumer, batch: &mut Batch) {
+        *batch = Batch::default();
+        let slots: Vec<(i32, u64)> = self
+            .slots
+            .iter()
+            .filter(|(_, slot)| !matches!(slot.state, State::Stopped))
+            .map(|(&partition, slot)| (partition, slot.epoch))
+            .collect();
+        for (partition, epoch) in slots {
+            Self::pause(consumer, partition);
+            self.restore(partition, epoch, None);
+        }
     }
 
     /// Drops what is no longer owned, starts what is new, and notes what the poll told.
@@ -120,6 +212,9 @@ impl Partitions {
         let now = self.assignments.now();
         self.slots
             .retain(|partition, slot| now.get(partition) == Some(&slot.epoch));
+        let slots = &self.slots;
+        self.repositions
+            .retain(|partition, _| slots.contains_key(partition));
         batch.retain(|partition, part| now.get(&partition) == Some(&part.epoch));
         for (&partition, &epoch) in &now {
             if !self.slots.contains_key(&partition) {
@@ -172,9 +267,14 @@ impl Partitions {
     }
 
     fn restore(&mut self, partition: i32, epoch: u64, first: Option<First>) {
+        self.questions += 1;
+        let question = self.questions;
+        self.repositions.remove(&partition);
         let slot = Slot {
             epoch,
             state: State::Restoring,
+            question,
+            seen: 0,
             stands: 0,
             watch: Watch::End,
         };
@@ -183,6 +283,7 @@ impl Partitions {
         let _ = self.wanted.send(Wanted {
             partition,
             epoch,
+            question,
             first,
         });
     }
@@ -192,6 +293,7 @@ impl Partitions {
         while let Ok(Restored {
             partition,
             epoch,
+            question,
             outcome,
         }) = self.restored.try_recv()
         {
@@ -199,28 +301,37 @@ impl Partitions {
             let awaited = self
                 .slots
                 .get(&partition)
-                .is_some_and(|slot| slot.epoch == epoch && matches!(slot.state, State::Restoring));
+                .is_some_and(|slot| slot.question == question);
             if !awaited || !self.assignments.holds(partition, epoch) {
                 continue;
             }
-            let (from, decided, state) = match outcome {
+            tracing::debug!(partition, epoch, %outcome, "the restore is over");
+            let (from, state) = match outcome {
                 Outcome::Ready {
                     from,
-                    decided,
                     memory,
-                } => (from, decided, State::Ready { to: from, memory }),
-                Outcome::Waiting { from, decided } => (from, decided, State::Waiting { from }),
+                    repair,
+                } => {
+                    let to = from;
+                    let state = State::Ready { to, memory, repair };
+                    (from, state)
+                }
+                Outcome::Waiting { from } => (from, State::Waiting { from }),
+                Outcome::Reposition { from, partitions } => {
+                    let reposition = Reposition { from, partitions };
+                    self.repositions.insert(partition, reposition);
+                    continue;
+                }
                 Outcome::Person(why) => {
                     self.stop(consumer, partition, &why);
                     continue;
                 }
             };
-            let started = Self::keep_decision(consumer, partition, from, decided)
-                .and_then(|()| Self::start_reading(consumer, partition, from));
-            match started {
+            match Self::start_reading(consumer, partition, from) {
                 Ok(()) => {
                     if let Some(slot) = self.slots.get_mut(&partition) {
                         slot.state = state;
+                        slot.seen = from;
                         slot.stands = from;
                         slot.watch = Watch::End;
                     }
@@ -232,20 +343,6 @@ impl Partitions {
                 }
             }
         }
-    }
-
-    /// A person's decision holds for one position and is made once: it is committed before anything
-    /// is read, so that a restart does not make it again for a later one.
-    fn keep_decision(
-        consumer: &impl Consumer,
-        partition: i32,
-        from: i64,
-        decided: bool,
-    ) -> Result<(), Unanswered> {
-        if decided {
-            consumer.decide(partition, from)?;
-        }
-        Ok(())
     }
 
     fn start_reading(
@@ -320,12 +417,13 @@ impl Partitions {
     /// Forgets all of them: the assignment is lost, and the next poll says so.
     pub fn forget(&mut self) {
         self.slots.clear();
+        self.repositions.clear();
     }
 
     /// Remembers what is committed: `end` is where the partition's next batch begins.
     pub fn learn(&mut self, partition: i32, end: i64, entries: &[Entry]) {
         if let Some(Slot {
-            state: State::Ready { to, memory },
+            state: State::Ready { to, memory, repair },
             ..
         }) = self.slots.get_mut(&partition)
         {
@@ -334,6 +432,9 @@ impl Partitions {
             }
             memory.index_some();
             *to = end;
+            if repair.as_ref().is_some_and(|repair| end >= repair.until) {
+                *repair = None;
+            }
         }
     }
 

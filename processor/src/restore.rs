@@ -1,18 +1,20 @@
 //! Restoring a partition's memory from the dedup-log, on a thread beside the worker's, so that other
 //! partitions go on meanwhile.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
+use std::fmt;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
-use sluice_schemas::dedup_log::DedupRecord;
 use sluice_schemas::service::settings::{Begin, Settings};
 
 use crate::consume::Assignments;
 use crate::kafka::{Kafka, Unanswered};
 use crate::memory::Memory;
 use crate::memory::pages::SmallPages;
+
+pub mod log;
 
 mod partition;
 
@@ -21,8 +23,8 @@ use partition::Partition;
 /// How long to wait before the brokers are asked again.
 const AGAIN: Duration = Duration::from_millis(100);
 
-/// A partition that cannot be restored for this long is worth a warning.
-const TELL: Duration = Duration::from_secs(30);
+/// A partition that cannot be restored for this long is worth an error; after four times as long another.
+const WARN_AFTER: Duration = Duration::from_secs(30);
 
 /// The clients are closed after this time without work.
 const IDLE: Duration = Duration::from_secs(30);
@@ -34,6 +36,8 @@ pub struct Wanted {
     pub partition: i32,
     /// The epoch of its assignment; when that ends, the restore does too.
     pub epoch: u64,
+    /// Which question about this partition it is: an answer to an earlier one is of no use.
+    pub question: u64,
     /// Where reading began, if it waited there for a first record and has one.
     pub first: Option<First>,
 }
@@ -54,6 +58,8 @@ pub struct Restored {
     pub partition: i32,
     /// The epoch in which it was wanted.
     pub epoch: u64,
+    /// The question that this answers.
+    pub question: u64,
     /// What came of it.
     pub outcome: Outcome,
 }
@@ -65,21 +71,49 @@ pub enum Outcome {
     Ready {
         /// The raw offset where reading begins.
         from: i64,
-        /// It was a person's decision, made now.
-        decided: bool,
         /// What the partition remembers.
         memory: Box<Memory>,
+        /// What is there already of the records from there on, after a torn transaction.
+        repair: Option<Repair>,
     },
     /// There is no record to judge yet, so it is not known how far back to remember: ask again with
     /// the first record's append time.
     Waiting {
         /// The raw offset where reading begins.
         from: i64,
-        /// It was a person's decision, made now.
-        decided: bool,
     },
-    /// A person must decide; the sentence says what was found.
+    /// The group's offset is to be set: the operator decided where to begin (`processor.begin`), or the log
+    /// accounts for more than the offset does. It holds once it is written down; then the partition is to
+    /// be restored again.
+    Reposition {
+        /// The raw offset where reading is to begin.
+        from: i64,
+        /// Raw's partitions.
+        partitions: u32,
+    },
+    /// Operator action is required; the sentence says what was found.
     Person(String),
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ready { from, repair, .. } => write!(f, "ready at {from}, repair: {repair:?}"),
+            Self::Waiting { from } => write!(f, "waiting at {from}"),
+            Self::Reposition { from, .. } => write!(f, "reposition to {from}"),
+            Self::Person(why) => f.write_str(why),
+        }
+    }
+}
+
+/// A torn transaction is repaired: the records of a range are judged once more, in their order and with the
+/// memory that was there before them, and what has no visible fate is written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Repair {
+    /// The offset after the last raw record that may have a fate already.
+    pub until: i64,
+    /// The offsets of those that have one: their fate is learned and not written again.
+    pub existing: BTreeSet<i64>,
 }
 
 /// What is known of a partition's position before a record is read.
@@ -121,29 +155,40 @@ pub fn begin_at(position: Position, begin: Option<Begin>) -> Result<i64, String>
     ))
 }
 
-/// Holds what the log says against where reading begins. A person who decided where to begin has seen
-/// that raw and log do not meet.
-pub fn check_log(
-    last: Option<&DedupRecord>,
-    from: i64,
-    decided: bool,
-    partitions: u32,
-) -> Result<(), String> {
-    let Some(last) = last else {
-        return Ok(());
-    };
-    check_partitions(last, partitions)?;
-    if last.to > from && !decided {
-        return Err(format!(
-            "the committed offset {from} was rewound: the dedup-log has judged up to {}",
-            last.to
-        ));
+/// The last record of a dedup-log, without its entries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LogEnd {
+    /// Where its transaction began to read.
+    pub from: i64,
+    /// The offset after the last record that it judged.
+    pub to: i64,
+    /// How many partitions raw had.
+    pub partitions: u32,
+    /// Below this raw offset every fate was seen to be visible.
+    pub seen: i64,
+    /// Up to this raw offset a repair was on its way; 0 where none was.
+    pub until: i64,
+}
+
+/// Where the group stands once the log's end is taken into account. Both were written in one transaction,
+/// which a broker may have torn: the one that is ahead is right, for what is missing behind it is found by
+/// the audit. An offset before what was seen to be visible, offsets included, was set back by somebody. A
+/// reposition vouches for no offset, its own included.
+pub fn standing(committed: Option<i64>, last: Option<&LogEnd>) -> Result<Option<i64>, String> {
+    match (committed, last) {
+        (Some(committed), Some(last)) if committed < last.seen && last.from < last.to => {
+            Err(format!(
+                "the committed offset {committed} was rewound: the dedup-log vouches for all fates up to {}",
+                last.seen
+            ))
+        }
+        (Some(committed), Some(last)) => Ok(Some(committed.max(last.to))),
+        (committed, _) => Ok(committed),
     }
-    Ok(())
 }
 
 /// Keys meet in one partition only for as long as there are as many of them.
-fn check_partitions(last: &DedupRecord, partitions: u32) -> Result<(), String> {
+fn check_partitions(last: &LogEnd, partitions: u32) -> Result<(), String> {
     if last.partitions == partitions {
         return Ok(());
     }
@@ -154,7 +199,8 @@ fn check_partitions(last: &DedupRecord, partitions: u32) -> Result<(), String> {
 }
 
 /// Why a restore has no memory to give.
-enum Halt {
+#[derive(Debug)]
+pub enum Halt {
     /// The brokers did not answer, or a transaction is still open: ask again, others first.
     Later(String),
     /// The partition is no longer ours, or is ours anew.
@@ -173,7 +219,8 @@ impl From<Unanswered> for Halt {
 struct Queued {
     wanted: Wanted,
     since: Instant,
-    told: bool,
+    /// How many times [`WARN_AFTER`] must pass before the next error.
+    warnings: u32,
 }
 
 /// Restores the partitions of one worker. They take turns: one that waits for a broker or for an open
@@ -229,7 +276,7 @@ impl<'a, K: Kafka> Restorer<'a, K> {
         self.queue.push_back(Queued {
             wanted,
             since: self.kafka.now(),
-            told: false,
+            warnings: 1,
         });
     }
 
@@ -237,7 +284,10 @@ impl<'a, K: Kafka> Restorer<'a, K> {
     pub fn turn(&mut self) -> Option<Restored> {
         let mut next = self.queue.pop_front()?;
         let Wanted {
-            partition, epoch, ..
+            partition,
+            epoch,
+            question,
+            ..
         } = next.wanted;
         let outcome = match self.attempt(next.wanted) {
             Ok(outcome) => outcome,
@@ -245,9 +295,15 @@ impl<'a, K: Kafka> Restorer<'a, K> {
             Err(Halt::Person(why)) => Outcome::Person(why),
             Err(Halt::Later(why)) => {
                 tracing::debug!(partition, why, "restoring: asking again");
-                if !next.told && self.kafka.now() - next.since > TELL {
-                    next.told = true;
-                    tracing::warn!(partition, why, "this partition cannot be restored yet");
+                let waited = self.kafka.now() - next.since;
+                if waited > WARN_AFTER * next.warnings {
+                    next.warnings *= 4;
+                    tracing::error!(
+                        partition,
+                        why,
+                        seconds = waited.as_secs(),
+                        "this partition cannot be restored yet"
+                    );
                 }
                 self.queue.push_back(next);
                 self.kafka.sleep(AGAIN);
@@ -257,6 +313,7 @@ impl<'a, K: Kafka> Restorer<'a, K> {
         Some(Restored {
             partition,
             epoch,
+            question,
             outcome,
         })
     }
@@ -320,19 +377,33 @@ mod tests {
         assert_eq!(begin_at(known, Some(Begin::Latest)), Ok(7));
     }
 
-    #[test]
-    fn the_log_must_not_be_ahead_nor_of_another_number_of_partitions() {
-        let last = DedupRecord {
-            from: 0,
-            to: 8,
+    fn end(from: i64, to: i64, seen: i64) -> LogEnd {
+        LogEnd {
+            from,
+            to,
             partitions: 12,
-            entries: Vec::new(),
-        };
-        assert_eq!(check_log(Some(&last), 8, false, 12), Ok(()));
-        assert_eq!(check_log(Some(&last), 9, false, 12), Ok(()));
-        assert!(check_log(Some(&last), 7, false, 12).is_err());
-        assert!(check_log(Some(&last), 8, false, 13).is_err());
-        assert_eq!(check_log(None, 7, false, 12), Ok(()));
-        assert_eq!(check_log(Some(&last), 7, true, 12), Ok(()));
+            seen,
+            until: 0,
+        }
+    }
+
+    #[test]
+    fn of_offset_and_log_the_one_that_is_ahead_is_right_unless_somebody_rewound() {
+        let last = end(6, 8, 5);
+        assert_eq!(standing(Some(8), Some(&last)), Ok(Some(8)));
+        // The offset is in force and the log's record is not, or the other way round.
+        assert_eq!(standing(Some(9), Some(&last)), Ok(Some(9)));
+        assert_eq!(standing(Some(6), Some(&last)), Ok(Some(8)));
+        assert_eq!(standing(Some(5), Some(&last)), Ok(Some(8)));
+        assert!(standing(Some(4), Some(&last)).is_err());
+        assert_eq!(standing(Some(4), Some(&end(8, 8, 8))), Ok(Some(8)));
+        assert_eq!(standing(None, Some(&last)), Ok(None));
+        assert_eq!(standing(Some(7), None), Ok(Some(7)));
+    }
+
+    #[test]
+    fn keys_met_in_other_partitions_when_raw_had_another_number_of_them() {
+        assert_eq!(check_partitions(&end(0, 8, 0), 12), Ok(()));
+        assert!(check_partitions(&end(0, 8, 0), 13).is_err());
     }
 }

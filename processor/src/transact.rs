@@ -1,15 +1,17 @@
 //! The transaction: what became of a batch, its dedup-log records and its offsets, or none of it.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
-use sluice_schemas::dedup_log::{DedupRecord, Entry};
+use sluice_schemas::dedup_log::{DedupRecord, Entry, SEEN, UNTIL};
 
 use crate::consume::{Batch, Part};
-use crate::fate::{FateTopics, Label, Outgoing, outgoing};
+use crate::fate::{FateTopics, Headers, Label, Outgoing, outgoing};
 use crate::kafka::{CallError, Consumer, Failure, Kafka, Message, Producer, SendError};
-use crate::memory::{Memory, Pending};
+use crate::memory::Pending;
 use crate::metrics::FateLabels;
+use crate::partitions::{Judging, Reposition};
 use crate::pipeline::{Halt, Rules, judge};
 
 /// How long a record may wait for room in the queue, and the last of them for its acknowledgement:
@@ -25,13 +27,28 @@ const ABORT: Duration = Duration::from_secs(30);
 /// The pause before a call is made again that the client says may be.
 const CALL_AGAIN: Duration = Duration::from_millis(5);
 
-/// What a committed batch leaves to the worker.
+/// What a committed batch leaves to the worker of one partition.
 #[derive(Debug, Default)]
+pub struct Learned {
+    /// The epoch in which its records were read.
+    pub epoch: u64,
+    /// The offset after the last judged record.
+    pub to: i64,
+    /// The offsets of the judged records.
+    pub offsets: Vec<i64>,
+    /// The events to learn.
+    pub entries: Vec<Entry>,
+}
+
+/// What a committed batch leaves to the worker.
+#[derive(Debug)]
 pub struct Done {
-    /// By partition: the offset after the last judged record, and the events to learn.
-    pub learned: BTreeMap<i32, (i64, Vec<Entry>)>,
-    /// By partition: the epoch in which its records were read.
-    pub epochs: BTreeMap<i32, u64>,
+    /// By partition.
+    pub learned: BTreeMap<i32, Learned>,
+    /// The topics of the fates that were written.
+    pub topics: Vec<String>,
+    /// The earliest timestamp of a fate, milliseconds since 1970.
+    pub since_ms: i64,
     /// What to count.
     pub counts: HashMap<FateLabels, u64>,
     /// By source: events that carry a signature which no secret is configured for.
@@ -40,11 +57,34 @@ pub struct Done {
     pub halted: BTreeMap<i32, Halt>,
 }
 
+impl Default for Done {
+    fn default() -> Self {
+        Self {
+            learned: BTreeMap::new(),
+            topics: Vec::new(),
+            since_ms: i64::MAX,
+            counts: HashMap::new(),
+            unverified: BTreeMap::new(),
+            halted: BTreeMap::new(),
+        }
+    }
+}
+
 impl Done {
     /// By partition, where the next batch begins.
     pub fn ends(&self) -> BTreeMap<i32, i64> {
         let ends = self.learned.iter();
-        ends.map(|(&partition, (to, _))| (partition, *to)).collect()
+        ends.map(|(&partition, learned)| (partition, learned.to))
+            .collect()
+    }
+
+    /// Notes what was written. A topic's name is the same text each time, so nearly always one look at
+    /// where it lies is enough.
+    fn wrote(&mut self, topic: &str, timestamp_ms: i64) {
+        self.since_ms = self.since_ms.min(timestamp_ms);
+        if !self.topics.iter().any(|known| known == topic) {
+            self.topics.push(topic.to_owned());
+        }
     }
 }
 
@@ -95,16 +135,16 @@ pub struct Context<'a, K: Kafka> {
     pub partitions: u32,
 }
 
-/// Judges a batch and writes what becomes of it, in one transaction. `memory` gives the memory of
-/// each partition in the batch.
+/// Judges a batch and writes what becomes of it, in one transaction. `judging` gives what each partition in
+/// the batch is judged with.
 pub fn transact<'a, K: Kafka>(
     producer: &mut K::Producer,
     context: &Context<'a, K>,
     batch: &'a Batch,
-    memory: &BTreeMap<i32, &Memory>,
+    judging: &BTreeMap<i32, Judging<'_>>,
 ) -> (Ended, Done) {
     let mut done = Done::default();
-    let ended = attempt(producer, context, batch, memory, &mut done)
+    let ended = attempt(producer, context, batch, judging, &mut done)
         .err()
         .unwrap_or(Ended::Committed);
     (ended, done)
@@ -114,11 +154,11 @@ fn attempt<'a, K: Kafka>(
     producer: &mut K::Producer,
     context: &Context<'a, K>,
     batch: &'a Batch,
-    memory: &BTreeMap<i32, &Memory>,
+    judging: &BTreeMap<i32, Judging<'_>>,
     done: &mut Done,
 ) -> Result<(), Ended> {
     producer.begin().map_err(broken)?;
-    let written = write(producer, context, batch, memory, done)
+    let written = write(producer, context, batch, judging, done)
         .and_then(|()| offsets(producer, context, done))
         .and_then(|()| settle(producer, context.kafka));
     match written {
@@ -135,64 +175,85 @@ fn write<'a, K: Kafka>(
     producer: &mut K::Producer,
     context: &Context<'a, K>,
     batch: &'a Batch,
-    memory: &BTreeMap<i32, &Memory>,
+    judging: &BTreeMap<i32, Judging<'_>>,
     done: &mut Done,
 ) -> Result<(), Ended> {
     for (&partition, part) in &batch.parts {
         // Never judged without what came before.
-        let Some(memory) = memory.get(&partition) else {
+        let Some(judging) = judging.get(&partition) else {
             return Err(aborted("a partition of the batch has no memory"));
         };
+        let mut learned = Learned {
+            epoch: part.epoch,
+            to: part.from,
+            ..Learned::default()
+        };
         let mut pending = Pending::default();
-        let to = judge_part(
+        judge_part(
             producer,
             context,
-            part,
-            memory,
+            (partition, part),
+            judging,
             &mut pending,
+            &mut learned,
             done,
-            partition,
         )?;
-        if to == part.from {
+        if learned.to == part.from {
             continue;
         }
-        let entries = pending.into_entries();
         let record = DedupRecord {
             from: part.from,
-            to,
+            to: learned.to,
             partitions: context.partitions,
-            entries,
+            entries: pending.into_entries(),
         };
-        let value = record.encode();
-        let message = Message {
-            topic: context.dedup_log,
-            partition: Some(partition),
-            key: None,
-            value: &value,
-            headers: &Vec::new(),
-            timestamp_ms: None,
-        };
-        send(producer, context.kafka, &message)?;
-        done.learned.insert(partition, (to, record.entries));
-        done.epochs.insert(partition, part.epoch);
+        let marks = (judging.seen, judging.until);
+        log(producer, context, partition, &record, marks)?;
+        learned.entries = record.entries;
+        done.learned.insert(partition, learned);
     }
     Ok(())
 }
 
-/// Judges and produces one partition's records; returns the offset after the last one.
+/// Writes a record of the dedup-log, with what is known of the fates before it.
+fn log<K: Kafka>(
+    producer: &mut K::Producer,
+    context: &Context<'_, K>,
+    partition: i32,
+    record: &DedupRecord,
+    (seen, until): (i64, Option<i64>),
+) -> Result<(), Ended> {
+    let mark = |name, offset: i64| {
+        let text = offset.to_string().into_bytes();
+        (name, Some(Cow::Owned(text)))
+    };
+    let mut headers: Headers<'_> = vec![mark(SEEN, seen)];
+    headers.extend(until.map(|until| mark(UNTIL, until)));
+    let value = record.encode();
+    let message = Message {
+        topic: context.dedup_log,
+        partition: Some(partition),
+        key: None,
+        value: &value,
+        headers: &headers,
+        timestamp_ms: None,
+    };
+    send(producer, context.kafka, &message)
+}
+
+/// Judges one partition's records and produces their fates, but for those that exist already.
 fn judge_part<'a, K: Kafka>(
     producer: &mut K::Producer,
     context: &Context<'a, K>,
-    part: &'a Part,
-    memory: &Memory,
+    (partition, part): (i32, &'a Part),
+    judging: &Judging<'_>,
     pending: &mut Pending,
+    learned: &mut Learned,
     done: &mut Done,
-    partition: i32,
-) -> Result<i64, Ended> {
-    let mut to = part.from;
+) -> Result<(), Ended> {
     let mut counts: HashMap<Label<'_>, u64> = HashMap::new();
     for record in &part.records {
-        let disposition = match judge(record, context.rules, memory, pending) {
+        let disposition = match judge(record, context.rules, judging.memory, pending) {
             Ok(disposition) => disposition,
             Err(halt) => {
                 done.halted.insert(partition, halt);
@@ -203,21 +264,70 @@ fn judge_part<'a, K: Kafka>(
             return Err(Ended::Outdated);
         }
         let out = outgoing(disposition, record, context.topics);
-        send(producer, context.kafka, &message(&out))?;
-        *counts.entry(out.label).or_default() += 1;
-        if out.unverified_signature {
-            let source = out.label.source.to_owned();
-            *done.unverified.entry(source).or_default() += 1;
+        if !judging.existing.contains(&record.offset) {
+            send(producer, context.kafka, &message(&out))?;
+            *counts.entry(out.label).or_default() += 1;
+            if out.unverified_signature {
+                let source = out.label.source.to_owned();
+                *done.unverified.entry(source).or_default() += 1;
+            }
         }
+        done.wrote(out.topic, out.timestamp_ms);
         if let Some(entry) = out.entry {
             pending.insert(entry);
         }
-        to = record.offset + 1;
+        learned.offsets.push(record.offset);
+        learned.to = record.offset + 1;
     }
     for (label, count) in counts {
         *done.counts.entry(FateLabels::from(label)).or_default() += count;
     }
-    Ok(to)
+    Ok(())
+}
+
+/// Writes down where judging begins: the offsets, and in each partition's log a record of no offsets that
+/// says so.
+pub fn reposition<K: Kafka>(
+    producer: &mut K::Producer,
+    context: &Context<'_, K>,
+    repositions: &BTreeMap<i32, Reposition>,
+) -> (Ended, Done) {
+    let mut done = Done::default();
+    let ended = attempt_reposition(producer, context, repositions, &mut done)
+        .err()
+        .unwrap_or(Ended::Committed);
+    (ended, done)
+}
+
+fn attempt_reposition<K: Kafka>(
+    producer: &mut K::Producer,
+    context: &Context<'_, K>,
+    repositions: &BTreeMap<i32, Reposition>,
+    done: &mut Done,
+) -> Result<(), Ended> {
+    producer.begin().map_err(broken)?;
+    let mut written = Ok(());
+    for (&partition, &Reposition { from, partitions }) in repositions {
+        let record = DedupRecord {
+            from,
+            to: from,
+            partitions,
+            entries: Vec::new(),
+        };
+        let learned = Learned {
+            to: from,
+            ..Learned::default()
+        };
+        done.learned.insert(partition, learned);
+        written = written.and_then(|()| log(producer, context, partition, &record, (from, None)));
+    }
+    let written = written
+        .and_then(|()| offsets(producer, context, done))
+        .and_then(|()| settle(producer, context.kafka));
+    match written {
+        Ok(()) => commit(producer, context.kafka),
+        Err(ended) => abort(producer, context.kafka, ended),
+    }
 }
 
 fn message<'o>(out: &'o Outgoing<'_>) -> Message<'o> {
@@ -313,7 +423,7 @@ fn commit<K: Kafka>(producer: &mut K::Producer, kafka: &K) -> Result<(), Ended> 
 }
 
 /// Aborts and passes on why; an abort that fails needs a new producer, which aborts by taking over.
-fn abort<K: Kafka>(producer: &mut K::Producer, kafka: &K, ended: Ended) -> Result<(), Ended> {
+pub fn abort<K: Kafka>(producer: &mut K::Producer, kafka: &K, ended: Ended) -> Result<(), Ended> {
     if let Ended::Broken { .. } = ended {
         return Err(ended);
     }

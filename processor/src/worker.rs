@@ -26,6 +26,16 @@ use crate::transact::Done;
 
 mod commit;
 
+mod confirm;
+
+mod settle;
+
+mod stability;
+
+use confirm::Unconfirmed;
+use settle::Settling;
+use stability::Stability;
+
 /// How long the worker waits while a coordinator is away.
 const BACKOFF: Duration = Duration::from_millis(500);
 
@@ -71,6 +81,13 @@ pub struct Worker<'a, K: Kafka> {
     producer: Option<K::Producer>,
     /// The producer is gone in the middle of a commit: this is what it leaves if it went through.
     in_doubt: Option<Done>,
+    /// Asks what is visible of what was written.
+    reader: Option<K::Reader>,
+    /// Commits that were answered, and not seen to be visible yet.
+    unconfirmed: Unconfirmed,
+    /// Why no transaction may begin, until all that is open under the worker's name is decided.
+    settling: Option<Settling>,
+    stability: Stability,
     fenced_at: Option<Instant>,
     backoff_until: Option<Instant>,
     /// Aborts since the last commit.
@@ -164,6 +181,10 @@ impl<'a, K: Kafka> Worker<'a, K> {
             dedup_log: names.dedup_log(),
             producer: None,
             in_doubt: None,
+            reader: None,
+            unconfirmed: Unconfirmed::default(),
+            settling: None,
+            stability: Stability::default(),
             fenced_at: None,
             backoff_until: None,
             aborts: 0,
@@ -173,6 +194,9 @@ impl<'a, K: Kafka> Worker<'a, K> {
     /// Works until it is asked to end or must, and leaves the group.
     pub fn run(mut self) -> Exit {
         let exit = self.work();
+        if exit == Exit::Shutdown {
+            self.leave_nothing_open();
+        }
         let Self {
             consumer,
             producer,
@@ -240,9 +264,19 @@ impl<'a, K: Kafka> Worker<'a, K> {
         if self.producer.is_none() {
             return Ok(());
         }
+        self.watch_stability()?;
+        if self.producer.is_none() {
+            return Ok(());
+        }
+        if !self.settle(batch)? {
+            return Ok(());
+        }
         if let Some(done) = self.in_doubt.take() {
             self.resolve(batch, done);
-        } else if !batch.is_empty() {
+            return Ok(());
+        }
+        self.confirm();
+        if !batch.is_empty() || !self.partitions.repositions().is_empty() {
             self.commit(batch)?;
         }
         Ok(())
@@ -278,6 +312,7 @@ impl<'a, K: Kafka> Worker<'a, K> {
             Ok(producer) => {
                 self.producer = Some(producer);
                 self.trouble("producer", None);
+                self.unsettle("a new producer took the name over");
                 Ok(())
             }
             Err(InitError::Later(why)) => {

@@ -11,6 +11,14 @@ use crate::identity::Fingerprint;
 /// The version that this build writes, and the newest that it reads.
 pub const VERSION: u8 = 1;
 
+/// Kafka header: the raw offset below which every fate was seen to be visible to a `read_committed`
+/// reader when the record was written, ASCII decimal. A record without it vouches for its `from` alone.
+pub const SEEN: &str = "seen";
+
+/// Kafka header, while a torn transaction is repaired: the raw offset below which records may have a
+/// visible fate already although the log does not account for it yet, ASCII decimal.
+pub const UNTIL: &str = "until";
+
 /// What one transaction added to one partition of raw.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DedupRecord {
@@ -122,6 +130,12 @@ impl DedupRecord {
         bytes
     }
 
+    /// Reads what stands before the entries: the record without them.
+    pub fn decode_head(bytes: &[u8]) -> Result<Self, DedupLogError> {
+        let mut rest = bytes;
+        Ok(Self::head(&mut rest)?.0)
+    }
+
     /// Reads a record's bytes.
     pub fn decode(bytes: &[u8]) -> Result<Self, DedupLogError> {
         let mut entries = Vec::new();
@@ -136,15 +150,7 @@ impl DedupRecord {
         mut each: impl FnMut(EntryRef<'_>),
     ) -> Result<Self, DedupLogError> {
         let mut rest = bytes;
-        match *take::<1>(&mut rest)? {
-            [VERSION] => {}
-            [newer] if newer > VERSION => return Err(DedupLogError::Newer(newer)),
-            _ => return Err(DedupLogError::Malformed("there is no version 0")),
-        }
-        let from = i64::from_be_bytes(*take(&mut rest)?);
-        let to = i64::from_be_bytes(*take(&mut rest)?);
-        let partitions = u32::from_be_bytes(*take(&mut rest)?);
-        let count = u32::from_be_bytes(*take(&mut rest)?) as usize;
+        let (head, count) = Self::head(&mut rest)?;
         if count > rest.len() / PLAIN {
             return Err(DedupLogError::Malformed(
                 "it promises more entries than it has",
@@ -168,12 +174,23 @@ impl DedupRecord {
         if !rest.is_empty() {
             return Err(DedupLogError::Malformed("something follows the last entry"));
         }
-        Ok(Self {
-            from,
-            to,
-            partitions,
+        Ok(head)
+    }
+
+    /// The record without its entries, and how many of them follow.
+    fn head(rest: &mut &[u8]) -> Result<(Self, usize), DedupLogError> {
+        match *take::<1>(rest)? {
+            [VERSION] => {}
+            [newer] if newer > VERSION => return Err(DedupLogError::Newer(newer)),
+            _ => return Err(DedupLogError::Malformed("there is no version 0")),
+        }
+        let head = Self {
+            from: i64::from_be_bytes(*take(rest)?),
+            to: i64::from_be_bytes(*take(rest)?),
+            partitions: u32::from_be_bytes(*take(rest)?),
             entries: Vec::new(),
-        })
+        };
+        Ok((head, u32::from_be_bytes(*take(rest)?) as usize))
     }
 }
 
@@ -219,6 +236,11 @@ mod tests {
         let golden = include_bytes!("../golden/dedup-log.v1.bin");
         assert_eq!(DedupRecord::decode(golden), Ok(record()));
         assert_eq!(record().encode(), golden);
+        let head = DedupRecord {
+            entries: Vec::new(),
+            ..record()
+        };
+        assert_eq!(DedupRecord::decode_head(golden), Ok(head));
     }
 
     #[test]

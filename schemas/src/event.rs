@@ -3,6 +3,7 @@
 use std::sync::LazyLock;
 
 use apache_avro::Schema;
+use apache_avro::reader::datum::GenericDatumReader;
 use serde::{Deserialize, Serialize};
 
 /// The schema as it is registered: `schemas/avro/webhook_event.avsc`.
@@ -26,6 +27,33 @@ pub const CONTENT_TYPE_CONFLUENT: &str = "application/vnd.confluent.avro";
 pub const CONTENT_TYPE_SINGLE_OBJECT: &str = "application/avro";
 /// Kafka header: how the value is framed.
 pub const CONTENT_TYPE: &str = "content-type";
+
+static READER: LazyLock<GenericDatumReader<'static>> = LazyLock::new(|| {
+    #[expect(clippy::expect_used, reason = "the schema refers to none but itself")]
+    GenericDatumReader::builder(&PARSED)
+        .build()
+        .expect("our own schema resolves")
+});
+
+/// The columns that name the raw record of an event.
+#[derive(Deserialize)]
+#[serde(rename = "WebhookEvent")]
+struct Origin {
+    raw_partition: i32,
+    raw_offset: i64,
+}
+
+/// The partition and the offset of the raw record that an event was made of; `None` where the value is
+/// no event. Columns that a newer release adds stand behind those known here and are not read.
+pub fn origin(value: &[u8]) -> Option<(i32, i64)> {
+    let mut datum = match value {
+        [0xc3, 0x01, framed @ ..] => framed.get(8..)?,
+        [0, framed @ ..] => framed.get(4..)?,
+        _ => return None,
+    };
+    let origin: Origin = READER.read_deser(&mut datum).ok()?;
+    Some((origin.raw_partition, origin.raw_offset))
+}
 
 /// How much of a delivery is proved to come from the provider.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -215,7 +243,15 @@ mod tests {
             raw_offset: 4,
             data: "{}".into(),
         };
-        assert!(writer.write_ser_to_vec(&event).is_ok());
+        let datum = writer.write_ser_to_vec(&event).expect("an event");
+        let single = [&[0xc3, 0x01], FINGERPRINT.as_slice(), &datum].concat();
+        let confluent = [&[0, 0, 0, 0, 7], datum.as_slice(), b"a later column"].concat();
+        for framed in [single, confluent] {
+            assert_eq!(origin(&framed), Some((3, 4)));
+            assert_eq!(origin(&framed[..framed.len() / 2]), None);
+        }
+        assert_eq!(origin(b""), None);
+        assert_eq!(origin(b"{}"), None);
         let json = serde_json::to_string(&event).expect("JSON");
         let mut from = 0;
         for column in columns {

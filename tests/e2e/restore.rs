@@ -1,11 +1,13 @@
 //! Where to begin: every case of the design in which position and log do not agree.
 
 use serde_json::json;
+use sluice_schemas::dedup_log::SEEN;
 use sluice_schemas::fate::Fate;
 use sluice_schemas::raw::REQUEST;
 use sluice_tests::offsets;
 use sluice_tests::send::Outgoing;
 use sluice_tests::site::now;
+use sluice_tests::topics::{Isolation, read};
 use sluice_tests::wait::{PATIENCE, wait_for};
 
 use crate::harness::{Running, produce_raw, site};
@@ -51,19 +53,17 @@ fn stops_for_a_person(running: &mut Running, text: &str) {
 }
 
 #[test]
-fn an_empty_log_and_an_offset() {
+fn an_empty_log_beside_an_offset_is_made_again_from_the_fates() {
     let (mut running, requests) = with_events("restore-empty-log", 3);
     running.processor.stop().expect("an end");
     let log = running.names().dedup_log();
     let (_, end) = offsets::bounds(running.site.bootstrap(), &log).expect("bounds")[0];
     offsets::delete_records(running.site.bootstrap(), &log, &[(0, end)]).expect("deletion");
-    // It warns and goes on: what stood in the log is forgotten.
+    // Nothing is written again, and what the events were is known again.
     running.start_processor();
-    let id = running.accept(&requests[0]);
-    assert_eq!(running.outcome(&id).fate, Fate::Event);
-    assert!(running.processor.log().expect("a log").contains("\"WARN\""));
-    // The audit would find two events of one id, and rightly: this is why it warns.
-    running.processor.stop().expect("an end");
+    all_repeat(&mut running, &requests);
+    let verdict = running.finish(&["committed", "torn by the brokers"]);
+    assert_eq!((verdict.raw, verdict.duplicates), (6, 3));
 }
 
 #[test]
@@ -119,19 +119,44 @@ fn both_lost_and_raw_whole_begins_at_its_start() {
     running.finish(&[]);
 }
 
+/// What the last record of the dedup-log vouches for.
+fn vouched(running: &Running) -> i64 {
+    let log = [running.names().dedup_log()];
+    let records = read(running.site.bootstrap(), &log, Isolation::Committed).expect("the log");
+    let last = records.last().expect("a record");
+    last.number(SEEN).expect("a mark")
+}
+
 #[test]
 fn a_rewound_offset_stops_for_a_person() {
     let (mut running, _) = with_events("restore-rewound", 4);
+    // What is visible is written down with the next transaction after it was looked at.
+    let source = running.source("referralloop");
+    let mut sent = 4;
+    wait_for("a mark", PATIENCE, || {
+        sent += 1;
+        let request = source.signed("signup.created", sent, now())?;
+        let id = running.accept(&request);
+        running.outcome(&id);
+        Ok((vouched(&running) >= 4).then_some(()))
+    })
+    .expect("a mark");
     running.processor.stop().expect("an end");
     let (group, raw) = (running.site.group(), running.names().raw());
     offsets::commit(running.site.bootstrap(), &group, &raw, &[(0, 1)]).expect("a commit");
-    stops_for_a_person(&mut running, "");
+    stops_for_a_person(&mut running, "rewound");
     running.processor.kill().expect("a kill");
-    // Put back, it goes on.
-    offsets::commit(running.site.bootstrap(), &group, &raw, &[(0, 4)]).expect("a commit");
+    // An offset behind the log, but not behind what is vouched for, may be that of a torn transaction: the log
+    // says how far it was.
+    let end = i64::try_from(sent).expect("a few");
+    offsets::commit(running.site.bootstrap(), &group, &raw, &[(0, end - 1)]).expect("a commit");
     running.start_processor();
+    running.wait_caught_up();
     let verdict = running.finish(&["\"ERROR\""]);
-    assert_eq!(verdict.events.values().sum::<usize>(), 4);
+    assert_eq!(
+        verdict.events.values().sum::<usize>(),
+        usize::try_from(end).expect("a few")
+    );
 }
 
 #[test]

@@ -8,8 +8,7 @@ use std::time::Duration;
 
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{
-    BaseConsumer, CommitMode, Consumer as _, ConsumerContext, ConsumerGroupMetadata,
-    RebalanceProtocol,
+    BaseConsumer, Consumer as _, ConsumerContext, ConsumerGroupMetadata, RebalanceProtocol,
 };
 use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, Headers as _, Message};
@@ -144,14 +143,6 @@ impl Consumer for RawConsumer {
 
     fn resume(&self, partitions: &[i32]) -> Result<(), Unanswered> {
         Ok(self.consumer.resume(&self.list(partitions))?)
-    }
-
-    fn decide(&self, partition: i32, offset: i64) -> Result<(), Unanswered> {
-        let mut list = TopicPartitionList::new();
-        list.add_partition_offset(&self.raw, partition, Offset::Offset(offset))?;
-        Ok(self
-            .calls
-            .watched(|| self.consumer.commit(&list, CommitMode::Sync))?)
     }
 
     fn committed(&self, partitions: &[i32]) -> Result<BTreeMap<i32, i64>, Unanswered> {

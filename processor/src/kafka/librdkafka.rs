@@ -49,6 +49,13 @@ impl Kafka for Cluster<'_> {
         Instant::now()
     }
 
+    fn wall_ms(&self) -> i64 {
+        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        since.map_or(0, |since| {
+            i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+        })
+    }
+
     fn sleep(&self, time: Duration) {
         thread::sleep(time);
     }

@@ -1,22 +1,31 @@
-//! The clients of a restore.
+//! The clients of a restore, and of whoever asks what is visible.
 
+use std::cell::Cell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::ControlFlow;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rdkafka::config::RDKafkaLogLevel;
-use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext, ConsumerGroupMetadata};
 use rdkafka::error::KafkaError;
-use rdkafka::message::Message;
+use rdkafka::message::{BorrowedMessage, Headers as _, Message};
 use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::{ClientContext, Offset, TopicPartitionList};
+use sluice_schemas::providers::ALL;
 use sluice_schemas::service::kafka;
+use sluice_schemas::topic::TopicNames;
 
 use super::calls::Calls;
 use super::consumer::QUEUED_MESSAGES;
 use super::librdkafka::Cluster;
-use super::{Read, Reader, Source, Unanswered};
+use super::{HeaderOf, Outputs, Place, Read, Reader, Source, Unanswered, View};
 
 /// How long one question to the brokers may take.
 const ASK: Duration = Duration::from_secs(10);
+
+/// How long a question may take that the worker's own thread asks between two transactions.
+const ASK_BETWEEN: Duration = Duration::from_secs(2);
 
 /// What these clients call back: nothing that the calls do not tell.
 struct Quiet;
@@ -41,6 +50,9 @@ impl ConsumerContext for Quiet {}
 pub struct LogReader {
     stable: Option<BaseConsumer<Quiet>>,
     newest: Option<BaseConsumer<Quiet>>,
+    /// What [`Reader::start`] began to read.
+    reads: Cell<View>,
+    names: TopicNames,
     raw: String,
     log: String,
     calls: Calls,
@@ -73,6 +85,8 @@ impl LogReader {
         Ok(Self {
             stable: Some(client("read_committed")?),
             newest: Some(client("read_uncommitted")?),
+            reads: Cell::new(View::Stable),
+            names: settings.topics.names.clone(),
             raw: settings.topics.names.raw(),
             log: settings.topics.names.dedup_log(),
             calls: cluster.calls.clone(),
@@ -89,6 +103,62 @@ impl LogReader {
         self.newest.as_ref().expect("only drop takes it")
     }
 
+    fn client(&self, view: View) -> &BaseConsumer<Quiet> {
+        match view {
+            View::Stable => self.stable(),
+            View::All => self.newest(),
+        }
+    }
+
+    /// Asks for offsets by time; `None` where there is none, and no entry where the leader gave no answer.
+    fn offsets(
+        &self,
+        places: &[Place],
+        asked: Offset,
+        view: View,
+    ) -> Result<BTreeMap<Place, Option<i64>>, Unanswered> {
+        if places.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        let mut list = TopicPartitionList::with_capacity(places.len());
+        for place in places {
+            list.add_partition_offset(&place.topic, place.partition, asked)?;
+        }
+        let ask = || self.client(view).offsets_for_times(list, ASK_BETWEEN);
+        let list = self.calls.watched(ask)?;
+        let found = places.iter().filter_map(|place| {
+            let found = list.find_partition(&place.topic, place.partition)?;
+            found.error().ok()?;
+            let offset = match found.offset() {
+                Offset::Offset(offset) => Some(offset),
+                _ => None,
+            };
+            Some((place.clone(), offset))
+        });
+        Ok(found.collect())
+    }
+
+    fn group_offsets(
+        &self,
+        partitions: &[i32],
+        view: View,
+    ) -> Result<BTreeMap<i32, i64>, Unanswered> {
+        let mut list = TopicPartitionList::with_capacity(partitions.len());
+        for &partition in partitions {
+            list.add_partition(&self.raw, partition);
+        }
+        let ask = || self.client(view).committed_offsets(list, ASK_BETWEEN);
+        let list = self.calls.watched(ask)?;
+        let mut offsets = BTreeMap::new();
+        for found in list.elements() {
+            found.error()?;
+            if let Offset::Offset(offset) = found.offset() {
+                offsets.insert(found.partition(), offset);
+            }
+        }
+        Ok(offsets)
+    }
+
     fn topic(&self, source: Source) -> &str {
         match source {
             Source::Raw => &self.raw,
@@ -98,6 +168,8 @@ impl LogReader {
 }
 
 impl Reader for LogReader {
+    type Member = ConsumerGroupMetadata;
+
     fn partitions(&self) -> Result<u32, Unanswered> {
         let ask = || self.stable().fetch_metadata(Some(&self.raw), ASK);
         let metadata = self.calls.watched(ask)?;
@@ -147,17 +219,26 @@ impl Reader for LogReader {
         })
     }
 
-    fn start(&self, source: Source, partition: i32, offset: i64) -> Result<(), Unanswered> {
+    fn start(
+        &self,
+        source: Source,
+        partition: i32,
+        offset: i64,
+        view: View,
+    ) -> Result<(), Unanswered> {
         let list = single(self.topic(source), partition, Offset::Offset(offset))?;
-        Ok(self.calls.watched(|| self.stable().assign(&list))?)
+        self.reads.set(view);
+        Ok(self.calls.watched(|| self.client(view).assign(&list))?)
     }
 
     fn read(&self) -> Result<Read, Unanswered> {
-        match self.calls.watched(|| self.stable().poll(ASK)) {
+        let client = self.client(self.reads.get());
+        match self.calls.watched(|| client.poll(ASK)) {
             Some(Ok(message)) => Ok(Read::Record {
                 offset: message.offset(),
                 appended_ms: message.timestamp().to_millis().unwrap_or(0),
                 value: message.payload().unwrap_or_default().to_vec(),
+                headers: headers(&message),
             }),
             Some(Err(KafkaError::PartitionEOF(_))) => Ok(Read::End),
             Some(Err(error)) if is_information(&error) => Ok(Read::News),
@@ -167,7 +248,102 @@ impl Reader for LogReader {
     }
 
     fn stop(&self) -> Result<(), Unanswered> {
-        Ok(self.calls.watched(|| self.stable().unassign())?)
+        let client = self.client(self.reads.get());
+        Ok(self.calls.watched(|| client.unassign())?)
+    }
+
+    // All topics at once: of a source that is no longer configured a transaction may be left as well.
+    fn outputs(&self) -> Result<Outputs, Unanswered> {
+        let ask = || self.newest().fetch_metadata(None, ASK_BETWEEN);
+        let metadata = self.calls.watched(ask)?;
+        let mut outputs = Outputs::default();
+        for topic in metadata.topics() {
+            if !is_output(&self.names, topic.name()) {
+                continue;
+            }
+            let name: Arc<str> = topic.name().into();
+            for partition in topic.partitions() {
+                let place = Place {
+                    topic: Arc::clone(&name),
+                    partition: partition.id(),
+                };
+                if partition.leader() < 0 {
+                    outputs.leaderless.push(place);
+                } else {
+                    outputs.places.push(place);
+                }
+            }
+        }
+        Ok(outputs)
+    }
+
+    fn ends(&self, places: &[Place], view: View) -> Result<BTreeMap<Place, i64>, Unanswered> {
+        let ends = self.offsets(places, Offset::End, view)?;
+        let known = ends.into_iter();
+        Ok(known
+            .filter_map(|(place, end)| Some((place, end?)))
+            .collect())
+    }
+
+    fn since(&self, places: &[Place], ms: i64) -> Result<BTreeMap<Place, i64>, Unanswered> {
+        let since = self.offsets(places, Offset::Offset(ms.max(0)), View::Stable)?;
+        if let Some(place) = places.iter().find(|place| !since.contains_key(place)) {
+            return Err(Unanswered(format!("{place} gives no offset for a time")));
+        }
+        let known = since.into_iter();
+        Ok(known
+            .filter_map(|(place, offset)| Some((place, offset?)))
+            .collect())
+    }
+
+    // One topic at a time, for the news of an end tells the partition's number alone.
+    fn scan(
+        &self,
+        topic: &str,
+        from: &BTreeMap<i32, i64>,
+        each: &mut dyn FnMut(&[u8], &HeaderOf<'_>) -> ControlFlow<()>,
+    ) -> Result<BTreeMap<i32, i64>, Unanswered> {
+        let mut next = from.clone();
+        let mut open: BTreeSet<i32> = from.keys().copied().collect();
+        let mut list = TopicPartitionList::with_capacity(from.len());
+        for (&partition, &offset) in from {
+            list.add_partition_offset(topic, partition, Offset::Offset(offset))?;
+        }
+        self.reads.set(View::Stable);
+        self.calls.watched(|| self.stable().assign(&list))?;
+        while !open.is_empty() {
+            match self.calls.watched(|| self.stable().poll(ASK)) {
+                Some(Ok(message)) => {
+                    next.insert(message.partition(), message.offset() + 1);
+                    let header = |name: &str| last_header(&message, name);
+                    if each(message.payload().unwrap_or_default(), &header).is_break() {
+                        break;
+                    }
+                }
+                Some(Err(KafkaError::PartitionEOF(partition))) => {
+                    open.remove(&partition);
+                }
+                Some(Err(error)) if is_information(&error) => {}
+                Some(Err(error)) => return Err(error.into()),
+                None => return Err(KafkaError::NoMessageReceived.into()),
+            }
+        }
+        self.stop()?;
+        Ok(next)
+    }
+
+    fn stable_offsets(&self, partitions: &[i32]) -> Result<BTreeMap<i32, i64>, Unanswered> {
+        self.group_offsets(partitions, View::Stable)
+    }
+
+    // Another answer for another isolation: this one does not wait for what is undecided.
+    fn last_offset(&self, partition: i32) -> Result<Option<i64>, Unanswered> {
+        let offsets = self.group_offsets(&[partition], View::All)?;
+        Ok(offsets.get(&partition).copied())
+    }
+
+    fn outsider(&self) -> Option<ConsumerGroupMetadata> {
+        self.stable().group_metadata()
     }
 }
 
@@ -177,6 +353,43 @@ impl Drop for LogReader {
         let clients = (self.stable.take(), self.newest.take());
         std::thread::spawn(move || drop(clients));
     }
+}
+
+/// Whether a worker's transactions may write to a topic, now or in an earlier release of the settings.
+fn is_output(names: &TopicNames, topic: &str) -> bool {
+    let event = |provider: &str| {
+        let events = topic.strip_prefix(names.prefix.as_str());
+        let events = events.and_then(|rest| rest.strip_prefix("events."));
+        let events = events.and_then(|rest| rest.strip_prefix(provider));
+        events.is_some_and(|rest| rest.starts_with('.'))
+    };
+    [
+        names.duplicates(),
+        names.rejected(),
+        names.dead_letter(),
+        names.dedup_log(),
+    ]
+    .iter()
+    .any(|name| name == topic)
+        || ALL.iter().any(|provider| event(provider.facts().name))
+}
+
+fn headers(message: &BorrowedMessage<'_>) -> Vec<(String, Option<Vec<u8>>)> {
+    let headers = message.headers().into_iter().flat_map(|all| all.iter());
+    headers
+        .map(|header| (header.key.to_owned(), header.value.map(<[u8]>::to_vec)))
+        .collect()
+}
+
+fn last_header<'m>(message: &'m BorrowedMessage<'_>, name: &str) -> Option<&'m [u8]> {
+    let headers = message.headers()?;
+    let mut last = None;
+    for header in headers.iter() {
+        if header.key == name {
+            last = header.value;
+        }
+    }
+    last
 }
 
 /// A broker that goes away is no answer to the question: the client asks another.

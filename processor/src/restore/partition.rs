@@ -1,13 +1,17 @@
 //! One partition's way from the committed offset to a whole memory.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-use sluice_schemas::dedup_log::{DedupRecord, EntryRef};
+use sluice_schemas::dedup_log::DedupRecord;
+use sluice_schemas::raw::{REQUEST, RawRequest};
 use sluice_schemas::service::settings::Settings;
 
-use super::{AGAIN, Halt, Outcome, Position, Wanted, begin_at, check_log, check_partitions};
+use super::log::{Log, Tail, unreadable};
+use super::{AGAIN, Halt, Outcome, Position, Repair, Wanted, begin_at, check_partitions, standing};
+use crate::audit;
 use crate::consume::Assignments;
-use crate::kafka::{Kafka, Read, Reader, Source};
+use crate::kafka::{Kafka, Place, Read, Reader, Source, Unanswered, View};
 use crate::memory::{CLOCK_SLACK_SECONDS, Memory};
 
 /// How often a position out of range is looked at again before a person is called: a broker that has
@@ -16,10 +20,6 @@ const LOOKS: u32 = 20;
 
 /// How long an open transaction is waited for before other partitions have their turn.
 const STABLE_WAIT: Duration = Duration::from_secs(2);
-
-/// How far before its end the log is read for its last record, at first, in offsets: some records and
-/// their markers.
-const LAST_REACH: i64 = 64;
 
 /// One partition on its way.
 pub struct Partition<'a, K: Kafka> {
@@ -38,10 +38,17 @@ impl<K: Kafka> Partition<'_, K> {
         self.assignments.holds(partition, epoch)
     }
 
+    fn log(&self) -> Log<'_, K::Reader, impl Fn() -> bool> {
+        Log {
+            reader: self.reader,
+            held: || self.held(),
+        }
+    }
+
     /// One attempt.
     pub fn restore(&self) -> Result<Outcome, Halt> {
         let Wanted { partition, .. } = self.wanted;
-        let committed = self.reader.committed(partition)?;
+        let committed = self.reader.committed(partition).map_err(undecided_offset)?;
         match self.restore_at(committed) {
             // A process that stood still in between has asked in another time: what it then finds
             // is somebody's newer work, and no person's concern.
@@ -61,42 +68,160 @@ impl<K: Kafka> Partition<'_, K> {
         let (log_low, log_end) = reader.log_bounds(partition)?;
         self.wait_stable(log_end)?;
 
-        let last = self.last_record(partition, (log_low, log_end))?;
+        let Tail {
+            last,
+            logged,
+            attempted,
+        } = self.log().tail(partition, (log_low, log_end))?;
+        let raw = reader.stable_bounds(Source::Raw, partition)?;
+        let stands = standing(committed, last.as_ref());
         // What was decided when the partition began to wait holds for as long as nobody committed.
         let first = self.wanted.first;
         let first = first.filter(|first| committed.is_none_or(|committed| committed == first.from));
-        let (from, decided) = match first {
-            Some(first) => (first.from, false),
-            None => self.begin(committed, last.as_ref().map(|last| last.to))?,
+        let to = if let Some(first) = first {
+            first.from
+        } else {
+            let known = stands.as_ref().map_or(committed, |stands| *stands);
+            let (from, decided) = self.begin(known, last.as_ref().map(|last| last.to))?;
+            if decided {
+                tracing::info!(partition, from, "processor.begin decides where to begin");
+                return Ok(Outcome::Reposition { from, partitions });
+            }
+            from
         };
-        if committed != Some(from) {
-            tracing::info!(
-                partition,
-                ?committed,
-                from,
-                decided,
-                "the position is set anew"
-            );
-        }
         // Also a memory that will turn out empty is held against the log's last word, however old.
-        let decided_before = first.is_some();
-        check_log(last.as_ref(), from, decided || decided_before, partitions)
-            .map_err(Halt::Person)?;
-        if log_end == log_low {
-            return self.without_log(committed, from, decided, partitions);
+        if let Some(last) = &last {
+            check_partitions(last, partitions).map_err(Halt::Person)?;
         }
+        stands.map_err(Halt::Person)?;
+        if last.is_none() && committed.is_none() {
+            self.check_neighbours(partitions)?;
+        }
+
+        let range = Range {
+            from: last.map_or(raw.0, |last| last.seen.max(raw.0)),
+            logged: logged.max(raw.0),
+            to,
+            until: attempted
+                .max(last.map_or(0, |last| last.until))
+                .min(raw.1)
+                .max(to),
+            repairs: last.is_some_and(|last| last.until > to),
+        };
+        let repair = self.audit(&range)?;
+        if repair.is_none() && last.is_some() && committed != Some(to) {
+            return Ok(Outcome::Reposition {
+                from: to,
+                partitions,
+            });
+        }
+        let from = if repair.is_some() { range.from } else { to };
+        if log_end == log_low {
+            return Ok(Outcome::Ready {
+                from,
+                memory: Box::new(Memory::new(self.window())),
+                repair,
+            });
+        }
+        let first = first.filter(|first| first.from == from);
         let first_ms = match first {
             Some(first) => first.appended_ms,
             None => match self.first_append_time(from)? {
                 Some(first_ms) => first_ms,
-                None => return Ok(Outcome::Waiting { from, decided }),
+                None => return Ok(Outcome::Waiting { from }),
             },
         };
-        let memory = self.read_log(first_ms, log_end, from)?;
+        let memory = self.read_log(first_ms, log_end, from, repair.is_some())?;
         Ok(Outcome::Ready {
             from,
-            decided,
             memory,
+            repair,
+        })
+    }
+
+    /// Whether all that the offset and the log account for has a visible fate, and nothing else has one; if
+    /// not, what there is.
+    fn audit(&self, range: &Range) -> Result<Option<Repair>, Halt> {
+        let Wanted { partition, .. } = self.wanted;
+        let mut wanted = audit::Wanted {
+            since_ms: i64::MAX,
+            ..audit::Wanted::default()
+        };
+        let kept = self.shortest_retention_ms();
+        let wall_ms = self.kafka.wall_ms();
+        let mut unlogged = false;
+        let mut offsets = BTreeSet::new();
+        self.raw_times(range.from, range.until, |offset, ms| {
+            if offset < range.to && ms.saturating_add(kept) > wall_ms {
+                offsets.insert(offset);
+                unlogged |= offset >= range.logged;
+            }
+            wanted.since_ms = wanted.since_ms.min(ms);
+        })?;
+        if range.until > range.to {
+            wanted.until.insert(partition, range.until);
+        }
+        // No record, no fate.
+        if wanted.since_ms == i64::MAX || (offsets.is_empty() && wanted.until.is_empty()) {
+            return Ok(None);
+        }
+        wanted.offsets.insert(partition, offsets);
+        let log = self.settings.topics.names.dedup_log();
+        let mut found = audit::find(self.kafka, self.reader, &log, &wanted)?;
+        let missing = wanted.missing(&found);
+        let missing = missing.get(&partition).map_or(0, BTreeSet::len);
+        let existing = found.remove(&partition).unwrap_or_default();
+        let beyond = existing.range(range.to..).count();
+        if missing == 0 && beyond == 0 && !unlogged && !range.repairs {
+            return Ok(None);
+        }
+        tracing::warn!(
+            partition,
+            from = range.from,
+            to = range.to,
+            until = range.until,
+            missing,
+            beyond,
+            unlogged,
+            "a transaction was torn by the brokers: what has no fate is made again"
+        );
+        Ok(Some(Repair {
+            until: range.until,
+            existing,
+        }))
+    }
+
+    /// A fate older than this may be gone by its topic's retention, and is not looked for. A tenth less than
+    /// the settings say, for clocks differ.
+    fn shortest_retention_ms(&self) -> i64 {
+        let kept = &self.settings.topics.retention;
+        let fates = [
+            kept.events,
+            kept.duplicates,
+            kept.rejected,
+            kept.dead_letter,
+        ];
+        let shortest = fates.into_iter().min().unwrap_or_default();
+        i64::try_from(shortest.as_millis() / 10 * 9).unwrap_or(i64::MAX)
+    }
+
+    /// The records of raw in a range, each with the earliest timestamp that its fate can have.
+    fn raw_times(&self, from: i64, until: i64, mut each: impl FnMut(i64, i64)) -> Result<(), Halt> {
+        if from >= until {
+            return Ok(());
+        }
+        let place = (Source::Raw, self.wanted.partition, View::Stable);
+        self.log().read_each(place, from, until, |record| {
+            if record.offset < until {
+                let header = |(name, value): &(String, Option<Vec<u8>>)| {
+                    (name == REQUEST).then(|| value.clone()).flatten()
+                };
+                let request = record.headers.iter().rev().find_map(header);
+                let request = request.and_then(|text| RawRequest::decode(&text).ok());
+                let received = request.map_or(i64::MAX, |request| request.received_at / 1000 - 1);
+                each(record.offset, received.min(record.appended_ms));
+            }
+            Ok(())
         })
     }
 
@@ -126,60 +251,55 @@ impl<K: Kafka> Partition<'_, K> {
         Err(Halt::EpochEnded)
     }
 
-    /// There is nothing to remember. Either nothing was judged here yet, or what was is lost, or raw
-    /// has grown and this partition is new: the other partitions' logs tell that.
-    fn without_log(
-        &self,
-        committed: Option<i64>,
-        from: i64,
-        decided: bool,
-        partitions: u32,
-    ) -> Result<Outcome, Halt> {
+    /// Nothing is known of this partition: raw may have grown, and it is new. The other partitions' logs
+    /// tell that.
+    fn check_neighbours(&self, partitions: u32) -> Result<(), Halt> {
         let Wanted { partition, .. } = self.wanted;
-        if committed.is_some() {
-            tracing::warn!(
-                partition,
-                from,
-                "there is an offset, but the dedup-log is empty: repetitions of what came before are not known"
-            );
-        } else {
-            for other in (0..partitions.cast_signed()).filter(|other| *other != partition) {
-                let bounds = self.reader.log_bounds(other)?;
-                let last = self.last_record(other, bounds)?;
-                if let Some(last) = last {
-                    check_partitions(&last, partitions).map_err(Halt::Person)?;
-                    break;
-                }
+        for other in (0..partitions.cast_signed()).filter(|other| *other != partition) {
+            let bounds = self.reader.log_bounds(other)?;
+            if let Some(last) = self.log().tail(other, bounds)?.last {
+                return check_partitions(&last, partitions).map_err(Halt::Person);
             }
         }
-        Ok(Outcome::Ready {
-            from,
-            decided,
-            memory: Box::new(Memory::new(self.window())),
-        })
+        Ok(())
     }
 
     fn window(&self) -> u32 {
         u32::try_from(self.settings.longest_window().as_secs()).unwrap_or(u32::MAX)
     }
 
-    /// Reads as far back as the first record to be judged may ask.
-    fn read_log(&self, first_ms: i64, log_end: i64, from: i64) -> Result<Box<Memory>, Halt> {
+    /// Reads as far back as the first record to be judged may ask. In a repair, records are judged again
+    /// that the log has entries of: those are left out.
+    fn read_log(
+        &self,
+        first_ms: i64,
+        log_end: i64,
+        from: i64,
+        repairs: bool,
+    ) -> Result<Box<Memory>, Halt> {
         let Wanted { partition, .. } = self.wanted;
         let started = self.kafka.now();
         let reach = i64::from(self.window()) + i64::from(CLOCK_SLACK_SECONDS);
         let since = first_ms.saturating_sub(reach.saturating_mul(1000)).max(0);
         let start = self.reader.log_since(partition, since)?.unwrap_or(log_end);
+        let judged_again = if repairs {
+            self.last_reposition(start, log_end)?
+        } else {
+            i64::MAX
+        };
         let mut memory = Box::new(Memory::new(self.window()));
-        let last = self.read(partition, start, log_end, |entry| memory.load(entry))?;
-        if let Some(last) = last.as_ref().filter(|last| last.to < from) {
-            tracing::warn!(
-                partition,
-                from,
-                log_to = last.to,
-                "the dedup-log ends before the committed offset: repetitions of what came between are not known"
-            );
-        }
+        let log = (Source::DedupLog, partition, View::Stable);
+        self.log().read_each(log, start, log_end, |record| {
+            let head = DedupRecord::decode_head(&record.value);
+            let again = head.is_ok_and(|head| head.to > from && record.offset > judged_again);
+            let read = DedupRecord::decode_each(&record.value, |entry| {
+                if !again {
+                    memory.load(entry);
+                }
+            });
+            read.map(|_| ())
+                .map_err(|error| unreadable(&record, &error))
+        })?;
         tracing::info!(
             partition,
             from,
@@ -188,6 +308,22 @@ impl<K: Kafka> Partition<'_, K> {
             "restored"
         );
         Ok(memory)
+    }
+
+    /// The offset in the log of the last record that set the position: before it, records may be of raw
+    /// offsets that are judged anew by the operator's decision. -1 where there is none.
+    fn last_reposition(&self, start: i64, log_end: i64) -> Result<i64, Halt> {
+        let mut last = -1;
+        let log = (Source::DedupLog, self.wanted.partition, View::Stable);
+        self.log().read_each(log, start, log_end, |record| {
+            let head = DedupRecord::decode_head(&record.value);
+            let head = head.map_err(|error| unreadable(&record, &error))?;
+            if head.from == head.to {
+                last = record.offset;
+            }
+            Ok(())
+        })?;
+        Ok(last)
     }
 
     /// Waits a little until every transaction below `end` is decided.
@@ -201,9 +337,11 @@ impl<K: Kafka> Partition<'_, K> {
                 return Ok(());
             }
             if self.kafka.now() > until {
-                return Err(Halt::Later(format!(
-                    "a transaction is open: the dedup-log is stable up to {stable} of {end}"
-                )));
+                let place = Place {
+                    topic: self.settings.topics.names.dedup_log().into(),
+                    partition: self.wanted.partition,
+                };
+                return Err(audit::undecided(&place, Some(stable), end).into());
             }
             self.kafka.sleep(AGAIN);
         }
@@ -213,7 +351,7 @@ impl<K: Kafka> Partition<'_, K> {
     /// When the first raw record at or after an offset was appended; `None` where there is none yet.
     fn first_append_time(&self, from: i64) -> Result<Option<i64>, Halt> {
         self.reader
-            .start(Source::Raw, self.wanted.partition, from)?;
+            .start(Source::Raw, self.wanted.partition, from, View::Stable)?;
         let found = loop {
             match self.reader.read()? {
                 Read::Record { appended_ms, .. } => break Some(appended_ms),
@@ -224,68 +362,29 @@ impl<K: Kafka> Partition<'_, K> {
         self.reader.stop()?;
         Ok(found)
     }
+}
 
-    /// A log's last record, without its entries; `None` where there is none.
-    fn last_record(
-        &self,
-        partition: i32,
-        (low, end): (i64, i64),
-    ) -> Result<Option<DedupRecord>, Halt> {
-        if low >= end {
-            return Ok(None);
-        }
-        let mut reach = LAST_REACH;
-        loop {
-            let start = end.saturating_sub(reach).max(low);
-            let last = self.read(partition, start, end, |_| {})?;
-            if last.is_some() || start == low {
-                return Ok(last);
-            }
-            // Nothing but markers and aborted records there.
-            reach = reach.saturating_mul(16);
-        }
-    }
+/// What an operator may do about an offset that is not given.
+fn undecided_offset(Unanswered(why): Unanswered) -> Halt {
+    Halt::Later(format!(
+        "the group's offset is not given ({why}): its coordinator is away, or a transaction that is about to \
+         change it is not decided. That ends by itself within its time-out, or when the worker of its \
+         transactional id runs again. Where neither helps: kafka-transactions.sh --bootstrap-server HOST \
+         find-hanging --broker-id COORDINATOR --max-transaction-timeout 0, then abort --topic \
+         __consumer_offsets with the partition and the start offset that it prints"
+    ))
+}
 
-    /// Reads log records from `start` until the end of the partition is reported at or past `end`: gives
-    /// each entry, and returns the last record without them.
-    ///
-    /// The report does not tell its offset, and a leader that has just changed may know less than the
-    /// one before. So an end counts when all below `end` is decided, as asked after it, and when a
-    /// read that began after that answer reports it again.
-    fn read(
-        &self,
-        partition: i32,
-        start: i64,
-        end: i64,
-        mut each: impl FnMut(EntryRef<'_>),
-    ) -> Result<Option<DedupRecord>, Halt> {
-        let mut last = None;
-        let mut next = start;
-        let mut decided = false;
-        self.reader.start(Source::DedupLog, partition, next)?;
-        loop {
-            if !self.held() {
-                return Err(Halt::EpochEnded);
-            }
-            match self.reader.read()? {
-                Read::Record { offset, value, .. } => {
-                    next = offset + 1;
-                    let record = DedupRecord::decode_each(&value, &mut each);
-                    last = Some(record.map_err(|error| {
-                        Halt::Person(format!("the dedup-log at offset {offset}: {error}"))
-                    })?);
-                }
-                Read::End if decided => {
-                    self.reader.stop()?;
-                    return Ok(last);
-                }
-                Read::End => {
-                    let (_, stable) = self.reader.stable_bounds(Source::DedupLog, partition)?;
-                    decided = stable >= end;
-                    self.reader.start(Source::DedupLog, partition, next)?;
-                }
-                Read::News => {}
-            }
-        }
-    }
+/// The raw offsets that an audit is about.
+struct Range {
+    /// Below, every fate was seen to be visible.
+    from: i64,
+    /// Below, the log accounts for the events.
+    logged: i64,
+    /// Below, every record must have a fate.
+    to: i64,
+    /// Below, records may have one.
+    until: i64,
+    /// A repair is on its way: the log has entries of records beyond `to`, which have no fate yet.
+    repairs: bool,
 }

@@ -41,6 +41,8 @@ pub struct Odds {
     pub suspect: u64,
     /// Brokers' clocks are up to seven minutes off, each way.
     pub clocks: bool,
+    /// The coordinator drops a marker and calls the transaction complete.
+    pub torn: u64,
 }
 
 /// A record as it stands in a log.
@@ -48,11 +50,20 @@ pub struct Odds {
 pub struct Stored {
     pub offset: i64,
     pub appended_ms: i64,
+    /// The timestamp that its producer gave it.
+    pub created_ms: Option<i64>,
     pub key: Option<Vec<u8>>,
     pub value: Vec<u8>,
     pub headers: Vec<(String, Option<Vec<u8>>)>,
     /// The transaction it belongs to; `None` where it stands without one.
     pub transaction: Option<u64>,
+}
+
+impl Stored {
+    /// What it is found by when a time is asked for.
+    pub fn timestamp(&self) -> i64 {
+        self.created_ms.unwrap_or(self.appended_ms)
+    }
 }
 
 /// One partition.
@@ -62,6 +73,8 @@ pub struct Log {
     pub end: i64,
     /// The transactions that are decided here, and how.
     pub decided: BTreeMap<u64, bool>,
+    /// By transactional id, transactions whose marker was dropped: its next marker here decides them.
+    pub torn: BTreeMap<String, Vec<u64>>,
     /// A new leader says until then that the log ends there.
     behind: Option<(u64, i64)>,
     /// How far its leader's clock is off, milliseconds.
@@ -97,6 +110,16 @@ impl Log {
         (found, end)
     }
 
+    /// The first record from `from` on that a reader of everything may read now.
+    pub fn any(&self, from: i64, now: u64) -> Option<&Stored> {
+        let end = match self.behind {
+            Some((until, end)) if now < until => end,
+            _ => self.end,
+        };
+        let mut records = self.records.iter();
+        records.find(|record| record.offset >= from && record.offset < end)
+    }
+
     /// All committed records, at the end of a run.
     pub fn all_committed(&self) -> impl Iterator<Item = &Stored> {
         self.records
@@ -127,6 +150,10 @@ pub struct World {
     pub clients: BTreeMap<u64, Client>,
     pub members: BTreeMap<u64, Member>,
     pub committed: BTreeMap<i32, i64>,
+    /// By transactional id, offsets of transactions whose marker was dropped on the group's partition.
+    pub torn_offsets: BTreeMap<String, BTreeMap<i32, i64>>,
+    /// Markers that were dropped.
+    pub dropped: u64,
     /// Who has each partition, until it lets go or is removed.
     pub owners: BTreeMap<i32, u64>,
     /// Who is to have it.
@@ -151,6 +178,8 @@ impl World {
             clients: BTreeMap::new(),
             members: BTreeMap::new(),
             committed: BTreeMap::new(),
+            torn_offsets: BTreeMap::new(),
+            dropped: 0,
             owners: BTreeMap::new(),
             targets: BTreeMap::new(),
             generation: 0,
@@ -228,9 +257,11 @@ impl World {
             .max(self.now + 1)
     }
 
-    /// Whether no transaction is open or ending.
+    /// Whether no transaction is open or ending, and none is undecided anywhere.
     pub fn is_settled_everywhere(&self) -> bool {
         self.names.keys().all(|name| self.is_settled(name))
+            && self.torn_offsets.is_empty()
+            && self.logs.values().all(|log| log.torn.is_empty())
     }
 
     /// All that goes on by itself.

@@ -170,6 +170,10 @@ impl<'y> Kafka for Thread<'y> {
         self.base + Duration::from_micros(self.world.borrow().now)
     }
 
+    fn wall_ms(&self) -> i64 {
+        self.world.borrow().clock_ms()
+    }
+
     fn sleep(&self, time: Duration) {
         self.wait(micros(time));
     }

@@ -172,13 +172,6 @@ impl Consumer for SimConsumer<'_> {
         Ok(())
     }
 
-    fn decide(&self, partition: i32, offset: i64) -> Result<(), Unanswered> {
-        self.thread.ask()?;
-        let world = &mut *self.thread.world.borrow_mut();
-        world.committed.insert(partition, offset);
-        Ok(())
-    }
-
     fn committed(&self, partitions: &[i32]) -> Result<BTreeMap<i32, i64>, Unanswered> {
         let mut committed = BTreeMap::new();
         for &partition in partitions {

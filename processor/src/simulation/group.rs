@@ -8,6 +8,9 @@ use super::history::tell;
 /// After so long without a heartbeat a member is removed, as the processor's settings have it.
 pub const SESSION: u64 = 10 * SECOND;
 
+/// A client that has not joined: the broker takes its offsets from anybody.
+pub const OUTSIDER: (u64, u64) = (0, 0);
+
 /// A member of the group, with what its process has been told.
 #[derive(Debug)]
 pub struct Member {

@@ -90,6 +90,7 @@ impl Producer for SimProducer<'_> {
         let record = Stored {
             offset: 0,
             appended_ms: 0,
+            created_ms: message.timestamp_ms,
             key: message.key.map(<[u8]>::to_vec),
             value: message.value.to_vec(),
             headers: headers

@@ -1,22 +1,40 @@
 //! What a restore asks with, on brokers in memory.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 
+use super::brokers::Stored;
 use super::clients::Thread;
-use crate::kafka::{Read, Reader, Source, Unanswered};
+use super::group::OUTSIDER;
+use crate::kafka::{HeaderOf, Outputs, Place, Read, Reader, Source, Unanswered, View};
 
 pub struct SimReader<'y> {
     thread: Thread<'y>,
-    /// Topic, partition and next offset of what is being read.
-    at: RefCell<(String, i32, i64)>,
+    /// Topic, partition and next offset of what is being read, and the view of it.
+    at: RefCell<(String, i32, i64, View)>,
 }
 
 impl<'y> SimReader<'y> {
     pub fn new(thread: Thread<'y>) -> Self {
         Self {
             thread,
-            at: RefCell::new((String::new(), 0, 0)),
+            at: RefCell::new((String::new(), 0, 0, View::Stable)),
         }
+    }
+
+    /// Where a partition ends in a view; `None` where its leader does not know.
+    fn end(&self, place: &Place, view: View) -> Option<i64> {
+        let world = &mut *self.thread.world.borrow_mut();
+        let now = world.now;
+        let log = world.log(&place.topic, place.partition);
+        if log.is_behind(now) {
+            return None;
+        }
+        Some(match view {
+            View::Stable => log.stable(),
+            View::All => log.end,
+        })
     }
 
     fn topic(&self, source: Source) -> String {
@@ -27,7 +45,15 @@ impl<'y> SimReader<'y> {
     }
 }
 
+fn header<'r>(record: &'r Stored, name: &str) -> Option<&'r [u8]> {
+    let headers = record.headers.iter().rev();
+    let mut named = headers.filter(|(found, _)| found == name);
+    named.next()?.1.as_deref()
+}
+
 impl Reader for SimReader<'_> {
+    type Member = (u64, u64);
+
     fn partitions(&self) -> Result<u32, Unanswered> {
         self.thread.ask()?;
         Ok(self.thread.world.borrow().partitions.unsigned_abs())
@@ -63,8 +89,14 @@ impl Reader for SimReader<'_> {
         Ok(found.map(|record| record.offset))
     }
 
-    fn start(&self, source: Source, partition: i32, offset: i64) -> Result<(), Unanswered> {
-        *self.at.borrow_mut() = (self.topic(source), partition, offset);
+    fn start(
+        &self,
+        source: Source,
+        partition: i32,
+        offset: i64,
+        view: View,
+    ) -> Result<(), Unanswered> {
+        *self.at.borrow_mut() = (self.topic(source), partition, offset, view);
         Ok(())
     }
 
@@ -73,8 +105,12 @@ impl Reader for SimReader<'_> {
         let world = &mut *self.thread.world.borrow_mut();
         let now = world.now;
         let mut at = self.at.borrow_mut();
-        let (topic, partition, next) = &mut *at;
-        let (found, _) = world.log(topic, *partition).committed(*next, now);
+        let (topic, partition, next, view) = &mut *at;
+        let log = world.log(topic, *partition);
+        let found = match view {
+            View::Stable => log.committed(*next, now).0,
+            View::All => log.any(*next, now),
+        };
         let Some(found) = found else {
             return Ok(Read::End);
         };
@@ -83,10 +119,108 @@ impl Reader for SimReader<'_> {
             offset: found.offset,
             appended_ms: found.appended_ms,
             value: found.value.clone(),
+            headers: found.headers.clone(),
         })
     }
 
     fn stop(&self) -> Result<(), Unanswered> {
         Ok(())
+    }
+
+    fn outputs(&self) -> Result<Outputs, Unanswered> {
+        self.thread.ask()?;
+        let world = self.thread.world.borrow();
+        let names = world
+            .logs
+            .keys()
+            .filter(|(topic, _)| *topic != self.thread.raw);
+        let places = names.map(|(topic, partition)| Place {
+            topic: topic.as_str().into(),
+            partition: *partition,
+        });
+        Ok(Outputs {
+            places: places.collect(),
+            leaderless: Vec::new(),
+        })
+    }
+
+    fn ends(&self, places: &[Place], view: View) -> Result<BTreeMap<Place, i64>, Unanswered> {
+        self.thread.ask()?;
+        let ends = places.iter();
+        Ok(ends
+            .filter_map(|place| Some((place.clone(), self.end(place, view)?)))
+            .collect())
+    }
+
+    fn since(&self, places: &[Place], ms: i64) -> Result<BTreeMap<Place, i64>, Unanswered> {
+        self.thread.ask()?;
+        let mut since = BTreeMap::new();
+        for place in places {
+            let Some(stable) = self.end(place, View::Stable) else {
+                return Err(Unanswered("offset not available".to_owned()));
+            };
+            let world = &mut *self.thread.world.borrow_mut();
+            let log = world.log(&place.topic, place.partition);
+            let mut records = log.records.iter();
+            let found = records.find(|record| record.timestamp() >= ms && record.offset < stable);
+            since.extend(found.map(|record| (place.clone(), record.offset)));
+        }
+        Ok(since)
+    }
+
+    fn scan(
+        &self,
+        topic: &str,
+        from: &BTreeMap<i32, i64>,
+        each: &mut dyn FnMut(&[u8], &HeaderOf<'_>) -> ControlFlow<()>,
+    ) -> Result<BTreeMap<i32, i64>, Unanswered> {
+        let mut next = from.clone();
+        for (&partition, next) in &mut next {
+            self.thread.ask()?;
+            loop {
+                let world = &mut *self.thread.world.borrow_mut();
+                let now = world.now;
+                let (found, _) = world.log(topic, partition).committed(*next, now);
+                let Some(found) = found else {
+                    break;
+                };
+                *next = found.offset + 1;
+                if each(&found.value, &|name| header(found, name)).is_break() {
+                    return Ok(from.clone());
+                }
+            }
+        }
+        Ok(next)
+    }
+
+    fn stable_offsets(&self, partitions: &[i32]) -> Result<BTreeMap<i32, i64>, Unanswered> {
+        self.thread.ask()?;
+        let world = self.thread.world.borrow();
+        if partitions
+            .iter()
+            .any(|partition| world.has_pending_offsets(*partition))
+        {
+            return Err(Unanswered("unstable offset".to_owned()));
+        }
+        let committed = world.committed.iter();
+        let asked = committed.filter(|(partition, _)| partitions.contains(partition));
+        Ok(asked
+            .map(|(partition, offset)| (*partition, *offset))
+            .collect())
+    }
+
+    fn last_offset(&self, partition: i32) -> Result<Option<i64>, Unanswered> {
+        self.thread.ask()?;
+        Ok(self
+            .thread
+            .world
+            .borrow()
+            .committed
+            .get(&partition)
+            .copied())
+    }
+
+    fn outsider(&self) -> Option<(u64, u64)> {
+        Some(OUTSIDER)
     }
 }

@@ -35,6 +35,12 @@ const SETTLE: u64 = 25 * SECOND;
 /// The same where two processes had one name: one may idle while the other's transaction is open.
 const SETTLE_DOUBLED: u64 = 60 * SECOND;
 
+/// The same where markers were dropped: a commit counts as torn after 20 s.
+const SETTLE_TORN: u64 = 90 * SECOND;
+
+/// How long all must stay right then: longer than a commit may be invisible.
+const STAYS: u64 = 25 * SECOND;
+
 /// One process: its worker and its restorer, each with the time at which it wants to go on.
 struct Process {
     name: usize,
@@ -55,6 +61,8 @@ pub struct Run {
     doubled: bool,
     /// How long a worker waits for company while it restores.
     linger: Duration,
+    /// How often the coordinator drops a marker, in a thousand.
+    torn: u64,
 }
 
 impl Run {
@@ -72,6 +80,12 @@ impl Run {
                 Bounds::default().linger
             } else {
                 Duration::ZERO
+            },
+            // So too with the brokers that drop markers, seldom or often.
+            torn: if seed % 4 == 3 {
+                [30, 150, 500][usize::try_from(seed / 4 % 3).expect("small")]
+            } else {
+                0
             },
         }
     }
@@ -101,6 +115,7 @@ impl Run {
             fatal: odds(1),
             suspect: odds(50),
             clocks: odds(1) > 0,
+            torn: self.torn,
         };
     }
 
@@ -373,10 +388,33 @@ impl Run {
             }
         }
         let healed = self.world.borrow().now;
-        let patience = if self.doubled { SETTLE_DOUBLED } else { SETTLE };
-        while !self.is_quiet() {
+        let patience = match (self.torn > 0, self.doubled) {
+            (true, _) => SETTLE_TORN,
+            (false, true) => SETTLE_DOUBLED,
+            (false, false) => SETTLE,
+        };
+        // Where markers were dropped, what was lost with them is made again in its own time, and what stands
+        // there must stay right.
+        let torn = self.torn > 0;
+        let mut right_since = None;
+        let (mut checked, mut was_right) = (0, false);
+        loop {
             let now = self.world.borrow().now;
+            let quiet = self.is_quiet();
+            if quiet && torn && now >= checked + SECOND {
+                (checked, was_right) = (now, self.check().is_ok());
+            }
+            let right = quiet && (!torn || was_right);
+            if right && now >= *right_since.get_or_insert(now) + if torn { STAYS } else { 0 } {
+                break;
+            }
+            if !right {
+                right_since = None;
+            }
             if now > healed + patience {
+                if self.is_quiet() {
+                    self.check()?;
+                }
                 let standing = self.world.borrow().standing();
                 let seconds = patience / SECOND;
                 return Err(format!(
@@ -389,6 +427,10 @@ impl Run {
         if let Some(why) = history::called_a_person() {
             return Err(why);
         }
+        self.check()
+    }
+
+    fn check(&self) -> Result<Sums, String> {
         check(
             &self.world.borrow(),
             &self.site.shared.settings.topics.names,

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::brokers::{MS, SECOND, Stored, World};
+use super::group::OUTSIDER;
 use super::history::tell;
 
 /// After so long an open transaction is aborted, as the processor's settings have it.
@@ -137,7 +138,9 @@ impl World {
         (member, generation): (u64, u64),
     ) -> Result<(), Refused> {
         let known = self.members.get(&member);
-        if known.is_none_or(|member| member.removed) || generation != self.generation {
+        if (member, generation) == OUTSIDER {
+            // Nobody is asked.
+        } else if known.is_none_or(|member| member.removed) || generation != self.generation {
             return Err(Refused::Generation);
         }
         self.open(client)?.offsets.extend(offsets);
@@ -185,13 +188,16 @@ impl World {
     /// Offsets of transactions that are not decided yet, for a partition.
     pub fn has_pending_offsets(&self, partition: i32) -> bool {
         let pending = |open: &Open| open.offsets.contains_key(&partition);
-        self.names.values().any(|state| {
-            state.open.as_ref().is_some_and(pending)
-                || state
-                    .ending
-                    .as_ref()
-                    .is_some_and(|ending| !ending.offsets_done && pending(&ending.open))
-        })
+        let torn = self.torn_offsets.values();
+        torn.into_iter()
+            .any(|offsets| offsets.contains_key(&partition))
+            || self.names.values().any(|state| {
+                state.open.as_ref().is_some_and(pending)
+                    || state
+                        .ending
+                        .as_ref()
+                        .is_some_and(|ending| !ending.offsets_done && pending(&ending.open))
+            })
     }
 
     /// Writes markers that are due, and aborts what was open for too long.
@@ -236,15 +242,42 @@ impl World {
         let place = self
             .chance
             .place(logs + usize::from(!ending.offsets_done) + usize::from(logs == 0));
-        if let Some(log) = ending.open.logs.iter().nth(place).cloned() {
-            ending.open.logs.remove(&log);
-            let log = self.logs.entry(log).or_default();
-            log.decided.insert(id, commit);
-            log.end += 1;
+        if let Some(at) = ending.open.logs.iter().nth(place).cloned() {
+            ending.open.logs.remove(&at);
+            let log = self.logs.entry(at.clone()).or_default();
+            if self.chance.in_thousand(self.odds.torn) {
+                log.torn.entry(name.to_owned()).or_default().push(id);
+                self.dropped += 1;
+                tell(|| format!("{name}: transaction {id}, marker for {at:?} dropped"));
+            } else {
+                let torn = log.torn.remove(name).unwrap_or_default();
+                if !torn.is_empty() {
+                    tell(|| format!("{name}: {at:?}, {torn:?} decided with {id}: {commit}"));
+                }
+                for id in torn.into_iter().chain([id]) {
+                    log.decided.insert(id, commit);
+                }
+                log.end += 1;
+            }
         } else if !ending.offsets_done {
             ending.offsets_done = true;
-            if commit {
-                self.committed.extend(&ending.open.offsets);
+            let offsets = std::mem::take(&mut ending.open.offsets);
+            if offsets.is_empty() {
+                // The group was no part of it.
+            } else if self.chance.in_thousand(self.odds.torn) {
+                let torn = self.torn_offsets.entry(name.to_owned()).or_default();
+                torn.extend(offsets);
+                self.dropped += 1;
+                tell(|| format!("{name}: transaction {id}, marker for the group dropped"));
+            } else {
+                let torn = self.torn_offsets.remove(name).unwrap_or_default();
+                if !torn.is_empty() {
+                    tell(|| format!("{name}: offsets {torn:?} decided with {id}: {commit}"));
+                }
+                if commit {
+                    self.committed.extend(torn);
+                    self.committed.extend(offsets);
+                }
             }
         }
         if ending.open.logs.is_empty() && ending.offsets_done {

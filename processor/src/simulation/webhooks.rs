@@ -101,6 +101,7 @@ impl Site {
         let record = Stored {
             offset: 0,
             appended_ms: 0,
+            created_ms: None,
             key: Some(delivery.key.clone()),
             value: delivery.body.clone(),
             headers: vec![(REQUEST.to_owned(), Some(request.encode()))],

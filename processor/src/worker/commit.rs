@@ -7,7 +7,7 @@ use super::{BACKOFF, Exit, Worker};
 use crate::consume::Batch;
 use crate::kafka::{Consumer, Kafka};
 use crate::pipeline::Rules;
-use crate::transact::{Context, Done, Ended, transact};
+use crate::transact::{Context, Done, Ended, reposition, transact};
 
 /// How long the worker waits after a failure that may pass by itself, such as a rebalance.
 const BACKOFF_SHORT: Duration = Duration::from_millis(50);
@@ -45,11 +45,30 @@ impl<K: Kafka> Worker<'_, K> {
             dedup_log: &self.dedup_log,
             partitions: self.shared.settings.topics.partitions.unsigned_abs(),
         };
-        let memory = self.partitions.memories();
-        let (ended, done) = transact(&mut producer, &context, batch, &memory);
+        let repositions = self.partitions.repositions();
+        let repositions_only = !repositions.is_empty();
+        let (ended, mut done) = if repositions_only {
+            let tried = reposition(&mut producer, &context, repositions);
+            self.partitions.tried_repositions();
+            tried
+        } else {
+            let judging = self.partitions.judging();
+            transact(&mut producer, &context, batch, &judging)
+        };
         let mut keep = true;
+        if !matches!(ended, Ended::Committed) {
+            self.unsettle("a transaction was aborted");
+        }
+        if matches!(ended, Ended::Committed) {
+            self.unconfirmed.proved();
+        }
         match ended {
+            // The batch is as it was.
+            Ended::Committed if repositions_only => {
+                self.unconfirmed.add(&mut done, self.kafka.now());
+            }
             Ended::Committed => {
+                self.unconfirmed.add(&mut done, self.kafka.now());
                 self.learn(&done);
                 *batch = Batch::default();
                 self.aborts = 0;
@@ -75,7 +94,7 @@ impl<K: Kafka> Worker<'_, K> {
                 fenced,
             } => {
                 keep = false;
-                self.in_doubt = in_doubt.then_some(done);
+                self.in_doubt = (in_doubt && !repositions_only).then_some(done);
                 tracing::warn!(
                     why,
                     in_doubt,
@@ -117,8 +136,9 @@ impl<K: Kafka> Worker<'_, K> {
         for (source, &count) in &done.unverified {
             self.shared.metrics.unverified(source, count);
         }
-        for (&partition, (end, entries)) in &done.learned {
-            self.partitions.learn(partition, *end, entries);
+        for (&partition, learned) in &done.learned {
+            self.partitions
+                .learn(partition, learned.to, &learned.entries);
         }
         self.stop_halted(done);
     }
@@ -145,19 +165,20 @@ impl<K: Kafka> Worker<'_, K> {
         };
         // A partition that came back in another epoch was restored, speaks for itself, and says
         // nothing of this batch.
-        let (epochs, parts) = (&done.epochs, &batch.parts);
-        done.learned.retain(|partition, _| {
+        let parts = &batch.parts;
+        done.learned.retain(|partition, learned| {
             let part = parts.get(partition);
-            part.is_some_and(|part| epochs.get(partition) == Some(&part.epoch))
+            part.is_some_and(|part| part.epoch == learned.epoch)
         });
         let through = done
             .learned
             .iter()
-            .any(|(partition, (to, _))| committed.get(partition) == Some(to));
+            .any(|(partition, learned)| committed.get(partition) == Some(&learned.to));
         if through {
             tracing::info!("the commit in doubt went through");
             // Records that were polled since are read again: the batch and the memory must meet.
             let ends = done.ends();
+            self.unconfirmed.add(&mut done, self.kafka.now());
             self.learn(&done);
             batch.advance(&ends);
         } else {
@@ -178,6 +199,7 @@ mod tests {
     use super::*;
     use crate::consume::Part;
     use crate::pipeline::Halt;
+    use crate::transact::Learned;
 
     #[test]
     fn a_halt_speaks_for_its_own_partition_and_for_nothing_that_was_judged() {
@@ -198,7 +220,7 @@ mod tests {
         assert!(!nothing_before_halts(&batch, &done));
         batch.parts.remove(&1);
         // Records before the halt were judged, and are not committed.
-        done.learned.insert(0, (7, Vec::new()));
+        done.learned.insert(0, Learned::default());
         assert!(!nothing_before_halts(&batch, &done));
     }
 }

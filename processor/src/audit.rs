@@ -1,0 +1,207 @@
+//! The audit: which raw records have a fate that a `read_committed` reader sees.
+//!
+//! A commit that was answered is decided, and not always visible: some brokers drop the markers of a
+//! transaction and call it complete. What is left of it on a partition is decided by the next marker of the
+//! same transactional id there, whatever the coordinator had decided. So neither an offset nor the
+//! dedup-log proves that a raw record has its fate; only the fate does.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::ControlFlow;
+use std::time::Duration;
+
+use sluice_schemas::event;
+use sluice_schemas::fate::{RAW_OFFSET, RAW_PARTITION};
+
+use crate::kafka::{HeaderOf, Kafka, Place, Reader, Unanswered, View};
+
+/// How long undecided transactions are waited for before others have their turn.
+const STABLE_WAIT: Duration = Duration::from_secs(2);
+
+/// How often they are asked for meanwhile.
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
+
+/// Raw records whose fates are looked for.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Wanted {
+    /// By raw partition, the offsets whose fate must be found.
+    pub offsets: BTreeMap<i32, BTreeSet<i64>>,
+    /// By raw partition, the offset below which fates that nobody asked for are looked for as well.
+    pub until: BTreeMap<i32, i64>,
+    /// No fate of any of them has an earlier timestamp, milliseconds since 1970.
+    pub since_ms: i64,
+}
+
+/// Fates that were found, by raw partition and offset.
+pub type Found = BTreeMap<i32, BTreeSet<i64>>;
+
+impl Wanted {
+    /// What was wanted and not found.
+    pub fn missing(&self, found: &Found) -> BTreeMap<i32, BTreeSet<i64>> {
+        let none = BTreeSet::new();
+        let missing = self.offsets.iter().map(|(partition, wanted)| {
+            let found = found.get(partition).unwrap_or(&none);
+            (*partition, wanted.difference(found).copied().collect())
+        });
+        missing
+            .filter(|(_, missing): &(i32, BTreeSet<i64>)| !missing.is_empty())
+            .collect()
+    }
+}
+
+/// The raw record that a record of a fate's topic came from.
+fn origin(value: &[u8], header: &HeaderOf<'_>) -> Option<(i32, i64)> {
+    let number = |name| std::str::from_utf8(header(name)?).ok()?.parse().ok();
+    let partition = number(RAW_PARTITION).and_then(|found: i64| i32::try_from(found).ok());
+    match (partition, number(RAW_OFFSET)) {
+        (Some(partition), Some(offset)) => Some((partition, offset)),
+        _ => event::origin(value),
+    }
+}
+
+/// Looks for the fates of raw records. What is not in the answer has no visible fate, and none that an
+/// undecided transaction may yet make visible.
+pub fn find<K: Kafka>(
+    kafka: &K,
+    reader: &K::Reader,
+    dedup_log: &str,
+    wanted: &Wanted,
+) -> Result<Found, Unanswered> {
+    let outputs = reader.outputs()?;
+    let is_fate = |place: &Place| *place.topic != *dedup_log;
+    let places: Vec<Place> = outputs.places.into_iter().filter(is_fate).collect();
+    let mut scan = Scan {
+        wanted,
+        found: Found::new(),
+        left: wanted.offsets.values().map(BTreeSet::len).sum(),
+    };
+    // Nearly always all of it is there, and nothing has to be waited for.
+    let mut next = scan.begin(reader, &places)?;
+    if scan.is_over() {
+        return Ok(scan.found);
+    }
+    if let Some(place) = outputs.leaderless.iter().find(|place| is_fate(place)) {
+        return Err(Unanswered(format!(
+            "{place} has no leader, so what it holds is not known"
+        )));
+    }
+    // An end counts when all below it is decided, as asked before it was read, and once more: a leader
+    // that has just changed may know less than the one before.
+    for _ in 0..2 {
+        wait_stable(kafka, reader, &places)?;
+        let known: BTreeSet<Place> = next.keys().cloned().collect();
+        for (place, offset) in reader.since(&places, wanted.since_ms)? {
+            if !known.contains(&place) {
+                next.insert(place, offset);
+            }
+        }
+        next = scan.on(reader, &next)?;
+    }
+    Ok(scan.found)
+}
+
+struct Scan<'a> {
+    wanted: &'a Wanted,
+    found: Found,
+    /// How many that must be found are not found yet.
+    left: usize,
+}
+
+impl Scan<'_> {
+    fn is_over(&self) -> bool {
+        self.left == 0 && self.wanted.until.is_empty()
+    }
+
+    fn begin<R: Reader>(
+        &mut self,
+        reader: &R,
+        places: &[Place],
+    ) -> Result<BTreeMap<Place, i64>, Unanswered> {
+        let from = reader.since(places, self.wanted.since_ms)?;
+        self.on(reader, &from)
+    }
+
+    /// Reads on, topic by topic, until all is found or read; returns where it stands.
+    fn on<R: Reader>(
+        &mut self,
+        reader: &R,
+        from: &BTreeMap<Place, i64>,
+    ) -> Result<BTreeMap<Place, i64>, Unanswered> {
+        let mut topics: BTreeMap<_, BTreeMap<i32, i64>> = BTreeMap::new();
+        for (place, offset) in from {
+            let topic = topics.entry(&place.topic).or_default();
+            topic.insert(place.partition, *offset);
+        }
+        let mut next = BTreeMap::new();
+        for (topic, partitions) in topics {
+            let stands = if self.is_over() {
+                partitions
+            } else {
+                reader.scan(topic, &partitions, &mut |value, header| {
+                    self.note(value, header)
+                })?
+            };
+            for (partition, offset) in stands {
+                let topic = std::sync::Arc::clone(topic);
+                next.insert(Place { topic, partition }, offset);
+            }
+        }
+        Ok(next)
+    }
+
+    fn note(&mut self, value: &[u8], header: &HeaderOf<'_>) -> ControlFlow<()> {
+        let Some((partition, offset)) = origin(value, header) else {
+            return ControlFlow::Continue(());
+        };
+        let wanted = self.wanted.offsets.get(&partition);
+        let must = wanted.is_some_and(|wanted| wanted.contains(&offset));
+        let until = self.wanted.until.get(&partition);
+        let may = until.is_some_and(|until| offset < *until);
+        if (must || may) && self.found.entry(partition).or_default().insert(offset) {
+            self.left -= usize::from(must);
+        }
+        if self.is_over() {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        }
+    }
+}
+
+/// Waits a little until all that partitions hold now is decided.
+pub fn wait_stable<K: Kafka>(
+    kafka: &K,
+    reader: &K::Reader,
+    places: &[Place],
+) -> Result<(), Unanswered> {
+    let targets = reader.ends(places, View::All)?;
+    if let Some(place) = places.iter().find(|place| !targets.contains_key(place)) {
+        return Err(Unanswered(format!("{place} does not say where it ends")));
+    }
+    let until = kafka.now() + STABLE_WAIT;
+    loop {
+        let stable = reader.ends(places, View::Stable)?;
+        let held = targets
+            .iter()
+            .find(|(place, target)| stable.get(place) < Some(target));
+        let Some((place, target)) = held else {
+            return Ok(());
+        };
+        if kafka.now() > until {
+            let at = stable.get(place).copied();
+            return Err(undecided(place, at, *target));
+        }
+        kafka.sleep(POLL_INTERVAL);
+    }
+}
+
+/// What keeps a partition's last stable offset, and what an operator may do about it.
+pub fn undecided(place: &Place, at: Option<i64>, end: i64) -> Unanswered {
+    let Place { topic, partition } = place;
+    let at = at.map_or_else(|| "unknown".to_owned(), |at| at.to_string());
+    Unanswered(format!(
+        "{place} holds a transaction that is not decided: its last stable offset is {at} of {end}. \
+         It ends by itself within its time-out, or when the worker of its transactional id runs again. \
+         Where neither helps: kafka-transactions.sh --bootstrap-server HOST find-hanging --broker-id LEADER \
+         --max-transaction-timeout 0, then abort --topic {topic} --partition {partition} --start-offset {at}"
+    ))
+}

@@ -1,0 +1,214 @@
+//! Reading a partition of the dedup-log, and what its end says.
+
+use sluice_schemas::dedup_log::{DedupLogError, DedupRecord, SEEN, UNTIL};
+
+use super::{Halt, LogEnd};
+use crate::kafka::{Read, Reader, Source, View};
+
+/// How far before its end the log is read for its last record, at first, in offsets: some records and
+/// their markers.
+const LAST_REACH: i64 = 64;
+
+/// A partition's topic, its number, and the view of it.
+type From = (Source, i32, View);
+
+/// Reads for as long as `held` says so.
+pub struct Log<'a, R, H> {
+    /// The client.
+    pub reader: &'a R,
+    /// Whether what is read is still of use.
+    pub held: H,
+}
+
+/// A record that was read.
+pub struct Stored {
+    /// Its offset.
+    pub offset: i64,
+    /// When the broker appended it, milliseconds since 1970.
+    pub appended_ms: i64,
+    /// Its value.
+    pub value: Vec<u8>,
+    /// Its Kafka headers.
+    pub headers: Vec<(String, Option<Vec<u8>>)>,
+}
+
+/// What the end of a log says.
+pub struct Tail {
+    /// Its last record in force.
+    pub last: Option<LogEnd>,
+    /// The raw offset up to which the log has a record of each offset since those that were seen to be
+    /// visible: a torn transaction may leave a hole before the last record.
+    pub logged: i64,
+    /// The highest raw offset that a transaction since then was to account for, aborted ones too.
+    pub attempted: i64,
+}
+
+impl<R: Reader, H: Fn() -> bool> Log<'_, R, H> {
+    /// What the end of a log says; the log's first and next offset are given.
+    pub fn tail(&self, partition: i32, (low, end): (i64, i64)) -> Result<Tail, Halt> {
+        let mut tail = Tail {
+            last: None,
+            logged: 0,
+            attempted: 0,
+        };
+        if low >= end {
+            return Ok(tail);
+        }
+        let mut reach = LAST_REACH;
+        let mut at;
+        loop {
+            let start = end.saturating_sub(reach).max(low);
+            let mut records = Vec::new();
+            at = start;
+            self.read_each(
+                (Source::DedupLog, partition, View::Stable),
+                start,
+                end,
+                |record| {
+                    records.push(log_end(&record).map_err(|error| unreadable(&record, &error))?);
+                    at = record.offset;
+                    Ok(())
+                },
+            )?;
+            tail.last = records.last().copied();
+            let whole = match (records.first(), tail.last) {
+                (Some(first), Some(last)) => first.from <= last.seen,
+                // Nothing but markers and aborted records there.
+                _ => false,
+            };
+            if whole || start == low {
+                tail.logged = covered(&records);
+                break;
+            }
+            reach = reach.saturating_mul(16);
+        }
+        // Whose transaction was torn may have left fates without a record in the log that is in force.
+        self.read_each(
+            (Source::DedupLog, partition, View::All),
+            at,
+            end,
+            |record| {
+                // An aborted record may be a sweep's, which is none.
+                if let Ok(attempt) = log_end(&record) {
+                    tail.attempted = tail.attempted.max(attempt.to).max(attempt.until);
+                }
+                Ok(())
+            },
+        )?;
+        Ok(tail)
+    }
+
+    /// Gives the records of a partition from `start` until its end is reported at or past `end`.
+    ///
+    /// The report does not tell its offset, and a leader that has just changed may know less than the
+    /// one before. So an end counts when all below `end` is decided, as asked after it, and when a
+    /// read that began after that answer reports it again.
+    pub fn read_each(
+        &self,
+        (source, partition, view): From,
+        start: i64,
+        end: i64,
+        mut each: impl FnMut(Stored) -> Result<(), Halt>,
+    ) -> Result<(), Halt> {
+        let mut next = start;
+        let mut decided = false;
+        self.reader.start(source, partition, next, view)?;
+        loop {
+            if !(self.held)() {
+                return Err(Halt::EpochEnded);
+            }
+            match self.reader.read()? {
+                Read::Record {
+                    offset,
+                    appended_ms,
+                    value,
+                    headers,
+                } => {
+                    next = offset + 1;
+                    each(Stored {
+                        offset,
+                        appended_ms,
+                        value,
+                        headers,
+                    })?;
+                    if source == Source::Raw && next >= end {
+                        self.reader.stop()?;
+                        return Ok(());
+                    }
+                }
+                Read::End if decided => {
+                    self.reader.stop()?;
+                    return Ok(());
+                }
+                Read::End => {
+                    let (_, stable) = self.reader.stable_bounds(source, partition)?;
+                    decided = stable >= end;
+                    self.reader.start(source, partition, next, view)?;
+                }
+                Read::News => {}
+            }
+        }
+    }
+}
+
+/// How far records account for each raw offset since those that the last of them vouches for.
+fn covered(records: &[LogEnd]) -> i64 {
+    let Some(last) = records.last() else {
+        return 0;
+    };
+    records.iter().fold(last.seen, |covered, record| {
+        if record.from <= covered {
+            covered.max(record.to)
+        } else {
+            covered
+        }
+    })
+}
+
+/// A log record's head and marks.
+fn log_end(record: &Stored) -> Result<LogEnd, DedupLogError> {
+    let head = DedupRecord::decode_head(&record.value)?;
+    let mark = |name: &str| {
+        let header = record.headers.iter().rev().find(|(found, _)| found == name);
+        let value = header.and_then(|(_, value)| value.as_deref());
+        value.and_then(|value| std::str::from_utf8(value).ok()?.parse::<i64>().ok())
+    };
+    Ok(LogEnd {
+        from: head.from,
+        to: head.to,
+        partitions: head.partitions,
+        seen: mark(SEEN).unwrap_or(head.from),
+        until: mark(UNTIL).unwrap_or(0),
+    })
+}
+
+/// The log holds what no release has written, or a newer one.
+pub fn unreadable(record: &Stored, error: &DedupLogError) -> Halt {
+    Halt::Person(format!(
+        "the dedup-log at offset {}: {error}",
+        record.offset
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hole_in_the_log_is_seen_before_what_follows_it() {
+        let record = |from, to, seen| LogEnd {
+            from,
+            to,
+            partitions: 1,
+            seen,
+            until: 0,
+        };
+        assert_eq!(covered(&[]), 0);
+        assert_eq!(covered(&[record(4, 7, 2)]), 2);
+        assert_eq!(covered(&[record(0, 4, 0), record(4, 7, 4)]), 7);
+        assert_eq!(covered(&[record(0, 4, 0), record(5, 7, 3)]), 4);
+        // A repair goes over it once more.
+        let repaired = [record(0, 4, 0), record(5, 7, 3), record(3, 5, 3)];
+        assert_eq!(covered(&repaired), 5);
+    }
+}

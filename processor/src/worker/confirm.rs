@@ -1,0 +1,243 @@
+//! Whether what was committed is visible: a commit that was answered is decided, and brokers may have lost its
+//! markers since.
+//!
+//! It is looked at now and then, between two transactions, and costs three questions to the brokers
+//! however many records there were. What was seen is written down with the next transaction of the
+//! partition (`sluice_schemas::dedup_log::SEEN`): an audit begins there.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use super::Worker;
+use crate::audit::Wanted;
+use crate::kafka::{Kafka, Place, Reader, Unanswered, View};
+use crate::transact::Done;
+
+/// How often is looked while something is not confirmed.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// The same while an answer is waited for.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
+
+/// A commit that is not visible after this long counts as torn. An open transaction of another worker, whose
+/// process stands still or is gone, may keep it from being read as well, for as long as its time-out; then
+/// the sweep does no harm, and waits.
+const VISIBLE_WITHIN: Duration = Duration::from_secs(20);
+
+/// How long the places of the outputs are known: partitions are added seldom.
+const OUTPUTS_FOR: Duration = Duration::from_secs(60);
+
+/// What a partition's commits have judged.
+#[derive(Debug, Default)]
+struct Judged {
+    epoch: u64,
+    to: i64,
+    offsets: BTreeSet<i64>,
+}
+
+/// Some commits together.
+#[derive(Debug)]
+struct Commits {
+    parts: BTreeMap<i32, Judged>,
+    topics: BTreeSet<String>,
+    since_ms: i64,
+    first: Option<Instant>,
+}
+
+impl Default for Commits {
+    fn default() -> Self {
+        Self {
+            parts: BTreeMap::new(),
+            topics: BTreeSet::new(),
+            since_ms: i64::MAX,
+            first: None,
+        }
+    }
+}
+
+/// Commits that were answered and not seen to be visible yet.
+#[derive(Debug, Default)]
+pub struct Unconfirmed {
+    /// Those that are waited for, and where their partitions ended after them.
+    asked: Option<(Commits, BTreeMap<Place, i64>)>,
+    /// Those since then.
+    fresh: Commits,
+    /// Those that were seen to be visible. What was seen may have been an abort, by a process that had our
+    /// name for a while: the next commit that succeeds proves that there was none.
+    seen: Vec<Commits>,
+    look_at: Option<Instant>,
+    outputs: Option<(Instant, Vec<Place>)>,
+}
+
+impl Unconfirmed {
+    /// Takes the offsets that a transaction judged.
+    pub fn add(&mut self, done: &mut Done, now: Instant) {
+        let fresh = &mut self.fresh;
+        fresh.first.get_or_insert(now);
+        fresh.since_ms = fresh.since_ms.min(done.since_ms);
+        fresh.topics.extend(done.topics.drain(..));
+        for (&partition, learned) in &mut done.learned {
+            let judged = fresh.parts.entry(partition).or_default();
+            judged.epoch = learned.epoch;
+            judged.to = learned.to;
+            judged.offsets.extend(learned.offsets.drain(..));
+        }
+    }
+
+    /// A transaction was committed, by the producer that committed all of it.
+    pub fn proved(&mut self) {
+        self.seen.clear();
+    }
+
+    /// Whether nothing has to be audited.
+    pub fn is_proved(&self) -> bool {
+        self.is_empty() && self.seen.is_empty()
+    }
+
+    /// Whether all was seen to be visible.
+    pub fn is_empty(&self) -> bool {
+        self.asked.is_none() && self.fresh.parts.is_empty()
+    }
+
+    /// Has the next look come at once.
+    pub fn look_now(&mut self) {
+        self.look_at = None;
+    }
+
+    /// Forgets all of it: what it learned is void.
+    pub fn clear(&mut self) {
+        self.asked = None;
+        self.fresh = Commits::default();
+        self.seen.clear();
+    }
+
+    /// In the order in which they were committed.
+    fn all(&self) -> impl Iterator<Item = &Commits> {
+        let asked = self.asked.as_ref().map(|(commits, _)| commits);
+        self.seen.iter().chain(asked).chain([&self.fresh])
+    }
+
+    /// The raw records whose fates must be found.
+    pub fn wanted(&self) -> Wanted {
+        let mut wanted = Wanted {
+            since_ms: i64::MAX,
+            ..Wanted::default()
+        };
+        for commits in self.all() {
+            wanted.since_ms = wanted.since_ms.min(commits.since_ms);
+            for (&partition, judged) in &commits.parts {
+                let offsets = wanted.offsets.entry(partition).or_default();
+                offsets.extend(&judged.offsets);
+            }
+        }
+        wanted
+    }
+
+    /// By partition the epoch, and the offset below which all was judged.
+    pub fn ends(&self) -> BTreeMap<i32, (u64, i64)> {
+        self.all()
+            .flat_map(|commits| &commits.parts)
+            .map(|(&partition, judged)| (partition, (judged.epoch, judged.to)))
+            .collect()
+    }
+}
+
+impl<K: Kafka> Worker<'_, K> {
+    /// The client that asks what is visible.
+    pub(super) fn with_reader<T>(
+        &mut self,
+        ask: impl FnOnce(&mut Self, &K::Reader) -> Result<T, Unanswered>,
+    ) -> Result<T, Unanswered> {
+        let reader = match self.reader.take() {
+            Some(reader) => reader,
+            None => self.kafka.reader()?,
+        };
+        let answer = ask(self, &reader);
+        self.reader = Some(reader);
+        answer
+    }
+
+    /// Looks whether what was committed is visible, if it is time to. No transaction may be open.
+    pub(super) fn confirm(&mut self) {
+        let now = self.kafka.now();
+        let due = self.unconfirmed.look_at.is_none_or(|at| now >= at);
+        if self.unconfirmed.is_empty() || !due {
+            return;
+        }
+        if let Err(Unanswered(why)) = self.with_reader(Self::look) {
+            tracing::debug!(why, "looking at what is visible");
+        }
+        let asked = self.unconfirmed.asked.as_ref();
+        let wait = if asked.is_some() {
+            LOOK_AGAIN
+        } else {
+            LOOK_EVERY
+        };
+        let first = asked.map_or(self.unconfirmed.fresh.first, |(commits, _)| commits.first);
+        self.unconfirmed.look_at = Some(self.kafka.now() + wait);
+        if first.is_some_and(|first| now > first + VISIBLE_WITHIN) {
+            self.unsettle("a commit that was answered is not visible");
+        }
+    }
+
+    fn look(&mut self, reader: &K::Reader) -> Result<(), Unanswered> {
+        if self.unconfirmed.asked.is_none() {
+            let places = self.written(reader)?;
+            let targets = reader.ends(&places, View::All)?;
+            if targets.len() < places.len() {
+                return Err(Unanswered("a partition does not say where it ends".into()));
+            }
+            let fresh = std::mem::take(&mut self.unconfirmed.fresh);
+            self.unconfirmed.asked = Some((fresh, targets));
+        }
+        let Some((commits, targets)) = &mut self.unconfirmed.asked else {
+            return Ok(());
+        };
+        let places: Vec<Place> = targets.keys().cloned().collect();
+        let stable = reader.ends(&places, View::Stable)?;
+        targets.retain(|place, target| stable.get(place) < Some(target));
+        if !targets.is_empty() {
+            return Ok(());
+        }
+        let partitions: Vec<i32> = commits.parts.keys().copied().collect();
+        let offsets = reader.stable_offsets(&partitions)?;
+        let behind =
+            |(partition, judged): (&i32, &Judged)| offsets.get(partition) < Some(&judged.to);
+        if commits.parts.iter().any(behind) {
+            return Ok(());
+        }
+        for (&partition, judged) in &commits.parts {
+            self.partitions.saw(partition, judged.epoch, judged.to);
+        }
+        let visible = self.unconfirmed.asked.take();
+        let visible = visible.map(|(commits, _)| commits);
+        self.unconfirmed.seen.extend(visible);
+        Ok(())
+    }
+
+    /// The partitions of the topics that the fresh commits wrote to.
+    fn written(&mut self, reader: &K::Reader) -> Result<Vec<Place>, Unanswered> {
+        let now = self.kafka.now();
+        let topics = &self.unconfirmed.fresh.topics;
+        let known = self.unconfirmed.outputs.take().filter(|(at, places)| {
+            let knows = |topic: &String| places.iter().any(|place| *place.topic == **topic);
+            now < *at + OUTPUTS_FOR && topics.iter().all(knows)
+        });
+        let (at, places) = if let Some(known) = known {
+            known
+        } else {
+            let outputs = reader.outputs()?;
+            let mut places = outputs.places;
+            places.extend(outputs.leaderless);
+            (now, places)
+        };
+        let is_written = |place: &&Place| {
+            topics.contains(&*place.topic)
+                || *place.topic == *self.dedup_log
+                    && self.unconfirmed.fresh.parts.contains_key(&place.partition)
+        };
+        let written = places.iter().filter(is_written).cloned().collect();
+        self.unconfirmed.outputs = Some((at, places));
+        Ok(written)
+    }
+}

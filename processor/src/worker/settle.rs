@@ -1,0 +1,297 @@
+//! Settling: before a transaction may begin, all that may be open under the worker's name is decided.
+//!
+//! What a torn transaction left on a partition is decided by the next marker of the same transactional id
+//! there. A commit would publish what was rolled back, offsets too; so where something is undecided, a
+//! sweep comes first: a transaction that writes a record there and is aborted, until it is seen that
+//! everything is decided. A sweep also destroys what is left of a torn commit. Its fates are found missing
+//! then, and are made again.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use super::{BACKOFF, Exit, Worker};
+use crate::audit;
+use crate::consume::Batch;
+use crate::kafka::{Kafka, Message, Place, Producer, Reader, Unanswered, View};
+use crate::restore::log::Log;
+use crate::transact::{Ended, abort};
+
+/// How long undecided transactions are waited for at once: the loop must poll.
+const WAIT: Duration = Duration::from_millis(500);
+
+/// How often they are asked for meanwhile.
+const POLL_INTERVAL: Duration = Duration::from_millis(10);
+
+/// What is undecided for this long is swept: other workers' transactions under way are over by then.
+const SWEEP_AFTER: Duration = Duration::from_secs(1);
+
+/// What a sweep did not decide is swept again after this long: it is another name's, or its marker was lost.
+const SWEEP_AGAIN: Duration = Duration::from_secs(4);
+
+/// How long a sweep's records may take.
+const SWEEP: Duration = Duration::from_secs(3);
+
+/// What is undecided for this long is worth an error; after four times as long another.
+const WARN_AFTER: Duration = Duration::from_secs(15);
+
+/// How long a worker that leaves tries to leave nothing open.
+const LEAVE: Duration = Duration::from_secs(10);
+
+/// The raw partition whose offset a sweep names; one suffices for all offsets of a transactional id.
+const SWEPT_OFFSET: i32 = 0;
+
+/// A name that is not settled.
+#[derive(Debug)]
+pub struct Settling {
+    why: &'static str,
+    since: Instant,
+    swept_at: Option<Instant>,
+    /// Another producer took the name during a sweep.
+    fenced: Option<String>,
+    /// How many times [`WARN_AFTER`] must pass before the next error.
+    warnings: u32,
+}
+
+impl<K: Kafka> Worker<'_, K> {
+    /// From now on no transaction begins until all that is open is decided.
+    pub(super) fn unsettle(&mut self, why: &'static str) {
+        let since = self.kafka.now();
+        self.settling.get_or_insert(Settling {
+            why,
+            since,
+            swept_at: None,
+            fenced: None,
+            warnings: 1,
+        });
+    }
+
+    /// Whether all is decided; tries to have it so.
+    pub(super) fn settle(&mut self, batch: &mut Batch) -> Result<bool, Exit> {
+        if self.settling.is_none() {
+            return Ok(true);
+        }
+        match self.with_reader(Self::try_settle) {
+            Ok(is_whole) => {
+                let settling = self.settling.take();
+                let swept = settling.as_ref().is_some_and(|it| it.swept_at.is_some());
+                if let Some(Settling { why, since, .. }) = settling {
+                    let seconds = (self.kafka.now() - since).as_secs_f64();
+                    tracing::info!(
+                        why,
+                        seconds,
+                        swept,
+                        "settled: all under our name is decided"
+                    );
+                }
+                self.trouble("settling", None);
+                // What was in doubt may have been committed in part, and swept away.
+                if !is_whole || (swept && self.in_doubt.is_some()) {
+                    tracing::warn!("a committed transaction was torn: all partitions are restored");
+                    self.in_doubt = None;
+                    self.unconfirmed.clear();
+                    self.partitions.restore_all(&self.consumer, batch);
+                }
+                Ok(true)
+            }
+            Err(Unanswered(why)) => {
+                let settling = self.settling.as_mut();
+                if let Some(why) = settling.and_then(|settling| settling.fenced.take()) {
+                    self.fenced(&why)?;
+                }
+                self.report_unsettled(&why);
+                self.back_off(BACKOFF);
+                Ok(false)
+            }
+        }
+    }
+
+    fn report_unsettled(&mut self, what: &str) {
+        let Some(settling) = &mut self.settling else {
+            return;
+        };
+        let waited = self.kafka.now() - settling.since;
+        let Settling { why, warnings, .. } = settling;
+        tracing::info!(why, what, "not settled yet");
+        if waited > WARN_AFTER * *warnings {
+            *warnings *= 4;
+            tracing::error!(
+                why,
+                what,
+                seconds = waited.as_secs(),
+                "no transaction may begin until this is decided"
+            );
+            self.trouble("settling", Some(what.to_owned()));
+        }
+    }
+
+    /// One attempt: `true` once all is decided and what was committed is there; `false` where something of it
+    /// is gone.
+    fn try_settle(&mut self, reader: &K::Reader) -> Result<bool, Unanswered> {
+        let outputs = reader.outputs()?;
+        let targets = reader.ends(&outputs.places, View::All)?;
+        let until = self.kafka.now() + WAIT;
+        let (held, silent, offsets) = loop {
+            let stable = reader.ends(&outputs.places, View::Stable)?;
+            let offsets = reader.stable_offsets(&self.raw_partitions());
+            let targets = targets.iter();
+            let held: BTreeMap<Place, (i64, i64)> = targets
+                .filter_map(|(place, target)| {
+                    let at = *stable.get(place)?;
+                    (at < *target).then(|| (place.clone(), (at, *target)))
+                })
+                .collect();
+            let silent = outputs.places.iter();
+            let silent = silent.filter(|place| !stable.contains_key(place)).count();
+            let whole = held.is_empty() && silent == 0 && offsets.is_ok();
+            if whole || self.kafka.now() > until {
+                break (held, silent, offsets.map(|_| ()));
+            }
+            self.kafka.sleep(POLL_INTERVAL);
+        };
+        if !held.is_empty() || offsets.is_err() {
+            self.sweep_if_due(reader, held.keys())?;
+        }
+        if let Some((place, (at, target))) = held.first_key_value() {
+            return Err(audit::undecided(place, Some(*at), *target));
+        }
+        offsets?;
+        if let Some(place) = outputs.leaderless.first() {
+            return Err(Unanswered(format!("{place} has no leader")));
+        }
+        if silent > 0 || targets.len() < outputs.places.len() {
+            return Err(Unanswered("a partition does not say where it ends".into()));
+        }
+        if self.unconfirmed.is_proved() {
+            return Ok(true);
+        }
+        // An abort, by whomever, may have taken what a commit before it left undecided.
+        let wanted = self.unconfirmed.wanted();
+        let found = audit::find(self.kafka, reader, &self.dedup_log, &wanted)?;
+        if !wanted.missing(&found).is_empty() {
+            return Ok(false);
+        }
+        let offsets = reader.stable_offsets(&self.raw_partitions())?;
+        let log = Log {
+            reader,
+            held: || true,
+        };
+        for (partition, (epoch, to)) in self.unconfirmed.ends() {
+            if !self.assignments.holds(partition, epoch) {
+                // Who restores it audits it.
+                continue;
+            }
+            let tail = log.tail(partition, reader.log_bounds(partition)?);
+            let logged = tail.map_err(|halt| Unanswered(format!("the dedup-log: {halt:?}")))?;
+            if logged.logged < to || offsets.get(&partition) < Some(&to) {
+                return Ok(false);
+            }
+            self.partitions.saw(partition, epoch, to);
+        }
+        self.unconfirmed.clear();
+        Ok(true)
+    }
+
+    pub(super) fn raw_partitions(&self) -> Vec<i32> {
+        (0..self.shared.settings.topics.partitions).collect()
+    }
+
+    fn sweep_if_due<'p>(
+        &mut self,
+        reader: &K::Reader,
+        places: impl Iterator<Item = &'p Place>,
+    ) -> Result<(), Unanswered> {
+        let now = self.kafka.now();
+        let Some(settling) = &mut self.settling else {
+            return Ok(());
+        };
+        let due = match settling.swept_at {
+            None => settling.since + SWEEP_AFTER,
+            Some(swept_at) => swept_at + SWEEP_AGAIN,
+        };
+        if now < due {
+            return Ok(());
+        }
+        let Some(mut producer) = self.producer.take() else {
+            return Ok(());
+        };
+        settling.swept_at = Some(now);
+        let places: Vec<&Place> = places.collect();
+        tracing::info!(?places, "sweeping");
+        let swept = sweep(self.kafka, &mut producer, reader, &places);
+        // A producer that could not abort is of no more use: the next one takes over.
+        if let Err(Ended::Broken { why, fenced, .. }) = swept {
+            settling.fenced = fenced.then(|| why.clone());
+            return Err(Unanswered(format!("the sweep broke: {why}")));
+        }
+        self.producer = Some(producer);
+        Ok(())
+    }
+
+    /// At the end: what was committed is visible, and nothing is undecided, within a bound.
+    pub(super) fn leave_nothing_open(&mut self) {
+        let until = self.kafka.now() + LEAVE;
+        let mut batch = Batch::default();
+        while self.kafka.now() < until {
+            if self.producer.is_none() && self.renew().is_err() {
+                break;
+            }
+            match self.settle(&mut batch) {
+                Ok(true) if self.unconfirmed.is_empty() => return,
+                Ok(true) => self.unconfirmed.look_now(),
+                Ok(false) => {}
+                Err(_) => break,
+            }
+            self.confirm();
+            if self.unconfirmed.is_empty() && self.settling.is_none() {
+                return;
+            }
+            self.kafka.sleep(POLL_INTERVAL);
+        }
+        tracing::error!(
+            name = self.shared.settings.transactional_id(self.number),
+            "the worker leaves, and what it wrote last may not be decided: start it again under its name"
+        );
+    }
+}
+
+/// Writes a record to each partition and names an offset, and aborts all of it.
+pub(super) fn sweep<K: Kafka>(
+    kafka: &K,
+    producer: &mut K::Producer,
+    reader: &K::Reader,
+    places: &[&Place],
+) -> Result<(), Ended> {
+    let done = |why: &str| Ended::Aborted {
+        why: why.to_owned(),
+        trouble: false,
+    };
+    let offset = match reader.last_offset(SWEPT_OFFSET) {
+        Ok(offset) => BTreeMap::from([(SWEPT_OFFSET, offset.unwrap_or(0))]),
+        Err(Unanswered(why)) => return Err(done(&why)),
+    };
+    if producer.begin().is_err() {
+        return abort(producer, kafka, done("the sweep did not begin"));
+    }
+    for place in places {
+        let sent = producer.send(&Message {
+            topic: &place.topic,
+            partition: Some(place.partition),
+            key: None,
+            value: b"",
+            headers: &Vec::new(),
+            timestamp_ms: None,
+        });
+        if sent.is_err() {
+            break;
+        }
+    }
+    // Where a call fails here, what it could reach is swept, and the next sweep takes the rest.
+    if let Some(outsider) = reader.outsider() {
+        let _ = producer.send_offsets(&offset, outsider);
+    }
+    let until = kafka.now() + SWEEP;
+    while producer.in_flight() > 0 && kafka.now() < until {
+        producer.serve(Duration::from_millis(1));
+    }
+    abort(producer, kafka, done("swept"))
+}
