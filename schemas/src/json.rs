@@ -14,6 +14,8 @@ use serde_json::value::RawValue;
 use crate::raw::place;
 use crate::reason::{Reason, Refusal};
 
+mod members;
+
 mod rewrite;
 
 pub use rewrite::{MAX_DEPTH, canonical, compact};
@@ -46,7 +48,7 @@ pub fn object<'a, T: Deserialize<'a>>(text: &'a str) -> Result<Option<T>, Refusa
         })
     };
     if text.trim_start_matches(is_blank).starts_with('{') {
-        serde_json::from_str(text).map(Some).map_err(malformed)
+        members::members(text).map(Some).map_err(malformed)
     } else {
         let parsed: Result<IgnoredAny, _> = serde_json::from_str(text);
         parsed.map(|_| None).map_err(malformed)
@@ -224,6 +226,12 @@ mod tests {
         b: Span<'a>,
     }
 
+    #[derive(Debug, Default, Deserialize)]
+    struct Smile<'a> {
+        #[serde(borrow, rename = "😀")]
+        smile: Span<'a>,
+    }
+
     fn two(text: &str) -> Two<'_> {
         object(text).expect("JSON").expect("an object")
     }
@@ -243,6 +251,53 @@ mod tests {
             assert_eq!(refusal.detail, "a key that is read stands twice: a");
         }
         assert_eq!(integer(two(r#"{"c":1,"c":2,"a":3}"#).a), Some(3));
+    }
+
+    #[test]
+    fn a_key_may_have_half_a_surrogate_pair_and_is_none_that_is_read() {
+        // Whatever U+FFFD stands for is no key of ours, once or twice.
+        for odd in [
+            r"\ud83d",
+            r"a\ud83d",
+            r"\udc00a",
+            r"\ud83d\ud83d",
+            "\u{fffd}",
+        ] {
+            let text = format!(r#"{{"{odd}":1,"a":2,"{odd}":3,"\ude00":4}}"#);
+            assert_eq!(integer(two(&text).a), Some(2), "{text}");
+            let text = format!(r#"{{"a":2,"{odd}":1,"\u0061":3}}"#);
+            let refusal = object::<Two<'_>>(&text).expect_err("twice");
+            assert_eq!(refusal.detail, "a key that is read stands twice: a");
+        }
+        // Both halves make one character.
+        let smile = object::<Smile<'_>>(r#"{"\ud83d":1,"\ud83d\ude00":2,"\ude00":3}"#);
+        let smile = smile.expect("JSON").expect("an object").smile;
+        assert_eq!(integer(smile), Some(2));
+    }
+
+    #[test]
+    fn a_key_keeps_to_the_grammar() {
+        for bad in [
+            "{\"a\nb\":1}",
+            "{\"\u{0}\":1}",
+            r#"{"\x":1}"#,
+            r#"{"\ud83":1}"#,
+            r#"{"\u+123":1}"#,
+            r#"{"a:1}"#,
+            "{a:1}",
+            "{1:1}",
+            "{null:1}",
+            r#"{["a"]:1}"#,
+            r#"{"a":1,}"#,
+            r#"{,"a":1}"#,
+            r#"{"a" 1}"#,
+            r#"{"a":1 "b":2}"#,
+            r#"{"a":1}}"#,
+            r#"{"a":1}{}"#,
+        ] {
+            let refusal = object::<Two<'_>>(bad).expect_err("no JSON");
+            assert_eq!(refusal.reason, Reason::MalformedJson, "{bad}");
+        }
     }
 
     #[test]

@@ -230,6 +230,16 @@ mod tests {
     }
 
     #[test]
+    fn keys_with_different_halves_of_a_pair_stay_different() {
+        let keys = [r"\ud83d", r"\ud83e", r"\udc00", "\u{fffd}", r"\ud83d\ud83d"];
+        let written: Vec<_> = keys.iter().map(|key| format!("{{\"{key}\":1}}")).collect();
+        for text in &written {
+            assert_eq!(compact(text), *text);
+            assert_eq!(canonical_of(text).as_ref(), Some(text));
+        }
+    }
+
+    #[test]
     fn depth_is_bounded() {
         let nested = |depth: usize| "[".repeat(depth) + &"]".repeat(depth);
         assert_eq!(canonical_of(&nested(MAX_DEPTH)), Some(nested(MAX_DEPTH)));

@@ -49,6 +49,9 @@ mod hostile_tests;
 #[cfg(all(test, feature = "testing"))]
 mod sender_tests;
 
+#[cfg(all(test, feature = "testing"))]
+mod field_tests;
+
 use signature::Key;
 
 /// Every provider. A test holds this list against the folders beside this file.

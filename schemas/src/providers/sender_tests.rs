@@ -16,15 +16,15 @@ const AT: i64 = 1_700_000_000;
 const MIB: usize = 1 << 20;
 
 /// A source as the provider's sender describes it.
-struct Source {
-    provider: &'static dyn Provider,
-    endpoint: Box<dyn Endpoint>,
-    credentials: Credentials,
-    secret: Vec<u8>,
+pub struct Source {
+    pub provider: &'static dyn Provider,
+    pub endpoint: Box<dyn Endpoint>,
+    pub credentials: Credentials,
+    pub secret: Vec<u8>,
 }
 
 impl Source {
-    fn new(provider: &'static dyn Provider) -> Self {
+    pub fn new(provider: &'static dyn Provider) -> Self {
         let test = provider.sender().source("site");
         assert_eq!(test.settings["provider"], provider.facts().name);
         assert_eq!(test.settings["secrets"], json!([test.files[0].0]));
@@ -43,7 +43,7 @@ impl Source {
         }
     }
 
-    fn sign(&self, unsigned: &Unsigned, secret: &[u8], at: i64) -> RawRequest {
+    pub fn sign(&self, unsigned: &Unsigned, secret: &[u8], at: i64) -> RawRequest {
         let mut request = request(self.provider.facts().name);
         request.received_at = at * 1_000_000;
         let signature = self.provider.sender().sign(unsigned, secret, at);
@@ -54,7 +54,7 @@ impl Source {
         request
     }
 
-    fn verify<'a>(
+    pub fn verify<'a>(
         &self,
         request: &'a RawRequest,
         body: &'a [u8],

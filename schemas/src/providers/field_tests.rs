@@ -1,0 +1,62 @@
+//! Requests that senders and proxies in the field make: odd, and as good as any other.
+
+use super::sender_tests::Source;
+use super::testing::Unsigned;
+use super::{ALL, Provider, partition_key};
+use crate::event::Fields;
+
+const AT: i64 = 1_700_000_000;
+
+/// What an event's sample becomes once its body is changed and signed anew: its partition key and its
+/// columns, or the reason and its detail.
+fn signed(
+    provider: &'static dyn Provider,
+    event: &str,
+    change: impl FnOnce(Vec<u8>) -> Vec<u8>,
+) -> Result<(Vec<u8>, Fields), String> {
+    let source = Source::new(provider);
+    let mut unsigned = provider.sender().sample(event, 7, AT);
+    unsigned.body = change(unsigned.body);
+    let Unsigned { body, .. } = &unsigned;
+    let request = source.sign(&unsigned, &source.secret, AT);
+    let authentic = source
+        .verify(&request, body)
+        .map_err(|refusal| format!("{}: {}", refusal.reason, refusal.detail))?;
+    let key = partition_key(provider, &request.headers, body);
+    Ok((key, authentic.payload.fields()))
+}
+
+/// Every event of every provider.
+fn samples() -> impl Iterator<Item = (&'static dyn Provider, &'static str)> {
+    let events = |provider: &'static dyn Provider| provider.sender().events().iter();
+    ALL.into_iter()
+        .flat_map(move |provider| events(provider).map(move |event| (provider, *event)))
+}
+
+#[test]
+fn a_key_with_half_a_surrogate_pair_is_a_key_like_any_other() {
+    for (provider, event) in samples() {
+        let plain = signed(provider, event, |body| body).expect("a sample");
+        for key in [r"\ud83d", r"name\udc00", r"\ude00\ud83d", r"\uD83D\ud83d"] {
+            // At the beginning of each object of the body, one after the other.
+            let mut at = 0;
+            loop {
+                let mut inserted = false;
+                let outcome = signed(provider, event, |body| {
+                    let mut text = String::from_utf8(body).expect("UTF-8");
+                    if let Some(found) = text[at..].find('{') {
+                        at += found + 1;
+                        let comma = if text[at..].starts_with('}') { "" } else { "," };
+                        text.insert_str(at, &format!("\"{key}\":\"x\"{comma}"));
+                        inserted = true;
+                    }
+                    text.into_bytes()
+                });
+                assert_eq!(outcome.as_ref(), Ok(&plain), "{event} with {key} at {at}");
+                if !inserted {
+                    break;
+                }
+            }
+        }
+    }
+}
