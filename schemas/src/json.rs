@@ -23,14 +23,16 @@ pub use rewrite::{MAX_DEPTH, canonical, compact};
 /// A member's value, byte for byte as it was sent. `None`: absent or `null`, which mean the same.
 pub type Span<'a> = Option<&'a RawValue>;
 
-/// Reads a body as UTF-8.
+/// Reads a body as UTF-8, without the byte order mark that may stand before it: it is no part of the
+/// JSON, and RFC 8259 (8.1) lets a reader pass it over.
 pub fn utf8(body: &[u8]) -> Result<&str, Refusal> {
-    std::str::from_utf8(body).map_err(|error| {
+    let text = std::str::from_utf8(body).map_err(|error| {
         Reason::NotUtf8.because(format!(
             "the body is not UTF-8 from byte {} on",
             error.valid_up_to()
         ))
-    })
+    })?;
+    Ok(text.strip_prefix('\u{feff}').unwrap_or(text))
 }
 
 /// Reads an object's members. `None`: it is JSON, but no object. An error is `malformed_json`.

@@ -60,3 +60,28 @@ fn a_key_with_half_a_surrogate_pair_is_a_key_like_any_other() {
         }
     }
 }
+
+#[test]
+fn a_byte_order_mark_before_the_body_is_passed_over() {
+    let marked = |body: Vec<u8>| [b"\xef\xbb\xbf".as_slice(), &body].concat();
+    for (provider, event) in samples() {
+        let plain = signed(provider, event, |body| body);
+        assert_eq!(signed(provider, event, marked), plain, "{event}");
+        // One: two of them are no more JSON than anything else before the first bracket.
+        let twice = signed(provider, event, |body| marked(marked(body)));
+        let refusal = twice.expect_err("no JSON");
+        assert!(refusal.starts_with("malformed_json"), "{event}: {refusal}");
+    }
+}
+
+#[test]
+fn what_is_signed_over_the_parsed_body_is_signed_without_its_mark() {
+    let provider = super::by_name("referralloop").expect("a provider");
+    let source = Source::new(provider);
+    let sample = provider.sender().sample("signup.created", 7, AT);
+    // The signature is over the body written again, which is the sample itself.
+    let request = source.sign(&sample, &source.secret, AT);
+    let marked = [b"\xef\xbb\xbf ".as_slice(), &sample.body].concat();
+    let authentic = source.verify(&request, &marked).expect("an event");
+    assert_eq!(authentic.proof.scheme, Some("compact"));
+}

@@ -54,7 +54,7 @@ pub fn prove(
     mac: &[u8; 32],
 ) -> Result<Proof, Refusal> {
     for content in contents {
-        let signed = match (content, std::str::from_utf8(body)) {
+        let signed = match (content, json::utf8(body)) {
             (Content::Raw, _) => Cow::Borrowed(body),
             (Content::Compact, Ok(text)) if is_json => Cow::Owned(json::compact(text).into_bytes()),
             (Content::Compact, _) => continue,
