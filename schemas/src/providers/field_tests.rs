@@ -4,6 +4,7 @@ use super::sender_tests::Source;
 use super::testing::Unsigned;
 use super::{ALL, Provider, partition_key};
 use crate::event::Fields;
+use crate::reason::Reason;
 
 const AT: i64 = 1_700_000_000;
 
@@ -84,4 +85,75 @@ fn what_is_signed_over_the_parsed_body_is_signed_without_its_mark() {
     let marked = [b"\xef\xbb\xbf ".as_slice(), &sample.body].concat();
     let authentic = source.verify(&request, &marked).expect("an event");
     assert_eq!(authentic.proof.scheme, Some("compact"));
+}
+
+/// What a Flowcode sample becomes under a signature header made from its good entry.
+fn under_header(make: impl FnOnce(&str) -> String) -> Result<(), Reason> {
+    let provider = super::by_name("flowcode").expect("a provider");
+    let source = Source::new(provider);
+    let sample = provider.sender().sample("scan.created", 7, AT);
+    let mut request = source.sign(&sample, &source.secret, AT);
+    let mut headers = request.headers.0.iter_mut();
+    let found = headers.find(|(name, _)| name == "webhook-signature");
+    let value = &mut found.expect("a signature").1;
+    let good = String::from_utf8(value.clone()).expect("text");
+    *value = make(&good).into_bytes();
+    let outcome = source.verify(&request, &sample.body);
+    outcome.map(drop).map_err(|refusal| refusal.reason)
+}
+
+#[test]
+fn a_signature_header_that_a_proxy_folded_is_read_entry_by_entry() {
+    // A signature that begins as a version does.
+    let other = format!("v1,v1{}=", "A".repeat(41));
+    for odd in [
+        other.as_str(),
+        "v1,rubbish",
+        "v2,later",
+        "v1,",
+        "v1a,v1",
+        "rubbish",
+        "vubbish",
+        ",",
+    ] {
+        for fold in [" ", ", ", ",", " , ", ",\t", "  ", ",,"] {
+            for order in [[0, 1, 1], [1, 0, 1], [1, 1, 0]] {
+                let outcome = under_header(|good| {
+                    let entries = order.map(|is_odd| if is_odd == 1 { odd } else { good });
+                    entries.join(fold)
+                });
+                assert_eq!(outcome, Ok(()), "{odd:?} folded with {fold:?}, {order:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_folded_header_without_a_good_entry_is_as_bad_as_before() {
+    let zeros = format!("v1,{}=", "A".repeat(43));
+    for (value, reason) in [
+        (format!("{zeros}, {zeros}"), Reason::SignatureMismatch),
+        (format!("{zeros},{zeros}"), Reason::SignatureMismatch),
+        (format!("v1,rubbish,{zeros}"), Reason::SignatureMismatch),
+        ("v2,later, v1,rubbish".into(), Reason::SignatureMismatch),
+        ("v1,rubbish, v1,rubbish".into(), Reason::SignatureMalformed),
+        ("v1,v2,v1,v1".into(), Reason::SignatureMalformed),
+        (",".into(), Reason::SignatureMalformed),
+        (", ,".into(), Reason::SignatureMalformed),
+        ("v1".into(), Reason::SignatureMalformed),
+        ("v1, v1".into(), Reason::SignatureMalformed),
+        (
+            format!("{}, {zeros}", "x".repeat(4096)),
+            Reason::SignatureMalformed,
+        ),
+    ] {
+        assert_eq!(under_header(|_| value.clone()), Err(reason), "{value}");
+    }
+    // A blank between a version and its signature is no fold.
+    let parted = under_header(|good| good.replacen("v1,", "v1 ", 1));
+    assert_eq!(parted, Err(Reason::SignatureMalformed));
+    // The bound on v1a entries counts those of a folded header too.
+    let many = format!("v1a,{}==", "A".repeat(86));
+    let many = under_header(|good| format!("{},{good}", [many.as_str(); 9].join(",")));
+    assert_eq!(many, Err(Reason::SignatureMalformed));
 }

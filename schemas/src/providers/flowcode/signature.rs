@@ -13,6 +13,11 @@ const SHORTEST_SECRET: usize = 24;
 /// stranger with a large body must not bring many.
 const MAX_ED25519: usize = 8;
 
+/// The version of an entry that is HMAC-SHA256.
+const V1: &[u8] = b"v1";
+/// The version of an entry that is Ed25519.
+const V1A: &[u8] = b"v1a";
+
 /// Under which names the three headers stand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Family {
@@ -151,28 +156,28 @@ fn timestamp(headers: &Headers, family: Family) -> Result<&str, Refusal> {
 /// The entries of a signature header by their version.
 #[derive(Debug, Default)]
 struct Entries {
-    /// `v1`
+    /// [`V1`]
     macs: Vec<[u8; 32]>,
-    /// `v1a`
+    /// [`V1A`]
     ed25519: Vec<[u8; 64]>,
 }
 
 impl Entries {
     /// An entry of another version, or one that does not decode, is passed over where there is one
     /// beside it that can be read.
+    ///
+    /// Entries stand apart by blanks. A proxy may fold two headers into one and put a comma between
+    /// them, with or without a blank, so within a word versions and signatures take turns. A part that
+    /// is a version we read begins an entry wherever it stands: no signature is that short.
     fn read(value: &[u8]) -> Result<Self, Refusal> {
         let (mut entries, mut other) = (Self::default(), false);
-        for entry in value.split(|byte| *byte == b' ') {
-            if let Some(text) = entry.strip_prefix(b"v1,") {
-                entries.macs.extend(base64_strict::<32>(text));
-            } else if let Some(text) = entry.strip_prefix(b"v1a,") {
-                entries.ed25519.extend(base64_strict::<64>(text));
-            } else {
-                let mut parts = entry.splitn(2, |byte| *byte == b',');
-                let version = parts
-                    .next()
-                    .is_some_and(|version| version.starts_with(b"v"));
-                other |= version && parts.next().is_some_and(|text| !text.is_empty());
+        for word in value.split(|byte| matches!(byte, b' ' | b'\t')) {
+            let mut version: Option<&[u8]> = None;
+            for part in word.split(|byte| *byte == b',') {
+                match version.take() {
+                    Some(of) if part != V1 && part != V1A => other |= entries.take(of, part),
+                    _ => version = part.starts_with(b"v").then_some(part),
+                }
             }
         }
         if entries.ed25519.len() > MAX_ED25519 {
@@ -186,6 +191,16 @@ impl Entries {
             ));
         }
         Ok(entries)
+    }
+
+    /// Takes an entry in, where it decodes; whether it is of a version that is not known here.
+    fn take(&mut self, version: &[u8], text: &[u8]) -> bool {
+        match version {
+            V1 => self.macs.extend(base64_strict::<32>(text)),
+            V1A => self.ed25519.extend(base64_strict::<64>(text)),
+            _ => return !text.is_empty(),
+        }
+        false
     }
 }
 
