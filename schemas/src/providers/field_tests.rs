@@ -1,5 +1,8 @@
 //! Requests that senders and proxies in the field make: odd, and as good as any other.
 
+use serde_json::json;
+
+use super::fixture::endpoint;
 use super::sender_tests::Source;
 use super::testing::Unsigned;
 use super::{ALL, Provider, partition_key};
@@ -156,4 +159,43 @@ fn a_folded_header_without_a_good_entry_is_as_bad_as_before() {
     let many = format!("v1a,{}==", "A".repeat(86));
     let many = under_header(|good| format!("{},{good}", [many.as_str(); 9].join(",")));
     assert_eq!(many, Err(Reason::SignatureMalformed));
+}
+
+/// What a `ReferralLoop` request with a good token becomes under these values of the signature's header.
+fn beside_a_token(signature: &str, values: &[&str]) -> Result<(), Reason> {
+    let provider = super::by_name("referralloop").expect("a provider");
+    let source = Source {
+        endpoint: endpoint(provider, json!({ "signature": signature })),
+        ..Source::new(provider)
+    };
+    let sample = provider.sender().sample("signup.created", 7, AT);
+    let mut request = source.sign(&sample, &source.secret, AT);
+    request.token = true;
+    let good = request.headers.0.pop().expect("a signature");
+    let headers = values.iter().map(|value| {
+        let value = value.replace("good", &String::from_utf8_lossy(&good.1));
+        (good.0.clone(), value.into_bytes())
+    });
+    request.headers.0.extend(headers);
+    let outcome = source.verify(&request, &sample.body);
+    outcome.map(drop).map_err(|refusal| refusal.reason)
+}
+
+#[test]
+fn an_empty_signature_that_is_optional_is_none() {
+    for (values, outcome) in [
+        ([""].as_slice(), Ok(())),
+        (&[" \t "], Ok(())),
+        (&["", ""], Ok(())),
+        (&["good"], Ok(())),
+        // Two headers of which one says something are no less odd than before.
+        (&["", "good"], Err(Reason::SignatureMalformed)),
+        (&["sha256="], Err(Reason::SignatureMalformed)),
+        (&["0"], Err(Reason::SignatureMalformed)),
+    ] {
+        assert_eq!(beside_a_token("optional", values), outcome, "{values:?}");
+    }
+    let required = beside_a_token("required", &[""]);
+    assert_eq!(required, Err(Reason::SignatureMalformed));
+    assert_eq!(beside_a_token("off", &["0"]), Ok(()));
 }

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::config::Node;
 use crate::json;
-use crate::raw::{Headers, RawRequest, Single};
+use crate::raw::{Headers, RawRequest};
 use crate::reason::{Reason, Refusal};
 
 mod signature;
@@ -114,8 +114,11 @@ impl Source {
     }
 }
 
+/// An empty header, as a sender without a secret may write it, is none: who could send it could leave it
+/// out.
 fn carries_signature(request: &RawRequest) -> bool {
-    request.headers.single(SIGNATURE) != Single::Absent
+    let mut values = request.headers.all(SIGNATURE);
+    values.any(|value| !value.trim_ascii().is_empty())
 }
 
 impl Endpoint for Source {
