@@ -27,7 +27,7 @@ pub fn normalize<'s>(fresh: Fresh<'s, '_>, record: &Record) -> Result<Event<'s>,
         verified, entry, ..
     } = fresh;
     let (request, proof) = (verified.request, verified.authentic.proof);
-    let fields = verified.authentic.payload.fields();
+    let fields = verified.authentic.payload.fields().without_nul();
     let data = std::str::from_utf8(&record.value)
         .map_err(|_| Reason::NotUtf8.because("the body is not UTF-8"))?
         .to_owned();

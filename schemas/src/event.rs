@@ -118,6 +118,75 @@ pub struct Fields {
     pub delivery_id: Option<String>,
 }
 
+impl Fields {
+    /// The columns with U+FFFD where a sender wrote U+0000: `PostgreSQL` takes U+0000 in no text, so one
+    /// such name would stop a sink. The body as received keeps it.
+    #[must_use]
+    pub fn without_nul(mut self) -> Self {
+        // All by name, so that a column that is added is put on one of the two sides.
+        let Self {
+            r#type,
+            occurred_at: _,
+            entity_type,
+            entity_id,
+            scope_type,
+            scope_id,
+            organization_id,
+            application_id,
+            environment,
+            person_id,
+            person_email,
+            person_name,
+            referrer_id,
+            invitee_id,
+            referral_code,
+            referrer_reward_id,
+            invitee_reward_id,
+            position: _,
+            previous_position: _,
+            title,
+            url,
+            author,
+            content_type,
+            section_id,
+            tags,
+            published_at: _,
+            delivery_id,
+        } = &mut self;
+        let texts = [
+            entity_type,
+            entity_id,
+            scope_type,
+            scope_id,
+            organization_id,
+            application_id,
+            environment,
+            person_id,
+            person_email,
+            person_name,
+            referrer_id,
+            invitee_id,
+            referral_code,
+            referrer_reward_id,
+            invitee_reward_id,
+            title,
+            url,
+            author,
+            content_type,
+            section_id,
+            tags,
+            delivery_id,
+        ];
+        let texts = texts.into_iter().filter_map(Option::as_mut);
+        for text in texts.chain([r#type]) {
+            if text.contains('\0') {
+                *text = text.replace('\0', "\u{fffd}");
+            }
+        }
+        self
+    }
+}
+
 /// The event as it is written; fields stand in the order of the schema.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[expect(
