@@ -1,9 +1,11 @@
 //! The times that providers write, as milliseconds since 1970 (UTC).
 
+use std::borrow::Cow;
+
 use time::OffsetDateTime;
 use time::format_description::well_known::{Iso8601, Rfc3339};
 
-/// Whole numbers below this, in absolute value, are seconds, the others milliseconds: as seconds it
+/// Numbers below this, in absolute value, are seconds, the others milliseconds: as seconds it
 /// is the year 5138, as milliseconds March 1973, so no webhook's time is on the wrong side.
 pub const MILLIS_FROM: u64 = 100_000_000_000;
 
@@ -13,24 +15,28 @@ const LAST: i64 = 253_402_300_799_999;
 /// The first millisecond of the year 1.
 const FIRST: i64 = -62_135_596_800_000;
 
-/// Reads a whole number (see [`MILLIS_FROM`]) or ISO 8601 with an offset. `None`: it is neither, as a
-/// fractional number or a time without an offset, or it does not fit.
+/// Reads a number (see [`MILLIS_FROM`]) or ISO 8601 with an offset. `None`: it is neither, as a time
+/// without an offset, or it does not fit. What is beyond a millisecond is left out.
 pub fn read(text: &str) -> Option<i64> {
-    integer(text).or_else(|| iso8601(text))
+    number(text).or_else(|| iso8601(text))
 }
 
-/// Reads a whole number of seconds or milliseconds, decimal digits with at most a minus before them.
-fn integer(text: &str) -> Option<i64> {
-    let digits = text.strip_prefix('-').unwrap_or(text);
-    if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
-        return None;
+/// Reads seconds or milliseconds, decimal digits with at most a minus before them. What is not
+/// negative may have a fraction; the whole number before it says which of the two it is.
+fn number(text: &str) -> Option<i64> {
+    let is_digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let (whole, fraction) = match text.split_once('.') {
+        Some((whole, fraction)) if is_digits(whole) && is_digits(fraction) => (whole, fraction),
+        None if is_digits(text.strip_prefix('-').unwrap_or(text)) => (text, ""),
+        _ => return None,
+    };
+    let number: i64 = whole.parse().ok()?;
+    if number.unsigned_abs() >= MILLIS_FROM {
+        return Some(number);
     }
-    let number: i64 = text.parse().ok()?;
-    if number.unsigned_abs() < MILLIS_FROM {
-        number.checked_mul(1000)
-    } else {
-        Some(number)
-    }
+    let thousandths = fraction.bytes().chain(*b"000").take(3);
+    let millis = thousandths.fold(0, |millis, digit| millis * 10 + i64::from(digit - b'0'));
+    number.checked_mul(1000)?.checked_add(millis)
 }
 
 /// Reads ISO 8601 with a date, a time and an offset.
@@ -40,9 +46,34 @@ pub fn iso8601(text: &str) -> Option<i64> {
     if text.len() > LONGEST {
         return None;
     }
-    let time = OffsetDateTime::parse(text, &Iso8601::PARSING).ok()?;
+    let time = OffsetDateTime::parse(&by_the_letter(text), &Iso8601::PARSING).ok()?;
     let millis = time.unix_timestamp_nanos().div_euclid(1_000_000);
     i64::try_from(millis).ok()
+}
+
+/// The text as ISO 8601 has it, where it is written in a way that many libraries have and that means
+/// one time alone: behind `YYYY-MM-DD` small letters or a blank in the place of the `T`, which RFC 3339
+/// allows, and ` UTC` in the place of the `Z`, as Ruby writes. The offset is needed all the same.
+fn by_the_letter(text: &str) -> Cow<'_, str> {
+    let is_date = |date: &str| {
+        let shape = date.bytes().map(|byte| match byte {
+            b'0'..=b'9' => b'0',
+            other => other,
+        });
+        shape.eq(*b"0000-00-00")
+    };
+    let parts = text.split_at_checked(10).and_then(|(date, rest)| {
+        let time = rest.strip_prefix(['T', 't', ' '])?;
+        is_date(date).then_some((date, time))
+    });
+    let Some((date, time)) = parts else {
+        return Cow::Borrowed(text);
+    };
+    let utc = time.strip_suffix('z').or_else(|| time.strip_suffix(" UTC"));
+    Cow::Owned(match utc {
+        Some(time) => format!("{date}T{time}Z"),
+        None => format!("{date}T{time}"),
+    })
 }
 
 /// A time that may stand in an event: within the years 1 to 9999, which is what readers can show.
@@ -92,12 +123,93 @@ mod tests {
     }
 
     #[test]
+    fn a_number_may_have_a_fraction() {
+        assert_eq!(read("1641234567.5"), Some(1_641_234_567_500));
+        assert_eq!(read("1641234567.05"), Some(1_641_234_567_050));
+        assert_eq!(read("1641234567.123999"), Some(1_641_234_567_123));
+        assert_eq!(read("1641234567.000"), read("1641234567"));
+        assert_eq!(read("99999999999.999"), Some(99_999_999_999_999));
+        assert_eq!(read("100000000000.9"), Some(100_000_000_000));
+        assert_eq!(read("1641234567123.999"), Some(1_641_234_567_123));
+        let long = format!("1641234567.{}", "1".repeat(100_000));
+        assert_eq!(read(&long), Some(1_641_234_567_111));
+        for bad in [
+            "1641234567.",
+            ".5",
+            ".",
+            "-.5",
+            "-1641234567.5",
+            "1641234567.-5",
+            "1641234567.5.5",
+            "1641234567,5",
+            "1641234567.5e0",
+            "1641234567.5 ",
+            "1641234567 .5",
+            "1641234567.5Z",
+            "9223372036854775808.5",
+        ] {
+            assert_eq!(read(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn iso_8601_is_read_as_rfc_3339_and_ruby_write_it_too() {
+        let second = Some(1_757_035_106_000);
+        for good in [
+            "2025-09-05t01:18:26z",
+            "2025-09-05T01:18:26z",
+            "2025-09-05t01:18:26Z",
+            "2025-09-05 01:18:26Z",
+            "2025-09-05 01:18:26z",
+            "2025-09-05 01:18:26 UTC",
+            "2025-09-05T01:18:26 UTC",
+            "2025-09-04 18:18:26-07:00",
+            "2025-09-04t18:18:26.000-07:00",
+        ] {
+            assert_eq!(read(good), second, "{good}");
+        }
+        assert_eq!(read("2025-09-05 01:18:26.25 UTC"), Some(1_757_035_106_250));
+        for bad in [
+            // Without an offset, or with a name that stands for several.
+            "2025-09-05 01:18:26",
+            "2025-09-05t01:18:26",
+            "2025-09-05 01:18:26 EST",
+            "2025-09-05 01:18:26 CST",
+            // Two offsets.
+            "2025-09-05 01:18:26Z UTC",
+            "2025-09-05 01:18:26+02:00 UTC",
+            "2025-09-05 01:18:26+02:00z",
+            "2025-09-05 01:18:26zz",
+            "2025-09-05 01:18:26 UTC UTC",
+            // Days before months, or years of two digits.
+            "05-09-2025 01:18:26Z",
+            "05/09/2025 01:18:26Z",
+            "25-09-05 01:18:26Z",
+            // Anything else.
+            "2025-09-05  01:18:26Z",
+            "2025-09-05 01:18:26  UTC",
+            "2025-09-05\t01:18:26Z",
+            "2025-09-05T 01:18:26Z",
+            "2025-09-05 T01:18:26Z",
+            "2025-09-05 UTC",
+            "2025-09-05 z",
+            "2025-09-0501:18:26Z",
+            " 2025-09-05 01:18:26Z",
+            "2025-09-05 01:18:26Z ",
+            "2025-02-30 00:00:00Z",
+            "2025-09-05é01:18:26Z",
+            "20é5-09-05 01:18:26Z",
+        ] {
+            assert_eq!(read(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
     fn what_is_no_time_is_none() {
         for bad in [
             "",
             "-",
             "+5",
-            "1641234567.5",
             "1e9",
             "0x10",
             " 5",
@@ -117,7 +229,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_text_panics(text in "[-+0-9TZW:. ]{0,40}|\\PC{0,80}") {
+        fn no_text_panics(text in "[-+0-9TZWtzUC:., ]{0,40}|\\PC{0,80}") {
             let _ = read(&text);
         }
     }

@@ -240,7 +240,7 @@ pub fn check_body_time(
     match json::token(time).and_then(|text| timestamp::read(&text)) {
         Some(signed) => check_age(received_at_us, signed, max_age),
         None => Err(Reason::TimestampMalformed
-            .because("the body's timestamp is neither a whole number nor ISO 8601 with an offset")),
+            .because("the body's timestamp is neither a number nor ISO 8601 with an offset")),
     }
 }
 
