@@ -29,20 +29,20 @@ struct Arguments {
 
 fn main() -> anyhow::Result<ExitCode> {
     let arguments = Arguments::parse();
-    let parts = match parts(&arguments) {
-        Ok(parts) => parts,
-        Err(faults) => {
-            for fault in &faults {
-                eprintln!("{}: {fault}", arguments.config.display());
-            }
-            std::process::exit(EXIT_CONFIG);
+    let misconfigured = |faults: Vec<Fault>| -> ! {
+        for fault in &faults {
+            eprintln!("{}: {fault}", arguments.config.display());
         }
+        std::process::exit(EXIT_CONFIG)
     };
+    let settings = Settings::load(&arguments.config).unwrap_or_else(|faults| misconfigured(faults));
+    // Before the secrets are read: what is odd about them is logged.
+    telemetry::init(&settings.telemetry);
+    let parts = parts(settings).unwrap_or_else(|faults| misconfigured(faults));
     if arguments.check {
         println!("{}: no faults", arguments.config.display());
         return Ok(ExitCode::SUCCESS);
     }
-    telemetry::init(&parts.settings.telemetry);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
@@ -55,9 +55,8 @@ fn main() -> anyhow::Result<ExitCode> {
     std::process::exit(status)
 }
 
-/// All that is read from files, with all faults at once.
-fn parts(arguments: &Arguments) -> Result<Parts, Vec<Fault>> {
-    let settings = Settings::load(&arguments.config)?;
+/// All that the settings name files for, with all faults at once.
+fn parts(settings: Settings) -> Result<Parts, Vec<Fault>> {
     let base = base_config(&settings);
     let credentials = Store::load(&settings);
     match (base, credentials) {

@@ -49,8 +49,20 @@ struct Watched {
     failing: bool,
 }
 
-/// A source's credentials and the hashes of the files that they came from.
-type Reading = (Credentials, BTreeMap<String, [u8; 32]>);
+/// What a source's files hold at one moment.
+struct Reading {
+    credentials: Credentials,
+    /// The hashes of the files, by name.
+    seen: BTreeMap<String, [u8; 32]>,
+    strays: Vec<Stray>,
+}
+
+/// A file with bytes around the secret that count as part of it, and that nobody meant to be there.
+struct Stray {
+    file: String,
+    /// What they are, in words: never the bytes.
+    found: String,
+}
 
 impl Store {
     /// Reads every file of every source. All faults are told at once.
@@ -61,9 +73,10 @@ impl Store {
         for source in settings.sources.values() {
             let mut one = Watched::new(source);
             match one.read(&settings.secrets_dir) {
-                Ok((credentials, seen)) => {
-                    all.insert(one.source.clone(), Arc::new(credentials));
-                    one.seen = seen;
+                Ok(reading) => {
+                    one.warn(&reading.strays);
+                    all.insert(one.source.clone(), Arc::new(reading.credentials));
+                    one.seen = reading.seen;
                     watched.push(one);
                 }
                 Err(found) => faults.extend(found),
@@ -112,17 +125,18 @@ impl Store {
         let mut after = None;
         for one in watched.iter_mut() {
             match one.read(&self.secrets_dir) {
-                Ok((credentials, seen)) => {
+                Ok(reading) => {
                     if one.failing {
                         tracing::info!(source = one.source, "the secrets can be read again");
                         one.failing = false;
                     }
-                    if seen != one.seen {
+                    if reading.seen != one.seen {
                         tracing::info!(source = one.source, "the secrets changed");
+                        one.warn(&reading.strays);
                         after
                             .get_or_insert_with(|| BTreeMap::clone(&before))
-                            .insert(one.source.clone(), Arc::new(credentials));
-                        one.seen = seen;
+                            .insert(one.source.clone(), Arc::new(reading.credentials));
+                        one.seen = reading.seen;
                     }
                 }
                 Err(faults) => {
@@ -175,9 +189,24 @@ impl Watched {
         }
     }
 
+    /// Such a secret may be right, so it is no fault; if it is wrong, every request is a mismatch.
+    fn warn(&self, strays: &[Stray]) {
+        for Stray { file, found } in strays {
+            tracing::warn!(
+                source = self.source,
+                file,
+                found,
+                "a secret file has bytes around the secret, which count as part of it"
+            );
+        }
+    }
+
     fn read(&self, dir: &Path) -> Result<Reading, Vec<Fault>> {
-        let mut credentials = Credentials::default();
-        let mut seen = BTreeMap::new();
+        let mut reading = Reading {
+            credentials: Credentials::default(),
+            seen: BTreeMap::new(),
+            strays: Vec::new(),
+        };
         let mut faults = Vec::new();
         let mut fault = |key: &str, message: String| {
             faults.push(Fault {
@@ -186,43 +215,73 @@ impl Watched {
             });
         };
         for name in &self.secrets {
-            let content = match read_secret(dir, name) {
-                Ok(content) => content,
-                Err(message) => {
-                    fault("secrets", message);
-                    continue;
-                }
-            };
-            seen.insert(name.clone(), sha256(&content));
-            match self.endpoint.key(&content) {
-                Ok(mut key) => {
+            match reading.file(dir, name, |content| self.endpoint.key(content)) {
+                Ok((_, mut key)) => {
                     key.name.clone_from(name);
-                    credentials.keys.push(key);
+                    reading.credentials.keys.push(key);
                 }
-                Err(reason) => fault("secrets", format!("the file {name}: {reason}")),
+                Err(message) => fault("secrets", message),
             }
         }
         for name in &self.files {
-            let checked = read_secret(dir, name).and_then(|content| {
-                self.endpoint
-                    .check_file(&content)
-                    .map(|()| content)
-                    .map_err(|reason| format!("the file {name}: {reason}"))
-            });
-            match checked {
-                Ok(content) => {
-                    seen.insert(name.clone(), sha256(&content));
-                    credentials.files.insert(name.clone(), content);
+            match reading.file(dir, name, |content| self.endpoint.check_file(content)) {
+                Ok((content, ())) => {
+                    reading.credentials.files.insert(name.clone(), content);
                 }
                 Err(message) => fault("options", message),
             }
         }
         if faults.is_empty() {
-            Ok((credentials, seen))
+            Ok(reading)
         } else {
             Err(faults)
         }
     }
+}
+
+impl Reading {
+    /// Reads one file and what it means. An error is one sentence that does not show the content.
+    fn file<T>(
+        &mut self,
+        dir: &Path,
+        name: &str,
+        meaning: impl FnOnce(&[u8]) -> Result<T, String>,
+    ) -> Result<(Vec<u8>, T), String> {
+        let content = read_secret(dir, name)?;
+        let stray = strays(&content);
+        let meaning = meaning(&content).map_err(|reason| match &stray {
+            Some(found) => format!("the file {name}: {reason} (the file has {found})"),
+            None => format!("the file {name}: {reason}"),
+        })?;
+        self.seen.insert(name.to_owned(), sha256(&content));
+        self.strays.extend(stray.map(|found| Stray {
+            file: name.to_owned(),
+            found,
+        }));
+        Ok((content, meaning))
+    }
+}
+
+/// What stands around a secret, once the line end behind it is taken off: what editors and shells add
+/// and nobody sees.
+fn strays(content: &[u8]) -> Option<String> {
+    const MARK: &[u8] = b"\xef\xbb\xbf";
+    let text = content.strip_prefix(MARK).unwrap_or(content);
+    let (before, rest) = text.split_at(text.len() - text.trim_ascii_start().len());
+    let behind = &rest[rest.trim_ascii_end().len()..];
+    let is_line_end = |byte: &u8| matches!(byte, b'\n' | b'\r');
+    let is_blank = |byte: &u8| !is_line_end(byte);
+    let found: Vec<&str> = [
+        (text.len() < content.len(), "a byte order mark before it"),
+        (before.iter().any(is_blank), "a blank before it"),
+        (before.iter().any(is_line_end), "a line end before it"),
+        (behind.iter().any(is_blank), "a blank behind it"),
+        (behind.iter().any(is_line_end), "another line end behind it"),
+    ]
+    .into_iter()
+    .filter_map(|(is_there, what)| is_there.then_some(what))
+    .collect();
+    (!found.is_empty()).then(|| found.join(", "))
 }
 
 /// Reads a file under `dir` with one trailing LF or CRLF taken off. An error is one sentence that

@@ -28,8 +28,12 @@ impl Drop for Dir {
 }
 
 fn settings(dir: &Path, secrets: &str) -> Settings {
+    settings_of(dir, "flock", secrets)
+}
+
+fn settings_of(dir: &Path, provider: &str, secrets: &str) -> Settings {
     let yaml = format!(
-        "kafka: {{bootstrap_servers: b}}\nsecrets_dir: {}\nsources: {{s: {{provider: flock, secrets: {secrets}}}}}",
+        "kafka: {{bootstrap_servers: b}}\nsecrets_dir: {}\nsources: {{s: {{provider: {provider}, secrets: {secrets}}}}}",
         dir.display()
     );
     let path = dir.join("settings.yaml");
@@ -75,6 +79,68 @@ fn one_line_end_is_taken_off() {
         read_secret(&dir.0, "b")
             .expect_err("none")
             .contains("is not there")
+    );
+}
+
+#[test]
+fn bytes_around_a_secret_that_count_as_part_of_it_are_named() {
+    let dir = Dir::new("strays");
+    let mark = "\u{feff}".to_owned();
+    for (content, found) in [
+        ("topsecret", ""),
+        ("topsecret\n", ""),
+        ("topsecret\r\n", ""),
+        ("top secret", ""),
+        ("topsecret\n\n", "another line end behind it"),
+        ("topsecret\r\n\r\n", "another line end behind it"),
+        ("topsecret\r", "another line end behind it"),
+        ("topsecret ", "a blank behind it"),
+        ("topsecret\t\n", "a blank behind it"),
+        (
+            "topsecret \n\n",
+            "a blank behind it, another line end behind it",
+        ),
+        ("\ntopsecret\n", "a line end before it"),
+        ("  topsecret", "a blank before it"),
+        (
+            &(mark.clone() + "topsecret\n"),
+            "a byte order mark before it",
+        ),
+        (
+            &(mark + " topsecret "),
+            "a byte order mark before it, a blank before it, a blank behind it",
+        ),
+    ] {
+        dir.write("a", content.as_bytes());
+        let store = Store::load(&settings(&dir.0, "[a]")).expect("a good secret");
+        let watched = store.watched.lock().expect("no other reader");
+        let reading = watched[0].read(&dir.0).expect("a good secret");
+        let strays = reading.strays.iter();
+        let told: Vec<(&str, &str)> = strays
+            .map(|stray| (stray.file.as_str(), stray.found.as_str()))
+            .collect();
+        let expected = if found.is_empty() {
+            vec![]
+        } else {
+            vec![("a", found)]
+        };
+        assert_eq!(told, expected, "{content:?}");
+    }
+}
+
+#[test]
+fn a_fault_names_the_bytes_around_the_secret_and_not_the_secret() {
+    let dir = Dir::new("stray-fault");
+    dir.write("a", b"\xef\xbb\xbfwhsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\n");
+    let flowcode = settings_of(&dir.0, "flowcode", "[a]");
+    let faults = Store::load(&flowcode).expect_err("a fault");
+    let told: Vec<String> = faults.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        told,
+        [
+            "sources.s.secrets: the file a: the secret begins with neither whsec_ nor whpk_ \
+             (the file has a byte order mark before it)"
+        ]
     );
 }
 
