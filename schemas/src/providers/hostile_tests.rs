@@ -119,11 +119,13 @@ fn secrets_that_are_ill_formed_are_told_and_not_shown() {
                 b"",
                 b"topsecret",
                 b"MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
-                // 23 bytes; no padding; the other alphabet; a blank.
+                // 23 bytes, padded or not; the other alphabet; a blank; a bit too many; half a group.
                 b"whsec_dG9wc2VjcmV0dG9wc2VjcmV0dG9wc2U=",
-                b"whsec_dG9wc2VjcmV0dG9wc2VjcmV0dG9wc2VjcmV0dA",
+                b"whsec_dG9wc2VjcmV0dG9wc2VjcmV0dG9wc2U",
                 b"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaS_",
                 b"whsec_ MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
+                b"whsec_dG9wc2VjcmV0dG9wc2VjcmV0dG9wc2VjcmV0dB",
+                b"whsec_dG9wc2VjcmV0dG9wc2VjcmV0dG9wc2VjcmV0d",
                 b"whpk_dG9wc2VjcmV0",
                 b"whpk_",
             ],
@@ -139,15 +141,46 @@ fn secrets_that_are_ill_formed_are_told_and_not_shown() {
             );
         }
     }
+}
+
+#[test]
+fn a_flowcode_secret_may_lack_its_padding_and_base64url_is_told() {
     let flowcode = endpoint(super::by_name("flowcode").expect("a provider"), json!({}));
-    assert!(
-        key(
-            flowcode.as_ref(),
-            "k",
-            b"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
-        )
-        .is_hmac()
-    );
+    let tag = |content: &str| {
+        let key = key(flowcode.as_ref(), "k", content.as_bytes());
+        key.hmac_of(&[b"m"]).expect("a shared secret")
+    };
+    let padded = tag("whsec_dG9wc2VjcmV0dG9wc2VjcmV0dG9wc2VjcmV0dA==");
+    for unpadded in ["dA", "dA="] {
+        let content = format!("whsec_dG9wc2VjcmV0dG9wc2VjcmV0dG9wc2VjcmV0{unpadded}");
+        assert_eq!(tag(&content), padded);
+    }
+    let _ = tag("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw");
+    let public = "1SiA4o9hyqTCpIqC5V9HUakiiaeACeqfZTInDBbOir4";
+    for content in [format!("whpk_{public}="), format!("whpk_{public}")] {
+        assert!(!key(flowcode.as_ref(), "k", content.as_bytes()).is_hmac());
+    }
+    let fault = |content: &str| flowcode.key(content.as_bytes()).expect_err("a fault");
+    for content in [
+        "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaS_",
+        "whsec_MfKQ-r8GKYqrTwjUPD8ILPZIo2LaLaSwAA",
+        "whpk_1SiA4o9hyqTCpIqC5V9HUakiiaeACeqfZTInDBbOi-4=",
+    ] {
+        let told = fault(content);
+        assert!(told.contains("is base64url"), "{told}");
+        assert!(told.contains("write + for - and / for _"), "{told}");
+        assert!(!told.contains("MfKQ") && !told.contains("1SiA"), "{told}");
+    }
+    // What is neither is not taken for base64url.
+    for content in [
+        "whsec_-+-+",
+        "whsec_a b_",
+        "whsec_---!",
+        "whsec_",
+        "whsec_-",
+    ] {
+        assert!(!fault(content).contains("base64url"), "{content}");
+    }
 }
 
 #[test]

@@ -190,9 +190,14 @@ pub fn base64_strict<const N: usize>(text: &[u8]) -> Option<[u8; N]> {
     exactly(&general_purpose::STANDARD, text)
 }
 
-/// Bytes from strict base64: the standard alphabet, padded, no bit left over.
+/// Bytes from base64: the standard alphabet, padded or not, no bit left over.
 pub fn base64_bytes(text: &[u8]) -> Option<Vec<u8>> {
-    general_purpose::STANDARD.decode(text).ok()
+    LOOSE.decode(text).ok()
+}
+
+/// Whether it is base64url, padded or not, and can be nothing else.
+pub fn is_base64url(text: &[u8]) -> bool {
+    LOOSE_URL.decode(text).is_ok() && text.iter().any(|byte| matches!(byte, b'-' | b'_'))
 }
 
 fn exactly<const N: usize>(engine: &GeneralPurpose, text: &[u8]) -> Option<[u8; N]> {

@@ -1,7 +1,7 @@
 //! How Flowcode signs: Standard Webhooks, HMAC-SHA256 (`v1`) or Ed25519 (`v1a`) over id, time and body.
 
 use crate::event::Authenticity;
-use crate::providers::signature::{Key, base64_bytes, base64_strict, header};
+use crate::providers::signature::{Key, base64_bytes, base64_strict, header, is_base64url};
 use crate::providers::{PartitionKey, Proof};
 use crate::raw::{Headers, Single};
 use crate::reason::{Reason, Refusal};
@@ -232,10 +232,11 @@ pub fn prove(signed: &Signed<'_>, keys: &[Key], body: &[u8]) -> Result<Proof, Re
         .because("no secret gives any of the signatures over this request"))
 }
 
-/// Reads `whsec_` and a shared secret, or `whpk_` and a public key, both in strict base64.
+/// Reads `whsec_` and a shared secret, or `whpk_` and a public key, both in base64. The padding may be
+/// missing: it says nothing that the length does not.
 pub fn key(content: &[u8]) -> Result<Key, String> {
     if let Some(text) = content.strip_prefix(b"whsec_") {
-        let secret = base64_bytes(text).ok_or("what follows whsec_ is not base64")?;
+        let secret = decoded("whsec_", text)?;
         if secret.len() < SHORTEST_SECRET {
             return Err(format!(
                 "the secret is shorter than {SHORTEST_SECRET} bytes"
@@ -243,11 +244,26 @@ pub fn key(content: &[u8]) -> Result<Key, String> {
         }
         Ok(Key::hmac(&secret))
     } else if let Some(text) = content.strip_prefix(b"whpk_") {
-        let public = base64_strict(text).ok_or("what follows whpk_ is not 32 bytes in base64")?;
+        let public = decoded("whpk_", text)?.try_into();
+        let public = public.map_err(|_| "what follows whpk_ is not 32 bytes in base64")?;
         Ok(Key::ed25519(public))
     } else {
         Err("the secret begins with neither whsec_ nor whpk_".into())
     }
+}
+
+/// The bytes of what stands behind a prefix. Base64url is a fault of its own: the specification names
+/// base64, and how a sender would decode anything else is not known.
+fn decoded(prefix: &str, text: &[u8]) -> Result<Vec<u8>, String> {
+    base64_bytes(text).ok_or_else(|| {
+        if is_base64url(text) {
+            format!(
+                "what follows {prefix} is base64url, and base64 is needed: copy the secret anew, or write + for - and / for _"
+            )
+        } else {
+            format!("what follows {prefix} is not base64")
+        }
+    })
 }
 
 /// The delivery's id, from the family that is there.
