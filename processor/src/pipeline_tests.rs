@@ -179,6 +179,8 @@ fn every_event_of_every_provider_goes_to_its_topic_the_same_each_time() {
         let topic = names.event(facts.name, if own { event } else { "other" });
         assert_eq!(judged.topic, topic);
         assert_eq!(judged.header("ce_type").as_deref(), Some(event));
+        let time = judged.header("ce_time");
+        assert_eq!(time.as_deref(), Some("2023-11-14T22:13:20.000Z"));
         assert_eq!(
             judged,
             bench.alone(&record),

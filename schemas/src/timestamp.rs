@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use time::OffsetDateTime;
-use time::format_description::well_known::{Iso8601, Rfc3339};
+use time::format_description::well_known::Iso8601;
 
 /// Numbers below this, in absolute value, are seconds, the others milliseconds: as seconds it
 /// is the year 5138, as milliseconds March 1973, so no webhook's time is on the wrong side.
@@ -83,9 +83,17 @@ pub fn showable(millis: i64) -> Option<i64> {
 
 /// A time in milliseconds since 1970 as RFC 3339 in UTC, for people and headers; `None` outside of the
 /// years 0 to 9999, which RFC 3339 has no words for.
+///
+/// The fraction always has three digits: readers that guess a value's type by its form, as Kafka
+/// Connect's headers do, must not find a time in one record and text in the next.
 pub fn rfc3339(millis: i64) -> Option<String> {
     let time = OffsetDateTime::from_unix_timestamp_nanos(i128::from(millis) * 1_000_000).ok()?;
-    time.format(&Rfc3339).ok()
+    let (year, month, day) = time.to_calendar_date();
+    let (hour, minute, second, milli) = time.to_hms_milli();
+    (0..=9999).contains(&year).then(|| {
+        let month = u8::from(month);
+        format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{milli:03}Z")
+    })
 }
 
 #[cfg(test)]
@@ -205,6 +213,24 @@ mod tests {
     }
 
     #[test]
+    fn a_time_is_written_with_three_digits_of_a_fraction() {
+        for (millis, text) in [
+            (0, "1970-01-01T00:00:00.000Z"),
+            (1_757_035_106_000, "2025-09-05T01:18:26.000Z"),
+            (1_757_035_106_001, "2025-09-05T01:18:26.001Z"),
+            (1_757_035_106_120, "2025-09-05T01:18:26.120Z"),
+            (-1, "1969-12-31T23:59:59.999Z"),
+            (FIRST, "0001-01-01T00:00:00.000Z"),
+            (LAST, "9999-12-31T23:59:59.999Z"),
+        ] {
+            assert_eq!(rfc3339(millis).as_deref(), Some(text));
+        }
+        for none in [LAST + 1, i64::MAX, i64::MIN, FIRST - 400 * 86_400_000] {
+            assert_eq!(rfc3339(none), None);
+        }
+    }
+
+    #[test]
     fn what_is_no_time_is_none() {
         for bad in [
             "",
@@ -231,6 +257,13 @@ mod tests {
         #[test]
         fn no_text_panics(text in "[-+0-9TZWtzUC:., ]{0,40}|\\PC{0,80}") {
             let _ = read(&text);
+        }
+
+        #[test]
+        fn what_is_written_is_read_as_the_same_time(millis in FIRST..=LAST) {
+            let text = rfc3339(millis).expect("a time of those years");
+            prop_assert_eq!(text.len(), 24);
+            prop_assert_eq!(read(&text), Some(millis));
         }
     }
 }
