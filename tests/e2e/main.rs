@@ -10,6 +10,8 @@ mod road;
 
 mod fates;
 
+mod field;
+
 mod reload;
 
 mod duplicates;
