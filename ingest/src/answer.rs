@@ -17,8 +17,10 @@ const RATE_RETRY_AFTER_SECONDS: &str = "1";
 pub enum Answer {
     /// 200: durable, under this id.
     Accepted(Uuid),
-    /// 400: the body broke off or cannot be told apart from what follows.
+    /// 400: the request is malformed, or cannot be told apart from what follows.
     BadRequest,
+    /// 400: the sender ended the body before it was whole, and may be gone.
+    BrokenOff,
     /// 404: no such source, or not the token or headers that it requires. Never more than that.
     NotFound,
     /// 405: anything but POST.
@@ -76,7 +78,7 @@ impl Answer {
     pub fn status(self) -> StatusCode {
         match self {
             Self::Accepted(_) => StatusCode::OK,
-            Self::BadRequest => StatusCode::BAD_REQUEST,
+            Self::BadRequest | Self::BrokenOff => StatusCode::BAD_REQUEST,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
@@ -91,7 +93,7 @@ impl Answer {
     fn body(self) -> Bytes {
         Bytes::from_static(match self {
             Self::Accepted(id) => return format!(r#"{{"id":"{id}"}}"#).into(),
-            Self::BadRequest => br#"{"error":"bad_request"}"#,
+            Self::BadRequest | Self::BrokenOff => br#"{"error":"bad_request"}"#,
             Self::NotFound => br#"{"error":"not_found"}"#,
             Self::MethodNotAllowed => br#"{"error":"method_not_allowed"}"#,
             Self::RequestTimeout => br#"{"error":"request_timeout"}"#,
@@ -125,7 +127,11 @@ impl Answer {
         // After these, what is left of the body may still be coming.
         let unread = matches!(
             self,
-            Self::BadRequest | Self::RequestTimeout | Self::TooLarge | Self::HeadTooLarge
+            Self::BadRequest
+                | Self::BrokenOff
+                | Self::RequestTimeout
+                | Self::TooLarge
+                | Self::HeadTooLarge
         );
         if last || unread {
             headers.insert(CONNECTION, HeaderValue::from_static("close"));

@@ -1,5 +1,6 @@
 //! A body on its way in: counted, and given up where it comes too slowly.
 
+use std::error::Error;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,9 +10,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use thiserror::Error;
+use tokio::sync::futures::OwnedNotified;
 use tokio::time::{Instant, Sleep};
 
 use crate::bucket::Bucket;
+use crate::server::hangup::Input;
 
 /// The least that a body must bring.
 #[derive(Debug, Clone, Copy)]
@@ -28,9 +31,12 @@ pub enum Unread {
     /// It came too slowly.
     #[error("the body comes too slowly")]
     Slow,
-    /// Its framing is broken, or its sender is gone.
-    #[error("the body broke off")]
+    /// Its framing is broken.
+    #[error("the body is malformed")]
     Broken,
+    /// Its sender ended it before it was whole.
+    #[error("the body broke off")]
+    Ended,
 }
 
 /// The body of a request as it comes in.
@@ -43,18 +49,24 @@ pub struct Inbound {
     late: Option<Pin<Box<Sleep>>>,
     account: Option<Arc<Bucket>>,
     counted: Arc<AtomicU64>,
+    input: Arc<Input>,
+    ended: Option<Pin<Box<OwnedNotified>>>,
 }
 
 impl Inbound {
-    /// Its time begins now. `account` is charged with what comes, and `counted` grows by it.
+    /// Its time begins now. `account` is charged with what comes, and `counted` grows by it; where `input`
+    /// ends, what has not come will not.
     pub fn new(
         body: Incoming,
         pace: Pace,
         account: Option<Arc<Bucket>>,
         counted: Arc<AtomicU64>,
+        input: Arc<Input>,
     ) -> Self {
         Self {
             counted,
+            input,
+            ended: None,
             body,
             pace,
             since: Instant::now(),
@@ -79,6 +91,25 @@ impl Inbound {
         }
         late.as_mut().poll(cx)
     }
+
+    /// Ready once the connection brings no more. All that it brought was given to this body before.
+    fn poll_ended(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Self { input, ended, .. } = self;
+        let waiter = ended.get_or_insert_with(|| input.waiter());
+        input.poll_ended(waiter.as_mut(), cx)
+    }
+
+    fn broken(&self, error: &hyper::Error) -> Unread {
+        let taken_back = error
+            .source()
+            .and_then(|source| source.downcast_ref::<h2::Error>())
+            .is_some_and(|error| error.is_reset() && error.is_remote());
+        if taken_back || self.input.has_ended() {
+            Unread::Ended
+        } else {
+            Unread::Broken
+        }
+    }
 }
 
 impl Body for Inbound {
@@ -99,9 +130,12 @@ impl Body for Inbound {
                 }
                 Poll::Ready(Some(Ok(frame)))
             }
-            Poll::Ready(Some(Err(_))) => Poll::Ready(Some(Err(Unread::Broken))),
+            Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(self.broken(&error)))),
             Poll::Ready(None) => Poll::Ready(None),
-            Poll::Pending => self.poll_late(cx).map(|()| Some(Err(Unread::Slow))),
+            Poll::Pending => match self.poll_ended(cx) {
+                Poll::Ready(()) => Poll::Ready(Some(Err(Unread::Ended))),
+                Poll::Pending => self.poll_late(cx).map(|()| Some(Err(Unread::Slow))),
+            },
         }
     }
 

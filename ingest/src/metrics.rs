@@ -14,6 +14,8 @@ use sluice_schemas::metric::{INGEST_REQUESTS, UNKNOWN_SOURCE};
 
 use crate::answer::{Answer, Lack};
 
+/// Counter: requests that their sender ended, by the part of them that was waited for.
+const BROKEN_OFF: &str = "sluice_ingest_requests_broken_off";
 /// Counter: requests answered with 503, by what was lacking.
 const UNAVAILABLE: &str = "sluice_ingest_unavailable";
 /// Histogram: from handing a record over until all in-sync replicas have it.
@@ -48,6 +50,7 @@ const SPOOL_FAILURES: &str = "sluice_ingest_spool_failures";
 #[derive(Debug, Clone)]
 pub struct Metrics {
     requests: Family<Request, Counter>,
+    broken_off: Family<BrokenOff, Counter>,
     unavailable: Family<Unavailable, Counter>,
     ack: Histogram,
     buffered: Gauge<u64, AtomicU64>,
@@ -78,6 +81,12 @@ struct Request {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct BrokenOff {
+    source: Arc<str>,
+    at: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Unavailable {
     reason: &'static str,
 }
@@ -85,6 +94,29 @@ struct Unavailable {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ShedLabel {
     reason: &'static str,
+}
+
+/// The part of a request that was waited for when its sender ended it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Part {
+    /// The connection ended within the head. HTTP/1.1 alone.
+    Head,
+    /// The body is not whole: the connection ended, or an HTTP/2 stream was reset.
+    Body,
+    /// The request was whole and an HTTP/2 stream was reset, or the connection ended by a limit, before
+    /// the answer. It may be on raw.
+    Answer,
+}
+
+impl Part {
+    /// The metric's label.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Head => "head",
+            Self::Body => "body",
+            Self::Answer => "answer",
+        }
+    }
 }
 
 /// Why ingest ended a connection.
@@ -141,6 +173,7 @@ impl Metrics {
     pub fn new(registry: &mut Registry) -> Self {
         let metrics = Self {
             requests: Family::default(),
+            broken_off: Family::default(),
             unavailable: Family::default(),
             // Half a millisecond to eight seconds: past the longest that a sender is kept waiting.
             ack: Histogram::new(exponential_buckets(0.0005, 2.0, 15)),
@@ -157,6 +190,8 @@ impl Metrics {
             "Requests answered",
             metrics.requests.clone(),
         );
+        let help = "Requests that their sender ended, by the part that was waited for";
+        registry.register(BROKEN_OFF, help, metrics.broken_off.clone());
         let help = "Requests answered with 503, by what was lacking";
         registry.register(UNAVAILABLE, help, metrics.unavailable.clone());
         let help = "Time until all in-sync replicas had a record";
@@ -178,8 +213,12 @@ impl Metrics {
         metrics
     }
 
-    /// A request was answered. `source` is `None` where no source of that name is answered.
+    /// A request was answered. `source` is `None` where no source of that name is answered. One that its
+    /// sender ended is counted as that, and not as an answer.
     pub fn answered(&self, source: Option<&Arc<str>>, answer: Answer) {
+        if answer == Answer::BrokenOff {
+            return self.broken_off(source, Part::Body);
+        }
         let request = Request {
             source: Arc::clone(source.unwrap_or(&self.unknown)),
             status: answer.status().as_u16(),
@@ -188,6 +227,16 @@ impl Metrics {
         if let Answer::Unavailable(lack) = answer {
             self.lacking(lack);
         }
+    }
+
+    /// A request was ended by its sender before it was whole or answered.
+    pub fn broken_off(&self, source: Option<&Arc<str>>, part: Part) {
+        let source = Arc::clone(source.unwrap_or(&self.unknown));
+        let at = part.label();
+        self.broken_off
+            .get_or_create(&BrokenOff { source, at })
+            .inc();
+        tracing::debug!(at, "a request broke off");
     }
 
     fn lacking(&self, lack: Lack) {

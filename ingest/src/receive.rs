@@ -24,7 +24,7 @@ use crate::config::{AuthorityId, Config, Route};
 use crate::durable::{Durable, Taken};
 use crate::gather::{self, Gathered, Work};
 use crate::headers;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, Part};
 use crate::publish::Publish;
 
 /// Where every webhook comes in: `/v1/hooks/{source}` and `/v1/hooks/{source}/{token}`.
@@ -86,20 +86,24 @@ impl<P: Publish> Receiver<P> {
     pub async fn receive(&self, request: Request<Inbound>, origin: &Origin) -> Answer {
         let (head, mut body) = request.into_parts();
         let config = self.config();
-        let (route, answer) = match let_in(&config, &head, origin) {
+        let let_in = let_in(&config, &head, origin);
+        let route = let_in
+            .as_ref()
+            .map_or_else(|(route, _)| *route, |route| Some(*route));
+        let mut open = Open::new(&self.metrics, route);
+        let answer = match let_in {
             Ok(route) => {
-                let taken = self.take(&config, &head, &mut body, route, origin);
-                (Some(route), taken.await)
+                let taken = self.take(&config, &head, &mut body, (route, origin), &mut open);
+                taken.await
             }
-            Err((route, answer)) => (route, answer),
+            Err((_, answer)) => answer,
         };
         // Who asks before sending has sent nothing yet, and needs no reading to see the answer.
         let asks = head.headers.contains_key(EXPECT);
         if answer != Answer::RequestTimeout && !asks && !body.is_end_stream() {
             self.work.discard(body).await;
         }
-        self.metrics
-            .answered(route.map(|route| &route.name), answer);
+        open.answered(answer);
         self.count_buffered();
         answer
     }
@@ -114,8 +118,8 @@ impl<P: Publish> Receiver<P> {
         config: &Config,
         head: &Parts,
         body: &mut Inbound,
-        route: &Route,
-        origin: &Origin,
+        (route, origin): (&Route, &Origin),
+        open: &mut Open<'_>,
     ) -> Answer {
         if origin.over || !route.takes_one() {
             return Answer::TooManyRequests;
@@ -135,6 +139,7 @@ impl<P: Publish> Receiver<P> {
             Ok(Err(answer)) => return answer,
             Err(_) => return Answer::RequestTimeout,
         };
+        open.waits_for = Part::Answer;
         match self.taken(config, head, body, permit, (route, origin.peer)) {
             Ok(taken) => self.durable.keep(taken).await,
             Err(answer) => answer,
@@ -154,8 +159,9 @@ impl<P: Publish> Receiver<P> {
         while let Some(frame) = body.frame().await {
             let frame = frame.map_err(|unread| match unread {
                 Unread::Slow => Answer::RequestTimeout,
-                // If the sender is gone, nobody reads the answer.
                 Unread::Broken => Answer::BadRequest,
+                // If the sender is gone, nobody reads the answer.
+                Unread::Ended => Answer::BrokenOff,
             })?;
             let Ok(data) = frame.into_data() else {
                 // Trailers are no part of the body.
@@ -214,6 +220,39 @@ impl<P: Publish> Receiver<P> {
             return Err(Answer::TooLarge);
         }
         Ok(taken)
+    }
+}
+
+/// A request that has no answer yet. Where the work on it is dropped, its sender took it back or its
+/// connection was ended, which is counted.
+struct Open<'a> {
+    metrics: &'a Metrics,
+    source: Option<&'a Arc<str>>,
+    waits_for: Part,
+    answered: bool,
+}
+
+impl<'a> Open<'a> {
+    fn new(metrics: &'a Metrics, route: Option<&'a Route>) -> Self {
+        Self {
+            metrics,
+            source: route.map(|route| &route.name),
+            waits_for: Part::Body,
+            answered: false,
+        }
+    }
+
+    fn answered(mut self, answer: Answer) {
+        self.answered = true;
+        self.metrics.answered(self.source, answer);
+    }
+}
+
+impl Drop for Open<'_> {
+    fn drop(&mut self) {
+        if !self.answered {
+            self.metrics.broken_off(self.source, self.waits_for);
+        }
     }
 }
 

@@ -24,6 +24,8 @@ mod activity;
 
 mod connection;
 
+pub mod hangup;
+
 mod turns;
 
 use peers::Peers;

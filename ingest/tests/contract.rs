@@ -15,6 +15,8 @@ mod peers;
 
 mod http2;
 
+mod half_close;
+
 mod tls;
 
 mod broker;

@@ -118,6 +118,11 @@ impl Activity {
         state.came = 0;
     }
 
+    /// Whether HTTP/2 is spoken.
+    pub fn is_http2(&self) -> bool {
+        self.state().http2
+    }
+
     /// A request has begun, and ends with what is returned.
     pub fn request(self: &Arc<Self>, version: Version, resets: usize) -> Flight {
         let mut state = self.state();
@@ -331,6 +336,11 @@ impl AsyncWrite for Socket {
     }
 }
 
+/// Whether the other end takes what is there to send. Who is gone keeps nothing waiting.
 fn wrote_all(written: &Poll<io::Result<usize>>, length: usize) -> bool {
-    matches!(written, Poll::Ready(Ok(count)) if *count == length)
+    match written {
+        Poll::Ready(Ok(count)) => *count == length,
+        Poll::Ready(Err(_)) => true,
+        Poll::Pending => false,
+    }
 }

@@ -14,7 +14,7 @@ use hyper::body::Incoming;
 use hyper::header::{CONNECTION, HOST, HeaderName, HeaderValue, TRANSFER_ENCODING};
 use hyper::service::service_fn;
 use hyper::{Request, Response, Version};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use rustls::ServerConfig;
 use rustls::server::Acceptor;
@@ -27,12 +27,13 @@ use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::activity::{Activity, Socket, Verdict, overhead};
+use super::hangup::{HangUp, Input, Spawn};
 use super::turns::Turns;
 use super::{Server, peers, proxy};
 use crate::answer::Answer;
 use crate::body::{Inbound, Pace};
 use crate::config::AuthorityId;
-use crate::metrics::Shed;
+use crate::metrics::{Part, Shed};
 use crate::publish::Publish;
 use crate::receive::Origin;
 
@@ -78,6 +79,7 @@ pub(super) async fn connection<P: Publish>(
     let mut session = Session {
         server: Arc::clone(&server),
         activity,
+        input: Arc::default(),
         limits,
         peer,
         certified: Arc::default(),
@@ -136,6 +138,7 @@ enum End {
 struct Session<P> {
     server: Arc<Server<P>>,
     activity: Arc<Activity>,
+    input: Arc<Input>,
     limits: Limits,
     peer: IpAddr,
     certified: Arc<[AuthorityId]>,
@@ -168,7 +171,8 @@ impl<P: Publish> Session<P> {
             Some(true) => session.builder().http2_only(),
             Some(false) => session.builder().http1_only(),
         };
-        let connection = builder.serve_connection(TokioIo::new(Turns::new(io)), service);
+        let stream = HangUp::new(Turns::new(io), Arc::clone(&session.input));
+        let connection = builder.serve_connection(TokioIo::new(stream), service);
         tokio::pin!(connection);
         let server = &session.server;
         let metrics = server.receiver.metrics();
@@ -179,13 +183,10 @@ impl<P: Publish> Session<P> {
         loop {
             tokio::select! {
                 ended = connection.as_mut() => {
-                    // How a connection ends is the sender's affair: what it sent was answered or is
-                    // not there. One that h2 ended for its manners is counted.
-                    if ended.is_err_and(|error| is_calming(error.as_ref())) {
-                        metrics.shed(Shed::Resets);
-                        return End::Flood;
-                    }
-                    return End::Other;
+                    return match ended {
+                        Ok(()) => End::Other,
+                        Err(error) => session.broken(error.as_ref()),
+                    };
                 }
                 reason = session.activity.overdone() => {
                     metrics.shed(reason);
@@ -215,12 +216,37 @@ impl<P: Publish> Session<P> {
         }
     }
 
-    fn builder(&self) -> auto::Builder<TokioExecutor> {
+    /// What the connection's error says of its last request: those before it were answered.
+    fn broken(&self, error: &(dyn Error + 'static)) -> End {
+        let metrics = self.server.receiver.metrics();
+        if is_calming(error) {
+            metrics.shed(Shed::Resets);
+            return End::Flood;
+        }
+        // Over HTTP/2, a head that is not whole is not seen, and one that is malformed ends its stream.
+        let http1 = !self.activity.is_http2();
+        let Some(error) = find::<hyper::Error>(error).filter(|_| http1) else {
+            return End::Other;
+        };
+        if error.is_parse_too_large() {
+            metrics.answered(None, Answer::HeadTooLarge);
+        } else if error.is_parse() && !error.is_parse_version_h2() {
+            metrics.answered(None, Answer::BadRequest);
+        } else if !error.is_shutdown() {
+            // Its bodies get their errors, its writes have none, and between requests it just ends.
+            metrics.broken_off(None, Part::Head);
+        }
+        End::Other
+    }
+
+    fn builder(&self) -> auto::Builder<Spawn> {
         let limits = &self.limits;
-        let mut builder = auto::Builder::new(TokioExecutor::new());
+        let mut builder = auto::Builder::new(Spawn(Arc::clone(&self.input)));
         builder
             .http1()
             .timer(TokioTimer::new())
+            // Who ends its side behind a request is answered, and who is gone has its request taken.
+            .half_close(true)
             // Ours tells a head that comes slowly from a connection that is idle.
             .header_read_timeout(None)
             .max_headers(limits.headers)
@@ -277,7 +303,8 @@ impl<P: Publish> Session<P> {
         self.activity.answered(refused);
         // Where connections are scarce, none is held for that.
         let delay = self.limits.refusal_delay;
-        if refused && !delay.is_zero() && !self.server.pressed() {
+        let waits = refused && answer != Answer::BrokenOff;
+        if waits && !delay.is_zero() && !self.server.pressed() {
             tokio::time::sleep(delay).await;
         }
         let over = self.activity.over(&self.limits);
@@ -314,7 +341,10 @@ impl<P: Publish> Session<P> {
             after: limits.body_rate_after,
         };
         (
-            request.map(|body| Inbound::new(body, pace, account, self.activity.bodies())),
+            request.map(|body| {
+                let input = Arc::clone(&self.input);
+                Inbound::new(body, pace, account, self.activity.bodies(), input)
+            }),
             origin,
         )
     }
@@ -343,12 +373,18 @@ fn flaw<B>(request: &Request<B>, limits: &Limits) -> Option<Answer> {
 
 /// Whether h2 ended a connection because it asked for more than is good.
 fn is_calming(error: &(dyn Error + 'static)) -> bool {
+    find::<h2::Error>(error)
+        .is_some_and(|error| error.reason() == Some(h2::Reason::ENHANCE_YOUR_CALM))
+}
+
+/// The first error of this type among an error and its sources.
+fn find<'e, E: Error + 'static>(error: &'e (dyn Error + 'static)) -> Option<&'e E> {
     let mut next = Some(error);
     while let Some(error) = next {
-        if let Some(error) = error.downcast_ref::<h2::Error>() {
-            return error.reason() == Some(h2::Reason::ENHANCE_YOUR_CALM);
+        if let Some(found) = error.downcast_ref() {
+            return Some(found);
         }
         next = error.source();
     }
-    false
+    None
 }

@@ -19,20 +19,20 @@ use crate::peers;
 use crate::support::{Ingest, eventually};
 
 /// An authority, which signs.
-struct Authority {
+pub struct Authority {
     pem: String,
     issuer: Issuer<'static, KeyPair>,
 }
 
 /// A certificate and its key, PEM.
 #[derive(Clone)]
-struct Pair {
+pub struct Pair {
     cert: String,
     key: String,
 }
 
 impl Authority {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -60,7 +60,7 @@ impl Authority {
     }
 
     /// How a client is set up that trusts this authority and shows a certificate, or none.
-    fn trusted_by(&self, shown: Option<&Pair>, protocol: &[u8]) -> Arc<ClientConfig> {
+    pub fn trusted_by(&self, shown: Option<&Pair>, protocol: &[u8]) -> Arc<ClientConfig> {
         let mut roots = RootCertStore::empty();
         let root = CertificateDer::from_pem_slice(self.pem.as_bytes()).unwrap();
         roots.add(root).unwrap();
@@ -96,12 +96,18 @@ fn yaml(dir: &TempDir) -> String {
     format!("  tls: {{cert_file: {dir}/tls.crt, key_file: {dir}/tls.key}}")
 }
 
-type Stream = StreamOwned<ClientConnection, TcpStream>;
+pub type Stream = StreamOwned<ClientConnection, TcpStream>;
 
-fn connect(ingest: &Ingest, config: &Arc<ClientConfig>) -> Stream {
+pub fn connect(ingest: &Ingest, config: &Arc<ClientConfig>) -> Stream {
     let name = ServerName::try_from("localhost").unwrap();
     let client = ClientConnection::new(Arc::clone(config), name).unwrap();
     StreamOwned::new(client, ingest.connect().0)
+}
+
+/// Writes a certificate of this authority; the lines of YAML that serve it.
+pub fn serving(dir: &TempDir, authority: &Authority) -> String {
+    write(dir.path(), &authority.server());
+    yaml(dir)
 }
 
 /// One request that ends the connection or not, and the status of its answer.
