@@ -161,7 +161,7 @@ impl Doors {
     }
 
     /// The source of this name, where the request may go in. `token` is the segment of the path after
-    /// the source's name, `certified` the authorities that stand for who sends.
+    /// the source's name, its escapes undone, `certified` the authorities that stand for who sends.
     pub fn open(
         &self,
         source: Option<&str>,

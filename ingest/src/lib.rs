@@ -17,6 +17,8 @@ pub mod bucket;
 
 mod clock;
 
+mod path;
+
 mod headers;
 
 pub mod buffers;

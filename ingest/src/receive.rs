@@ -25,10 +25,8 @@ use crate::durable::{Durable, Taken};
 use crate::gather::{self, Gathered, Work};
 use crate::headers;
 use crate::metrics::{Metrics, Part};
+use crate::path::{self, Named};
 use crate::publish::Publish;
-
-/// Where every webhook comes in: `/v1/hooks/{source}` and `/v1/hooks/{source}/{token}`.
-const HOOKS: &str = "/v1/hooks/";
 
 /// Where a request comes from, as the server found out.
 #[derive(Debug, Clone)]
@@ -207,7 +205,7 @@ impl<P: Publish> Receiver<P> {
             provider: route.provider.facts().name.to_owned(),
             received_at,
             method: head.method.as_str().to_owned(),
-            target: target_without_token(&head.uri, &route.name),
+            target: path::target_without_token(&head.uri, &route.name),
             peer,
             token: route.guarded,
             ack: Ack::Broker,
@@ -262,10 +260,13 @@ fn let_in<'c>(
     head: &Parts,
     origin: &Origin,
 ) -> Result<&'c Route, (Option<&'c Route>, Answer)> {
-    let (source, token) = source_and_token(head.uri.path());
-    let opened = config
-        .doors
-        .open(source, token, &head.headers, &origin.certified);
+    let Named { source, token } = path::named(head.uri.path());
+    let opened = config.doors.open(
+        source.as_deref(),
+        token.as_deref(),
+        &head.headers,
+        &origin.certified,
+    );
     if head.method != Method::POST {
         return Err((
             opened.map_or_else(|route| route, Some),
@@ -273,27 +274,6 @@ fn let_in<'c>(
         ));
     }
     opened.map_err(|route| (route, Answer::NotFound))
-}
-
-/// The two segments behind [`HOOKS`], as they stand in the path: neither needs an escape, so none is
-/// undone. Anything else names no source.
-fn source_and_token(path: &str) -> (Option<&str>, Option<&str>) {
-    let Some(rest) = path.strip_prefix(HOOKS) else {
-        return (None, None);
-    };
-    match rest.split_once('/') {
-        None => (Some(rest), None),
-        Some((_, token)) if token.contains('/') => (None, Some(token)),
-        Some((source, token)) => (Some(source), Some(token)),
-    }
-}
-
-/// Path and query as they came, but for the token.
-fn target_without_token(uri: &hyper::Uri, source: &str) -> String {
-    match uri.query() {
-        Some(query) => format!("{HOOKS}{source}?{query}"),
-        None => format!("{HOOKS}{source}"),
-    }
 }
 
 fn is_encoded(headers: &HeaderMap) -> bool {
@@ -344,32 +324,6 @@ fn traceparent(random: &[u8; 34], ratio: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_path_names_a_source_and_perhaps_a_token() {
-        for (path, expected) in [
-            ("/v1/hooks/site", (Some("site"), None)),
-            ("/v1/hooks/site/t0ken", (Some("site"), Some("t0ken"))),
-            ("/v1/hooks/site/", (Some("site"), Some(""))),
-            ("/v1/hooks/site/t/x", (None, Some("t/x"))),
-            ("/v1/hooks/", (Some(""), None)),
-            ("/v1/hooks", (None, None)),
-            ("/", (None, None)),
-        ] {
-            assert_eq!(source_and_token(path), expected, "{path}");
-        }
-    }
-
-    #[test]
-    fn the_token_is_taken_out_of_the_target() {
-        let uri = "/v1/hooks/site/t0ken?a=b&c=%20".parse().expect("a target");
-        assert_eq!(
-            target_without_token(&uri, "site"),
-            "/v1/hooks/site?a=b&c=%20"
-        );
-        let uri = "/v1/hooks/site/t0ken".parse().expect("a target");
-        assert_eq!(target_without_token(&uri, "site"), "/v1/hooks/site");
-    }
 
     #[test]
     fn ids_and_traces_have_their_form() {

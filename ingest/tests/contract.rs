@@ -119,6 +119,27 @@ fn every_404_is_the_same_bytes() {
         "/",
         "/v1/hooks/Site",
         "/v1/hooks/site%2F",
+        "/v1/hooks//",
+        "/v1/hooks//site",
+        "/v1/hooks/site//",
+        "/v1//hooks/site",
+        "/v1/h%6foks/site",
+        "/v1/hooks%2Fsite",
+        "/v1/hooks/list%2Ft0ken",
+        "/v1/hooks/list//t0ken",
+        "/v1/hooks/list/t0ken//",
+        "/v1/hooks/list/t0ken%2F",
+        "/v1/hooks/list//",
+        "/v1/hooks/list/t0k%2565n",
+        "/v1/hooks/s%2569te",
+        "/v1/hooks/site%00",
+        "/v1/hooks/site%",
+        "/v1/hooks/site%6",
+        "/v1/hooks/s%6gte",
+        "/v1/hooks/s%C3%AFte",
+        "/v1/hooks/s%+9te",
+        "/v1/hooks/site%3F",
+        "/v1/hooks/%2E%2E/site",
     ] {
         assert_eq!(ingest.post(path, b"{}"), unknown, "{path}");
     }
@@ -131,6 +152,7 @@ fn every_404_is_the_same_bytes() {
     assert_eq!(ingest.send(encoded, &vec![b'x'; 3 << 20]), unknown);
     assert!(ingest.published().is_empty());
     let metrics = ingest.metrics();
+    assert!(!metrics.contains("t0k"), "{metrics}");
     for counted in [
         "sluice_ingest_requests_total{source=\"unknown\",status=\"404\"} ",
         "sluice_ingest_requests_total{source=\"list\",status=\"404\"} ",
@@ -154,6 +176,57 @@ fn the_right_token_or_header_lets_in_and_is_not_kept() {
         assert!(record.request.token);
         assert_eq!(record.request.headers.all("x-key").count(), 0);
         assert!(!format!("{record:?}").contains("t0ken"), "{record:?}");
+    }
+}
+
+#[test]
+fn every_spelling_of_a_path_is_the_same_source() {
+    let ingest = Ingest::start();
+    let paths = [
+        "/v1/hooks/site/",
+        "/v1/hooks/s%69te",
+        "/v1/hooks/%73%69%74%65/",
+        "/v1/hooks/list/t0ken/",
+        "/v1/hooks/list/t0k%65n",
+        "/v1/hooks/l%69st/%74%30%6b%65%6E/",
+        "/v1/hooks/list/t0k%65n/?a=%65",
+        "/v1/hooks/list/t0ken?",
+    ];
+    for path in paths {
+        assert_eq!(ingest.post(path, b"{}").status, 200, "{path}");
+    }
+    let targets: Vec<String> = ingest
+        .published()
+        .into_iter()
+        .map(|one| one.request.target)
+        .collect();
+    let (site, list) = ("/v1/hooks/site", "/v1/hooks/list");
+    let with_query = "/v1/hooks/list?a=%65";
+    let empty_query = "/v1/hooks/list?";
+    assert_eq!(
+        targets,
+        [site, site, site, list, list, list, with_query, empty_query]
+    );
+    // A token with every unreserved character, each of them escaped.
+    let token = "Az09-._~";
+    let escaped = token
+        .bytes()
+        .fold(String::new(), |text, byte| text + &format!("%{byte:02X}"));
+    let sources = format!(
+        "  open: {{provider: referralloop, token_sha256: ['{}']}}",
+        support::hex(&sha256(token.as_bytes()))
+    );
+    let ingest = Ingest::start_tuned(true, support::LIMITS, &sources, |_| ());
+    for token in [token, &escaped] {
+        let path = format!("/v1/hooks/open/{token}");
+        assert_eq!(ingest.post(&path, b"{}").status, 200, "{path}");
+    }
+    for record in ingest.published() {
+        assert_eq!(record.request.target, "/v1/hooks/open");
+        let kept = format!("{record:?}").to_lowercase();
+        for secret in ["az09", "%41", "%7a"] {
+            assert!(!kept.contains(secret), "{record:?}");
+        }
     }
 }
 
