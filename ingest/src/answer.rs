@@ -29,7 +29,7 @@ pub enum Answer {
     RequestTimeout,
     /// 413: the body or the record is too large.
     TooLarge,
-    /// 415: a body that is encoded.
+    /// 415: a body in a registered content coding.
     UnsupportedEncoding,
     /// 429: more than the settings let this source or this peer send.
     TooManyRequests,

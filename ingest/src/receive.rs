@@ -28,6 +28,23 @@ use crate::metrics::{Metrics, Part};
 use crate::path::{self, Named};
 use crate::publish::Publish;
 
+/// The content codings that are registered at IANA, `identity` apart. A body in one of them is refused,
+/// for none is decoded.
+const CODINGS: [&str; 12] = [
+    "aes128gcm",
+    "br",
+    "compress",
+    "dcb",
+    "dcz",
+    "deflate",
+    "exi",
+    "gzip",
+    "pack200-gzip",
+    "x-compress",
+    "x-gzip",
+    "zstd",
+];
+
 /// Where a request comes from, as the server found out.
 #[derive(Debug, Clone)]
 pub struct Origin {
@@ -276,16 +293,20 @@ fn let_in<'c>(
     opened.map_err(|route| (route, Answer::NotFound))
 }
 
+/// Whether the body is in one of [`CODINGS`]. Any other name is a sender's mistake, such as `utf-8`, and
+/// the body is not coded.
 fn is_encoded(headers: &HeaderMap) -> bool {
-    let plain = |coding: &[u8]| {
+    let known = |coding: &[u8]| {
         let coding = coding.trim_ascii();
-        coding.is_empty() || coding.eq_ignore_ascii_case(b"identity")
+        CODINGS
+            .iter()
+            .any(|known| coding.eq_ignore_ascii_case(known.as_bytes()))
     };
     headers
         .get_all(CONTENT_ENCODING)
         .iter()
         .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
-        .any(|coding| !plain(coding))
+        .any(known)
 }
 
 /// `UUIDv7` of a time in microseconds, from the first ten random bytes.

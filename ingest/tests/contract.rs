@@ -231,11 +231,19 @@ fn every_spelling_of_a_path_is_the_same_source() {
 }
 
 #[test]
-fn an_encoded_body_is_415_and_identity_is_none() {
+fn a_coded_body_is_415_and_what_names_no_coding_is_taken() {
     let ingest = Ingest::start();
     for coding in [
         "gzip",
+        "x-gzip",
+        "compress",
+        "x-compress",
+        "deflate",
         "br",
+        "zstd",
+        "utf-8, gzip",
+        "gzip,",
+        ", br",
         "identity, gzip",
         "GZIP",
         "identity\r\nContent-Encoding: gzip",
@@ -243,7 +251,17 @@ fn an_encoded_body_is_415_and_identity_is_none() {
         let head = format!("POST /v1/hooks/site HTTP/1.1\r\nContent-Encoding: {coding}");
         assert_eq!(ingest.send(&head, b"{}").status, 415, "{coding}");
     }
-    for coding in ["identity", "Identity"] {
+    for coding in [
+        "identity",
+        "Identity",
+        "",
+        "utf-8",
+        "UTF8",
+        "none",
+        "null",
+        "application/json",
+        ",",
+    ] {
         let head = format!("POST /v1/hooks/site HTTP/1.1\r\nContent-Encoding: {coding}");
         assert_eq!(ingest.send(&head, b"{}").status, 200, "{coding}");
     }
