@@ -6,6 +6,8 @@ mod start;
 
 mod ingest;
 
+mod half_close;
+
 mod road;
 
 mod fates;
