@@ -66,6 +66,9 @@ pub fn find<K: Kafka>(
     dedup_log: &str,
     wanted: &Wanted,
 ) -> Result<Found, Unanswered> {
+    if wanted.offsets.is_empty() && wanted.until.is_empty() {
+        return Ok(Found::new());
+    }
     let outputs = reader.outputs()?;
     let is_fate = |place: &Place| *place.topic != *dedup_log;
     let places: Vec<Place> = outputs.places.into_iter().filter(is_fate).collect();

@@ -22,6 +22,8 @@ mod exactly_once;
 
 mod restore;
 
+mod undecided;
+
 mod readers;
 
 mod spool;

@@ -32,7 +32,7 @@ const OUTPUTS_FOR: Duration = Duration::from_secs(60);
 struct Judged {
     epoch: u64,
     to: i64,
-    offsets: BTreeSet<i64>,
+    offsets: Vec<i64>,
 }
 
 /// Some commits together.
@@ -80,7 +80,7 @@ impl Unconfirmed {
             let judged = fresh.parts.entry(partition).or_default();
             judged.epoch = learned.epoch;
             judged.to = learned.to;
-            judged.offsets.extend(learned.offsets.drain(..));
+            judged.offsets.append(&mut learned.offsets);
         }
     }
 
@@ -219,16 +219,21 @@ impl<K: Kafka> Worker<'_, K> {
     fn written(&mut self, reader: &K::Reader) -> Result<Vec<Place>, Unanswered> {
         let now = self.kafka.now();
         let topics = &self.unconfirmed.fresh.topics;
-        let known = self.unconfirmed.outputs.take().filter(|(at, places)| {
+        let knows = |places: &[Place]| {
             let knows = |topic: &String| places.iter().any(|place| *place.topic == **topic);
-            now < *at + OUTPUTS_FOR && topics.iter().all(knows)
-        });
+            topics.iter().all(knows)
+        };
+        let known = self.unconfirmed.outputs.take();
+        let known = known.filter(|(at, places)| now < *at + OUTPUTS_FOR && knows(places));
         let (at, places) = if let Some(known) = known {
             known
         } else {
             let outputs = reader.outputs()?;
             let mut places = outputs.places;
             places.extend(outputs.leaderless);
+            if !knows(&places) {
+                return Err(Unanswered("a topic is not known to the brokers".into()));
+            }
             (now, places)
         };
         let is_written = |place: &&Place| {

@@ -37,6 +37,9 @@ const WARN_AFTER: Duration = Duration::from_secs(15);
 /// How long a worker that leaves tries to leave nothing open.
 const LEAVE: Duration = Duration::from_secs(10);
 
+/// How old the receipts of records may be whose fates are looked for at once, in milliseconds.
+const AUDIT_AT_ONCE_MS: i64 = 15 * 60 * 1000;
+
 /// The raw partition whose offset a sweep names; one suffices for all offsets of a transactional id.
 const SWEPT_OFFSET: i32 = 0;
 
@@ -166,6 +169,10 @@ impl<K: Kafka> Worker<'_, K> {
         }
         // An abort, by whomever, may have taken what a commit before it left undecided.
         let wanted = self.unconfirmed.wanted();
+        if self.kafka.wall_ms().saturating_sub(wanted.since_ms) > AUDIT_AT_ONCE_MS {
+            // That may be much to read for a thread that has to poll: the restorer does it.
+            return Ok(false);
+        }
         let found = audit::find(self.kafka, reader, &self.dedup_log, &wanted)?;
         if !wanted.missing(&found).is_empty() {
             return Ok(false);
