@@ -8,6 +8,8 @@ SHELL       := /bin/bash
 ROOT     := $(CURDIR)
 CACHE    := $(ROOT)/.cache
 KAFKA    := $(CACHE)/kafka-4.4.0
+# A release that keeps transaction markers for partitions without a leader: the fault schedules' control.
+CONTROL  := $(CACHE)/kafka-4.2.2
 REGISTRY := $(CACHE)/apicurio-3.3.3
 FAKETIME := $(CACHE)/faketime
 HOSTILE  := $(CACHE)/hostile
@@ -57,7 +59,7 @@ upgrade: rust kafka faketime old ## a rolling upgrade from an older build and ba
 mutants: rust ## breaks the engine on purpose, patch by patch, and asks whether the simulation notices; at most 10 minutes
 	@tests/mutants/run.sh $(ARGS)
 
-faults: rust kafka faketime ## faults of every kind on three brokers under load, and the check; at most 15 minutes, needs root
+faults: rust kafka kafka-control faketime ## faults of every kind on three brokers under load, and the check; at most 15 minutes, needs root
 	@$(CARGO) build --workspace --bins
 	@target/debug/sluice-tests faults $(ARGS)
 
@@ -105,30 +107,31 @@ $(OLD)/sluice-processor: tests/old.sh
 	@echo "building the services of $(OLD_COMMIT)" >&2
 	@tests/old.sh $(OLD_COMMIT) $(OLD)
 
-.PHONY: kafka registry faketime hostile-tools python
+.PHONY: kafka kafka-control registry faketime hostile-tools python
 kafka: $(KAFKA)/kafka.jsa ## Apache Kafka for the tests, into .cache
+kafka-control: $(CONTROL)/kafka.jsa ## an earlier Apache Kafka, for make faults, into .cache
 registry: $(REGISTRY)/.done ## the Apicurio schema registry for the readers' tests, into .cache
 faketime: $(FAKETIME)/.done ## the library behind wrong clocks, for tests with root, into .cache
 hostile-tools: $(HOSTILE)/.done $(CACHE)/bin/h2spec ## clients that attack, for make hostile, into .cache
 python: $(VENV)/.done ## the Python readers' packages, into .cache
 
-$(KAFKA)/.done: tests/kafka/pom.xml tests/kafka/SHA256SUMS
+$(KAFKA)/.done $(CONTROL)/.done: $(CACHE)/kafka-%/.done: tests/kafka/pom.xml tests/kafka/SHA256SUMS-%
 	@$(call need,$(JAVA),apt-get install openjdk-17-jdk-headless)
 	@$(call need,mvn,apt-get install maven)
-	@echo "fetching Apache Kafka into $(KAFKA)" >&2
-	@rm -rf $(KAFKA) && mkdir -p $(KAFKA)
-	@$(MAVEN) -f tests/kafka/pom.xml dependency:copy-dependencies -DoutputDirectory=$(KAFKA)/libs >&2
-	@cd $(KAFKA)/libs && sha256sum --quiet --check --strict $(ROOT)/tests/kafka/SHA256SUMS
-	@test "$$(ls $(KAFKA)/libs | wc -l)" = "$$(wc -l < tests/kafka/SHA256SUMS)" || \
-	  { echo "Maven brought jars that tests/kafka/SHA256SUMS does not name" >&2; exit 1; }
+	@echo "fetching Apache Kafka into $(@D)" >&2
+	@rm -rf $(@D) && mkdir -p $(@D)
+	@$(MAVEN) -f tests/kafka/pom.xml -Dkafka.version=$* dependency:copy-dependencies -DoutputDirectory=$(@D)/libs >&2
+	@cd $(@D)/libs && sha256sum --quiet --check --strict $(ROOT)/tests/kafka/SHA256SUMS-$*
+	@test "$$(ls $(@D)/libs | wc -l)" = "$$(wc -l < tests/kafka/SHA256SUMS-$*)" || \
+	  { echo "Maven brought jars that tests/kafka/SHA256SUMS-$* does not name" >&2; exit 1; }
 	@touch $@
 
 # An archive is good for one Java and one place of the jars; a node that cannot use it starts slower, and starts.
-$(KAFKA)/kafka.jsa: $(KAFKA)/.done tests/kafka/archive.sh
+$(KAFKA)/kafka.jsa $(CONTROL)/kafka.jsa: $(CACHE)/kafka-%/kafka.jsa: $(CACHE)/kafka-%/.done tests/kafka/archive.sh
 	@$(call need,perl,apt-get install perl)
-	@echo "making the class archive of Kafka" >&2
+	@echo "making the class archive of Kafka $*" >&2
 	@rm -f $@
-	@tests/kafka/archive.sh $(JAVA) $(KAFKA)/libs $@
+	@tests/kafka/archive.sh $(JAVA) $(@D)/libs $@
 
 $(REGISTRY)/.done: tests/registry/pom.xml tests/registry/SHA256SUMS tests/registry/java.sh
 	@$(call need,mvn,apt-get install maven)

@@ -10,7 +10,7 @@ use std::time::Duration;
 use rdkafka::ClientConfig;
 use rdkafka::error::KafkaError;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
-use sluice_tests::cluster::{Cluster, Options, Purpose};
+use sluice_tests::cluster::{Cluster, Options};
 use sluice_tests::offsets;
 use sluice_tests::proxy::{Api, Link, Side, Sprung, Then, Trap};
 use sluice_tests::topics::{Isolation, Record, read};
@@ -47,11 +47,10 @@ fn a_small_disk_and_a_wrong_clock() {
 
 fn cluster(disks: BTreeMap<usize, u64>, clocks: BTreeMap<usize, String>) -> Cluster {
     let cluster = Cluster::start_with(&Options {
-        nodes: 3,
-        purpose: Purpose::Tests,
         slots: vec![SLOT.to_owned(), "ingest-0".to_owned()],
         disks,
         clocks,
+        ..Options::default()
     })
     .expect("three nodes");
     offsets::create_topic(&cluster.bootstrap(), "copy", 1, &[]).expect("a topic");

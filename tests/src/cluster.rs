@@ -24,7 +24,7 @@ mod disk;
 
 mod leaders;
 
-pub use jvm::{cache, root};
+pub use jvm::{Release, cache, root};
 
 /// What the nodes are for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +40,8 @@ pub enum Purpose {
 pub struct Options {
     /// 1 or 3.
     pub nodes: usize,
+    /// What the nodes run.
+    pub release: Release,
     /// What the nodes are for.
     pub purpose: Purpose,
     /// Names of service processes, each with a proxy of its own before every node.
@@ -55,6 +57,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             nodes: 3,
+            release: Release::Current,
             purpose: Purpose::Tests,
             slots: Vec::new(),
             disks: BTreeMap::new(),
@@ -68,6 +71,7 @@ impl Default for Options {
 pub struct Cluster {
     nodes: Vec<Node>,
     slots: Vec<Slot>,
+    release: Release,
     purpose: Purpose,
     dir: PathBuf,
 }
@@ -121,8 +125,9 @@ impl Cluster {
         if options.nodes != 1 && options.nodes != 3 {
             bail!("a cluster has 1 or 3 nodes, not {}", options.nodes);
         }
-        if !jvm::libs().is_dir() {
-            bail!("Apache Kafka is missing: make kafka");
+        if !jvm::libs(options.release).is_dir() {
+            let (version, target) = (options.release.version(), options.release.target());
+            bail!("Apache Kafka {version} is missing: make {target}");
         }
         let dir = janitor::folder("kafka")?;
         let nodes = (0..options.nodes)
@@ -135,6 +140,7 @@ impl Cluster {
         let cluster = Self {
             nodes,
             slots,
+            release: options.release,
             purpose: options.purpose,
             dir,
         };
@@ -242,7 +248,7 @@ impl Cluster {
         if self.is_running(n)? {
             bail!("node {} is running", node.id);
         }
-        let mut arguments = jvm::jvm(self.purpose, &node.dir);
+        let mut arguments = jvm::jvm(self.release, self.purpose, &node.dir);
         arguments.push("kafka.Kafka".into());
         arguments.push(node.config().display().to_string());
         let name = format!("Kafka node {}", node.id);
@@ -350,7 +356,7 @@ impl Cluster {
             }
             std::fs::write(node.config(), properties::properties(self, node))?;
             let child = Command::new(jvm::java())
-                .args(jvm::jvm(Purpose::Tests, &node.dir))
+                .args(jvm::jvm(self.release, Purpose::Tests, &node.dir))
                 .args(["kafka.tools.StorageTool", "format", "--ignore-formatted"])
                 .args(["-t", CLUSTER_ID, "-c"])
                 .arg(node.config())
