@@ -62,6 +62,9 @@ pub struct Verdict {
     pub violations: BTreeMap<Invariant, usize>,
     /// Requests that were answered with 200 and are lost, and raw records without a fate.
     pub lost: usize,
+    /// The raw records without a fate.
+    #[serde(skip)]
+    pub fateless: Vec<Place>,
     /// Raw records with more than one fate, and events that share an id or repeat their entity's last.
     pub doubled: usize,
     /// Raw records that repeat another one's request id: a producer wrote it a second time, because it
@@ -221,8 +224,10 @@ pub fn look<'a, 'i>(
             }
         }
     }
-    for (partition, offset) in seen.raw.keys().filter(|place| !fates.contains_key(place)) {
+    for place in seen.raw.keys().filter(|place| !fates.contains_key(place)) {
+        let (partition, offset) = place;
         verdict.lost += 1;
+        verdict.fateless.push(*place);
         verdict.fault(
             Invariant::I2,
             format!("raw {partition}/{offset} has no fate"),

@@ -39,6 +39,8 @@ mod kind;
 
 mod spool;
 
+mod torn;
+
 pub mod outage;
 
 use fleet::Role;
@@ -76,6 +78,8 @@ pub struct Options {
     /// Checks after every fault, and ends with the first that breaks something.
     #[arg(long)]
     stop_at_first_fault: bool,
+    #[command(flatten)]
+    torn: torn::Options,
 }
 
 impl Options {
@@ -83,6 +87,11 @@ impl Options {
         // Without an older build there is nothing to upgrade from.
         let every = self.kinds.is_empty() && (kind != Kind::Upgrade || self.old.is_some());
         every || self.kinds.contains(&kind)
+    }
+
+    /// Whether a kind is wanted in the world that most kinds share.
+    fn shares(&self, kind: Kind) -> bool {
+        kind != Kind::Torn && self.wants(kind)
     }
 
     fn setup(&self) -> Setup {
@@ -103,6 +112,7 @@ impl Options {
             lanes: LANES,
             outage: Duration::from_secs(self.outage),
             old: self.old.clone(),
+            ..Setup::default()
         }
     }
 }
@@ -123,6 +133,16 @@ struct Outcome {
 struct Report {
     holds: bool,
     seed: u64,
+    #[serde(flatten)]
+    schedules: Option<Schedules>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    torn: Option<torn::Report>,
+    elapsed_seconds: f64,
+}
+
+/// What came of the kinds that share a world.
+#[derive(Serialize)]
+struct Schedules {
     membership: String,
     attempts: usize,
     refused: usize,
@@ -136,7 +156,6 @@ struct Report {
     processor_peak_bytes: u64,
     #[serde(flatten)]
     verdict: Verdict,
-    elapsed_seconds: f64,
 }
 
 /// Senders at once. Each waits for its answers, so this bounds what is on the way.
@@ -151,12 +170,28 @@ const LATE: u32 = 2;
 /// Runs the schedules; whether the verdict holds.
 pub fn run(options: &Options) -> Result<bool> {
     let seed = options.seed.unwrap_or_else(|| now_micros() / 1_000);
-    let dir = folder("faults", seed)?;
+    let (dir, start) = (folder("faults", seed)?, Instant::now());
     eprintln!(
-        "seed {seed}; three brokers and the services start, under {}",
+        "seed {seed}; brokers and services start, under {}",
         dir.display()
     );
-    let report = Run::start(options, seed, &dir)?.finish()?;
+    let mut schedules = None;
+    if Kind::all().into_iter().any(|kind| options.shares(kind)) {
+        schedules = Some(Run::start(options, seed, &dir)?.finish()?);
+    }
+    let mut torn = None;
+    if options.wants(Kind::Torn) {
+        let short = options.kinds.is_empty();
+        torn = Some(torn::run(&options.torn, short, options.rate, seed, &dir)?);
+    }
+    let report = Report {
+        holds: schedules.as_ref().is_none_or(|all| all.verdict.holds())
+            && torn.as_ref().is_none_or(|torn| torn.holds),
+        seed,
+        schedules,
+        torn,
+        elapsed_seconds: start.elapsed().as_secs_f64(),
+    };
     println!("{}", serde_json::to_string(&report)?);
     if report.holds {
         std::fs::remove_dir_all(&dir)?;
@@ -211,7 +246,7 @@ impl<'a> Run<'a> {
         })
     }
 
-    fn finish(mut self) -> Result<Report> {
+    fn finish(mut self) -> Result<Schedules> {
         let end = self
             .options
             .minutes
@@ -304,7 +339,7 @@ impl<'a> Run<'a> {
         Ok(verdict)
     }
 
-    fn report(self, verdict: &mut Verdict) -> Result<Report> {
+    fn report(self, verdict: &mut Verdict) -> Result<Schedules> {
         let bound = Duration::from_secs(self.options.bound);
         for (kind, took) in &self.settled {
             check_settled(&format!("{kind:?}"), *took, bound, verdict);
@@ -331,9 +366,7 @@ impl<'a> Run<'a> {
         load.finish()?;
         let told = Told::read(&self.dir.join("ledger"))?;
         let longest = self.settled.iter().map(|(_, took)| took).max();
-        Ok(Report {
-            holds: verdict.holds(),
-            seed: self.seed,
+        Ok(Schedules {
             membership: self.options.membership.clone(),
             attempts: told.attempts.len(),
             refused: told.refused(503),
@@ -346,7 +379,6 @@ impl<'a> Run<'a> {
             ingest_peak_bytes: fleet.peak(Role::Ingest),
             processor_peak_bytes: fleet.peak(Role::Processor),
             verdict: verdict.clone(),
-            elapsed_seconds: self.start.elapsed().as_secs_f64(),
         })
     }
 }
@@ -354,7 +386,7 @@ impl<'a> Run<'a> {
 /// The kinds that are wanted: those that end no process first, the rest in an order by chance.
 fn plan(options: &Options, choices: &mut Random) -> Vec<Kind> {
     let mut plan = Kind::all();
-    plan.retain(|kind| options.wants(*kind));
+    plan.retain(|kind| options.shares(*kind));
     let calm = plan.iter().filter(|kind| **kind == Kind::NetSlow).count();
     for n in (calm + 1..plan.len()).rev() {
         plan.swap(n, calm + choices.index(n + 1 - calm));
@@ -377,6 +409,7 @@ mod tests {
             old: Some(PathBuf::new()),
             bound: 1,
             stop_at_first_fault: false,
+            torn: torn::Options::default(),
         }
     }
 
@@ -389,7 +422,9 @@ mod tests {
         assert_eq!(one[0], Kind::NetSlow);
         let mut sorted = one.clone();
         sorted.sort_unstable();
-        assert_eq!(sorted, Kind::all());
+        // The last of all kinds is in no plan.
+        assert_eq!(sorted, Kind::all()[..Kind::all().len() - 1]);
+        assert!(!sorted.contains(&Kind::Torn));
         let two = [Kind::Outage, Kind::Churn];
         assert_eq!(plan(&options(&two), &mut Random::new(1)).len(), 2);
     }

@@ -143,10 +143,25 @@ pub fn create_topic(
     configs: &[(&str, &str)],
 ) -> Result<()> {
     // As many replicas as the cluster's nodes have by default.
-    let mut new = NewTopic::new(topic, partitions, TopicReplication::Fixed(-1));
-    for (key, value) in configs {
-        new = new.set(key, value);
-    }
+    let new = NewTopic::new(topic, partitions, TopicReplication::Fixed(-1));
+    make(bootstrap, new, configs)
+}
+
+/// Makes a topic whose partitions have these replicas, a list of the nodes' ids for each.
+pub fn create_topic_on(
+    bootstrap: &str,
+    topic: &str,
+    replicas: &[&[i32]],
+    configs: &[(&str, &str)],
+) -> Result<()> {
+    let partitions = i32::try_from(replicas.len())?;
+    let new = NewTopic::new(topic, partitions, TopicReplication::Variable(replicas));
+    make(bootstrap, new, configs)
+}
+
+fn make<'a>(bootstrap: &str, mut new: NewTopic<'a>, configs: &[(&'a str, &'a str)]) -> Result<()> {
+    let (topic, partitions) = (new.name, new.num_partitions);
+    new.config = configs.to_vec();
     let answer = admin(bootstrap, |admin, options| async move {
         admin.create_topics(&[new], &options).await
     })?;

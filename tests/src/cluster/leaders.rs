@@ -4,11 +4,14 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::metadata::{MetadataPartition, MetadataTopic};
+use rdkafka::metadata::MetadataTopic;
 
 use super::Cluster;
 use super::properties::COORDINATORS;
 use crate::wait::{PATIENCE, wait_for};
+
+/// What the metadata has for a partition that nobody leads.
+const NONE: i32 = -1;
 
 /// How long one question for metadata may take: a node that is asked may be paused.
 const QUESTION: Duration = Duration::from_secs(1);
@@ -19,17 +22,19 @@ impl Cluster {
         let client = self.observer()?;
         let what = format!("a leader of {topic}/{partition}");
         wait_for(&what, PATIENCE, || {
-            let Ok(metadata) = client.fetch_metadata(Some(topic), QUESTION) else {
-                return Ok(None);
-            };
-            let mut partitions = metadata.topics().iter().flat_map(MetadataTopic::partitions);
-            let leader = partitions
-                .find(|found| found.id() == partition)
-                .map_or(-1, MetadataPartition::leader);
-            // Nodes are counted from 1 there; -1 is none.
-            Ok(usize::try_from(leader)
-                .ok()
-                .and_then(|id| id.checked_sub(1)))
+            // Nodes are counted from 1 there.
+            let id = leader_now(&client, topic, partition).map(usize::try_from);
+            Ok(id.and_then(|id| id.ok()?.checked_sub(1)))
+        })
+    }
+
+    /// Waits until nobody leads a partition: the brokers have noticed that its last node is gone.
+    pub fn wait_leaderless(&self, topic: &str, partition: i32, patience: Duration) -> Result<()> {
+        let client = self.observer()?;
+        let what = format!("{topic}/{partition} to have no leader");
+        wait_for(&what, patience, || {
+            let leader = leader_now(&client, topic, partition);
+            Ok((leader == Some(NONE)).then_some(()))
         })
     }
 
@@ -68,6 +73,13 @@ impl Cluster {
             .create()
             .context("cannot make a client")
     }
+}
+
+/// The id of the node that leads a partition now, or [`NONE`]; nothing where nobody answers.
+fn leader_now(client: &BaseConsumer, topic: &str, partition: i32) -> Option<i32> {
+    let metadata = client.fetch_metadata(Some(topic), QUESTION).ok()?;
+    let mut partitions = metadata.topics().iter().flat_map(MetadataTopic::partitions);
+    Some(partitions.find(|found| found.id() == partition)?.leader())
 }
 
 /// The partition of a coordinators' topic that a name belongs to: Kafka's own rule.

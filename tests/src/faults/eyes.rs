@@ -76,6 +76,11 @@ impl Eyes {
         self.ends_where(|topic| topic == self.raw)
     }
 
+    /// Where the stable part of each topic ends, of those that tell.
+    pub fn stable_ends(&self) -> Ends {
+        ends_now(&self.stable, self.partitions.iter())
+    }
+
     fn ends_where(&self, wanted: impl Fn(&str) -> bool) -> Result<Ends> {
         let partitions = self.partitions.iter();
         let partitions = partitions.filter(|(topic, _)| wanted(topic)).cloned();
@@ -91,25 +96,54 @@ impl Eyes {
     /// Asked as a `read_uncommitted` client: what is committed is told all the same, and the other kind
     /// is told to come again whenever a transaction of any partition is open, which is most of the time.
     pub fn committed(&self, ends: &Ends) -> bool {
-        let mut list = TopicPartitionList::new();
         let wanted: Vec<(i32, i64)> = ends
             .iter()
             .filter(|((topic, _), end)| *topic == self.raw && **end > 0)
             .map(|((_, partition), end)| (*partition, *end))
             .collect();
-        for (partition, _) in &wanted {
-            list.add_partition(&self.raw, *partition);
-        }
-        let Ok(found) = self.all.committed_offsets(list, ASK) else {
+        let Some(found) = self.offsets_as(&self.all) else {
             return false;
         };
-        wanted.iter().all(|(partition, end)| {
-            let element = found.find_partition(&self.raw, *partition);
-            element.is_some_and(|element| {
-                element.error().is_ok()
-                    && matches!(element.offset(), Offset::Offset(at) if at >= *end)
-            })
+        wanted
+            .iter()
+            .all(|(partition, end)| found.get(partition).is_some_and(|at| at >= end))
+    }
+
+    /// The group's committed offsets on raw by partition, pending ones apart; `None` without an answer.
+    pub fn offsets(&self) -> Option<BTreeMap<i32, i64>> {
+        self.offsets_as(&self.all)
+    }
+
+    /// Waits until no offset of the group is pending: with nothing under way, one that is belongs to a
+    /// transaction that nobody ends.
+    pub fn wait_none_pending(&self, patience: Duration) -> Result<()> {
+        // The brokers tell this client to come again as long as one is, and it does until its time is over.
+        wait_for("no offset of the group to be pending", patience, || {
+            Ok(self.offsets_as(&self.stable).map(drop))
         })
+    }
+
+    fn offsets_as(&self, client: &BaseConsumer) -> Option<BTreeMap<i32, i64>> {
+        let mut list = TopicPartitionList::new();
+        for (_, partition) in self
+            .partitions
+            .iter()
+            .filter(|(topic, _)| *topic == self.raw)
+        {
+            list.add_partition(&self.raw, *partition);
+        }
+        let found = client.committed_offsets(list, ASK).ok()?;
+        let elements = found.elements();
+        if elements.iter().any(|element| element.error().is_err()) {
+            return None;
+        }
+        let offsets = elements
+            .iter()
+            .filter_map(|element| match element.offset() {
+                Offset::Offset(at) => Some((element.partition(), at)),
+                _ => None,
+            });
+        Some(offsets.collect())
     }
 
     /// Waits until the group has committed raw up to these ends.

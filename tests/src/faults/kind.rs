@@ -1,6 +1,6 @@
 //! The closed list of what can go wrong.
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use serde::Serialize;
 
 use super::processes::Point;
@@ -61,6 +61,8 @@ pub enum Kind {
     Clocks,
     /// All nodes are gone.
     Outage,
+    /// Brokers come back without the markers of transactions, in worlds of their own.
+    Torn,
 }
 
 impl Kind {
@@ -97,6 +99,7 @@ impl Kind {
             Self::DiskFull => brokers::fill_disk(world),
             Self::Clocks => brokers::clocks(world),
             Self::Outage => brokers::outage(world),
+            Self::Torn => bail!("it has worlds of its own"),
         }
     }
 }

@@ -152,7 +152,6 @@ fn setup(options: &Options, dir: &Path) -> Setup {
             ("processor-0", Role::Processor),
             ("processor-1", Role::Processor),
         ],
-        disk: None,
         settings: if options.no_spool {
             Vec::new()
         } else {
@@ -161,7 +160,7 @@ fn setup(options: &Options, dir: &Path) -> Setup {
         rate: options.rate,
         lanes: options.rate.saturating_mul(LANES_PER_RATE).max(1),
         outage: Duration::from_secs(options.seconds),
-        old: None,
+        ..Setup::default()
     }
 }
 

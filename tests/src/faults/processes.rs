@@ -35,7 +35,8 @@ pub enum Point {
 }
 
 impl Point {
-    fn trap(self, produces: usize) -> Trap {
+    /// What springs there; `produces` is how many requests to write pass at [`Self::AfterSomeProduces`].
+    pub fn trap(self, produces: usize) -> Trap {
         let (api, side, then) = match self {
             Self::BeforeBegin => (Api::AddPartitionsToTxn, Side::Request, Then::Hold),
             Self::AfterSomeProduces => (Api::Produce, Side::Request, Then::Hold),

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 use serde_json::{Value, json};
-use sluice_tests::cluster::{self, Cluster, Purpose};
+use sluice_tests::cluster::{self, Cluster, Purpose, Release};
 use sluice_tests::ledger::Ledger;
 use sluice_tests::offsets::topic_setting;
 use sluice_tests::site::Site;
@@ -35,6 +35,10 @@ pub const EXTRA: &str = "extra";
 
 /// What a world is made of.
 pub struct Setup {
+    /// How many nodes there are: 1 or 3.
+    pub nodes: usize,
+    /// What they run.
+    pub release: Release,
     /// The services by name. What is named [`LATE`] joins under load, [`EXTRA`] when it is asked to.
     pub names: &'static [(&'static str, Role)],
     /// The size in MiB of the disk of [`SMALL_DISK`], if it has one of its own.
@@ -49,6 +53,32 @@ pub struct Setup {
     pub outage: Duration,
     /// The binaries of an older build.
     pub old: Option<PathBuf>,
+    /// The binaries that the services begin with; `None` for those of this build.
+    pub binaries: Option<PathBuf>,
+    /// What is done to the brokers before the first service starts.
+    pub before: Option<Before>,
+}
+
+/// See [`Setup::before`].
+pub type Before = fn(&Cluster, &Site) -> Result<()>;
+
+impl Default for Setup {
+    /// Three nodes, no service, one request a second.
+    fn default() -> Self {
+        Self {
+            nodes: 3,
+            release: Release::Current,
+            names: &[],
+            disk: None,
+            settings: Vec::new(),
+            rate: 1,
+            lanes: 1,
+            outage: Duration::ZERO,
+            old: None,
+            binaries: None,
+            before: None,
+        }
+    }
 }
 
 /// A member that joins when all others work.
@@ -78,7 +108,8 @@ impl World {
         let mut random = Random::new(seed);
         let slots = setup.names.iter().map(|(name, _)| (*name).to_owned());
         let cluster = Cluster::start_with(&cluster::Options {
-            nodes: 3,
+            nodes: setup.nodes,
+            release: setup.release,
             purpose: Purpose::Tests,
             slots: slots.collect(),
             disks: setup
@@ -88,30 +119,16 @@ impl World {
                 .collect(),
             ..cluster::Options::default()
         })?;
-        let mut site = Site::new("", &cluster.bootstrap())?;
-        site.set(&["topics", "replication"], json!(3));
-        site.set(&["topics", "partitions"], json!(PARTITIONS));
-        site.set(&["topics", "event_partitions"], json!(2));
-        site.set(&["processor", "workers"], json!(2));
-        for (path, value) in setup.settings {
-            site.set(path, value);
+        let site = site(&setup, &cluster)?;
+        if let Some(before) = setup.before {
+            before(&cluster, &site)?;
         }
-        let slots = setup.names.iter();
-        let slots = slots
-            .map(|(name, role)| Slot::new(name, *role, dir, &site.settings, &cluster))
-            .collect::<Result<Vec<_>>>()?;
-        let fleet = Fleet::new(slots);
-        let at_once = |slot: &&Arc<Slot>| slot.name != LATE && slot.name != EXTRA;
-        for slot in fleet.slots().iter().filter(at_once) {
-            slot.start()?;
-        }
-        for slot in fleet.slots().iter().filter(|slot| slot.is_running()) {
-            slot.wait_ready(PATIENCE)?;
-        }
+        let fleet = fleet(&setup, dir, &site, &cluster)?;
         let raw = site.names().raw();
+        let wanted = if setup.nodes == 1 { "1" } else { "2" };
         let replicas = topic_setting(site.bootstrap(), &raw, "min.insync.replicas")?;
-        if replicas.as_deref() != Some("2") {
-            bail!("{raw} has min.insync.replicas {replicas:?}, not 2");
+        if replicas.as_deref() != Some(wanted) {
+            bail!("{raw} has min.insync.replicas {replicas:?}, not {wanted}");
         }
         let eyes = Eyes::new(site.bootstrap(), &site.group(), &raw)?;
         let targets = fleet.of(Role::Ingest);
@@ -207,14 +224,16 @@ impl World {
         })
     }
 
-    /// Waits until all works again and all that was there when it did is committed and stable. Gives
-    /// the time since the last heal.
+    /// Waits until all works again and all that was there when it did is committed and stable, no longer
+    /// than this in all. Gives the time since the last heal.
     pub fn settle(&self, patience: Duration) -> Result<Duration> {
-        self.wait_life(patience)?;
+        let until = Instant::now() + patience;
+        let left = || until.saturating_duration_since(Instant::now());
+        self.wait_life(left())?;
         for slot in self.fleet.slots().iter().filter(|slot| slot.is_running()) {
-            slot.wait_ready(patience)?;
+            slot.wait_ready(left())?;
         }
-        self.rest(patience)?;
+        self.rest(left())?;
         Ok(self.healed.elapsed())
     }
 
@@ -228,4 +247,37 @@ impl World {
         self.cluster.wait_ready()?;
         self.cluster.wait_in_sync(PATIENCE * 2)
     }
+}
+
+/// The settings of a world.
+fn site(setup: &Setup, cluster: &Cluster) -> Result<Site> {
+    let mut site = Site::new("", &cluster.bootstrap())?;
+    site.set(&["topics", "replication"], json!(setup.nodes));
+    site.set(&["topics", "partitions"], json!(PARTITIONS));
+    site.set(&["topics", "event_partitions"], json!(2));
+    site.set(&["processor", "workers"], json!(2));
+    for (path, value) in &setup.settings {
+        site.set(path, value.clone());
+    }
+    Ok(site)
+}
+
+/// Starts the services that are there from the beginning, and waits until they are ready.
+fn fleet(setup: &Setup, dir: &Path, site: &Site, cluster: &Cluster) -> Result<Fleet> {
+    let slots = setup.names.iter();
+    let slots = slots
+        .map(|(name, role)| Slot::new(name, *role, dir, &site.settings, cluster))
+        .collect::<Result<Vec<_>>>()?;
+    let fleet = Fleet::new(slots);
+    for slot in fleet.slots() {
+        slot.run_from(setup.binaries.as_deref());
+    }
+    let at_once = |slot: &&Arc<Slot>| slot.name != LATE && slot.name != EXTRA;
+    for slot in fleet.slots().iter().filter(at_once) {
+        slot.start()?;
+    }
+    for slot in fleet.slots().iter().filter(|slot| slot.is_running()) {
+        slot.wait_ready(PATIENCE)?;
+    }
+    Ok(fleet)
 }

@@ -1,9 +1,9 @@
 //! Traps: a frame of a kind is waited for, and told, held or lost.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use tokio::sync::watch;
 
 use crate::wait::wait_for;
@@ -65,6 +65,9 @@ pub struct Trap {
     /// What becomes of the next.
     pub then: Then,
 }
+
+/// How often [`Sprung::wait_at_once`] looks.
+const AT_ONCE: Duration = Duration::from_micros(100);
 
 /// The traps that are set on some proxies.
 #[derive(Debug, Default)]
@@ -164,6 +167,19 @@ impl Sprung {
         let Trap { api, side, .. } = self.trap;
         let what = format!("the trap on {api:?} ({side:?}) to spring");
         wait_for(&what, patience, || Ok(self.has_sprung().then_some(())))
+    }
+
+    /// The same, and returns within a fraction of a millisecond after it has sprung.
+    pub fn wait_at_once(&self, patience: Duration) -> Result<()> {
+        let until = Instant::now() + patience;
+        while !self.has_sprung() {
+            if Instant::now() >= until {
+                let Trap { api, side, .. } = self.trap;
+                bail!("waited {patience:?} for the trap on {api:?} ({side:?}) to spring, in vain");
+            }
+            std::thread::sleep(AT_ONCE);
+        }
+        Ok(())
     }
 
     /// Whether it has sprung.
