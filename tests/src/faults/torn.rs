@@ -55,7 +55,7 @@ pub enum Case {
     #[value(name = "b")]
     #[serde(rename = "b")]
     AtCommit,
-    /// Of three nodes the one that alone has some event partitions is gone when transactions with them commit.
+    /// Of three nodes the one that alone has the event topics is gone when transactions with them commit.
     #[value(name = "c")]
     #[serde(rename = "c")]
     Leaderless,

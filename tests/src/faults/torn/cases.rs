@@ -49,7 +49,7 @@ pub fn at_commit(world: &mut World, away: Duration, and_processor: bool) -> Resu
     Ok(())
 }
 
-/// Kills a node that alone has some partitions while transactions that wrote to them wait for their commit, lets them
+/// Kills the node that alone has the event topics while transactions that wrote to them wait for their commit, lets them
 /// commit once nobody leads these partitions, has the group rebalance, and kills the processors in their
 /// first transaction after the node's return.
 pub fn leaderless(world: &mut World, away: Duration) -> Result<()> {
