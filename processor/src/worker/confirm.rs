@@ -223,10 +223,10 @@ impl<K: Kafka> Worker<'_, K> {
             let knows = |topic: &String| places.iter().any(|place| *place.topic == **topic);
             topics.iter().all(knows)
         };
-        let known = self.unconfirmed.outputs.take();
-        let known = known.filter(|(at, places)| now < *at + OUTPUTS_FOR && knows(places));
-        let (at, places) = if let Some(known) = known {
-            known
+        let cached = self.unconfirmed.outputs.take();
+        let cached = cached.filter(|(at, places)| now < *at + OUTPUTS_FOR && knows(places));
+        let (at, places) = if let Some(cached) = cached {
+            cached
         } else {
             let outputs = reader.outputs()?;
             let mut places = outputs.places;
