@@ -20,6 +20,9 @@ const STABLE_WAIT: Duration = Duration::from_secs(2);
 /// How often they are asked for meanwhile.
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
+/// After so many records is asked whether to go on.
+const ASK_EVERY: u32 = 1024;
+
 /// Raw records whose fates are looked for.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Wanted {
@@ -31,16 +34,18 @@ pub struct Wanted {
     pub since_ms: i64,
 }
 
-/// Fates that were found, by raw partition and offset.
-pub type Found = BTreeMap<i32, BTreeSet<i64>>;
+/// Fates that were found, by raw partition and offset, and whether each is an event.
+pub type Found = BTreeMap<i32, BTreeMap<i64, bool>>;
 
 impl Wanted {
     /// What was wanted and not found.
     pub fn missing(&self, found: &Found) -> BTreeMap<i32, BTreeSet<i64>> {
-        let none = BTreeSet::new();
+        let none = BTreeMap::new();
         let missing = self.offsets.iter().map(|(partition, wanted)| {
             let found = found.get(partition).unwrap_or(&none);
-            (*partition, wanted.difference(found).copied().collect())
+            let wanted = wanted.iter().copied();
+            let missing = wanted.filter(|offset| !found.contains_key(offset));
+            (*partition, missing.collect())
         });
         missing
             .filter(|(_, missing): &(i32, BTreeSet<i64>)| !missing.is_empty())
@@ -48,23 +53,24 @@ impl Wanted {
     }
 }
 
-/// The raw record that a record of a fate's topic came from.
-fn origin(value: &[u8], header: &HeaderOf<'_>) -> Option<(i32, i64)> {
+/// The raw record that a record of a fate's topic came from, and whether it is an event.
+fn origin(value: &[u8], header: &HeaderOf<'_>) -> Option<(i32, i64, bool)> {
     let number = |name| std::str::from_utf8(header(name)?).ok()?.parse().ok();
     let partition = number(RAW_PARTITION).and_then(|found: i64| i32::try_from(found).ok());
     match (partition, number(RAW_OFFSET)) {
-        (Some(partition), Some(offset)) => Some((partition, offset)),
-        _ => event::origin(value),
+        (Some(partition), Some(offset)) => Some((partition, offset, false)),
+        _ => event::origin(value).map(|(partition, offset)| (partition, offset, true)),
     }
 }
 
 /// Looks for the fates of raw records. What is not in the answer has no visible fate, and none that an
-/// undecided transaction may yet make visible.
+/// undecided transaction may yet make visible. Ends with an error once `go_on` says no.
 pub fn find<K: Kafka>(
     kafka: &K,
     reader: &K::Reader,
     dedup_log: &str,
     wanted: &Wanted,
+    go_on: &dyn Fn() -> bool,
 ) -> Result<Found, Unanswered> {
     if wanted.offsets.is_empty() && wanted.until.is_empty() {
         return Ok(Found::new());
@@ -76,6 +82,8 @@ pub fn find<K: Kafka>(
         wanted,
         found: Found::new(),
         left: wanted.offsets.values().map(BTreeSet::len).sum(),
+        read: 0,
+        go_on,
     };
     // Nearly always all of it is there, and nothing has to be waited for.
     let mut next = scan.begin(reader, &places)?;
@@ -107,6 +115,9 @@ struct Scan<'a> {
     found: Found,
     /// How many that must be found are not found yet.
     left: usize,
+    /// How many records were read.
+    read: u32,
+    go_on: &'a dyn Fn() -> bool,
 }
 
 impl Scan<'_> {
@@ -143,6 +154,9 @@ impl Scan<'_> {
                     self.note(value, header)
                 })?
             };
+            if !(self.go_on)() {
+                return Err(Unanswered("the fates are no longer looked for".into()));
+            }
             for (partition, offset) in stands {
                 let topic = std::sync::Arc::clone(topic);
                 next.insert(Place { topic, partition }, offset);
@@ -152,15 +166,22 @@ impl Scan<'_> {
     }
 
     fn note(&mut self, value: &[u8], header: &HeaderOf<'_>) -> ControlFlow<()> {
-        let Some((partition, offset)) = origin(value, header) else {
+        self.read = self.read.wrapping_add(1);
+        if self.read.is_multiple_of(ASK_EVERY) && !(self.go_on)() {
+            return ControlFlow::Break(());
+        }
+        let Some((partition, offset, is_event)) = origin(value, header) else {
             return ControlFlow::Continue(());
         };
         let wanted = self.wanted.offsets.get(&partition);
         let must = wanted.is_some_and(|wanted| wanted.contains(&offset));
         let until = self.wanted.until.get(&partition);
         let may = until.is_some_and(|until| offset < *until);
-        if (must || may) && self.found.entry(partition).or_default().insert(offset) {
-            self.left -= usize::from(must);
+        if must || may {
+            let found = self.found.entry(partition).or_default();
+            if found.insert(offset, is_event).is_none() {
+                self.left -= usize::from(must);
+            }
         }
         if self.is_over() {
             ControlFlow::Break(())

@@ -254,8 +254,8 @@ pub trait Reader {
     /// The partitions that a worker's transactions may write to.
     fn outputs(&self) -> Result<Outputs, Unanswered>;
 
-    /// Where partitions end in a view: the last stable offset, or the next offset. Partitions whose leader
-    /// gave no answer are left out.
+    /// Where partitions end in a view: the last stable offset, or the next offset. Partitions without a
+    /// known leader are left out; a leader that fails to answer is an error.
     fn ends(&self, places: &[Place], view: View) -> Result<BTreeMap<Place, i64>, Unanswered>;
 
     /// The first offsets whose record has this timestamp or a later one; partitions without such a record
@@ -271,8 +271,13 @@ pub trait Reader {
         each: &mut dyn FnMut(&[u8], &HeaderOf<'_>) -> ControlFlow<()>,
     ) -> Result<BTreeMap<i32, i64>, Unanswered>;
 
-    /// The group's offsets of these partitions of raw; an error where a transaction is about to change one.
-    fn stable_offsets(&self, partitions: &[i32]) -> Result<BTreeMap<i32, i64>, Unanswered>;
+    /// The group's offsets of these partitions of raw; an error where a transaction is about to change one
+    /// of them, for all that time.
+    fn stable_offsets(
+        &self,
+        partitions: &[i32],
+        wait: Duration,
+    ) -> Result<BTreeMap<i32, i64>, Unanswered>;
 
     /// The group's offset of a partition, whatever an open transaction is about to make of it.
     fn last_offset(&self, partition: i32) -> Result<Option<i64>, Unanswered>;

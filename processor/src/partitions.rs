@@ -1,6 +1,6 @@
 //! The partitions that a worker owns, and where each stands between its assignment and its judging.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender};
 use std::time::{Duration, Instant};
@@ -95,12 +95,12 @@ pub struct Judging<'p> {
     pub seen: i64,
     /// The offset after the last record that may have a fate already, in a repair.
     pub until: Option<i64>,
-    /// The offsets of those that have one.
-    pub existing: &'p BTreeSet<i64>,
+    /// The offsets of those that have one, and whether it is an event.
+    pub existing: &'p BTreeMap<i64, bool>,
 }
 
 /// Nothing has a fate already.
-static NOTHING: BTreeSet<i64> = BTreeSet::new();
+static NOTHING: BTreeMap<i64, bool> = BTreeMap::new();
 
 impl Partitions {
     /// None yet. `wanted` and `restored` are the channels of the worker's restorer, which ends with
@@ -178,7 +178,7 @@ impl Partitions {
     pub fn tried_repositions(&mut self) {
         for partition in std::mem::take(&mut self.repositions).into_keys() {
             if let Some(slot) = self.slots.get(&partition) {
-                self.restore(partition, slot.epoch, None);
+                self.ask(partition, slot.epoch, None, true);
             }
         }
     }
@@ -267,6 +267,10 @@ impl Partitions {
     }
 
     fn restore(&mut self, partition: i32, epoch: u64, first: Option<First>) {
+        self.ask(partition, epoch, first, false);
+    }
+
+    fn ask(&mut self, partition: i32, epoch: u64, first: Option<First>, repositioned: bool) {
         self.questions += 1;
         let question = self.questions;
         self.repositions.remove(&partition);
@@ -284,6 +288,7 @@ impl Partitions {
             partition,
             epoch,
             question,
+            repositioned,
             first,
         });
     }
@@ -400,6 +405,17 @@ impl Partitions {
     pub fn is_restoring(&self) -> bool {
         let mut slots = self.slots.values();
         slots.any(|slot| matches!(slot.state, State::Restoring))
+    }
+
+    /// Whether a torn transaction is repaired on a partition.
+    pub fn is_repairing(&self) -> bool {
+        let repairs = |slot: &Slot| {
+            let State::Ready { repair, .. } = &slot.state else {
+                return false;
+            };
+            repair.is_some()
+        };
+        self.slots.values().any(repairs)
     }
 
     /// The partitions whose records are wanted.

@@ -1,7 +1,7 @@
 //! Restoring a partition's memory from the dedup-log, on a thread beside the worker's, so that other
 //! partitions go on meanwhile.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
@@ -38,6 +38,8 @@ pub struct Wanted {
     pub epoch: u64,
     /// Which question about this partition it is: an answer to an earlier one is of no use.
     pub question: u64,
+    /// A reposition was tried: a broker that gives no offset all the same (the mock) is not asked for ever.
+    pub repositioned: bool,
     /// Where reading began, if it waited there for a first record and has one.
     pub first: Option<First>,
 }
@@ -112,8 +114,8 @@ impl fmt::Display for Outcome {
 pub struct Repair {
     /// The offset after the last raw record that may have a fate already.
     pub until: i64,
-    /// The offsets of those that have one: their fate is learned and not written again.
-    pub existing: BTreeSet<i64>,
+    /// The offsets of those that have one, and whether it is an event: it is learned and not written again.
+    pub existing: BTreeMap<i64, bool>,
 }
 
 /// What is known of a partition's position before a record is read.
@@ -195,6 +197,17 @@ fn check_partitions(last: &LogEnd, partitions: u32) -> Result<(), String> {
     Err(format!(
         "raw had {} partitions when the dedup-log was written and has {partitions} now",
         last.partitions
+    ))
+}
+
+/// What an operator may do about an offset that is not given.
+pub fn undecided_offset(Unanswered(why): Unanswered) -> Unanswered {
+    Unanswered(format!(
+        "the group's offset is not given ({why}): its coordinator is away, or a transaction that is about to \
+         change it is not decided. That ends by itself within its time-out, or when the worker of its \
+         transactional id runs again. Where neither helps: kafka-transactions.sh --bootstrap-server HOST \
+         find-hanging --broker-id COORDINATOR --max-transaction-timeout 0, then abort --topic \
+         __consumer_offsets with the partition and the start offset that it prints"
     ))
 }
 

@@ -263,8 +263,20 @@ fn judge_part<'a, K: Kafka>(
         if disposition.is_of_unknown_source() && (context.is_outdated)() {
             return Err(Ended::Outdated);
         }
-        let out = outgoing(disposition, record, context.topics);
-        if !judging.existing.contains(&record.offset) {
+        let mut out = outgoing(disposition, record, context.topics);
+        if let Some(&is_event) = judging.existing.get(&record.offset) {
+            if is_event != out.entry.is_some() {
+                // The settings, a secret or the release has changed since: what is there stands.
+                tracing::error!(
+                    partition,
+                    offset = record.offset,
+                    is_event,
+                    judged = out.label.fate.name(),
+                    "a fate that is there would be another one now: repetitions of this record may be events"
+                );
+                out.entry = None;
+            }
+        } else {
             send(producer, context.kafka, &message(&out))?;
             *counts.entry(out.label).or_default() += 1;
             if out.unverified_signature {

@@ -83,6 +83,7 @@ pub struct Worker<'a, K: Kafka> {
     in_doubt: Option<Done>,
     /// Asks what is visible of what was written.
     reader: Option<K::Reader>,
+    reader_failures: u32,
     /// Commits that were answered, and not seen to be visible yet.
     unconfirmed: Unconfirmed,
     /// Why no transaction may begin, until all that is open under the worker's name is decided.
@@ -182,6 +183,7 @@ impl<'a, K: Kafka> Worker<'a, K> {
             producer: None,
             in_doubt: None,
             reader: None,
+            reader_failures: 0,
             unconfirmed: Unconfirmed::default(),
             settling: None,
             stability: Stability::default(),

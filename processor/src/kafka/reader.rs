@@ -10,10 +10,12 @@ use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext, ConsumerGroupMetadata};
 use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, Headers as _, Message};
-use rdkafka::types::RDKafkaErrorCode;
+use rdkafka::metadata::MetadataTopic;
+use rdkafka::types::{RDKafkaErrorCode, RDKafkaRespErr};
 use rdkafka::{ClientContext, Offset, TopicPartitionList};
 use sluice_schemas::providers::ALL;
 use sluice_schemas::service::kafka;
+use sluice_schemas::service::settings::Settings;
 use sluice_schemas::topic::TopicNames;
 
 use super::calls::Calls;
@@ -53,6 +55,8 @@ pub struct LogReader {
     /// What [`Reader::start`] began to read.
     reads: Cell<View>,
     names: TopicNames,
+    /// The topics that are configured, which must be in the metadata or not be there at all.
+    configured: Vec<String>,
     raw: String,
     log: String,
     calls: Calls,
@@ -71,6 +75,12 @@ impl LogReader {
                 .set("enable.partition.eof", "true")
                 .set("auto.offset.reset", "error")
                 .set("isolation.level", isolation)
+                // A follower may know less than the leader that is asked where a partition ends.
+                .set("client.rack", "")
+                // Questions by offset take leaders from the cache alone, and these clients consume nothing
+                // that would have them refresh it: one that is gone would be asked until it is back.
+                .set("metadata.max.age.ms", "5000")
+                .set("topic.metadata.refresh.interval.ms", "5000")
                 .set("queued.max.messages.kbytes", "16384")
                 .set("queued.min.messages", QUEUED_MESSAGES)
                 .set("fetch.queue.backoff.ms", "10")
@@ -87,6 +97,7 @@ impl LogReader {
             newest: Some(client("read_uncommitted")?),
             reads: Cell::new(View::Stable),
             names: settings.topics.names.clone(),
+            configured: configured(settings),
             raw: settings.topics.names.raw(),
             log: settings.topics.names.dedup_log(),
             calls: cluster.calls.clone(),
@@ -138,16 +149,61 @@ impl LogReader {
         Ok(found.collect())
     }
 
+    /// Polls what a scan has assigned, until each partition has told its end or `each` breaks.
+    fn scan_assigned(
+        &self,
+        next: &mut BTreeMap<i32, i64>,
+        open: &mut BTreeSet<i32>,
+        each: &mut dyn FnMut(&[u8], &HeaderOf<'_>) -> ControlFlow<()>,
+    ) -> Result<(), Unanswered> {
+        while !open.is_empty() {
+            match self.calls.watched(|| self.stable().poll(ASK)) {
+                Some(Ok(message)) => {
+                    next.insert(message.partition(), message.offset() + 1);
+                    let header = |name: &str| last_header(&message, name);
+                    if each(message.payload().unwrap_or_default(), &header).is_break() {
+                        break;
+                    }
+                }
+                Some(Err(KafkaError::PartitionEOF(partition))) => {
+                    open.remove(&partition);
+                }
+                Some(Err(error)) if is_information(&error) => {}
+                Some(Err(error)) => return Err(error.into()),
+                None => return Err(KafkaError::NoMessageReceived.into()),
+            }
+        }
+        Ok(())
+    }
+
+    /// A topic that the metadata of all topics does not list is missing, which is no reason to wait, or
+    /// hidden from us, which is.
+    fn must_not_exist(&self, topic: &str) -> Result<(), Unanswered> {
+        let ask = || self.newest().fetch_metadata(Some(topic), ASK_BETWEEN);
+        let metadata = self.calls.watched(ask)?;
+        let error = metadata.topics().first().and_then(MetadataTopic::error);
+        match error {
+            Some(
+                RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART
+                | RDKafkaRespErr::RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC,
+            ) => Ok(()),
+            error => Err(Unanswered(format!(
+                "{topic} is not listed ({error:?}): the processor's principal must be allowed to DESCRIBE and READ it"
+            ))),
+        }
+    }
+
     fn group_offsets(
         &self,
         partitions: &[i32],
         view: View,
+        wait: Duration,
     ) -> Result<BTreeMap<i32, i64>, Unanswered> {
         let mut list = TopicPartitionList::with_capacity(partitions.len());
         for &partition in partitions {
             list.add_partition(&self.raw, partition);
         }
-        let ask = || self.client(view).committed_offsets(list, ASK_BETWEEN);
+        let ask = || self.client(view).committed_offsets(list, wait);
         let list = self.calls.watched(ask)?;
         let mut offsets = BTreeMap::new();
         for found in list.elements() {
@@ -257,10 +313,12 @@ impl Reader for LogReader {
         let ask = || self.newest().fetch_metadata(None, ASK_BETWEEN);
         let metadata = self.calls.watched(ask)?;
         let mut outputs = Outputs::default();
+        let mut missing: BTreeSet<&str> = self.configured.iter().map(String::as_str).collect();
         for topic in metadata.topics() {
-            if !is_output(&self.names, topic.name()) {
+            if !is_output(&self.names, topic.name()) || topic.error().is_some() {
                 continue;
             }
+            missing.remove(topic.name());
             let name: Arc<str> = topic.name().into();
             for partition in topic.partitions() {
                 let place = Place {
@@ -273,6 +331,9 @@ impl Reader for LogReader {
                     outputs.places.push(place);
                 }
             }
+        }
+        for topic in missing {
+            self.must_not_exist(topic)?;
         }
         Ok(outputs)
     }
@@ -311,34 +372,23 @@ impl Reader for LogReader {
         }
         self.reads.set(View::Stable);
         self.calls.watched(|| self.stable().assign(&list))?;
-        while !open.is_empty() {
-            match self.calls.watched(|| self.stable().poll(ASK)) {
-                Some(Ok(message)) => {
-                    next.insert(message.partition(), message.offset() + 1);
-                    let header = |name: &str| last_header(&message, name);
-                    if each(message.payload().unwrap_or_default(), &header).is_break() {
-                        break;
-                    }
-                }
-                Some(Err(KafkaError::PartitionEOF(partition))) => {
-                    open.remove(&partition);
-                }
-                Some(Err(error)) if is_information(&error) => {}
-                Some(Err(error)) => return Err(error.into()),
-                None => return Err(KafkaError::NoMessageReceived.into()),
-            }
-        }
+        let read = self.scan_assigned(&mut next, &mut open, each);
+        // Also where it failed: what is assigned goes on being fetched.
         self.stop()?;
-        Ok(next)
+        read.map(|()| next)
     }
 
-    fn stable_offsets(&self, partitions: &[i32]) -> Result<BTreeMap<i32, i64>, Unanswered> {
-        self.group_offsets(partitions, View::Stable)
+    fn stable_offsets(
+        &self,
+        partitions: &[i32],
+        wait: Duration,
+    ) -> Result<BTreeMap<i32, i64>, Unanswered> {
+        self.group_offsets(partitions, View::Stable, wait)
     }
 
     // Another answer for another isolation: this one does not wait for what is undecided.
     fn last_offset(&self, partition: i32) -> Result<Option<i64>, Unanswered> {
-        let offsets = self.group_offsets(&[partition], View::All)?;
+        let offsets = self.group_offsets(&[partition], View::All, ASK_BETWEEN)?;
         Ok(offsets.get(&partition).copied())
     }
 
@@ -353,6 +403,19 @@ impl Drop for LogReader {
         let clients = (self.stable.take(), self.newest.take());
         std::thread::spawn(move || drop(clients));
     }
+}
+
+/// The topics that the settings have a worker write to.
+fn configured(settings: &Settings) -> Vec<String> {
+    let names = &settings.topics.names;
+    let mut topics = vec![
+        names.duplicates(),
+        names.rejected(),
+        names.dead_letter(),
+        names.dedup_log(),
+    ];
+    topics.extend(settings.event_topics());
+    topics
 }
 
 /// Whether a worker's transactions may write to a topic, now or in an earlier release of the settings.

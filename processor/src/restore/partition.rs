@@ -8,10 +8,13 @@ use sluice_schemas::raw::{REQUEST, RawRequest};
 use sluice_schemas::service::settings::Settings;
 
 use super::log::{Log, Tail, unreadable};
-use super::{AGAIN, Halt, Outcome, Position, Repair, Wanted, begin_at, check_partitions, standing};
+use super::{
+    AGAIN, Halt, Outcome, Position, Repair, Wanted, begin_at, check_partitions, standing,
+    undecided_offset,
+};
 use crate::audit;
 use crate::consume::Assignments;
-use crate::kafka::{Kafka, Place, Read, Reader, Source, Unanswered, View};
+use crate::kafka::{Kafka, Place, Read, Reader, Source, View};
 use crate::memory::{CLOCK_SLACK_SECONDS, Memory};
 
 /// How often a position out of range is looked at again before a person is called: a broker that has
@@ -109,7 +112,11 @@ impl<K: Kafka> Partition<'_, K> {
             repairs: last.is_some_and(|last| last.until > to),
         };
         let repair = self.audit(&range)?;
-        if repair.is_none() && last.is_some() && committed != Some(to) {
+        let positioned = match committed {
+            Some(committed) => committed == to,
+            None => self.wanted.repositioned,
+        };
+        if repair.is_none() && last.is_some() && !positioned {
             return Ok(Outcome::Reposition {
                 from: to,
                 partitions,
@@ -152,11 +159,14 @@ impl<K: Kafka> Partition<'_, K> {
         let mut unlogged = false;
         let mut offsets = BTreeSet::new();
         self.raw_times(range.from, range.until, |offset, ms| {
-            if offset < range.to && ms.saturating_add(kept) > wall_ms {
+            let accounted = offset < range.to && ms.saturating_add(kept) > wall_ms;
+            if accounted {
                 offsets.insert(offset);
                 unlogged |= offset >= range.logged;
             }
-            wanted.since_ms = wanted.since_ms.min(ms);
+            if accounted || offset >= range.to {
+                wanted.since_ms = wanted.since_ms.min(ms);
+            }
         })?;
         if range.until > range.to {
             wanted.until.insert(partition, range.until);
@@ -167,7 +177,7 @@ impl<K: Kafka> Partition<'_, K> {
         }
         wanted.offsets.insert(partition, offsets);
         let log = self.settings.topics.names.dedup_log();
-        let mut found = audit::find(self.kafka, self.reader, &log, &wanted)?;
+        let mut found = audit::find(self.kafka, self.reader, &log, &wanted, &|| self.held())?;
         let missing = wanted.missing(&found);
         let missing = missing.get(&partition).map_or(0, BTreeSet::len);
         let existing = found.remove(&partition).unwrap_or_default();
@@ -362,17 +372,6 @@ impl<K: Kafka> Partition<'_, K> {
         self.reader.stop()?;
         Ok(found)
     }
-}
-
-/// What an operator may do about an offset that is not given.
-fn undecided_offset(Unanswered(why): Unanswered) -> Halt {
-    Halt::Later(format!(
-        "the group's offset is not given ({why}): its coordinator is away, or a transaction that is about to \
-         change it is not decided. That ends by itself within its time-out, or when the worker of its \
-         transactional id runs again. Where neither helps: kafka-transactions.sh --bootstrap-server HOST \
-         find-hanging --broker-id COORDINATOR --max-transaction-timeout 0, then abort --topic \
-         __consumer_offsets with the partition and the start offset that it prints"
-    ))
 }
 
 /// The raw offsets that an audit is about.

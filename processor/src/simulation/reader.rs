@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
+use std::time::Duration;
 
 use super::brokers::Stored;
 use super::clients::Thread;
@@ -193,7 +194,11 @@ impl Reader for SimReader<'_> {
         Ok(next)
     }
 
-    fn stable_offsets(&self, partitions: &[i32]) -> Result<BTreeMap<i32, i64>, Unanswered> {
+    fn stable_offsets(
+        &self,
+        partitions: &[i32],
+        _wait: Duration,
+    ) -> Result<BTreeMap<i32, i64>, Unanswered> {
         self.thread.ask()?;
         let world = self.thread.world.borrow();
         if partitions

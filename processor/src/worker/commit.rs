@@ -95,6 +95,11 @@ impl<K: Kafka> Worker<'_, K> {
             } => {
                 keep = false;
                 self.in_doubt = (in_doubt && !repositions_only).then_some(done);
+                if self.in_doubt.is_some() && self.partitions.is_repairing() {
+                    // The offset of a range that is judged again was committed before: it proves nothing.
+                    self.in_doubt = None;
+                    self.partitions.restore_all(&self.consumer, batch);
+                }
                 tracing::warn!(
                     why,
                     in_doubt,

@@ -24,6 +24,12 @@ const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// the sweep does no harm, and waits.
 const VISIBLE_WITHIN: Duration = Duration::from_secs(20);
 
+/// How long the question for offsets may take.
+const ASK_OFFSETS: Duration = Duration::from_secs(1);
+
+/// After so many answers in a row that were none, the client is made anew.
+const FAILURES: u32 = 20;
+
 /// How long the places of the outputs are known: partitions are added seldom.
 const OUTPUTS_FOR: Duration = Duration::from_secs(60);
 
@@ -153,7 +159,16 @@ impl<K: Kafka> Worker<'_, K> {
             None => self.kafka.reader()?,
         };
         let answer = ask(self, &reader);
-        self.reader = Some(reader);
+        self.reader_failures = if answer.is_ok() {
+            0
+        } else {
+            self.reader_failures + 1
+        };
+        if self.reader_failures < FAILURES {
+            self.reader = Some(reader);
+        } else {
+            self.reader_failures = 0;
+        }
         answer
     }
 
@@ -200,9 +215,12 @@ impl<K: Kafka> Worker<'_, K> {
             return Ok(());
         }
         let partitions: Vec<i32> = commits.parts.keys().copied().collect();
-        let offsets = reader.stable_offsets(&partitions)?;
-        let behind =
-            |(partition, judged): (&i32, &Judged)| offsets.get(partition) < Some(&judged.to);
+        let offsets = reader.stable_offsets(&partitions, ASK_OFFSETS)?;
+        // Without an offset the log says where to go on.
+        let behind = |(partition, judged): (&i32, &Judged)| {
+            let offset = offsets.get(partition);
+            offset.is_some_and(|offset| *offset < judged.to)
+        };
         if commits.parts.iter().any(behind) {
             return Ok(());
         }

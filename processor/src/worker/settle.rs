@@ -6,7 +6,7 @@
 //! everything is decided. A sweep also destroys what is left of a torn commit. Its fates are found missing
 //! then, and are made again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use super::{BACKOFF, Exit, Worker};
@@ -14,6 +14,7 @@ use crate::audit;
 use crate::consume::Batch;
 use crate::kafka::{Kafka, Message, Place, Producer, Reader, Unanswered, View};
 use crate::restore::log::Log;
+use crate::restore::undecided_offset;
 use crate::transact::{Ended, abort};
 
 /// How long undecided transactions are waited for at once: the loop must poll.
@@ -37,11 +38,31 @@ const WARN_AFTER: Duration = Duration::from_secs(15);
 /// How long a worker that leaves tries to leave nothing open.
 const LEAVE: Duration = Duration::from_secs(10);
 
+/// How long one question for offsets may take.
+const ASK_OFFSETS: Duration = Duration::from_millis(250);
+
+/// How long the fates of what was committed last are looked for at once.
+const AUDIT: Duration = Duration::from_secs(5);
+
+/// How long a commit may be invisible to a worker that leaves.
+const VISIBLE_AT_THE_END: Duration = Duration::from_secs(2);
+
 /// How old the receipts of records may be whose fates are looked for at once, in milliseconds.
 const AUDIT_AT_ONCE_MS: i64 = 15 * 60 * 1000;
 
 /// The raw partition whose offset a sweep names; one suffices for all offsets of a transactional id.
 const SWEPT_OFFSET: i32 = 0;
+
+/// How what was committed last stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    /// All of it is there.
+    Whole,
+    /// Something of it is gone.
+    Torn,
+    /// It takes longer to know than a thread may that has to poll.
+    Unknown,
+}
 
 /// A name that is not settled.
 #[derive(Debug)]
@@ -49,6 +70,9 @@ pub struct Settling {
     why: &'static str,
     since: Instant,
     swept_at: Option<Instant>,
+    /// Partitions of raw whose offset was not seen to be decided since then. Other workers' offsets come and
+    /// go: what was open at the beginning is decided once the offset was given at any time since.
+    offsets: BTreeSet<i32>,
     /// Another producer took the name during a sweep.
     fenced: Option<String>,
     /// How many times [`WARN_AFTER`] must pass before the next error.
@@ -59,10 +83,12 @@ impl<K: Kafka> Worker<'_, K> {
     /// From now on no transaction begins until all that is open is decided.
     pub(super) fn unsettle(&mut self, why: &'static str) {
         let since = self.kafka.now();
+        let offsets = self.raw_partitions().into_iter().collect();
         self.settling.get_or_insert(Settling {
             why,
             since,
             swept_at: None,
+            offsets,
             fenced: None,
             warnings: 1,
         });
@@ -74,7 +100,7 @@ impl<K: Kafka> Worker<'_, K> {
             return Ok(true);
         }
         match self.with_reader(Self::try_settle) {
-            Ok(is_whole) => {
+            Ok(standing) => {
                 let settling = self.settling.take();
                 let swept = settling.as_ref().is_some_and(|it| it.swept_at.is_some());
                 if let Some(Settling { why, since, .. }) = settling {
@@ -88,8 +114,16 @@ impl<K: Kafka> Worker<'_, K> {
                 }
                 self.trouble("settling", None);
                 // What was in doubt may have been committed in part, and swept away.
-                if !is_whole || (swept && self.in_doubt.is_some()) {
-                    tracing::warn!("a committed transaction was torn: all partitions are restored");
+                let doubtful = swept && self.in_doubt.is_some();
+                if standing != Standing::Whole || doubtful {
+                    match standing {
+                        Standing::Torn => tracing::warn!(
+                            "a committed transaction was torn: all partitions are restored"
+                        ),
+                        Standing::Whole | Standing::Unknown => tracing::info!(
+                            "all partitions are restored, for the audit of what was committed last"
+                        ),
+                    }
                     self.in_doubt = None;
                     self.unconfirmed.clear();
                     self.partitions.restore_all(&self.consumer, batch);
@@ -127,15 +161,14 @@ impl<K: Kafka> Worker<'_, K> {
         }
     }
 
-    /// One attempt: `true` once all is decided and what was committed is there; `false` where something of it
-    /// is gone.
-    fn try_settle(&mut self, reader: &K::Reader) -> Result<bool, Unanswered> {
+    /// One attempt: once all is decided, how what was committed stands.
+    fn try_settle(&mut self, reader: &K::Reader) -> Result<Standing, Unanswered> {
         let outputs = reader.outputs()?;
         let targets = reader.ends(&outputs.places, View::All)?;
         let until = self.kafka.now() + WAIT;
         let (held, silent, offsets) = loop {
             let stable = reader.ends(&outputs.places, View::Stable)?;
-            let offsets = reader.stable_offsets(&self.raw_partitions());
+            let offsets = self.offsets_decided(reader);
             let targets = targets.iter();
             let held: BTreeMap<Place, (i64, i64)> = targets
                 .filter_map(|(place, target)| {
@@ -147,7 +180,7 @@ impl<K: Kafka> Worker<'_, K> {
             let silent = silent.filter(|place| !stable.contains_key(place)).count();
             let whole = held.is_empty() && silent == 0 && offsets.is_ok();
             if whole || self.kafka.now() > until {
-                break (held, silent, offsets.map(|_| ()));
+                break (held, silent, offsets);
             }
             self.kafka.sleep(POLL_INTERVAL);
         };
@@ -165,19 +198,24 @@ impl<K: Kafka> Worker<'_, K> {
             return Err(Unanswered("a partition does not say where it ends".into()));
         }
         if self.unconfirmed.is_proved() {
-            return Ok(true);
+            return Ok(Standing::Whole);
         }
         // An abort, by whomever, may have taken what a commit before it left undecided.
         let wanted = self.unconfirmed.wanted();
         if self.kafka.wall_ms().saturating_sub(wanted.since_ms) > AUDIT_AT_ONCE_MS {
             // That may be much to read for a thread that has to poll: the restorer does it.
-            return Ok(false);
+            return Ok(Standing::Unknown);
         }
-        let found = audit::find(self.kafka, reader, &self.dedup_log, &wanted)?;
+        let started = self.kafka.now();
+        let in_time = || self.kafka.now() < started + AUDIT;
+        let found = audit::find(self.kafka, reader, &self.dedup_log, &wanted, &in_time);
+        let found = match found {
+            Err(_) if !in_time() => return Ok(Standing::Unknown),
+            found => found?,
+        };
         if !wanted.missing(&found).is_empty() {
-            return Ok(false);
+            return Ok(Standing::Torn);
         }
-        let offsets = reader.stable_offsets(&self.raw_partitions())?;
         let log = Log {
             reader,
             held: || true,
@@ -189,13 +227,46 @@ impl<K: Kafka> Worker<'_, K> {
             }
             let tail = log.tail(partition, reader.log_bounds(partition)?);
             let logged = tail.map_err(|halt| Unanswered(format!("the dedup-log: {halt:?}")))?;
-            if logged.logged < to || offsets.get(&partition) < Some(&to) {
-                return Ok(false);
+            let offsets = reader.stable_offsets(&[partition], ASK_OFFSETS)?;
+            let behind = offsets.get(&partition) < Some(&to);
+            if logged.logged < to || behind {
+                return Ok(Standing::Torn);
             }
             self.partitions.saw(partition, epoch, to);
         }
         self.unconfirmed.clear();
-        Ok(true)
+        Ok(Standing::Whole)
+    }
+
+    /// Whether the offset of each partition was given since the settling began, or since the last sweep.
+    fn offsets_decided(&mut self, reader: &K::Reader) -> Result<(), Unanswered> {
+        let Some(settling) = &mut self.settling else {
+            return Ok(());
+        };
+        let open: Vec<i32> = settling.offsets.iter().copied().collect();
+        let until = self.kafka.now() + WAIT;
+        // All at once where nothing is under way, else one by one.
+        let mut answer = reader.stable_offsets(&open, ASK_OFFSETS).map(|_| ());
+        if answer.is_ok() {
+            settling.offsets.clear();
+            return Ok(());
+        }
+        for partition in open {
+            match reader.stable_offsets(&[partition], ASK_OFFSETS) {
+                Ok(_) => {
+                    settling.offsets.remove(&partition);
+                }
+                Err(error) => answer = Err(error),
+            }
+            if self.kafka.now() > until {
+                break;
+            }
+        }
+        if settling.offsets.is_empty() {
+            Ok(())
+        } else {
+            answer.map_err(undecided_offset)
+        }
     }
 
     pub(super) fn raw_partitions(&self) -> Vec<i32> {
@@ -222,6 +293,7 @@ impl<K: Kafka> Worker<'_, K> {
             return Ok(());
         };
         settling.swept_at = Some(now);
+        settling.offsets = (0..self.shared.settings.topics.partitions).collect();
         let places: Vec<&Place> = places.collect();
         tracing::info!(?places, "sweeping");
         let swept = sweep(self.kafka, &mut producer, reader, &places);
@@ -236,11 +308,15 @@ impl<K: Kafka> Worker<'_, K> {
 
     /// At the end: what was committed is visible, and nothing is undecided, within a bound.
     pub(super) fn leave_nothing_open(&mut self) {
-        let until = self.kafka.now() + LEAVE;
+        let started = self.kafka.now();
+        let until = started + LEAVE;
         let mut batch = Batch::default();
         while self.kafka.now() < until {
             if self.producer.is_none() && self.renew().is_err() {
                 break;
+            }
+            if !self.unconfirmed.is_empty() && self.kafka.now() > started + VISIBLE_AT_THE_END {
+                self.unsettle("a commit is not visible to a worker that leaves");
             }
             match self.settle(&mut batch) {
                 Ok(true) if self.unconfirmed.is_empty() => return,

@@ -17,6 +17,15 @@ const LOOK_EVERY: Duration = Duration::from_secs(15);
 /// that had our name for a while. So it is swept, once in a while and without waiting for what comes of it.
 const SWEEP_AFTER: Duration = Duration::from_secs(30);
 
+/// How long one question for offsets may take.
+const ASK_OFFSETS: Duration = Duration::from_millis(250);
+
+/// How long all of them may take.
+const OFFSETS: Duration = Duration::from_secs(1);
+
+/// The longest that a further sweep waits.
+const SWEEP_AT_MOST: Duration = Duration::from_secs(600);
+
 /// What stands still for this long is reported: twice as long as a transaction may take.
 const ERROR_AFTER: Duration = Duration::from_secs(60);
 
@@ -35,8 +44,10 @@ struct Held {
 #[derive(Debug, Default)]
 pub struct Stability {
     held: BTreeMap<Place, Held>,
-    /// Since when an offset of the group is not given.
-    offsets_since: Option<Instant>,
+    /// Partitions of raw whose offset is not given, since then.
+    offsets: BTreeMap<i32, Instant>,
+    /// What stands still for this long is swept: longer after each sweep, for it may be somebody else's.
+    sweep_after: Duration,
     looked: Option<Instant>,
     /// Another producer had the name.
     fenced: Option<String>,
@@ -51,11 +62,7 @@ impl<K: Kafka> Worker<'_, K> {
             return Ok(());
         }
         self.stability.looked = Some(now);
-        let looked = self.with_reader(|worker, reader| {
-            let offsets = reader.stable_offsets(&worker.raw_partitions());
-            worker.look_at_stability(reader, offsets.is_err())
-        });
-        match looked {
+        match self.with_reader(Self::look_at_stability) {
             Ok(()) => {
                 let fenced = self.stability.fenced.take();
                 fenced.map_or(Ok(()), |why| self.fenced(&why))
@@ -67,18 +74,41 @@ impl<K: Kafka> Worker<'_, K> {
         }
     }
 
-    /// Sweeps what has stood still for long, where there is nothing of ours that this might destroy.
-    fn sweep_what_stands(&mut self, reader: &K::Reader, offsets_stand: bool) {
+    /// Which of the group's offsets are not given, and since when: others' come and go, so each is asked by itself.
+    fn look_at_offsets(&mut self, reader: &K::Reader) {
+        let partitions = self.raw_partitions();
+        if reader.stable_offsets(&partitions, ASK_OFFSETS).is_ok() {
+            self.stability.offsets.clear();
+            return;
+        }
         let now = self.kafka.now();
-        let since = &mut self.stability.offsets_since;
-        *since = offsets_stand.then(|| since.unwrap_or(now));
-        let stands = |since: Instant| now >= since + SWEEP_AFTER;
+        for partition in partitions {
+            if reader.stable_offsets(&[partition], ASK_OFFSETS).is_ok() {
+                self.stability.offsets.remove(&partition);
+            } else {
+                self.stability.offsets.entry(partition).or_insert(now);
+            }
+            if self.kafka.now() > now + OFFSETS {
+                return;
+            }
+        }
+    }
+
+    /// Sweeps what has stood still for long, where there is nothing of ours that this might destroy.
+    fn sweep_what_stands(&mut self, reader: &K::Reader) {
+        let now = self.kafka.now();
+        let after = self.stability.sweep_after.max(SWEEP_AFTER);
+        let stands = |since: Instant| now >= since + after;
         let held = self.stability.held.iter();
+        let offsets_stand = self.stability.offsets.values().copied().any(stands);
         let places: Vec<Place> = held
             .filter(|(_, held)| stands(held.since))
             .map(|(place, _)| place.clone())
             .collect();
-        let nothing = places.is_empty() && !since.is_some_and(stands);
+        if self.stability.held.is_empty() && self.stability.offsets.is_empty() {
+            self.stability.sweep_after = SWEEP_AFTER;
+        }
+        let nothing = places.is_empty() && !offsets_stand;
         if nothing || self.settling.is_some() || !self.unconfirmed.is_empty() {
             return;
         }
@@ -87,6 +117,7 @@ impl<K: Kafka> Worker<'_, K> {
         };
         let places: Vec<&Place> = places.iter().collect();
         tracing::info!(?places, "sweeping what stands still");
+        self.stability.sweep_after = (after * 2).min(SWEEP_AT_MOST);
         match sweep(self.kafka, &mut producer, reader, &places) {
             Err(Ended::Broken { why, fenced, .. }) => {
                 self.stability.fenced = fenced.then_some(why);
@@ -95,11 +126,7 @@ impl<K: Kafka> Worker<'_, K> {
         }
     }
 
-    fn look_at_stability(
-        &mut self,
-        reader: &K::Reader,
-        offsets_stand: bool,
-    ) -> Result<(), Unanswered> {
+    fn look_at_stability(&mut self, reader: &K::Reader) -> Result<(), Unanswered> {
         let places = reader.outputs()?.places;
         // What was stable first: what was written since is no sign of anything.
         let stable = reader.ends(&places, View::Stable)?;
@@ -145,7 +172,8 @@ impl<K: Kafka> Worker<'_, K> {
             self.shared.metrics.held_back(topic, still);
         }
         self.stability.held = held;
-        self.sweep_what_stands(reader, offsets_stand);
+        self.look_at_offsets(reader);
+        self.sweep_what_stands(reader);
         Ok(())
     }
 }

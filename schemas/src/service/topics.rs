@@ -35,6 +35,8 @@ pub enum Rule {
     AtLeast,
     /// Topics are made with it; a smaller number is worth a warning and no more.
     Advised,
+    /// Worth a warning where it differs.
+    AdvisedExactly,
 }
 
 /// Which topics a process needs.
@@ -76,9 +78,22 @@ pub fn wanted(settings: &Settings) -> Vec<TopicSpec> {
         spec.configs.push(append_time);
         spec
     };
+    // The processor looks for fates by their timestamps, and makes again what is gone before its time.
     let fate = |name: String, kept: Duration| {
         let mut spec = spec(name, kept, &fed_bytes, Rule::AtLeast);
         spec.configs.extend(any_timestamp());
+        spec.configs
+            .push(("cleanup.policy", "delete".to_owned(), Rule::AdvisedExactly));
+        spec
+    };
+    let by_creation = |mut spec: TopicSpec, rule| {
+        let create_time = ("message.timestamp.type", "CreateTime".to_owned(), rule);
+        spec.configs.push(create_time);
+        spec
+    };
+    let by_time_alone = |mut spec: TopicSpec| {
+        spec.configs
+            .push(("retention.bytes", "-1".to_owned(), Rule::AdvisedExactly));
         spec
     };
 
@@ -97,7 +112,7 @@ pub fn wanted(settings: &Settings) -> Vec<TopicSpec> {
         // A bound by bytes would take away what the window still needs.
         ("retention.bytes", "-1".to_owned(), Rule::Exactly),
     ]);
-    let mut rejected = fate(names.rejected(), kept.rejected);
+    let mut rejected = by_creation(fate(names.rejected(), kept.rejected), Rule::AdvisedExactly);
     let bound = (
         "retention.bytes",
         topics.rejected_bytes.to_string(),
@@ -105,22 +120,18 @@ pub fn wanted(settings: &Settings) -> Vec<TopicSpec> {
     );
     rejected.configs.push(bound);
 
+    let kept_fate = |name, kept| by_creation(by_time_alone(fate(name, kept)), Rule::AdvisedExactly);
     let mut all = vec![
         raw,
         dedup_log,
-        fate(names.duplicates(), kept.duplicates),
+        kept_fate(names.duplicates(), kept.duplicates),
         rejected,
-        fate(names.dead_letter(), kept.dead_letter),
+        kept_fate(names.dead_letter(), kept.dead_letter),
     ];
-    all.extend(settings.event_topics().into_iter().map(|name| {
-        let mut event = fate(name, kept.events);
-        let create_time = (
-            "message.timestamp.type",
-            "CreateTime".to_owned(),
-            Rule::Exactly,
-        );
-        event.configs.push(create_time);
-        event
+    let events = settings.event_topics().into_iter();
+    all.extend(events.map(|name| {
+        let event = by_time_alone(fate(name, kept.events));
+        by_creation(event, Rule::Exactly)
     }));
     all
 }

@@ -352,7 +352,7 @@ fn partitions_fault(spec: &TopicSpec, has: usize) -> Option<String> {
         Rule::AtLeast if has < wanted => Some(format!(
             "{name}: has {has} partitions and must have at least {wanted}"
         )),
-        Rule::Exactly | Rule::AtLeast | Rule::Advised => None,
+        Rule::Exactly | Rule::AtLeast | Rule::Advised | Rule::AdvisedExactly => None,
     }
 }
 
@@ -371,7 +371,7 @@ fn differing(spec: &TopicSpec, has: &BTreeMap<&str, &str>) -> Vec<String> {
     for (key, wanted, rule) in &spec.configs {
         let Some(value) = has.get(key) else {
             // A broker that never heard of a setting does not obey it either.
-            if *rule != Rule::Advised {
+            if !matches!(rule, Rule::Advised | Rule::AdvisedExactly) {
                 lines.push(format!("{}: the brokers do not know {key}", spec.name));
             }
             continue;
@@ -392,7 +392,10 @@ fn differing(spec: &TopicSpec, has: &BTreeMap<&str, &str>) -> Vec<String> {
                     "{key} is {value} and should be at least {wanted}"
                 );
             }
-            Rule::Exactly | Rule::AtLeast | Rule::Advised => {}
+            Rule::AdvisedExactly if !is_same(value, wanted) => {
+                tracing::warn!(topic = name, "{key} is {value} and should be {wanted}");
+            }
+            Rule::Exactly | Rule::AtLeast | Rule::Advised | Rule::AdvisedExactly => {}
         }
     }
     lines
