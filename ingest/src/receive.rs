@@ -10,7 +10,7 @@ use http_body_util::BodyExt;
 use hyper::body::Body;
 use hyper::header::{CONTENT_ENCODING, EXPECT, HeaderMap};
 use hyper::http::request::Parts;
-use hyper::{Method, Request};
+use hyper::{Method, Request, Version};
 use ring::rand::{SecureRandom, SystemRandom};
 use sluice_schemas::providers::partition_key;
 use sluice_schemas::raw::{Ack, RawRequest};
@@ -148,7 +148,7 @@ impl<P: Publish> Receiver<P> {
         if !self.durable.is_open() {
             return Answer::Unavailable(Lack::Starting);
         }
-        let read = self.read(body, route);
+        let read = self.read(head.version, body, route);
         let (body, permit) = match tokio::time::timeout(config.body_timeout, read).await {
             Ok(Ok(read)) => read,
             Ok(Err(answer)) => return answer,
@@ -163,7 +163,12 @@ impl<P: Publish> Receiver<P> {
 
     /// The whole body, and the permit to hold it. What its length announces is asked for before any
     /// of it is read.
-    async fn read(&self, body: &mut Inbound, route: &Route) -> Result<(Bytes, Permit), Answer> {
+    async fn read(
+        &self,
+        version: Version,
+        body: &mut Inbound,
+        route: &Route,
+    ) -> Result<(Bytes, Permit), Answer> {
         let bytes = |count| usize::try_from(count).unwrap_or(usize::MAX);
         let max_body = bytes(route.max_body);
         let announced = body.size_hint();
@@ -188,6 +193,14 @@ impl<P: Publish> Receiver<P> {
             let length = data.len();
             gathered.push(data, |more| self.permit(route, more))?;
             self.work.after_part(&mut parts, length).await;
+        }
+        // hyper ends a body in good order where its HTTP/2 stream is reset with NO_ERROR.
+        let open = version == Version::HTTP_2 && !body.is_end_stream();
+        let cut = announced
+            .exact()
+            .is_some_and(|length| bytes(length) != gathered.length());
+        if open || cut {
+            return Err(Answer::BrokenOff);
         }
         Ok(gathered.whole())
     }

@@ -219,6 +219,54 @@ fn who_takes_back_what_is_being_answered_is_closed() {
     assert_eq!(ingest.post("/v1/hooks/site", b"{}").status, 200);
 }
 
+/// Begins a body on a stream of its own and resets the stream with this code.
+async fn reset_in_body(client: &mut Client, request: Request<()>, code: h2::Reason) -> bool {
+    let Ok(mut ready) = client.clone().ready().await else {
+        return false;
+    };
+    let Ok((_answer, mut stream)) = ready.send_request(request, false) else {
+        return false;
+    };
+    let sent = stream.send_data("abc".into(), false).is_ok();
+    // The request is begun before it is reset.
+    tokio::time::sleep(Duration::from_millis(2)).await;
+    stream.send_reset(code);
+    sent
+}
+
+fn broken_off_in_body(ingest: &Ingest, count: usize) -> bool {
+    let name = "sluice_ingest_requests_broken_off_total{source=\"site\",at=\"body\"}";
+    ingest.metrics().contains(&format!("{name} {count}\n"))
+}
+
+#[test]
+fn a_body_that_is_reset_without_an_error_is_not_published() {
+    let ingest = Ingest::start_under("");
+    run(async {
+        let (mut client, _connection) = connect(ingest.address).await;
+        for announced in [None, Some("10")] {
+            let mut request = post("/v1/hooks/site");
+            if let Some(length) = announced {
+                let headers = request.headers_mut();
+                headers.insert("content-length", length.parse().unwrap());
+            }
+            assert!(reset_in_body(&mut client, request, h2::Reason::NO_ERROR).await);
+        }
+        while !broken_off_in_body(&ingest, 2) {
+            assert_eq!(ingest.published().len(), 0, "{:?}", ingest.published());
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        // One with trailers is whole.
+        let mut ready = client.ready().await.unwrap();
+        let (answer, mut stream) = ready.send_request(post("/v1/hooks/site"), false).unwrap();
+        stream.send_data("{}".into(), false).unwrap();
+        stream.send_trailers(hyper::HeaderMap::new()).unwrap();
+        assert_eq!(answer.await.unwrap().status(), 200);
+    });
+    let values: Vec<Vec<u8>> = ingest.published().into_iter().map(|r| r.value).collect();
+    assert_eq!(values, [b"{}"]);
+}
+
 #[test]
 fn a_head_that_never_ends_is_closed() {
     let ingest = Ingest::start();
