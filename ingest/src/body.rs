@@ -120,7 +120,15 @@ impl Body for Inbound {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Unread>>> {
-        match Pin::new(&mut self.body).poll_frame(cx) {
+        let mut polled = Pin::new(&mut self.body).poll_frame(cx);
+        if polled.is_pending() && self.poll_ended(cx).is_ready() {
+            // The last parts may have come between the two looks.
+            polled = Pin::new(&mut self.body).poll_frame(cx);
+            if polled.is_pending() {
+                return Poll::Ready(Some(Err(Unread::Ended)));
+            }
+        }
+        match polled {
             Poll::Ready(Some(Ok(frame))) => {
                 let length = frame.data_ref().map_or(0, Bytes::len);
                 self.read += length as u64;
@@ -132,10 +140,7 @@ impl Body for Inbound {
             }
             Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(self.broken(&error)))),
             Poll::Ready(None) => Poll::Ready(None),
-            Poll::Pending => match self.poll_ended(cx) {
-                Poll::Ready(()) => Poll::Ready(Some(Err(Unread::Ended))),
-                Poll::Pending => self.poll_late(cx).map(|()| Some(Err(Unread::Slow))),
-            },
+            Poll::Pending => self.poll_late(cx).map(|()| Some(Err(Unread::Slow))),
         }
     }
 
