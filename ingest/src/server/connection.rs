@@ -26,7 +26,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use super::activity::{Activity, Socket, Verdict, overhead};
+use super::activity::{Activity, Flight, Socket, Verdict, overhead};
 use super::hangup::{HangUp, Input, Spawn};
 use super::turns::Turns;
 use super::{Server, peers, proxy};
@@ -159,11 +159,7 @@ impl<P: Publish> Session<P> {
                 // Counted from here on, though it may be taken back before it is looked at.
                 let resets = session.limits.h2_resets;
                 let flight = session.activity.request(request.version(), resets);
-                async move {
-                    let response = session.answer(request).await;
-                    flight.answered();
-                    Ok::<_, Infallible>(response)
-                }
+                async move { Ok::<_, Infallible>(session.answer(request, flight).await) }
             }
         });
         let builder = match http2 {
@@ -289,7 +285,7 @@ impl<P: Publish> Session<P> {
         config.body_timeout + config.ack_timeout + self.limits.write_timeout
     }
 
-    async fn answer(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
+    async fn answer(&self, request: Request<Incoming>, flight: Flight) -> Response<Full<Bytes>> {
         let http2 = request.version() == Version::HTTP_2;
         let receiver = &self.server.receiver;
         let answer = if let Some(answer) = flaw(&request, &self.limits) {
@@ -316,6 +312,12 @@ impl<P: Publish> Session<P> {
         if http2 {
             // There it has no meaning: a connection ends by GOAWAY.
             response.headers_mut().remove(CONNECTION);
+        }
+        // A reset within the body ends the body before hyper looks for one. It counts as a request
+        // that was taken back, like any other reset.
+        let taken_back = http2 && answer == Answer::BrokenOff && !self.input.has_ended();
+        if !taken_back {
+            flight.answered();
         }
         response
     }

@@ -240,6 +240,30 @@ fn broken_off_in_body(ingest: &Ingest, count: usize) -> bool {
 }
 
 #[test]
+fn a_sender_that_resets_bodies_is_closed() {
+    for code in [h2::Reason::CANCEL, h2::Reason::NO_ERROR] {
+        let ingest = Ingest::start_under("  limits: {h2_resets: 30}");
+        run(async {
+            let (mut client, connection) = connect(ingest.address).await;
+            for sent in 1.. {
+                if !reset_in_body(&mut client, post("/v1/hooks/site"), code).await {
+                    break;
+                }
+                while !broken_off_in_body(&ingest, sent) && !connection.is_finished() {
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                }
+                assert!(sent < 60, "{code:?}: {sent} resets, not closed");
+            }
+            drop(client);
+            let _ = connection.await.unwrap();
+        });
+        assert!(ingest.shed("resets"), "{code:?}: {}", ingest.metrics());
+        assert_eq!(ingest.post("/v1/hooks/site", b"{}").status, 200);
+        assert_eq!(ingest.published().len(), 1, "{code:?}");
+    }
+}
+
+#[test]
 fn a_body_that_is_reset_without_an_error_is_not_published() {
     let ingest = Ingest::start_under("");
     run(async {
