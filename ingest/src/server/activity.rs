@@ -160,9 +160,15 @@ impl Activity {
         past(limits.connection_age)(state.opened).then_some(Shed::Age)
     }
 
-    /// What is to be done now. `pressed`: connections are getting scarce, and those that have said
-    /// nothing of use get a quarter of their time.
-    pub fn verdict(&self, limits: &Limits, head_time: Duration, pressed: bool) -> Verdict {
+    /// What is to be done now. `ended`: the connection brings no more. `pressed`: connections are getting
+    /// scarce, and those that have said nothing of use get a quarter of their time.
+    pub fn verdict(
+        &self,
+        limits: &Limits,
+        head_time: Duration,
+        ended: bool,
+        pressed: bool,
+    ) -> Verdict {
         let over = self.over(limits);
         let state = self.state();
         let scarce = |time: Duration| if pressed { time / 4 } else { time };
@@ -170,6 +176,10 @@ impl Activity {
             return Verdict::Close(Shed::SlowRead);
         }
         if state.in_flight == 0 {
+            // Over HTTP/2 an answer may wait for a window, and no window comes after the end.
+            if ended && past(limits.write_timeout)(state.quiet) {
+                return Verdict::Close(Shed::SlowRead);
+            }
             if !state.spoke && past(scarce(limits.first_byte_timeout))(state.quiet) {
                 return Verdict::Close(Shed::FirstByte);
             }

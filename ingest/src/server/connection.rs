@@ -261,8 +261,9 @@ impl<P: Publish> Session<P> {
 
     fn verdict(&self) -> Verdict {
         let head_time = self.server.receiver.config().header_timeout;
+        let (ended, pressed) = (self.input.has_ended(), self.server.pressed());
         self.activity
-            .verdict(&self.limits, head_time, self.server.pressed())
+            .verdict(&self.limits, head_time, ended, pressed)
     }
 
     /// How often the connection is looked at: often enough for the shortest of its times.

@@ -272,6 +272,28 @@ fn a_half_closed_connection_with_nothing_in_flight_ends_at_once() {
 }
 
 #[test]
+fn a_connection_without_a_window_for_its_answer_ends_soon_after_its_input() {
+    let ingest = Ingest::start_tuned(true, "", "", |settings| {
+        settings.ingest.limits.write_timeout = Duration::from_millis(300);
+    });
+    // SETTINGS_INITIAL_WINDOW_SIZE 0: the answer's body waits for a window that cannot come any more.
+    let no_window = frame(4, 0, 0, &[0, 4, 0, 0, 0, 0]);
+    let bytes = [PREFACE, &no_window, &h2_request(1, 300)].concat();
+    let mut closed = ingest.connect();
+    closed.write_bytes(&bytes);
+    drop(closed);
+    all_are_published(&ingest, "closed", 1, 300);
+    metric(&ingest, "sluice_ingest_connections 0");
+    let mut half_closed = ingest.connect();
+    half_closed.write_bytes(&bytes);
+    half_closed.0.shutdown(Shutdown::Write).unwrap();
+    let (frames, took) = rest(half_closed.0);
+    assert_eq!(h2_accepted(&frames), 1, "its head is sent");
+    assert!(took < Duration::from_secs(3), "{took:?}");
+    assert!(ingest.shed("slow_read"), "{}", ingest.metrics());
+}
+
+#[test]
 fn a_body_that_its_sender_ends_early_is_counted_and_leaves_nothing() {
     let ingest = start("");
     let head = "POST /v1/hooks/site HTTP/1.1\r\nhost: x\r\n";
