@@ -14,7 +14,7 @@ use sluice_schemas::metric::{INGEST_REQUESTS, UNKNOWN_SOURCE};
 
 use crate::answer::{Answer, Lack};
 
-/// Counter: requests that their sender ended, by the part of them that was waited for.
+/// Counter: requests that ended before their answer, by the part of them that was waited for.
 const BROKEN_OFF: &str = "sluice_ingest_requests_broken_off";
 /// Counter: requests answered with 503, by what was lacking.
 const UNAVAILABLE: &str = "sluice_ingest_unavailable";
@@ -96,15 +96,15 @@ struct ShedLabel {
     reason: &'static str,
 }
 
-/// The part of a request that was waited for when its sender ended it.
+/// The part of a request that was waited for when it ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Part {
     /// The connection ended within the head. HTTP/1.1 alone.
     Head,
     /// The body is not whole: the connection ended, or an HTTP/2 stream was reset.
     Body,
-    /// The request was whole and an HTTP/2 stream was reset, or the connection ended by a limit, before
-    /// the answer. It may be on raw.
+    /// The request was whole and an HTTP/2 stream was reset, or a limit or the shutdown ended the
+    /// connection, before the answer. It may be on raw.
     Answer,
 }
 
@@ -190,7 +190,8 @@ impl Metrics {
             "Requests answered",
             metrics.requests.clone(),
         );
-        let help = "Requests that their sender ended, by the part that was waited for";
+        let help = "Requests that ended before their answer, by the part that was waited for: the sender \
+                    ended them, or a limit or the shutdown ended the connection";
         registry.register(BROKEN_OFF, help, metrics.broken_off.clone());
         let help = "Requests answered with 503, by what was lacking";
         registry.register(UNAVAILABLE, help, metrics.unavailable.clone());
@@ -213,8 +214,8 @@ impl Metrics {
         metrics
     }
 
-    /// A request was answered. `source` is `None` where no source of that name is answered. One that its
-    /// sender ended is counted as that, and not as an answer.
+    /// A request was answered. `source` is `None` where no source of that name is answered. One whose
+    /// body broke off is counted as that, and not as an answer.
     pub fn answered(&self, source: Option<&Arc<str>>, answer: Answer) {
         if answer == Answer::BrokenOff {
             return self.broken_off(source, Part::Body);
@@ -229,7 +230,8 @@ impl Metrics {
         }
     }
 
-    /// A request was ended by its sender before it was whole or answered.
+    /// A request ended before it was whole or answered: its sender ended it, or a limit or the shutdown
+    /// ended the connection.
     pub fn broken_off(&self, source: Option<&Arc<str>>, part: Part) {
         let source = Arc::clone(source.unwrap_or(&self.unknown));
         let at = part.label();

@@ -298,7 +298,9 @@ fn server_config(
         .with_single_cert(chain, key)
         .map_err(|error| error.to_string())?;
     // A sender that closes behind its request has not read a ticket, and then its system resets the
-    // connection and throws away what it has not sent yet. A full handshake costs little more.
+    // connection and throws away what it has not sent yet. So TLS 1.3 has no resumption, and each of its
+    // connections makes a full handshake, of which the signature costs most with an RSA key and little
+    // with an ECDSA key. TLS 1.2 still resumes by session id, which the handshake itself carries.
     config.send_tls13_tickets = 0;
     config.alpn_protocols = PROTOCOLS.iter().map(|name| name.to_vec()).collect();
     Ok(config)
