@@ -98,6 +98,7 @@ impl<K: Kafka> Worker<'_, K> {
                 if self.in_doubt.is_some() && self.partitions.is_repairing() {
                     // The offset of a range that is judged again was committed before: it proves nothing.
                     self.in_doubt = None;
+                    tracing::info!("the commit in doubt is left to the audit");
                     self.partitions.restore_all(&self.consumer, batch);
                 }
                 tracing::warn!(

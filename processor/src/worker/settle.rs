@@ -124,7 +124,9 @@ impl<K: Kafka> Worker<'_, K> {
                             "all partitions are restored, for the audit of what was committed last"
                         ),
                     }
-                    self.in_doubt = None;
+                    if self.in_doubt.take().is_some() {
+                        tracing::info!("the commit in doubt is left to the audit");
+                    }
                     self.unconfirmed.clear();
                     self.partitions.restore_all(&self.consumer, batch);
                 }

@@ -1,9 +1,14 @@
 //! Faults of the brokers: killed, asleep, restarted, out of disk, out of time, all gone.
 
+use std::time::Duration;
+
 use anyhow::Result;
 use sluice_tests::wait::{PATIENCE, wait_for};
 
 use super::world::{SMALL_DISK, World};
+
+/// How long the others may take to go on without a node.
+const AWAY: Duration = Duration::from_secs(90);
 
 /// Ten minutes ahead.
 const AHEAD: &str = "+600s";
@@ -12,6 +17,19 @@ const AHEAD: &str = "+600s";
 pub fn kill(world: &mut World) -> Result<u64> {
     let node = world.node();
     kill_one(world, node)?;
+    Ok(1)
+}
+
+/// `kill -9` of a node that stays away: the others must go on to judge what comes, and not only to take it.
+pub fn away(world: &mut World) -> Result<u64> {
+    let node = world.node();
+    world.cluster.kill(node)?;
+    world.heal();
+    let took = world.settle(AWAY)?;
+    eprintln!("      all was judged {took:.0?} after the kill, without the node");
+    world.cluster.restart(node)?;
+    world.heal();
+    world.wait_whole()?;
     Ok(1)
 }
 

@@ -43,6 +43,8 @@ pub enum Kind {
     InDoubt,
     /// A node is killed.
     BrokerKill,
+    /// A node is killed and stays away until all that came was judged without it.
+    BrokerAway,
     /// A node stands still.
     BrokerPause,
     /// All nodes are restarted in turn.
@@ -90,6 +92,7 @@ impl Kind {
             Self::Churn => processes::churn(world),
             Self::InDoubt => Ok(processes::in_doubt(world)),
             Self::BrokerKill => brokers::kill(world),
+            Self::BrokerAway => brokers::away(world),
             Self::BrokerPause => brokers::pause(world),
             Self::RollingRestart => brokers::rolling_restart(world),
             Self::CoordinatorKill => brokers::kill_coordinators(world),
