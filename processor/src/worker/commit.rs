@@ -134,14 +134,30 @@ impl<K: Kafka> Worker<'_, K> {
         }
     }
 
-    /// Counts and remembers what is committed.
-    fn learn(&mut self, done: &Done) {
+    /// Counts a commit in doubt that the group's offsets show to have been obeyed.
+    pub(super) fn count_if_through(&self, done: &Done) {
+        let asked: Vec<i32> = done.learned.keys().copied().collect();
+        let Ok(committed) = self.consumer.committed(&asked) else {
+            return;
+        };
+        let mut judged = done.learned.iter();
+        if judged.any(|(partition, learned)| committed.get(partition) == Some(&learned.to)) {
+            self.count(done);
+        }
+    }
+
+    fn count(&self, done: &Done) {
         for (labels, &count) in &done.counts {
             self.shared.metrics.count(labels, count);
         }
         for (source, &count) in &done.unverified {
             self.shared.metrics.unverified(source, count);
         }
+    }
+
+    /// Counts and remembers what is committed.
+    fn learn(&mut self, done: &Done) {
+        self.count(done);
         for (&partition, learned) in &done.learned {
             self.partitions
                 .learn(partition, learned.to, &learned.entries);

@@ -124,8 +124,9 @@ impl<K: Kafka> Worker<'_, K> {
                             "all partitions are restored, for the audit of what was committed last"
                         ),
                     }
-                    if self.in_doubt.take().is_some() {
+                    if let Some(done) = self.in_doubt.take() {
                         tracing::info!("the commit in doubt is left to the audit");
+                        self.count_if_through(&done);
                     }
                     self.unconfirmed.clear();
                     self.partitions.restore_all(&self.consumer, batch);
