@@ -59,7 +59,7 @@ upgrade: rust kafka faketime old ## a rolling upgrade from an older build and ba
 mutants: rust ## breaks the engine on purpose, patch by patch, and asks whether the simulation notices; at most 10 minutes
 	@tests/mutants/run.sh $(ARGS)
 
-faults: rust kafka kafka-control faketime ## faults of every kind on three brokers under load, and the check; at most 15 minutes, needs root
+faults: rust kafka kafka-control faketime ## faults of every kind on three brokers under load, and the check; some 17 minutes, needs root
 	@$(CARGO) build --workspace --bins
 	@target/debug/sluice-tests faults $(ARGS)
 
