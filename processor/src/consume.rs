@@ -189,18 +189,6 @@ impl Batch {
         part.records.push(record);
     }
 
-    /// Drops what is committed meanwhile: records before `ends` of their partition.
-    pub fn advance(&mut self, ends: &BTreeMap<i32, i64>) {
-        for (partition, part) in &mut self.parts {
-            if let Some(&end) = ends.get(partition) {
-                part.records.retain(|record| record.offset >= end);
-                part.from = end;
-                part.follows = end;
-            }
-        }
-        self.retain(|_, part| !part.records.is_empty());
-    }
-
     /// Drops the records of partitions for which `keep` says no.
     pub fn retain(&mut self, keep: impl Fn(i32, &Part) -> bool) {
         self.parts.retain(|partition, part| keep(*partition, part));

@@ -72,16 +72,16 @@ pub struct Partitions {
     /// Restores that were asked for.
     questions: u64,
     /// Positions that are to be written down before anything is read.
-    repositions: BTreeMap<i32, Reposition>,
+    repositions: BTreeMap<i32, Stands>,
     watched_at: Instant,
     watched: usize,
 }
 
-/// Where judging begins, be it that nothing was judged.
+/// Where a partition stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Reposition {
-    /// The raw offset.
-    pub from: i64,
+pub struct Stands {
+    /// The raw offset that is judged next.
+    pub at: i64,
     /// Raw's partitions.
     pub partitions: u32,
 }
@@ -170,15 +170,24 @@ impl Partitions {
     }
 
     /// Positions that are not written down yet.
-    pub fn repositions(&self) -> &BTreeMap<i32, Reposition> {
+    pub fn repositions(&self) -> &BTreeMap<i32, Stands> {
         &self.repositions
     }
 
+    /// Whether a partition is judged in this epoch, from this offset on, and nothing is repaired on it.
+    pub fn stands(&self, partition: i32, epoch: u64, at: i64) -> bool {
+        let slot = self.slots.get(&partition);
+        slot.is_some_and(|slot| {
+            slot.epoch == epoch
+                && matches!(slot.state, State::Ready { to, repair: None, .. } if to == at)
+        })
+    }
+
     /// A transaction with these positions was tried: what came of it, the restore sees.
-    pub fn tried_repositions(&mut self) {
+    pub fn tried_repositions(&mut self, committed: bool) {
         for partition in std::mem::take(&mut self.repositions).into_keys() {
             if let Some(slot) = self.slots.get(&partition) {
-                self.ask(partition, slot.epoch, None, true);
+                self.ask(partition, slot.epoch, None, committed);
             }
         }
     }
@@ -323,8 +332,9 @@ impl Partitions {
                 }
                 Outcome::Waiting { from } => (from, State::Waiting { from }),
                 Outcome::Reposition { from, partitions } => {
-                    let reposition = Reposition { from, partitions };
-                    self.repositions.insert(partition, reposition);
+                    let at = from;
+                    self.repositions
+                        .insert(partition, Stands { at, partitions });
                     continue;
                 }
                 Outcome::Person(why) => {

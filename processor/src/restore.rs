@@ -38,7 +38,7 @@ pub struct Wanted {
     pub epoch: u64,
     /// Which question about this partition it is: an answer to an earlier one is of no use.
     pub question: u64,
-    /// A reposition was tried: a broker that gives no offset all the same (the mock) is not asked for ever.
+    /// A reposition was committed: a broker that gives no offset all the same (the mock) is not asked for ever.
     pub repositioned: bool,
     /// Where reading began, if it waited there for a first record and has one.
     pub first: Option<First>,
@@ -168,8 +168,15 @@ pub struct LogEnd {
     pub partitions: u32,
     /// Below this raw offset every fate was seen to be visible.
     pub seen: i64,
-    /// Up to this raw offset a repair was on its way; 0 where none was.
+    /// Up to this raw offset a repair was on its way; 0 where none was. A reposition's is its own offset.
     pub until: i64,
+}
+
+impl LogEnd {
+    /// Whether it only says where judging begins.
+    pub fn is_reposition(&self) -> bool {
+        self.from == self.to && self.until == self.to
+    }
 }
 
 /// Where the group stands once the log's end is taken into account. Both were written in one transaction,
@@ -178,7 +185,7 @@ pub struct LogEnd {
 /// reposition vouches for no offset, its own included.
 pub fn standing(committed: Option<i64>, last: Option<&LogEnd>) -> Result<Option<i64>, String> {
     match (committed, last) {
-        (Some(committed), Some(last)) if committed < last.seen && last.from < last.to => {
+        (Some(committed), Some(last)) if committed < last.seen && !last.is_reposition() => {
             Err(format!(
                 "the committed offset {committed} was rewound: the dedup-log vouches for all fates up to {}",
                 last.seen
@@ -409,7 +416,14 @@ mod tests {
         assert_eq!(standing(Some(6), Some(&last)), Ok(Some(8)));
         assert_eq!(standing(Some(5), Some(&last)), Ok(Some(8)));
         assert!(standing(Some(4), Some(&last)).is_err());
-        assert_eq!(standing(Some(4), Some(&end(8, 8, 8))), Ok(Some(8)));
+        let reposition = LogEnd {
+            until: 8,
+            ..end(8, 8, 8)
+        };
+        assert_eq!(standing(Some(4), Some(&reposition)), Ok(Some(8)));
+        let checkpoint = end(8, 8, 8);
+        assert_eq!(standing(Some(8), Some(&checkpoint)), Ok(Some(8)));
+        assert!(standing(Some(4), Some(&checkpoint)).is_err());
         assert_eq!(standing(None, Some(&last)), Ok(None));
         assert_eq!(standing(Some(7), None), Ok(Some(7)));
     }

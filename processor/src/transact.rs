@@ -11,7 +11,7 @@ use crate::fate::{FateTopics, Headers, Label, Outgoing, outgoing};
 use crate::kafka::{CallError, Consumer, Failure, Kafka, Message, Producer, SendError};
 use crate::memory::Pending;
 use crate::metrics::FateLabels;
-use crate::partitions::{Judging, Reposition};
+use crate::partitions::{Judging, Stands};
 use crate::pipeline::{Halt, Rules, judge};
 
 /// How long a record may wait for room in the queue, and the last of them for its acknowledgement:
@@ -297,41 +297,53 @@ fn judge_part<'a, K: Kafka>(
     Ok(())
 }
 
-/// Writes down where judging begins: the offsets, and in each partition's log a record of no offsets that
-/// says so.
-pub fn reposition<K: Kafka>(
+/// What a record of the dedup-log says that judges nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Note {
+    /// Judging begins here, whatever was before: it vouches for no offset, its own included.
+    Reposition,
+    /// All before was judged, and seen to be visible.
+    Checkpoint,
+}
+
+/// Writes down where partitions stand: their offsets, and in each one's log a record that says so and
+/// judges nothing.
+pub fn write_positions<K: Kafka>(
     producer: &mut K::Producer,
     context: &Context<'_, K>,
-    repositions: &BTreeMap<i32, Reposition>,
+    note: Note,
+    positions: &BTreeMap<i32, Stands>,
 ) -> (Ended, Done) {
     let mut done = Done::default();
-    let ended = attempt_reposition(producer, context, repositions, &mut done)
+    let ended = attempt_positions(producer, context, note, positions, &mut done)
         .err()
         .unwrap_or(Ended::Committed);
     (ended, done)
 }
 
-fn attempt_reposition<K: Kafka>(
+fn attempt_positions<K: Kafka>(
     producer: &mut K::Producer,
     context: &Context<'_, K>,
-    repositions: &BTreeMap<i32, Reposition>,
+    note: Note,
+    positions: &BTreeMap<i32, Stands>,
     done: &mut Done,
 ) -> Result<(), Ended> {
     producer.begin().map_err(broken)?;
     let mut written = Ok(());
-    for (&partition, &Reposition { from, partitions }) in repositions {
+    for (&partition, &Stands { at, partitions }) in positions {
         let record = DedupRecord {
-            from,
-            to: from,
+            from: at,
+            to: at,
             partitions,
             entries: Vec::new(),
         };
         let learned = Learned {
-            to: from,
+            to: at,
             ..Learned::default()
         };
         done.learned.insert(partition, learned);
-        written = written.and_then(|()| log(producer, context, partition, &record, (from, None)));
+        let until = (note == Note::Reposition).then_some(at);
+        written = written.and_then(|()| log(producer, context, partition, &record, (at, until)));
     }
     let written = written
         .and_then(|()| offsets(producer, context, done))

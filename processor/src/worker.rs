@@ -273,13 +273,9 @@ impl<'a, K: Kafka> Worker<'a, K> {
         if !self.settle(batch)? {
             return Ok(());
         }
-        if let Some(done) = self.in_doubt.take() {
-            self.resolve(batch, done);
-            return Ok(());
-        }
         self.confirm();
-        if !batch.is_empty() || !self.partitions.repositions().is_empty() {
-            self.commit(batch)?;
+        if let Some(task) = self.task(batch) {
+            self.commit(batch, &task)?;
         }
         Ok(())
     }

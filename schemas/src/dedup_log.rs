@@ -16,7 +16,9 @@ pub const VERSION: u8 = 1;
 pub const SEEN: &str = "seen";
 
 /// Kafka header, while a torn transaction is repaired: the raw offset below which records may have a
-/// visible fate already although the log does not account for it yet, ASCII decimal.
+/// visible fate already although the log does not account for it yet, ASCII decimal. In a record that judged
+/// nothing it says that the position was set, and that nothing is known of what was before; without it such a
+/// record is a checkpoint.
 pub const UNTIL: &str = "until";
 
 /// What one transaction added to one partition of raw.

@@ -65,7 +65,7 @@ impl<R: Reader, H: Fn() -> bool> Log<'_, R, H> {
                 start,
                 end,
                 |record| {
-                    records.push(log_end(&record).map_err(|error| unreadable(&record, &error))?);
+                    records.push(read_end(&record).map_err(|error| unreadable(&record, &error))?);
                     at = record.offset;
                     Ok(())
                 },
@@ -89,7 +89,7 @@ impl<R: Reader, H: Fn() -> bool> Log<'_, R, H> {
             end,
             |record| {
                 // An aborted record may be a sweep's, which is none.
-                if let Ok(attempt) = log_end(&record) {
+                if let Ok(attempt) = read_end(&record) {
                     tail.attempted = tail.attempted.max(attempt.to).max(attempt.until);
                 }
                 Ok(())
@@ -166,7 +166,7 @@ fn covered(records: &[LogEnd]) -> i64 {
 }
 
 /// A log record's head and marks.
-fn log_end(record: &Stored) -> Result<LogEnd, DedupLogError> {
+pub fn read_end(record: &Stored) -> Result<LogEnd, DedupLogError> {
     let head = DedupRecord::decode_head(&record.value)?;
     let mark = |name: &str| {
         let header = record.headers.iter().rev().find(|(found, _)| found == name);

@@ -7,7 +7,7 @@ use sluice_schemas::dedup_log::DedupRecord;
 use sluice_schemas::raw::{REQUEST, RawRequest};
 use sluice_schemas::service::settings::Settings;
 
-use super::log::{Log, Tail, unreadable};
+use super::log::{Log, Tail, read_end, unreadable};
 use super::{
     AGAIN, Halt, Outcome, Position, Repair, Wanted, begin_at, check_partitions, standing,
     undecided_offset,
@@ -326,9 +326,8 @@ impl<K: Kafka> Partition<'_, K> {
         let mut last = -1;
         let log = (Source::DedupLog, self.wanted.partition, View::Stable);
         self.log().read_each(log, start, log_end, |record| {
-            let head = DedupRecord::decode_head(&record.value);
-            let head = head.map_err(|error| unreadable(&record, &error))?;
-            if head.from == head.to {
+            let found = read_end(&record).map_err(|error| unreadable(&record, &error))?;
+            if found.is_reposition() {
                 last = record.offset;
             }
             Ok(())

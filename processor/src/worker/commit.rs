@@ -1,13 +1,15 @@
 //! A batch's transaction, and what its end means for the worker.
 
 use std::cell::Cell;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::{BACKOFF, Exit, Worker};
 use crate::consume::Batch;
 use crate::kafka::{Consumer, Kafka};
+use crate::partitions::Stands;
 use crate::pipeline::Rules;
-use crate::transact::{Context, Done, Ended, reposition, transact};
+use crate::transact::{Context, Done, Ended, Note, transact, write_positions};
 
 /// How long the worker waits after a failure that may pass by itself, such as a rebalance.
 const BACKOFF_SHORT: Duration = Duration::from_millis(50);
@@ -18,9 +20,31 @@ const BACKOFF_LONG: Duration = Duration::from_secs(2);
 /// So many aborts without a commit are trouble: a rebalance costs one, rarely two.
 const ABORTS_IN_A_ROW: u32 = 8;
 
+/// What a transaction is for.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Task {
+    /// The batch is judged.
+    Judge,
+    /// These positions are written down.
+    Write(Note, BTreeMap<i32, Stands>),
+}
+
 impl<K: Kafka> Worker<'_, K> {
-    /// Judges and commits the batch; what is not committed stays in it.
-    pub(super) fn commit(&mut self, batch: &mut Batch) -> Result<(), Exit> {
+    /// What the next transaction is for, if there is anything.
+    pub(super) fn task(&mut self, batch: &Batch) -> Option<Task> {
+        let repositions = self.partitions.repositions();
+        if !repositions.is_empty() {
+            return Some(Task::Write(Note::Reposition, repositions.clone()));
+        }
+        if !batch.is_empty() {
+            return Some(Task::Judge);
+        }
+        let checkpoint = self.checkpoint();
+        (!checkpoint.is_empty()).then_some(Task::Write(Note::Checkpoint, checkpoint))
+    }
+
+    /// Has a transaction for the task. What is not committed of the batch stays in it.
+    pub(super) fn commit(&mut self, batch: &mut Batch, task: &Task) -> Result<(), Exit> {
         if self.partitions.begins_elsewhere(&self.consumer, batch) {
             return Ok(());
         }
@@ -45,15 +69,19 @@ impl<K: Kafka> Worker<'_, K> {
             dedup_log: &self.dedup_log,
             partitions: self.shared.settings.topics.partitions.unsigned_abs(),
         };
-        let repositions = self.partitions.repositions();
-        let repositions_only = !repositions.is_empty();
-        let (ended, mut done) = if repositions_only {
-            let tried = reposition(&mut producer, &context, repositions);
-            self.partitions.tried_repositions();
-            tried
-        } else {
-            let judging = self.partitions.judging();
-            transact(&mut producer, &context, batch, &judging)
+        let (ended, mut done) = match task {
+            Task::Judge => {
+                let judging = self.partitions.judging();
+                transact(&mut producer, &context, batch, &judging)
+            }
+            Task::Write(note, positions) => {
+                let tried = write_positions(&mut producer, &context, *note, positions);
+                if *note == Note::Reposition {
+                    let committed = matches!(tried.0, Ended::Committed);
+                    self.partitions.tried_repositions(committed);
+                }
+                tried
+            }
         };
         let mut keep = true;
         if !matches!(ended, Ended::Committed) {
@@ -61,20 +89,22 @@ impl<K: Kafka> Worker<'_, K> {
         }
         if matches!(ended, Ended::Committed) {
             self.unconfirmed.proved();
+            self.aborts = 0;
+            self.trouble("transaction", None);
         }
         match ended {
-            // The batch is as it was.
-            Ended::Committed if repositions_only => {
-                self.unconfirmed.add(&mut done, self.kafka.now());
+            Ended::Committed if *task != Task::Judge => {
+                // A checkpoint that is torn leaves what was there before it.
+                if let Task::Write(Note::Reposition, _) = task {
+                    self.unconfirmed.add(&mut done, self.kafka.now());
+                }
             }
             Ended::Committed => {
                 self.unconfirmed.add(&mut done, self.kafka.now());
                 self.learn(&done);
                 *batch = Batch::default();
-                self.aborts = 0;
-                self.trouble("transaction", None);
             }
-            Ended::Aborted { .. } if nothing_before_halts(batch, &done) => {
+            Ended::Aborted { .. } if *task == Task::Judge && nothing_before_halts(batch, &done) => {
                 self.stop_halted(&done);
                 *batch = Batch::default();
             }
@@ -94,13 +124,7 @@ impl<K: Kafka> Worker<'_, K> {
                 fenced,
             } => {
                 keep = false;
-                self.in_doubt = (in_doubt && !repositions_only).then_some(done);
-                if self.in_doubt.is_some() && self.partitions.is_repairing() {
-                    // The offset of a range that is judged again was committed before: it proves nothing.
-                    self.in_doubt = None;
-                    tracing::info!("the commit in doubt is left to the audit");
-                    self.partitions.restore_all(&self.consumer, batch);
-                }
+                self.in_doubt = (in_doubt && *task == Task::Judge).then_some(done);
                 tracing::warn!(
                     why,
                     in_doubt,
@@ -134,8 +158,12 @@ impl<K: Kafka> Worker<'_, K> {
         }
     }
 
-    /// Counts a commit in doubt that the group's offsets show to have been obeyed.
+    /// Counts a commit in doubt that the group's offsets show to have been obeyed. Those of a range that is
+    /// judged again were committed before.
     pub(super) fn count_if_through(&self, done: &Done) {
+        if self.partitions.is_repairing() {
+            return;
+        }
         let asked: Vec<i32> = done.learned.keys().copied().collect();
         let Ok(committed) = self.consumer.committed(&asked) else {
             return;
@@ -169,42 +197,6 @@ impl<K: Kafka> Worker<'_, K> {
         for (&partition, halt) in &done.halted {
             self.partitions
                 .stop(&self.consumer, partition, &halt.to_string());
-        }
-    }
-
-    /// After a commit in doubt: the committed offsets say whether the batch went through. All of it
-    /// did or nothing, so a partition that is still owned speaks for all.
-    pub(super) fn resolve(&mut self, batch: &mut Batch, mut done: Done) {
-        let asked: Vec<i32> = done.learned.keys().copied().collect();
-        let committed = match self.consumer.committed(&asked) {
-            Ok(committed) => committed,
-            Err(error) => {
-                tracing::info!(%error, "asking for the committed offsets again");
-                self.in_doubt = Some(done);
-                self.back_off(BACKOFF);
-                return;
-            }
-        };
-        // A partition that came back in another epoch was restored, speaks for itself, and says
-        // nothing of this batch.
-        let parts = &batch.parts;
-        done.learned.retain(|partition, learned| {
-            let part = parts.get(partition);
-            part.is_some_and(|part| part.epoch == learned.epoch)
-        });
-        let through = done
-            .learned
-            .iter()
-            .any(|(partition, learned)| committed.get(partition) == Some(&learned.to));
-        if through {
-            tracing::info!("the commit in doubt went through");
-            // Records that were polled since are read again: the batch and the memory must meet.
-            let ends = done.ends();
-            self.unconfirmed.add(&mut done, self.kafka.now());
-            self.learn(&done);
-            batch.advance(&ends);
-        } else {
-            tracing::info!("the commit in doubt did not go through: the batch is tried again");
         }
     }
 }

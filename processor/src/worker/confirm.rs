@@ -11,7 +11,11 @@ use std::time::{Duration, Instant};
 use super::Worker;
 use crate::audit::Wanted;
 use crate::kafka::{Kafka, Place, Reader, Unanswered, View};
+use crate::partitions::Stands;
 use crate::transact::Done;
+
+/// What was seen is written down after this time without a transaction.
+const CHECKPOINT_AFTER: Duration = Duration::from_secs(5);
 
 /// How often is looked while something is not confirmed.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -105,6 +109,12 @@ impl Unconfirmed {
         self.asked.is_none() && self.fresh.parts.is_empty()
     }
 
+    /// Whether all was seen to be visible, and it is time to have that proved.
+    fn is_due(&self, now: Instant) -> bool {
+        let committed = self.seen.last().and_then(|commits| commits.first);
+        self.is_empty() && committed.is_some_and(|at| now >= at + CHECKPOINT_AFTER)
+    }
+
     /// Has the next look come at once.
     pub fn look_now(&mut self) {
         self.look_at = None;
@@ -170,6 +180,20 @@ impl<K: Kafka> Worker<'_, K> {
             self.reader_failures = 0;
         }
         answer
+    }
+
+    /// Where the partitions stand whose commits were seen and not proved, if it is time to have that proved: a
+    /// process that was fenced meanwhile is refused, and audits. What is restored or somebody else's by now is
+    /// audited there.
+    pub(super) fn checkpoint(&mut self) -> BTreeMap<i32, Stands> {
+        if !self.unconfirmed.is_due(self.kafka.now()) {
+            return BTreeMap::new();
+        }
+        let partitions = self.shared.settings.topics.partitions.unsigned_abs();
+        let ends = self.unconfirmed.ends().into_iter();
+        ends.filter(|&(partition, (epoch, at))| self.partitions.stands(partition, epoch, at))
+            .map(|(partition, (_, at))| (partition, Stands { at, partitions }))
+            .collect()
     }
 
     /// Looks whether what was committed is visible, if it is time to. No transaction may be open.

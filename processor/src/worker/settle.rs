@@ -102,8 +102,14 @@ impl<K: Kafka> Worker<'_, K> {
         match self.with_reader(Self::try_settle) {
             Ok(standing) => {
                 let settling = self.settling.take();
-                let swept = settling.as_ref().is_some_and(|it| it.swept_at.is_some());
-                if let Some(Settling { why, since, .. }) = settling {
+                if let Some(Settling {
+                    why,
+                    since,
+                    swept_at,
+                    ..
+                }) = settling
+                {
+                    let swept = swept_at.is_some();
                     let seconds = (self.kafka.now() - since).as_secs_f64();
                     tracing::info!(
                         why,
@@ -113,8 +119,9 @@ impl<K: Kafka> Worker<'_, K> {
                     );
                 }
                 self.trouble("settling", None);
-                // What was in doubt may have been committed in part, and swept away.
-                let doubtful = swept && self.in_doubt.is_some();
+                // Neither offset nor log proves anything of a commit in doubt: a sweep may have taken a part of
+                // it, be it by a process that had our name for a while.
+                let doubtful = self.in_doubt.is_some();
                 if standing != Standing::Whole || doubtful {
                     match standing {
                         Standing::Torn => tracing::warn!(
@@ -247,6 +254,9 @@ impl<K: Kafka> Worker<'_, K> {
             return Ok(());
         };
         let open: Vec<i32> = settling.offsets.iter().copied().collect();
+        if open.is_empty() {
+            return Ok(());
+        }
         let until = self.kafka.now() + WAIT;
         // All at once where nothing is under way, else one by one.
         let mut answer = reader.stable_offsets(&open, ASK_OFFSETS).map(|_| ());
