@@ -94,10 +94,7 @@ impl<K: Kafka> Worker<'_, K> {
         }
         match ended {
             Ended::Committed if *task != Task::Judge => {
-                // A checkpoint that is torn leaves what was there before it.
-                if let Task::Write(Note::Reposition, _) = task {
-                    self.unconfirmed.add(&mut done, self.kafka.now());
-                }
+                self.unconfirmed.add(&mut done, self.kafka.now());
             }
             Ended::Committed => {
                 self.unconfirmed.add(&mut done, self.kafka.now());

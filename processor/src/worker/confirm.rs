@@ -65,6 +65,12 @@ impl Default for Commits {
     }
 }
 
+impl Commits {
+    fn has_judged(&self) -> bool {
+        self.parts.values().any(|part| !part.offsets.is_empty())
+    }
+}
+
 /// Commits that were answered and not seen to be visible yet.
 #[derive(Debug, Default)]
 pub struct Unconfirmed {
@@ -252,7 +258,9 @@ impl<K: Kafka> Worker<'_, K> {
             self.partitions.saw(partition, judged.epoch, judged.to);
         }
         let visible = self.unconfirmed.asked.take();
+        // What judged nothing has nothing to prove.
         let visible = visible.map(|(commits, _)| commits);
+        let visible = visible.filter(Commits::has_judged);
         self.unconfirmed.seen.extend(visible);
         Ok(())
     }
