@@ -25,6 +25,8 @@ mod spool;
 
 mod reload;
 
+mod guards;
+
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
@@ -32,6 +34,85 @@ use sluice_ingest::server;
 use sluice_schemas::identity::sha256;
 use sluice_schemas::raw::Ack;
 use support::{BUFFERED, Ingest, Mood, SMALL, Sender, eventually};
+
+/// Paths that are no source's, or lack its token or have it wrong.
+pub const NOT_FOUND: &[&str] = &[
+    "/v1/hooks/away",
+    "/v1/hooks/list",
+    "/v1/hooks/list/",
+    "/v1/hooks/list/wrong",
+    "/v1/hooks/list/t0ken/more",
+    "/v1/hooks/keyed",
+    "/v1/hooks/site/t0ken",
+    "/v1/hooks/nobody/t0ken",
+    "/v1/hooks/",
+    "/v1/hooks",
+    "/",
+    "/v1/hooks/Site",
+    "/v1/hooks/site%2F",
+    "/v1/hooks//",
+    "/v1/hooks//site",
+    "/v1/hooks/site//",
+    "/v1//hooks/site",
+    "/v1/h%6foks/site",
+    "/v1/hooks%2Fsite",
+    "/v1/hooks/list%2Ft0ken",
+    "/v1/hooks/list//t0ken",
+    "/v1/hooks/list/t0ken//",
+    "/v1/hooks/list/t0ken%2F",
+    "/v1/hooks/list//",
+    "/v1/hooks/list/t0k%2565n",
+    "/v1/hooks/s%2569te",
+    "/v1/hooks/site%00",
+    "/v1/hooks/site%",
+    "/v1/hooks/site%6",
+    "/v1/hooks/s%6gte",
+    "/v1/hooks/s%C3%AFte",
+    "/v1/hooks/s%+9te",
+    "/v1/hooks/site%3F",
+    "/v1/hooks/%2E%2E/site",
+];
+
+/// Values of Content-Encoding that name a coding.
+pub const CODED: &[&str] = &[
+    "gzip",
+    "x-gzip",
+    "compress",
+    "x-compress",
+    "deflate",
+    "br",
+    "zstd",
+    "utf-8, gzip",
+    "gzip,",
+    ", br",
+    "identity, gzip",
+    "GZIP",
+    "identity\r\nContent-Encoding: gzip",
+];
+
+/// Values of Content-Encoding that name none.
+pub const NOT_CODED: &[&str] = &[
+    "identity",
+    "Identity",
+    "",
+    "utf-8",
+    "UTF8",
+    "none",
+    "null",
+    "application/json",
+    ",",
+];
+
+/// Headers that frame a body in more than one way, or in none.
+pub const TWO_READINGS: &[&str] = &[
+    "content-length: 2\r\ncontent-length: 3",
+    "content-length: +2",
+    "content-length: 2, 3",
+    "transfer-encoding: gzip",
+    "transfer-encoding: chunked, identity",
+    "content-length: 2\r\ntransfer-encoding: identity",
+    "transfer-encoding : chunked",
+];
 
 #[test]
 fn a_webhook_becomes_a_raw_record_and_200_tells_its_id() {
@@ -105,42 +186,7 @@ fn every_404_is_the_same_bytes() {
     let ingest = Ingest::start();
     let unknown = ingest.post("/v1/hooks/nobody", b"{}");
     assert_eq!(unknown.status, 404);
-    for path in [
-        "/v1/hooks/away",
-        "/v1/hooks/list",
-        "/v1/hooks/list/",
-        "/v1/hooks/list/wrong",
-        "/v1/hooks/list/t0ken/more",
-        "/v1/hooks/keyed",
-        "/v1/hooks/site/t0ken",
-        "/v1/hooks/nobody/t0ken",
-        "/v1/hooks/",
-        "/v1/hooks",
-        "/",
-        "/v1/hooks/Site",
-        "/v1/hooks/site%2F",
-        "/v1/hooks//",
-        "/v1/hooks//site",
-        "/v1/hooks/site//",
-        "/v1//hooks/site",
-        "/v1/h%6foks/site",
-        "/v1/hooks%2Fsite",
-        "/v1/hooks/list%2Ft0ken",
-        "/v1/hooks/list//t0ken",
-        "/v1/hooks/list/t0ken//",
-        "/v1/hooks/list/t0ken%2F",
-        "/v1/hooks/list//",
-        "/v1/hooks/list/t0k%2565n",
-        "/v1/hooks/s%2569te",
-        "/v1/hooks/site%00",
-        "/v1/hooks/site%",
-        "/v1/hooks/site%6",
-        "/v1/hooks/s%6gte",
-        "/v1/hooks/s%C3%AFte",
-        "/v1/hooks/s%+9te",
-        "/v1/hooks/site%3F",
-        "/v1/hooks/%2E%2E/site",
-    ] {
+    for path in NOT_FOUND {
         assert_eq!(ingest.post(path, b"{}"), unknown, "{path}");
     }
     for headers in ["X-Key: wrong", "X-Key: k3y\r\nX-Key: k3y"] {
@@ -233,35 +279,11 @@ fn every_spelling_of_a_path_is_the_same_source() {
 #[test]
 fn a_coded_body_is_415_and_what_names_no_coding_is_taken() {
     let ingest = Ingest::start();
-    for coding in [
-        "gzip",
-        "x-gzip",
-        "compress",
-        "x-compress",
-        "deflate",
-        "br",
-        "zstd",
-        "utf-8, gzip",
-        "gzip,",
-        ", br",
-        "identity, gzip",
-        "GZIP",
-        "identity\r\nContent-Encoding: gzip",
-    ] {
+    for coding in CODED {
         let head = format!("POST /v1/hooks/site HTTP/1.1\r\nContent-Encoding: {coding}");
         assert_eq!(ingest.send(&head, b"{}").status, 415, "{coding}");
     }
-    for coding in [
-        "identity",
-        "Identity",
-        "",
-        "utf-8",
-        "UTF8",
-        "none",
-        "null",
-        "application/json",
-        ",",
-    ] {
+    for coding in NOT_CODED {
         let head = format!("POST /v1/hooks/site HTTP/1.1\r\nContent-Encoding: {coding}");
         assert_eq!(ingest.send(&head, b"{}").status, 200, "{coding}");
     }
@@ -378,15 +400,7 @@ fn a_sender_that_hangs_up_while_it_waits_is_served_all_the_same() {
 fn requests_that_could_be_read_in_two_ways_are_not() {
     let ingest = Ingest::start();
     let smuggled = "POST /v1/hooks/site HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\n{}";
-    for framing in [
-        "content-length: 2\r\ncontent-length: 3",
-        "content-length: +2",
-        "content-length: 2, 3",
-        "transfer-encoding: gzip",
-        "transfer-encoding: chunked, identity",
-        "content-length: 2\r\ntransfer-encoding: identity",
-        "transfer-encoding : chunked",
-    ] {
+    for framing in TWO_READINGS {
         let mut sender = ingest.connect();
         sender.write(&format!(
             "POST /v1/hooks/site HTTP/1.1\r\nhost: x\r\n{framing}\r\n\r\n"

@@ -17,10 +17,10 @@ use sluice_schemas::service::shutdown::Shutdown;
 
 const PARTITIONS: i32 = 4;
 
-struct Running {
-    address: SocketAddr,
-    admin: SocketAddr,
-    shutdown: Shutdown,
+pub struct Running {
+    pub address: SocketAddr,
+    pub admin: SocketAddr,
+    pub shutdown: Shutdown,
     thread: std::thread::JoinHandle<Result<(), Failure>>,
 }
 
@@ -39,7 +39,7 @@ ingest: {{ack_timeout: 1s}}
     Settings::load(&path).unwrap()
 }
 
-fn start(settings: Settings) -> Running {
+pub fn start(settings: Settings) -> Running {
     let shutdown = Shutdown::new();
     let (bound, addresses) = std::sync::mpsc::channel();
     let thread = std::thread::spawn({
@@ -72,7 +72,7 @@ fn start(settings: Settings) -> Running {
 
 impl Running {
     /// What it ended with. Bounded, for a test that waits for ever tells nothing.
-    fn end(self) -> Result<(), Failure> {
+    pub fn end(self) -> Result<(), Failure> {
         let since = Instant::now();
         while !self.thread.is_finished() {
             let waited = since.elapsed();
@@ -87,35 +87,35 @@ impl Running {
     }
 }
 
-fn exchange(address: SocketAddr, request: &str) -> String {
+pub fn exchange(address: SocketAddr, request: impl AsRef<[u8]>) -> String {
     let mut stream = TcpStream::connect(address).unwrap();
     stream
         .set_read_timeout(Some(Duration::from_secs(10)))
         .unwrap();
-    stream.write_all(request.as_bytes()).unwrap();
+    stream.write_all(request.as_ref()).unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
     answer
 }
 
-fn get(address: SocketAddr, path: &str) -> String {
+pub fn get(address: SocketAddr, path: &str) -> String {
     exchange(
         address,
-        &format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"),
+        format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"),
     )
 }
 
 fn post(address: SocketAddr, id: &str) -> String {
     exchange(
         address,
-        &format!(
+        format!(
             "POST /v1/hooks/site HTTP/1.1\r\nhost: x\r\nconnection: close\r\nwebhook-id: {id}\r\n\
              content-length: 2\r\n\r\n{{}}"
         ),
     )
 }
 
-fn becomes(running: &Running, status: &str) -> String {
+pub fn becomes(running: &Running, status: &str) -> String {
     let since = Instant::now();
     loop {
         let answer = get(running.admin, "/readyz");

@@ -4,7 +4,7 @@ use crate::support::Ingest;
 
 /// What comes of a request and of the one that stands behind it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Outcome {
+pub enum Outcome {
     /// 400 and closed, with nothing on raw.
     Refused,
     /// The first alone, and closed: what stands behind it is not read.
@@ -15,7 +15,7 @@ enum Outcome {
 use Outcome::{Alone, Both, Refused};
 
 /// A name, what stands between the target and the end of the head, the body, and what comes of it.
-const CASES: &[(&str, &str, &str, Outcome)] = &[
+pub const CASES: &[(&str, &str, &str, Outcome)] = &[
     ("plain", "content-length: 1\r\n", "A", Both),
     (
         "obs-fold",
