@@ -13,6 +13,8 @@ use std::path::Path;
 use sluice_schemas::service::settings::Settings;
 use uuid::Uuid;
 
+mod raw;
+
 mod answers;
 
 mod http2;
