@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rdkafka::ClientContext;
-use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{DeliveryResult, Header, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer};
@@ -124,46 +124,7 @@ pub enum Use {
 impl Kafka {
     /// Makes a producer. Connects in the background.
     pub fn new(settings: &Settings, r#use: Use) -> Result<Self, Vec<Fault>> {
-        let mut config = kafka::base_config(settings)?;
-        let spool = settings.ingest.spool.as_ref();
-        let wait = spool.map_or(settings.ingest.ack_timeout, |spool| spool.wait);
-        let patience = match r#use {
-            Use::Live => wait / 100 * PATIENCE_PERCENT,
-            // librdkafka's word for never.
-            Use::Drain => Duration::ZERO,
-        };
-        let kib = settings
-            .ingest
-            .max_buffered
-            .max(settings.raw_max_message_bytes())
-            / 1024;
-        let records = (settings.ingest.max_buffered / RECORD_COST).clamp(1_000, 1_000_000);
-        for (property, value, is_ours) in [
-            ("acks", "all".to_owned(), true),
-            ("enable.idempotence", "true".to_owned(), true),
-            ("partitioner", "murmur2_random".to_owned(), true),
-            (
-                "message.max.bytes",
-                settings.raw_max_message_bytes().to_string(),
-                true,
-            ),
-            ("batch.size", BATCH_BYTES.to_string(), true),
-            ("message.timeout.ms", patience.as_millis().to_string(), true),
-            ("queue.buffering.max.kbytes", kib.to_string(), true),
-            ("queue.buffering.max.messages", records.to_string(), true),
-            // What an operator may know better.
-            ("compression.type", "lz4".to_owned(), false),
-            ("linger.ms", "1".to_owned(), false),
-            ("socket.nagle.disable", "true".to_owned(), false),
-            // An election takes a second or two; the default of ten would outlast every sender.
-            ("reconnect.backoff.max.ms", "1000".to_owned(), false),
-            ("retry.backoff.max.ms", "500".to_owned(), false),
-        ] {
-            if is_ours || !is_set(settings, property) {
-                config.set(property, value);
-            }
-        }
-        let producer = config
+        let producer = client_config(settings, r#use)?
             .create_with_context(Deliveries::default())
             .map_err(|error| {
                 let (path, message) = ("kafka".to_owned(), error.to_string());
@@ -224,6 +185,51 @@ impl Kafka {
         let flushed = self.producer.flush(patience);
         flushed.map_err(|_| format!("{} records are left", self.producer.in_flight_count()))
     }
+}
+
+/// The properties of a producer for this use: the settings' own and, on top, those that durability and
+/// order rest on.
+pub fn client_config(settings: &Settings, r#use: Use) -> Result<ClientConfig, Vec<Fault>> {
+    let mut config = kafka::base_config(settings)?;
+    let spool = settings.ingest.spool.as_ref();
+    let wait = spool.map_or(settings.ingest.ack_timeout, |spool| spool.wait);
+    let patience = match r#use {
+        Use::Live => wait / 100 * PATIENCE_PERCENT,
+        // librdkafka's word for never.
+        Use::Drain => Duration::ZERO,
+    };
+    let kib = settings
+        .ingest
+        .max_buffered
+        .max(settings.raw_max_message_bytes())
+        / 1024;
+    let records = (settings.ingest.max_buffered / RECORD_COST).clamp(1_000, 1_000_000);
+    for (property, value, is_ours) in [
+        ("acks", "all".to_owned(), true),
+        ("enable.idempotence", "true".to_owned(), true),
+        ("partitioner", "murmur2_random".to_owned(), true),
+        (
+            "message.max.bytes",
+            settings.raw_max_message_bytes().to_string(),
+            true,
+        ),
+        ("batch.size", BATCH_BYTES.to_string(), true),
+        ("message.timeout.ms", patience.as_millis().to_string(), true),
+        ("queue.buffering.max.kbytes", kib.to_string(), true),
+        ("queue.buffering.max.messages", records.to_string(), true),
+        // What an operator may know better.
+        ("compression.type", "lz4".to_owned(), false),
+        ("linger.ms", "1".to_owned(), false),
+        ("socket.nagle.disable", "true".to_owned(), false),
+        // An election takes a second or two; the default of ten would outlast every sender.
+        ("reconnect.backoff.max.ms", "1000".to_owned(), false),
+        ("retry.backoff.max.ms", "500".to_owned(), false),
+    ] {
+        if is_ours || !is_set(settings, property) {
+            config.set(property, value);
+        }
+    }
+    Ok(config)
 }
 
 /// Whether the operator set a property, under either of its names.
