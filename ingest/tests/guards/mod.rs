@@ -27,6 +27,8 @@ mod clients;
 
 mod metrics;
 
+mod program;
+
 /// Compares with the golden file of this name, or writes it where `UPDATE_GOLDEN` is set.
 fn same_as_golden(name: &str, found: &str) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/guards/golden");
