@@ -29,6 +29,8 @@ mod metrics;
 
 mod program;
 
+mod spool;
+
 /// Compares with the golden file of this name, or writes it where `UPDATE_GOLDEN` is set.
 fn same_as_golden(name: &str, found: &str) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/guards/golden");
