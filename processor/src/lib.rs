@@ -47,3 +47,6 @@ pub mod service;
 
 #[cfg(test)]
 mod simulation;
+
+#[cfg(test)]
+mod guards;

@@ -13,7 +13,7 @@ use rdkafka::consumer::{
 use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, Headers as _, Message};
 use rdkafka::types::{RDKafkaErrorCode, RDKafkaRespErr};
-use rdkafka::{ClientContext, Offset, TopicPartitionList};
+use rdkafka::{ClientConfig, ClientContext, Offset, TopicPartitionList};
 use sluice_schemas::service::kafka;
 use sluice_schemas::service::settings::Membership;
 
@@ -37,6 +37,46 @@ const WATCH_ASK: Duration = Duration::from_secs(1);
 /// How long the consumer may take to leave its group.
 const CLOSE: Duration = Duration::from_secs(10);
 
+/// Every property of the consumer.
+pub(crate) fn config(cluster: &Cluster<'_>) -> ClientConfig {
+    let Cluster {
+        settings,
+        base,
+        worker,
+        ..
+    } = *cluster;
+    let mut config = base.clone();
+    let size = settings.fed_max_message_bytes();
+    for (property, value) in [
+        ("session.timeout.ms", "10000"),
+        ("heartbeat.interval.ms", "3000"),
+        // A queue that filled once is asked again after this, and not after a second.
+        ("fetch.queue.backoff.ms", "10"),
+        ("queued.max.messages.kbytes", "16384"),
+        // The bound above counts values alone: this one bounds what large headers may cost.
+        ("queued.min.messages", QUEUED_MESSAGES),
+        ("fetch.wait.max.ms", "100"),
+    ] {
+        // What a person wrote under `kafka.properties` goes before what we would choose.
+        if config.get(property).is_none() {
+            config.set(property, value);
+        }
+    }
+    config
+        .set("group.id", settings.group_id())
+        .set("partition.assignment.strategy", "cooperative-sticky")
+        .set("isolation.level", "read_committed")
+        .set("auto.offset.reset", "error")
+        .set("enable.auto.commit", "false")
+        .set("enable.auto.offset.store", "false")
+        .set("enable.partition.eof", "true")
+        .set("message.max.bytes", size.to_string());
+    if settings.processor.membership == Membership::Static {
+        config.set("group.instance.id", settings.transactional_id(worker));
+    }
+    config
+}
+
 /// The consumer, subscribed to raw.
 pub struct RawConsumer {
     consumer: BaseConsumer<RawContext>,
@@ -48,42 +88,10 @@ impl RawConsumer {
     /// A member of the group that has yet to join it, which polling does.
     pub fn new(cluster: &Cluster<'_>, assignments: Arc<Assignments>) -> Result<Self, KafkaError> {
         let Cluster {
-            settings,
-            base,
-            worker,
-            calls,
+            settings, calls, ..
         } = *cluster;
-        let mut config = base.clone();
-        let size = settings.fed_max_message_bytes();
-        for (property, value) in [
-            ("session.timeout.ms", "10000"),
-            ("heartbeat.interval.ms", "3000"),
-            // A queue that filled once is asked again after this, and not after a second.
-            ("fetch.queue.backoff.ms", "10"),
-            ("queued.max.messages.kbytes", "16384"),
-            // The bound above counts values alone: this one bounds what large headers may cost.
-            ("queued.min.messages", QUEUED_MESSAGES),
-            ("fetch.wait.max.ms", "100"),
-        ] {
-            // What a person wrote under `kafka.properties` goes before what we would choose.
-            if config.get(property).is_none() {
-                config.set(property, value);
-            }
-        }
-        config
-            .set("group.id", settings.group_id())
-            .set("partition.assignment.strategy", "cooperative-sticky")
-            .set("isolation.level", "read_committed")
-            .set("auto.offset.reset", "error")
-            .set("enable.auto.commit", "false")
-            .set("enable.auto.offset.store", "false")
-            .set("enable.partition.eof", "true")
-            .set("message.max.bytes", size.to_string());
-        if settings.processor.membership == Membership::Static {
-            config.set("group.instance.id", settings.transactional_id(worker));
-        }
         let consumer: BaseConsumer<RawContext> =
-            config.create_with_context(RawContext { assignments })?;
+            config(cluster).create_with_context(RawContext { assignments })?;
         let raw = settings.topics.names.raw();
         consumer.subscribe(&[&raw])?;
         Ok(Self {

@@ -14,7 +14,7 @@ use rdkafka::error::{KafkaError, RDKafkaError};
 use rdkafka::message::{Header, Message as _, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer as _, ProducerContext};
 use rdkafka::types::RDKafkaErrorCode;
-use rdkafka::{ClientContext, Offset, TopicPartitionList};
+use rdkafka::{ClientConfig, ClientContext, Offset, TopicPartitionList};
 use sluice_schemas::service::kafka;
 
 use super::calls::Calls;
@@ -78,6 +78,53 @@ impl ProducerContext for OutContext {
     }
 }
 
+/// Every property of the producer.
+pub(crate) fn config(cluster: &Cluster<'_>) -> ClientConfig {
+    let Cluster {
+        settings,
+        base,
+        worker,
+        ..
+    } = *cluster;
+    let size = settings.fed_max_message_bytes();
+    let mut config = base.clone();
+    for (property, value) in [
+        // Without this, a transaction that begins before the markers of the last one are
+        // written waits 100 ms.
+        ("retry.backoff.ms", "5"),
+        ("linger.ms", "2"),
+        ("compression.type", "lz4"),
+    ] {
+        if config.get(property).is_none() {
+            config.set(property, value);
+        }
+    }
+    config
+        .set("transactional.id", settings.transactional_id(worker))
+        .set("enable.idempotence", "true")
+        .set("acks", "all")
+        .set("partitioner", "murmur2_random")
+        .set(
+            "transaction.timeout.ms",
+            TRANSACTION_TIMEOUT.as_millis().to_string(),
+        )
+        .set(
+            "message.timeout.ms",
+            MESSAGE_TIMEOUT.as_millis().to_string(),
+        )
+        .set("message.max.bytes", size.to_string())
+        .set("batch.size", (size / 2).min(1_000_000).to_string())
+        .set(
+            "topic.metadata.propagation.max.ms",
+            TOPIC_TIMEOUT.as_millis().to_string(),
+        )
+        .set("queue.buffering.max.messages", "100000")
+        .set("queue.buffering.max.kbytes", "65536")
+        // Success is told by the commit; a report for each record would cost as much as judging it.
+        .set("delivery.report.only.error", "true");
+    config
+}
+
 /// One transactional producer.
 pub struct Transactor {
     producer: Option<Arc<BaseProducer<OutContext>>>,
@@ -92,49 +139,10 @@ impl Transactor {
     /// Makes the producer and takes over its name: an open transaction of a predecessor is ended.
     pub fn new(cluster: &Cluster<'_>) -> Result<Self, InitError> {
         let Cluster {
-            settings,
-            base,
-            worker,
-            calls,
+            settings, calls, ..
         } = *cluster;
         let later = |error: KafkaError| InitError::Later(error.to_string());
-        let size = settings.fed_max_message_bytes();
-        let mut config = base.clone();
-        for (property, value) in [
-            // Without this, a transaction that begins before the markers of the last one are
-            // written waits 100 ms.
-            ("retry.backoff.ms", "5"),
-            ("linger.ms", "2"),
-            ("compression.type", "lz4"),
-        ] {
-            if config.get(property).is_none() {
-                config.set(property, value);
-            }
-        }
-        config
-            .set("transactional.id", settings.transactional_id(worker))
-            .set("enable.idempotence", "true")
-            .set("acks", "all")
-            .set("partitioner", "murmur2_random")
-            .set(
-                "transaction.timeout.ms",
-                TRANSACTION_TIMEOUT.as_millis().to_string(),
-            )
-            .set(
-                "message.timeout.ms",
-                MESSAGE_TIMEOUT.as_millis().to_string(),
-            )
-            .set("message.max.bytes", size.to_string())
-            .set("batch.size", (size / 2).min(1_000_000).to_string())
-            .set(
-                "topic.metadata.propagation.max.ms",
-                TOPIC_TIMEOUT.as_millis().to_string(),
-            )
-            .set("queue.buffering.max.messages", "100000")
-            .set("queue.buffering.max.kbytes", "65536")
-            // Success is told by the commit; a report for each record would cost as much as judging it.
-            .set("delivery.report.only.error", "true");
-        let producer: BaseProducer<OutContext> = config
+        let producer: BaseProducer<OutContext> = config(cluster)
             .create_with_context(OutContext::default())
             .map_err(later)?;
         let transactor = Self {

@@ -12,7 +12,7 @@ use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, Headers as _, Message};
 use rdkafka::metadata::MetadataTopic;
 use rdkafka::types::{RDKafkaErrorCode, RDKafkaRespErr};
-use rdkafka::{ClientContext, Offset, TopicPartitionList};
+use rdkafka::{ClientConfig, ClientContext, Offset, TopicPartitionList};
 use sluice_schemas::providers::ALL;
 use sluice_schemas::service::kafka;
 use sluice_schemas::service::settings::Settings;
@@ -47,6 +47,35 @@ impl ClientContext for Quiet {
 
 impl ConsumerContext for Quiet {}
 
+/// Every property of a client, by its `isolation.level`.
+pub(crate) fn config(cluster: &Cluster<'_>, isolation: &str) -> ClientConfig {
+    let (settings, base) = (cluster.settings, cluster.base);
+    let mut config = base.clone();
+    config
+        .set("group.id", settings.group_id())
+        .set("enable.auto.commit", "false")
+        .set("enable.auto.offset.store", "false")
+        .set("enable.partition.eof", "true")
+        .set("auto.offset.reset", "error")
+        .set("isolation.level", isolation)
+        // A follower may know less than the leader that is asked where a partition ends.
+        .set("client.rack", "")
+        // Questions by offset take leaders from the cache alone, and these clients consume nothing
+        // that would have them refresh it: one that is gone would be asked until it is back.
+        .set("metadata.max.age.ms", "5000")
+        .set("topic.metadata.refresh.interval.ms", "5000")
+        .set("queued.max.messages.kbytes", "16384")
+        .set("queued.min.messages", QUEUED_MESSAGES)
+        .set("fetch.queue.backoff.ms", "10")
+        // The end of the partition is reported by a fetch that finds nothing: it need not wait.
+        .set("fetch.wait.max.ms", "10")
+        .set(
+            "message.max.bytes",
+            settings.fed_max_message_bytes().to_string(),
+        );
+    config
+}
+
 /// Two clients: what is stable, and what is there at all. Both bear the group's name for its committed
 /// offsets, and never join it.
 pub struct LogReader {
@@ -65,33 +94,8 @@ pub struct LogReader {
 impl LogReader {
     /// Both clients, without a connection yet.
     pub fn new(cluster: &Cluster<'_>) -> Result<Self, KafkaError> {
-        let (settings, base) = (cluster.settings, cluster.base);
-        let client = |isolation: &str| {
-            let mut config = base.clone();
-            config
-                .set("group.id", settings.group_id())
-                .set("enable.auto.commit", "false")
-                .set("enable.auto.offset.store", "false")
-                .set("enable.partition.eof", "true")
-                .set("auto.offset.reset", "error")
-                .set("isolation.level", isolation)
-                // A follower may know less than the leader that is asked where a partition ends.
-                .set("client.rack", "")
-                // Questions by offset take leaders from the cache alone, and these clients consume nothing
-                // that would have them refresh it: one that is gone would be asked until it is back.
-                .set("metadata.max.age.ms", "5000")
-                .set("topic.metadata.refresh.interval.ms", "5000")
-                .set("queued.max.messages.kbytes", "16384")
-                .set("queued.min.messages", QUEUED_MESSAGES)
-                .set("fetch.queue.backoff.ms", "10")
-                // The end of the partition is reported by a fetch that finds nothing: it need not wait.
-                .set("fetch.wait.max.ms", "10")
-                .set(
-                    "message.max.bytes",
-                    settings.fed_max_message_bytes().to_string(),
-                )
-                .create_with_context(Quiet)
-        };
+        let settings = cluster.settings;
+        let client = |isolation: &str| config(cluster, isolation).create_with_context(Quiet);
         Ok(Self {
             stable: Some(client("read_committed")?),
             newest: Some(client("read_uncommitted")?),

@@ -1,0 +1,68 @@
+//! Names, types, units and labels of all that the processor registers for `/metrics`.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use prometheus_client::encoding::text::encode;
+use prometheus_client::registry::Registry;
+use sluice_schemas::fate::Fate;
+use sluice_schemas::reason::Reason;
+use sluice_schemas::service::credentials::Store;
+use sluice_schemas::service::reload::Watcher;
+use sluice_schemas::service::settings::{Part, Settings};
+
+use super::golden::compare;
+use crate::fate::Label;
+use crate::metrics::Metrics;
+
+/// The lines of an exposition without values and without help, whose words are free.
+fn shape(exposition: &str) -> String {
+    let line = |line: &str| match line.strip_prefix("# ") {
+        Some(comment) if comment.starts_with("HELP") => None,
+        Some(_) => Some(line.to_owned()),
+        None => line.rsplit_once(' ').map(|(name, _)| name.to_owned()),
+    };
+    let lines: BTreeSet<String> = exposition.lines().filter_map(line).collect();
+    let lines: Vec<String> = lines.into_iter().collect();
+    lines.join("\n") + "\n"
+}
+
+#[test]
+fn every_metric_and_its_labels_are_the_same() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let file = dir.path().join("settings.yaml");
+    std::fs::write(dir.path().join("f"), "secret").expect("a secret");
+    let text = format!(
+        "{{kafka: {{bootstrap_servers: b}}, secrets_dir: '{}', \
+         sources: {{s: {{provider: flock, secrets: [f]}}}}}}",
+        dir.path().display()
+    );
+    std::fs::write(&file, text).expect("the settings");
+    let settings = Arc::new(Settings::load(&file).expect("settings without faults"));
+
+    let mut registry = Registry::default();
+    let metrics = Metrics::new(&mut registry);
+    let store = Store::load(&settings).expect("secrets without faults");
+    store.register(&mut registry);
+    let (_watcher, _outlook) = Watcher::new(settings, Part::Processor, &mut registry);
+    // A family without a sample shows no labels.
+    for reason in [
+        None,
+        Some(Reason::Duplicate),
+        Some(Reason::SignatureMissing),
+    ] {
+        let label = Label {
+            source: "s",
+            provider: "flock",
+            fate: reason.map_or(Fate::Event, Reason::fate),
+            reason,
+        };
+        metrics.count(&label.into(), 1);
+    }
+    metrics.unverified("s", 1);
+    metrics.held_back("t", Duration::from_secs(1));
+    let mut exposition = String::new();
+    encode(&mut exposition, &registry).expect("text");
+    compare("metrics-processor.txt", &shape(&exposition));
+}
