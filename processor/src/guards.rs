@@ -7,3 +7,5 @@ pub mod golden;
 mod clients;
 
 mod metrics;
+
+mod seeds;

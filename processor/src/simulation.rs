@@ -38,6 +38,10 @@ mod check;
 
 mod history;
 
+mod record;
+
+pub mod guard;
+
 mod chance;
 
 /// Runs a seed: what it came to or what is broken, and its history where that is wanted.

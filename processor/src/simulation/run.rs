@@ -13,6 +13,7 @@ use super::chance::Chance;
 use super::check::{Sums, check};
 use super::clients::{Held, Thread};
 use super::history::{self, tell};
+use super::record::Recorded;
 use super::webhooks::{AT, Site};
 use crate::consume::{Assignments, Bounds};
 use crate::kafka::Kafka as _;
@@ -140,7 +141,7 @@ impl Run {
         let (raw_name, log_name) = (raw.clone(), log.clone());
         let shared_assignments = Arc::clone(&assignments);
         let worker = Coroutine::new(move |yielder, ()| {
-            let kafka = Thread {
+            let thread = Thread {
                 world,
                 held: its,
                 yielder,
@@ -149,6 +150,7 @@ impl Run {
                 raw: raw_name,
                 log: log_name,
             };
+            let kafka = Recorded::new(thread, &name.to_string());
             let channels = Channels { wanted, restored };
             let made = Worker::new(
                 &kafka,
@@ -162,7 +164,7 @@ impl Run {
         });
         let (site, world, its) = thread(&self.site, &self.world, &held);
         let beside = Coroutine::new(move |yielder, ()| {
-            let kafka = Thread {
+            let thread = Thread {
                 world,
                 held: its,
                 yielder,
@@ -171,6 +173,7 @@ impl Run {
                 raw,
                 log,
             };
+            let kafka = Recorded::new(thread, &format!("{name}r"));
             let mut its_restorer = Restorer::new(&kafka, &site.shared.settings, assignments);
             loop {
                 while let Ok(wanted) = wanted_by_worker.try_recv() {
