@@ -1,0 +1,16 @@
+//! Guards: what must not change while the code moves. What each golden file pins, and who may rewrite
+//! one, is in `README.md` beside this file.
+
+mod golden;
+
+mod fixture;
+
+mod fates;
+
+mod settings;
+
+mod faults;
+
+mod faults_between;
+
+mod topics;
