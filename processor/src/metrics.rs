@@ -10,7 +10,7 @@ use prometheus_client::registry::Registry;
 use sluice_schemas::metric::{FATES, HELD_BACK};
 use sluice_schemas::reason::Reason;
 
-use crate::fate::Label;
+use crate::pipeline::outgoing::Label;
 
 /// The labels of [`FATES`], in their order on the wire: source, provider, fate, reason.
 pub type FateLabels = [(&'static str, String); 4];

@@ -16,12 +16,13 @@ use sluice_schemas::service::{EXIT_CONFIG, EXIT_RESTART};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
-use crate::in_force::{Current, InForce, SchemaIds, follow, framed};
-use crate::kafka::calls::{LOOK_EVERY, Watch};
+use crate::engine::worker;
+use crate::engine::worker::{Exit, Shared, Threads};
+use crate::kafka::watchdog::{LOOK_EVERY, Watch};
 use crate::metrics::Metrics;
+use crate::pipeline::route::Router;
 use crate::registry::{self, RegistryError};
-use crate::route::Router;
-use crate::worker::{self, Exit, Shared, Threads};
+use crate::rules::{Current, InForce, SchemaIds, follow, framed};
 
 /// How long to wait before Kafka or the registry is asked again at start.
 const AGAIN: Duration = Duration::from_secs(1);

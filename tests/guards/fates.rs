@@ -6,11 +6,11 @@ use std::net::IpAddr;
 use std::path::Path;
 
 use serde_json::{Value, json};
-use sluice_processor::consume::Record;
-use sluice_processor::fate::{FateTopics, outgoing};
-use sluice_processor::memory::{Memory, Pending};
+use sluice_processor::dedup::index::{Memory, Pending};
+use sluice_processor::pipeline::outgoing::{FateTopics, outgoing};
+use sluice_processor::pipeline::route::{Framing, Router};
 use sluice_processor::pipeline::{Rules, judge};
-use sluice_processor::route::{Framing, Router};
+use sluice_processor::record::Record;
 use sluice_schemas::dedup_log::DedupRecord;
 use sluice_schemas::providers::{by_name, partition_key};
 use sluice_schemas::raw::{Ack, Headers, RawRequest};

@@ -8,8 +8,8 @@ use sluice_schemas::service::kafka::base_config;
 use sluice_schemas::service::settings::Settings;
 
 use super::golden::compare;
-use crate::kafka::calls::Calls;
-use crate::kafka::librdkafka::Cluster;
+use crate::kafka::cluster::Cluster;
+use crate::kafka::watchdog::Calls;
 use crate::kafka::{consumer, producer, reader};
 
 /// Words in the names of properties whose values are never written down.

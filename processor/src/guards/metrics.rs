@@ -13,8 +13,8 @@ use sluice_schemas::service::reload::Watcher;
 use sluice_schemas::service::settings::{Part, Settings};
 
 use super::golden::compare;
-use crate::fate::Label;
 use crate::metrics::Metrics;
+use crate::pipeline::outgoing::Label;
 
 /// The lines of an exposition without values and without help, whose words are free.
 fn shape(exposition: &str) -> String {

@@ -17,10 +17,11 @@ use rdkafka::{ClientConfig, ClientContext, Offset, TopicPartitionList};
 use sluice_schemas::service::kafka;
 use sluice_schemas::service::settings::Membership;
 
-use super::calls::Calls;
-use super::librdkafka::Cluster;
+use super::cluster::Cluster;
+use super::watchdog::Calls;
 use super::{Consumer, Polled, Unanswered};
-use crate::consume::{Assignments, Record};
+use crate::kafka::assignment::Assignments;
+use crate::record::Record;
 
 /// How many records of a partition the client fetches ahead, about.
 pub const QUEUED_MESSAGES: &str = "4000";

@@ -17,8 +17,8 @@ use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::{ClientConfig, ClientContext, Offset, TopicPartitionList};
 use sluice_schemas::service::kafka;
 
-use super::calls::Calls;
-use super::librdkafka::Cluster;
+use super::cluster::Cluster;
+use super::watchdog::Calls;
 use super::{CallError, Failure, InitError, Message, Producer, SendError};
 
 /// How long the broker keeps a transaction open for a process that is gone. While it does, readers

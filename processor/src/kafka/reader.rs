@@ -18,9 +18,9 @@ use sluice_schemas::service::kafka;
 use sluice_schemas::service::settings::Settings;
 use sluice_schemas::topic::TopicNames;
 
-use super::calls::Calls;
+use super::cluster::Cluster;
 use super::consumer::QUEUED_MESSAGES;
-use super::librdkafka::Cluster;
+use super::watchdog::Calls;
 use super::{HeaderOf, Outputs, Place, Read, Reader, Source, Unanswered, View};
 
 /// How long one question to the brokers may take.

@@ -13,7 +13,7 @@ use super::consumer::SimConsumer;
 use super::producer::SimProducer;
 use super::reader::SimReader;
 use super::transactions::Client;
-use crate::consume::Assignments;
+use crate::kafka::assignment::Assignments;
 use crate::kafka::{InitError, Kafka, Unanswered};
 
 /// What a process has at the brokers, for whoever kills or stops it.

@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use super::brokers::SECOND;
 use super::clients::{Thread, micros};
-use crate::consume::{Assignments, Record};
+use crate::kafka::assignment::Assignments;
 use crate::kafka::{Consumer, Polled, Unanswered};
+use crate::record::Record;
 
 /// Where a consumer stands in a partition.
 #[derive(Debug)]

@@ -13,7 +13,7 @@ use sluice_schemas::identity::sha256;
 
 use super::brokers::World;
 use super::clients::Thread;
-use crate::consume::Assignments;
+use crate::kafka::assignment::Assignments;
 use crate::kafka::{
     CallError, Consumer, Failure, HeaderOf, InitError, Kafka, Message, Outputs, Place, Polled,
     Producer, Read, Reader, SendError, Source, Unanswered, View,

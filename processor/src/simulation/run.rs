@@ -15,10 +15,11 @@ use super::clients::{Held, Thread};
 use super::history::{self, tell};
 use super::record::Recorded;
 use super::webhooks::{AT, Site};
-use crate::consume::{Assignments, Bounds};
+use crate::engine::batch::Bounds;
+use crate::engine::restore::Restorer;
+use crate::engine::worker::{Channels, Exit, Worker};
 use crate::kafka::Kafka as _;
-use crate::restore::Restorer;
-use crate::worker::{Channels, Exit, Worker};
+use crate::kafka::assignment::Assignments;
 
 /// Raw's partitions.
 pub const PARTITIONS: i32 = 4;

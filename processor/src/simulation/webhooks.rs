@@ -14,10 +14,10 @@ use sluice_schemas::service::shutdown::Shutdown;
 
 use super::brokers::Stored;
 use super::chance::Chance;
-use crate::in_force::{Current, InForce};
+use crate::engine::worker::Shared;
 use crate::metrics::Metrics;
-use crate::route::{Framing, Router};
-use crate::worker::Shared;
+use crate::pipeline::route::{Framing, Router};
+use crate::rules::{Current, InForce};
 
 /// When the webhooks were signed and received, seconds since 1970.
 pub const AT: i64 = 1_700_000_000;

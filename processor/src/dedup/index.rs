@@ -14,13 +14,7 @@ use hashbrown::HashMap;
 use sluice_schemas::dedup_log::{Entry, EntryRef};
 use sluice_schemas::identity::Fingerprint;
 
-mod keys;
-
-pub mod pages;
-
-mod table;
-
-use keys::Keys;
+use super::shards::Keys;
 
 /// How many generations the longest window spans. More of them free memory in smaller steps, and cost
 /// a pass over all keys each.
@@ -341,4 +335,5 @@ impl Pending {
 }
 
 #[cfg(test)]
+#[path = "index_tests.rs"]
 mod tests;

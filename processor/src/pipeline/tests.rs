@@ -14,8 +14,8 @@ use sluice_schemas::service::credentials::Store;
 use sluice_schemas::service::settings::Settings;
 
 use super::*;
-use crate::fate::{FateTopics, Outgoing, outgoing};
-use crate::route::Framing;
+use crate::pipeline::outgoing::{FateTopics, Outgoing, outgoing};
+use crate::pipeline::route::Framing;
 
 const AT: i64 = 1_700_000_000;
 

@@ -10,12 +10,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use super::{BACKOFF, Exit, Worker};
-use crate::audit;
-use crate::consume::Batch;
+use crate::engine::audit;
+use crate::engine::batch::Batch;
+use crate::engine::restore::log::Log;
+use crate::engine::restore::undecided_offset;
+use crate::engine::transaction::{Ended, abort};
 use crate::kafka::{Kafka, Message, Place, Producer, Reader, Unanswered, View};
-use crate::restore::log::Log;
-use crate::restore::undecided_offset;
-use crate::transact::{Ended, abort};
 
 /// How long undecided transactions are waited for at once: the loop must poll.
 const WAIT: Duration = Duration::from_millis(500);

@@ -8,7 +8,7 @@ use sluice_schemas::raw::RawRequest;
 use sluice_schemas::reason::{Reason, Refusal};
 use sluice_schemas::service::settings::{Settings, Source};
 
-use crate::consume::Record;
+use crate::record::Record;
 
 /// A delivery that is authentic. Only [`verify`] makes one.
 pub struct Verified<'s, 'r> {

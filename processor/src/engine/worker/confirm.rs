@@ -9,10 +9,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use super::Worker;
-use crate::audit::Wanted;
+use crate::engine::audit::Wanted;
+use crate::engine::partitions::Stands;
+use crate::engine::transaction::Done;
 use crate::kafka::{Kafka, Place, Reader, Unanswered, View};
-use crate::partitions::Stands;
-use crate::transact::Done;
 
 /// What was seen is written down after this time without a transaction.
 const CHECKPOINT_AFTER: Duration = Duration::from_secs(5);

@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 
 use super::settle::sweep;
 use super::{Exit, Worker};
-use crate::audit::undecided;
+use crate::engine::audit::undecided;
+use crate::engine::transaction::Ended;
 use crate::kafka::{Kafka, Place, Reader, Unanswered, View};
-use crate::transact::Ended;
 
 /// How often is looked.
 const LOOK_EVERY: Duration = Duration::from_secs(15);

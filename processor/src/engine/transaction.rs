@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use sluice_schemas::dedup_log::{DedupRecord, Entry, SEEN, UNTIL};
 
-use crate::consume::{Batch, Part};
-use crate::fate::{FateTopics, Headers, Label, Outgoing, outgoing};
+use crate::dedup::index::Pending;
+use crate::engine::batch::{Batch, Part};
+use crate::engine::partitions::{Judging, Stands};
 use crate::kafka::{CallError, Consumer, Failure, Kafka, Message, Producer, SendError};
-use crate::memory::Pending;
 use crate::metrics::FateLabels;
-use crate::partitions::{Judging, Stands};
+use crate::pipeline::outgoing::{FateTopics, Label, Outgoing, outgoing};
 use crate::pipeline::{Halt, Rules, judge};
+use crate::record::Headers;
 
 /// How long a record may wait for room in the queue, and the last of them for its acknowledgement:
 /// longer than the client tries.

@@ -7,10 +7,12 @@ use std::time::{Duration, Instant};
 
 use sluice_schemas::dedup_log::Entry;
 
-use crate::consume::{Assignments, Batch, Expected, Seen};
+use crate::dedup::index::Memory;
+use crate::engine::batch::{Batch, Expected};
+use crate::engine::collect::Seen;
+use crate::engine::restore::{First, Outcome, Repair, Restored, Wanted};
+use crate::kafka::assignment::Assignments;
 use crate::kafka::{Consumer, Kafka, Unanswered};
-use crate::memory::Memory;
-use crate::restore::{First, Outcome, Repair, Restored, Wanted};
 
 /// How long to wait before a seek is tried again: the client may still be settling an assignment.
 const SEEK_AGAIN: Duration = Duration::from_millis(20);

@@ -1,7 +1,7 @@
 //! A worker: one OS thread with one consumer and one transactional producer, in a loop.
 //!
 //! collect (the only poll) → look at what is still owned → transact → learn. Partitions that are
-//! newly assigned are restored beside it ([`crate::restore`]).
+//! newly assigned are restored beside it ([`crate::engine::restore`]).
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -13,16 +13,18 @@ use sluice_schemas::service::admin::Readiness;
 use sluice_schemas::service::settings::Settings;
 use sluice_schemas::service::shutdown::Shutdown;
 
-use crate::consume::{Assignments, Batch, Bounds, collect};
-use crate::fate::FateTopics;
-use crate::in_force::Current;
-use crate::kafka::calls::Calls;
-use crate::kafka::librdkafka::Cluster;
+use crate::engine::batch::{Batch, Bounds};
+use crate::engine::collect::collect;
+use crate::engine::partitions::Partitions;
+use crate::engine::restore::{Restored, Restorer, Wanted};
+use crate::engine::transaction::Done;
+use crate::kafka::assignment::Assignments;
+use crate::kafka::cluster::Cluster;
+use crate::kafka::watchdog::Calls;
 use crate::kafka::{Consumer, InitError, Kafka, Producer};
 use crate::metrics::Metrics;
-use crate::partitions::Partitions;
-use crate::restore::{Restored, Restorer, Wanted};
-use crate::transact::Done;
+use crate::pipeline::outgoing::FateTopics;
+use crate::rules::Current;
 
 mod commit;
 

@@ -17,9 +17,9 @@ use sluice_schemas::service::settings::{Settings, Source};
 use sluice_schemas::timestamp;
 use sluice_schemas::topic::OTHER;
 
-use crate::consume::Record;
-use crate::fate::{Headers, record_size};
-use crate::normalize::Event;
+use crate::pipeline::normalize::Event;
+use crate::record::Record;
+use crate::record::{Headers, record_size};
 
 /// How the values of a topic are framed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

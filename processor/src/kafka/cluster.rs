@@ -8,12 +8,12 @@ use rdkafka::ClientConfig;
 use rdkafka::error::KafkaError;
 use sluice_schemas::service::settings::Settings;
 
-use super::calls::Calls;
 use super::consumer::RawConsumer;
 use super::producer::Transactor;
 use super::reader::LogReader;
+use super::watchdog::Calls;
 use super::{InitError, Kafka, Unanswered};
-use crate::consume::Assignments;
+use crate::kafka::assignment::Assignments;
 
 /// A cluster, as one worker's clients see it.
 #[derive(Clone, Copy)]

@@ -12,12 +12,22 @@ use sluice_schemas::raw::{REQUEST, RawError, RawRequest};
 use sluice_schemas::reason::{Reason, Refusal};
 use sluice_schemas::service::settings::{Settings, Source};
 
-use crate::consume::Record;
-use crate::dedupe::{Repeats, dedupe};
-use crate::memory::{Memory, Pending};
-use crate::normalize::normalize;
-use crate::route::{Routed, Router, route};
-use crate::verify::{redriven, source, verify};
+use crate::dedup::index::{Memory, Pending};
+use crate::pipeline::dedupe::{Repeats, dedupe};
+use crate::pipeline::normalize::normalize;
+use crate::pipeline::route::{Routed, Router, route};
+use crate::pipeline::verify::{redriven, source, verify};
+use crate::record::Record;
+
+pub mod verify;
+
+pub mod dedupe;
+
+pub mod normalize;
+
+pub mod route;
+
+pub mod outgoing;
 
 /// What judging depends on, besides the record and the memory.
 pub struct Rules<'a> {
@@ -121,5 +131,4 @@ pub fn judge<'a>(
 }
 
 #[cfg(test)]
-#[path = "pipeline_tests.rs"]
 mod tests;

@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 
 use sluice_schemas::service::settings::{Begin, Settings};
 
-use crate::consume::Assignments;
+use crate::dedup::index::Memory;
+use crate::dedup::pages::SmallPages;
+use crate::kafka::assignment::Assignments;
 use crate::kafka::{Kafka, Unanswered};
-use crate::memory::Memory;
-use crate::memory::pages::SmallPages;
 
 pub mod log;
 

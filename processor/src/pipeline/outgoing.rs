@@ -14,29 +14,8 @@ use sluice_schemas::reason::{Reason, Refusal};
 use sluice_schemas::service::settings::Source;
 use sluice_schemas::topic::TopicNames;
 
-use crate::consume::Record;
 use crate::pipeline::Disposition;
-
-/// Kafka headers in their order; a header may have no value.
-pub type Headers<'a> = Vec<(&'a str, Option<Cow<'a, [u8]>>)>;
-
-/// What Kafka adds to key, value and headers of a record that stands alone in a batch, at most, in
-/// bytes: 61 for the batch, the rest for the record's own lengths.
-const RECORD_OVERHEAD: usize = 128;
-
-/// What a header costs besides its name and value, at most, in bytes: two lengths as varints.
-const HEADER_OVERHEAD: usize = 10;
-
-/// How large a record is for `max.message.bytes`, at most, in bytes and before compression.
-pub fn record_size(key: Option<&[u8]>, value: &[u8], headers: &Headers<'_>) -> usize {
-    let header = |(name, value): &(&str, Option<Cow<'_, [u8]>>)| {
-        name.len() + value.as_ref().map_or(0, |value| value.len()) + HEADER_OVERHEAD
-    };
-    RECORD_OVERHEAD
-        + key.map_or(0, <[u8]>::len)
-        + value.len()
-        + headers.iter().map(header).sum::<usize>()
-}
+use crate::record::{Headers, Record};
 
 /// The names that every fate needs, made once.
 #[derive(Debug)]

@@ -1,8 +1,7 @@
 //! What the engine asks of Kafka, and no more than that.
 //!
-//! The engine ([`crate::worker`], [`crate::transact`], [`crate::partitions`], [`crate::restore`]) is written
-//! against these traits. [`librdkafka`] answers them for a running processor, and is the one place that
-//! knows the client's peculiarities; the simulation answers them with brokers in memory, where time,
+//! The [engine](crate::engine) is written against these traits. [`cluster`] answers them for a running processor by
+//! librdkafka, and this folder is the one place that knows the client's peculiarities; the simulation answers them with brokers in memory, where time,
 //! faults and the order of things are chosen by a seed.
 
 use std::collections::BTreeMap;
@@ -11,14 +10,16 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::consume::{Assignments, Record};
-use crate::fate::Headers;
+use crate::record::{Headers, Record};
 
-pub mod calls;
+pub mod assignment;
+pub mod watchdog;
+pub mod cluster;
 pub mod consumer;
-pub mod librdkafka;
 pub mod producer;
 pub mod reader;
+
+use assignment::Assignments;
 
 /// A cluster, as one worker sees it, and the time.
 pub trait Kafka {

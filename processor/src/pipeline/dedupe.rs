@@ -5,8 +5,8 @@
 use sluice_schemas::dedup_log::{Entry, SequenceEntry};
 use sluice_schemas::identity::{Fingerprint, Identity, fingerprint};
 
-use crate::memory::{Memory, Pending};
-use crate::verify::Verified;
+use crate::dedup::index::{Memory, Pending};
+use crate::pipeline::verify::Verified;
 
 /// A delivery that is authentic and repeats nothing. Only [`dedupe`] makes one.
 pub struct Fresh<'s, 'r> {

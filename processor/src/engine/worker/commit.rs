@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::{BACKOFF, Exit, Worker};
-use crate::consume::Batch;
+use crate::engine::batch::Batch;
+use crate::engine::partitions::Stands;
+use crate::engine::transaction::{Context, Done, Ended, Note, transact, write_positions};
 use crate::kafka::{Consumer, Kafka};
-use crate::partitions::Stands;
 use crate::pipeline::Rules;
-use crate::transact::{Context, Done, Ended, Note, transact, write_positions};
 
 /// How long the worker waits after a failure that may pass by itself, such as a rebalance.
 const BACKOFF_SHORT: Duration = Duration::from_millis(50);
@@ -208,9 +208,9 @@ fn nothing_before_halts(batch: &Batch, done: &Done) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::consume::Part;
+    use crate::engine::batch::Part;
+    use crate::engine::transaction::Learned;
     use crate::pipeline::Halt;
-    use crate::transact::Learned;
 
     #[test]
     fn a_halt_speaks_for_its_own_partition_and_for_nothing_that_was_judged() {

@@ -8,8 +8,8 @@ use sluice_schemas::identity::event_id;
 use sluice_schemas::reason::{Reason, Refusal};
 use sluice_schemas::service::settings::Source;
 
-use crate::consume::Record;
-use crate::dedupe::Fresh;
+use crate::pipeline::dedupe::Fresh;
+use crate::record::Record;
 
 /// An event that is ready to be routed. Only [`normalize`] makes one.
 pub struct Event<'a> {

@@ -12,10 +12,10 @@ use super::{
     AGAIN, Halt, Outcome, Position, Repair, Wanted, begin_at, check_partitions, standing,
     undecided_offset,
 };
-use crate::audit;
-use crate::consume::Assignments;
+use crate::dedup::index::{CLOCK_SLACK_SECONDS, Memory};
+use crate::engine::audit;
+use crate::kafka::assignment::Assignments;
 use crate::kafka::{Kafka, Place, Read, Reader, Source, View};
-use crate::memory::{CLOCK_SLACK_SECONDS, Memory};
 
 /// How often a position out of range is looked at again before a person is called: a broker that has
 /// just become leader may know less than the one before.

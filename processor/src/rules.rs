@@ -12,8 +12,8 @@ use sluice_schemas::service::settings::Settings;
 use sluice_schemas::service::topics::{EnsureError, ensure_these};
 use tokio::runtime::Handle;
 
+use crate::pipeline::route::{Framing, Router};
 use crate::registry::{self, RegistryError};
-use crate::route::{Framing, Router};
 
 /// The schema id of each event topic; `None` without a registry.
 pub type SchemaIds = Option<HashMap<String, u32>>;

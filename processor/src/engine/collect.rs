@@ -1,0 +1,100 @@
+//! Collecting: the only place that polls, and so the only place where partitions come and go.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::batch::{Batch, Bounds, Expected};
+use crate::kafka::assignment::Assignments;
+use crate::kafka::{Consumer, Kafka, Polled};
+use crate::record::Record;
+
+/// How long one poll waits for the first record when there is nothing else to do.
+const IDLE_POLL: Duration = Duration::from_millis(100);
+
+/// What a poll brought besides records.
+#[derive(Debug, Default)]
+pub struct Seen {
+    /// Partitions with a record or an end-of-partition, as they came; whether it was a record.
+    pub alive: Vec<(i32, bool)>,
+    /// Partitions that the client reads from before where it was sought to, and where that was: the
+    /// answer to where raw begins may come late and undo a seek.
+    pub behind: BTreeMap<i32, i64>,
+    /// The consumer is of no more use; the sentence says why.
+    pub fatal: Option<String>,
+}
+
+/// Polls until the batch is full, nothing more is at hand nor comes in time, or its time is up. Polls once at least,
+/// also with a full batch that is carried over from an abort: rebalances come no other way.
+/// `expected` says for a partition the epoch and whether its records are wanted; others are dropped,
+/// for they were read before a seek. `idle`: there is nothing to do with a batch now, so wait.
+pub fn collect<K: Kafka>(
+    kafka: &K,
+    consumer: &K::Consumer,
+    assignments: &Assignments,
+    (batch, bounds): (&mut Batch, &Bounds),
+    expected: &BTreeMap<i32, Expected>,
+    idle: bool,
+) -> Seen {
+    let mut seen = Seen::default();
+    let start = kafka.now();
+    let deadline = start + bounds.time.max(bounds.linger);
+    let mut wait = if idle || batch.is_empty() {
+        IDLE_POLL
+    } else {
+        Duration::ZERO
+    };
+    loop {
+        match consumer.poll(wait) {
+            Polled::Nothing => {
+                let left = (start + bounds.linger).saturating_duration_since(kafka.now());
+                if idle || batch.is_empty() || left.is_zero() || !wait.is_zero() {
+                    break;
+                }
+                wait = left;
+                continue;
+            }
+            Polled::Record(record) => {
+                seen.alive.push((record.partition, true));
+                take(assignments, batch, expected, record, &mut seen);
+            }
+            Polled::End(partition) => seen.alive.push((partition, false)),
+            Polled::Fatal(why) => {
+                seen.fatal = Some(why);
+                break;
+            }
+            Polled::News => {}
+        }
+        if batch.is_full(bounds) || kafka.now() >= deadline {
+            break;
+        }
+        wait = Duration::ZERO;
+    }
+    seen
+}
+
+fn take(
+    assignments: &Assignments,
+    batch: &mut Batch,
+    expected: &BTreeMap<i32, Expected>,
+    record: Record,
+    seen: &mut Seen,
+) {
+    let partition = record.partition;
+    let Some(expected) = expected.get(&partition) else {
+        return;
+    };
+    let next = batch
+        .parts
+        .get(&partition)
+        .and_then(|part| part.records.last())
+        .map_or(expected.from, |last| last.offset + 1);
+    if !assignments.holds(partition, expected.epoch) {
+        return;
+    }
+    if record.offset < next {
+        seen.behind.insert(partition, next);
+        return;
+    }
+    seen.behind.remove(&partition);
+    batch.push(record, *expected);
+}

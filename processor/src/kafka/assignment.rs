@@ -1,0 +1,71 @@
+//! The partitions that a consumer owns.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// The partitions that a consumer owns now, each with the epoch of its assignment. A revoke or loss
+/// ends the epoch, even if the partition comes straight back.
+#[derive(Debug, Default)]
+pub struct Assignments(Mutex<Owned>);
+
+#[derive(Debug, Default)]
+struct Owned {
+    /// The group has answered once, be it with no partition at all.
+    joined: bool,
+    /// A rebalance failed half-way: what is owned is no longer known.
+    failed: Option<String>,
+    next: u64,
+    epochs: BTreeMap<i32, u64>,
+}
+
+impl Assignments {
+    fn lock(&self) -> MutexGuard<'_, Owned> {
+        // The lock guards plain values: a panic elsewhere leaves them whole.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The partitions and their epochs.
+    pub fn now(&self) -> BTreeMap<i32, u64> {
+        self.lock().epochs.clone()
+    }
+
+    /// Whether the group has given an assignment yet, which may be empty.
+    pub fn joined(&self) -> bool {
+        self.lock().joined
+    }
+
+    /// Why what is owned is no longer known, if so.
+    pub fn failed(&self) -> Option<String> {
+        self.lock().failed.clone()
+    }
+
+    /// Whether this epoch of a partition still lasts.
+    pub fn holds(&self, partition: i32, epoch: u64) -> bool {
+        self.lock().epochs.get(&partition) == Some(&epoch)
+    }
+
+    /// These are owned from now on, each in an epoch of its own.
+    pub fn assign(&self, partitions: impl Iterator<Item = i32>) {
+        let mut owned = self.lock();
+        owned.joined = true;
+        for partition in partitions {
+            owned.next += 1;
+            let epoch = owned.next;
+            owned.epochs.insert(partition, epoch);
+        }
+    }
+
+    /// These are owned no longer.
+    pub fn revoke(&self, partitions: impl Iterator<Item = i32>) {
+        let mut owned = self.lock();
+        for partition in partitions {
+            owned.epochs.remove(&partition);
+        }
+    }
+
+    /// A rebalance failed half-way: nothing of these is judged, and the worker must end.
+    pub fn fail(&self, partitions: impl Iterator<Item = i32>, why: &str) {
+        self.revoke(partitions);
+        self.lock().failed = Some(why.to_owned());
+    }
+}
