@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use hyper::header::{HeaderMap, HeaderName};
 use sluice_schemas::identity::sha256;
 use sluice_schemas::providers::Provider;
-use sluice_schemas::service::settings::{Limits, PeerFrom, Settings, Source};
+use sluice_schemas::settings::{Limits, PeerFrom, Settings, Source};
 use tokio::sync::Semaphore;
 
 use crate::bucket::Bucket;

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use sluice_schemas::service::shutdown::Shutdown;
+use sluice_service::shutdown::Shutdown;
 use tokio::sync::oneshot;
 
 use crate::clock;

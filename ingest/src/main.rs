@@ -7,9 +7,9 @@ use clap::Parser;
 use mimalloc::MiMalloc;
 use sluice_ingest::config::{Arguments, Command};
 use sluice_ingest::{Failure, check, drain_only, run, server};
-use sluice_schemas::service::settings::Settings;
-use sluice_schemas::service::shutdown::Shutdown;
-use sluice_schemas::service::{EXIT_CONFIG, EXIT_RESTART, telemetry};
+use sluice_schemas::settings::Settings;
+use sluice_service::shutdown::Shutdown;
+use sluice_service::{EXIT_CONFIG, EXIT_RESTART, telemetry};
 
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
@@ -19,7 +19,8 @@ fn main() {
     let Some(file) = arguments.config else {
         misconfigured(&["--config FILE or SLUICE_CONFIG must name the settings file"]);
     };
-    let settings = Settings::load(&file).unwrap_or_else(|faults| misconfigured(&faults));
+    let settings =
+        sluice_service::settings::load(&file).unwrap_or_else(|faults| misconfigured(&faults));
     if arguments.check {
         check(&settings).unwrap_or_else(|faults| misconfigured(&faults));
         eprintln!("the settings are good");

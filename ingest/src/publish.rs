@@ -9,10 +9,10 @@ use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{DeliveryResult, Header, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer};
-use sluice_schemas::config::Fault;
 use sluice_schemas::raw::{REQUEST, TRACEPARENT};
-use sluice_schemas::service::kafka;
-use sluice_schemas::service::settings::Settings;
+use sluice_schemas::settings::Fault;
+use sluice_schemas::settings::Settings;
+use sluice_service::kafka::client as kafka;
 use tokio::sync::oneshot;
 
 use crate::buffers::Permit;

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use sluice_schemas::service::settings;
+use sluice_schemas::settings;
 use thiserror::Error;
 use tokio::sync::oneshot;
 

@@ -5,12 +5,12 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use sluice_processor::service::{Parts, run};
-use sluice_schemas::config::Fault;
-use sluice_schemas::service::credentials::Store;
-use sluice_schemas::service::kafka::base_config;
-use sluice_schemas::service::settings::Settings;
-use sluice_schemas::service::shutdown::Shutdown;
-use sluice_schemas::service::{EXIT_CONFIG, telemetry};
+use sluice_schemas::settings::Fault;
+use sluice_schemas::settings::Settings;
+use sluice_service::kafka::client::base_config;
+use sluice_service::secrets::Store;
+use sluice_service::shutdown::Shutdown;
+use sluice_service::{EXIT_CONFIG, telemetry};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -35,7 +35,8 @@ fn main() -> anyhow::Result<ExitCode> {
         }
         std::process::exit(EXIT_CONFIG)
     };
-    let settings = Settings::load(&arguments.config).unwrap_or_else(|faults| misconfigured(faults));
+    let settings = sluice_service::settings::load(&arguments.config)
+        .unwrap_or_else(|faults| misconfigured(faults));
     // Before the secrets are read: what is odd about them is logged.
     telemetry::init(&settings.telemetry);
     let parts = parts(settings).unwrap_or_else(|faults| misconfigured(faults));

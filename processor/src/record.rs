@@ -1,6 +1,6 @@
 //! A raw record as the processor holds it, and how large a record is for Kafka.
 
-#![deny(clippy::disallowed_methods)]
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 use std::borrow::Cow;
 

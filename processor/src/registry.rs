@@ -7,8 +7,8 @@ use reqwest::{Client, RequestBuilder, StatusCode};
 use serde::Deserialize;
 use serde_json::json;
 use sluice_schemas::event::SCHEMA;
-use sluice_schemas::service::credentials::read_secret;
-use sluice_schemas::service::settings::{SchemaRegistry, Settings};
+use sluice_schemas::settings::{SchemaRegistry, Settings};
+use sluice_service::secrets::read_secret;
 use thiserror::Error;
 
 /// How long one request may take.

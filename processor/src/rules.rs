@@ -5,11 +5,11 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use sluice_schemas::config::Fault;
-use sluice_schemas::service::credentials::Store;
-use sluice_schemas::service::reload::{Outlook, Refused, Watcher};
-use sluice_schemas::service::settings::Settings;
-use sluice_schemas::service::topics::{EnsureError, ensure_these};
+use sluice_schemas::settings::Fault;
+use sluice_schemas::settings::Settings;
+use sluice_service::kafka::topics::{EnsureError, ensure_these};
+use sluice_service::reload::{Outlook, Refused, Watcher};
+use sluice_service::secrets::Store;
 use tokio::runtime::Handle;
 
 use crate::pipeline::route::{Framing, Router};

@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use prometheus_client::registry::Registry;
 use rdkafka::ClientConfig;
-use sluice_schemas::service::admin::{self, Readiness};
-use sluice_schemas::service::credentials::{Store, spawn_reload};
-use sluice_schemas::service::reload::Watcher;
-use sluice_schemas::service::settings::{Part, Settings};
-use sluice_schemas::service::shutdown::Shutdown;
-use sluice_schemas::service::topics::{EnsureError, Which, ensure};
-use sluice_schemas::service::{EXIT_CONFIG, EXIT_RESTART};
+use sluice_schemas::settings::{Part, Settings};
+use sluice_service::admin;
+use sluice_service::admin::Readiness;
+use sluice_service::kafka::topics::{EnsureError, Which, ensure};
+use sluice_service::reload::Watcher;
+use sluice_service::secrets::{Store, spawn_reload};
+use sluice_service::shutdown::Shutdown;
+use sluice_service::{EXIT_CONFIG, EXIT_RESTART};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
@@ -188,7 +189,7 @@ async fn prepare(settings: &Settings, readiness: &Readiness) -> Result<SchemaIds
 
 async fn schema_ids(
     settings: &Settings,
-    registry: &sluice_schemas::service::settings::SchemaRegistry,
+    registry: &sluice_schemas::settings::SchemaRegistry,
     readiness: &Readiness,
 ) -> Result<std::collections::HashMap<String, u32>, i32> {
     loop {

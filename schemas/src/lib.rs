@@ -5,10 +5,11 @@
 //! be a repetition ([`dedup_log`] keeps those), and writes it as an [`event`] or ends it with another
 //! [`fate`] for a [`reason`], on a [`topic`], counted by a [`metric`].
 //!
-//! Comes in: bytes. Goes out: values and bytes. Never here: I/O, clocks or randomness, outside the
-//! feature `service`, which nothing else in this crate imports.
+//! The [`settings`] are what operator, both services and the chart agree on.
+//!
+//! Comes in: bytes. Goes out: values and bytes. Never here: I/O, clocks, randomness, the environment of the process.
 
-#![deny(clippy::disallowed_methods)]
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 pub mod raw;
 
@@ -32,8 +33,4 @@ pub mod topic;
 
 pub mod metric;
 
-pub mod config;
-
-#[cfg(feature = "service")]
-#[allow(clippy::disallowed_methods, reason = "a service reads clocks")]
-pub mod service;
+pub mod settings;

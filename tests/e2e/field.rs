@@ -6,7 +6,7 @@ use sluice_schemas::event::WebhookEvent;
 use sluice_schemas::fate::Fate;
 use sluice_schemas::providers::ALL;
 use sluice_schemas::providers::testing::Unsigned;
-use sluice_schemas::service::EXIT_CONFIG;
+use sluice_service::EXIT_CONFIG;
 use sluice_tests::account::outcome;
 use sluice_tests::process::find;
 use sluice_tests::send::Outgoing;

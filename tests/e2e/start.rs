@@ -1,7 +1,7 @@
 //! Starting: settings and topics are complete, or the process says what is not, and ends with 78.
 
 use serde_json::json;
-use sluice_schemas::service::EXIT_CONFIG;
+use sluice_service::EXIT_CONFIG;
 use sluice_tests::offsets;
 use sluice_tests::topics::with_prefix;
 

@@ -15,8 +15,8 @@ use sluice_schemas::dedup_log::DedupRecord;
 use sluice_schemas::providers::{by_name, partition_key};
 use sluice_schemas::raw::{Ack, Headers, RawRequest};
 use sluice_schemas::reason::Reason;
-use sluice_schemas::service::credentials::Store;
-use sluice_schemas::service::settings::Settings;
+use sluice_schemas::settings::Settings;
+use sluice_service::secrets::Store;
 use sluice_tests::cases::{self, Case, Expected};
 use sluice_tests::site::Site;
 use uuid::Uuid;
@@ -46,7 +46,8 @@ impl Bench {
         let dir = settings["secrets_dir"].as_str().expect("a folder");
         let file = Path::new(dir).join("settings.yaml");
         std::fs::write(&file, settings.to_string()).expect("the settings");
-        let settings = Settings::load(&file).unwrap_or_else(|faults| panic!("{faults:?}"));
+        let settings =
+            sluice_service::settings::load(&file).unwrap_or_else(|faults| panic!("{faults:?}"));
         Self {
             store: Store::load(&settings).unwrap_or_else(|faults| panic!("{faults:?}")),
             router: Router::new(&settings, |_| framing).expect("a router"),

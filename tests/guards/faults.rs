@@ -5,8 +5,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use serde_json::{Value, json};
-use sluice_schemas::config::Fault;
-use sluice_schemas::service::settings::Settings;
+use sluice_schemas::settings::Fault;
 
 use crate::golden::compare;
 
@@ -194,7 +193,7 @@ pub fn shown(faults: &[Fault], dir: &Path) -> String {
 pub fn load(dir: &Path, content: &[u8]) -> String {
     let file = dir.join("settings.yaml");
     std::fs::write(&file, content).expect("the settings");
-    match Settings::load(&file) {
+    match sluice_service::settings::load(&file) {
         Ok(_) => "ok".to_owned(),
         Err(faults) => shown(&faults, dir),
     }

@@ -3,8 +3,7 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use sluice_schemas::service::credentials::Store;
-use sluice_schemas::service::settings::Settings;
+use sluice_service::secrets::Store;
 
 use crate::faults::{load, shown};
 use crate::golden::compare;
@@ -142,7 +141,7 @@ fn table(dir: &Path) -> String {
     let large = vec![b' '; (4 << 20) + 1];
     let _ = writeln!(text, "(not UTF-8) -> {}", load(dir, b"\xff"));
     let _ = writeln!(text, "(over 4 MiB) -> {}", load(dir, &large));
-    let missing = Settings::load(&dir.join("missing")).expect_err("no file");
+    let missing = sluice_service::settings::load(&dir.join("missing")).expect_err("no file");
     let _ = writeln!(text, "(no file) -> {}", shown(&missing, dir));
     text
 }
@@ -182,7 +181,8 @@ fn secrets(dir: &Path) -> String {
             );
             let file = dir.join("settings.yaml");
             std::fs::write(&file, settings).expect("the settings");
-            let settings = Settings::load(&file).unwrap_or_else(|faults| panic!("{faults:?}"));
+            let settings =
+                sluice_service::settings::load(&file).unwrap_or_else(|faults| panic!("{faults:?}"));
             let found = match Store::load(&settings) {
                 Ok(_) => "ok".to_owned(),
                 Err(faults) => shown(&faults, dir),

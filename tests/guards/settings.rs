@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 use sluice_schemas::providers::{ALL, Facts};
-use sluice_schemas::service::settings::{
+use sluice_schemas::settings::{
     Begin, Ingest, Kafka, Limits, LogFormat, Membership, PeerFrom, Processor, Retention,
     SchemaRegistry, Settings, Source, Spool, Telemetry, TlsFiles, Topics,
 };
@@ -61,7 +61,7 @@ fn load(yaml: &str) -> Settings {
     let yaml = yaml.replacen('{', "{kafka: {bootstrap_servers: 'localhost:9092'}, ", 1);
     let yaml = yaml.replace("SOURCE}", "sources: {s: {provider: flock, secrets: [f]}}}");
     std::fs::write(&file, yaml.replace("TOKEN", TOKEN)).expect("the settings");
-    Settings::load(&file).unwrap_or_else(|faults| panic!("{faults:?}"))
+    sluice_service::settings::load(&file).unwrap_or_else(|faults| panic!("{faults:?}"))
 }
 
 fn ms(duration: Duration) -> u64 {

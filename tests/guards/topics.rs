@@ -4,8 +4,8 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use sluice_schemas::service::settings::Settings;
-use sluice_schemas::service::topics::{Rule, TopicSpec, wanted};
+use sluice_schemas::settings::Settings;
+use sluice_service::kafka::topics::{Rule, TopicSpec, wanted};
 
 use crate::golden::compare;
 
@@ -26,7 +26,7 @@ fn settings(dir: &Path, topics: &str) -> Settings {
     let text = tree.to_string();
     let text = text.replace("\"topics\":null", &format!("\"topics\": {topics}"));
     std::fs::write(&file, text).expect("the settings");
-    Settings::load(&file).unwrap_or_else(|faults| panic!("{faults:?}"))
+    sluice_service::settings::load(&file).unwrap_or_else(|faults| panic!("{faults:?}"))
 }
 
 fn rule(rule: Rule) -> &'static str {

@@ -7,8 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow, bail};
 use rdkafka::mocking::MockCluster;
 use serde_json::json;
-use sluice_schemas::service::settings::Settings;
-use sluice_schemas::service::topics::wanted;
+use sluice_service::kafka::topics::wanted;
 use sluice_tests::account::{Outcome, Sums, outcome};
 use sluice_tests::cases::{self, Case, Expected};
 use sluice_tests::ports;
@@ -143,7 +142,7 @@ fn topics<C: rdkafka::ClientContext>(
 ) -> Result<Vec<String>> {
     let file = site.dir().join("topics.yaml");
     std::fs::write(&file, serde_json::to_vec(&site.settings)?)?;
-    let settings = Settings::load(&file).map_err(|faults| {
+    let settings = sluice_service::settings::load(&file).map_err(|faults| {
         let faults: Vec<String> = faults.iter().map(ToString::to_string).collect();
         anyhow!("the playground's settings: {}", faults.join("; "))
     })?;

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use hyper::header::{HeaderMap, HeaderName};
-use sluice_schemas::service::settings::Limits;
+use sluice_schemas::settings::Limits;
 
 use crate::bucket::Bucket;
 use crate::metrics::Shed;

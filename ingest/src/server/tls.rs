@@ -18,7 +18,7 @@ use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{
     DigitallySignedStruct, DistinguishedName, RootCertStore, ServerConfig, SignatureScheme,
 };
-use sluice_schemas::service::settings::{Settings, TlsFiles};
+use sluice_schemas::settings::{Settings, TlsFiles};
 
 use crate::config::{AuthorityId, authority_id};
 use crate::metrics::Metrics;

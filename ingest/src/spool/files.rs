@@ -10,7 +10,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use sluice_schemas::service::settings;
+use sluice_schemas::settings;
 
 use super::record::Stored;
 use super::salvage;

@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use sluice_schemas::service::settings;
+use sluice_schemas::settings;
 use tokio::sync::{Notify, watch};
 
 use super::files::{self, Content, Folder};

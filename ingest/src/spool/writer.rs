@@ -364,7 +364,7 @@ mod tests {
 
     use prometheus_client::registry::Registry;
     use rustix::io::Errno;
-    use sluice_schemas::service::settings;
+    use sluice_schemas::settings;
 
     use super::*;
     use crate::durable::Durable;

@@ -12,8 +12,8 @@ use rdkafka::mocking::MockCluster;
 use rdkafka::{Offset, TopicPartitionList};
 use sluice_ingest::{Failure, run};
 use sluice_schemas::raw::RawRequest;
-use sluice_schemas::service::settings::Settings;
-use sluice_schemas::service::shutdown::Shutdown;
+use sluice_schemas::settings::Settings;
+use sluice_service::shutdown::Shutdown;
 
 const PARTITIONS: i32 = 4;
 
@@ -36,7 +36,7 @@ ingest: {{ack_timeout: 1s}}
 "
     );
     std::fs::write(&path, yaml).unwrap();
-    Settings::load(&path).unwrap()
+    sluice_service::settings::load(&path).unwrap()
 }
 
 pub fn start(settings: Settings) -> Running {

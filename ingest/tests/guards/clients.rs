@@ -4,7 +4,7 @@
 use std::fmt::Write;
 
 use sluice_ingest::publish::{Use, client_config};
-use sluice_schemas::service::kafka::base_config;
+use sluice_service::kafka::client::base_config;
 
 use super::{same_as_golden, settings};
 

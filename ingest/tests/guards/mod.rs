@@ -10,7 +10,7 @@
 
 use std::path::Path;
 
-use sluice_schemas::service::settings::Settings;
+use sluice_schemas::settings::Settings;
 use uuid::Uuid;
 
 mod raw;
@@ -62,7 +62,7 @@ fn settings(yaml: &str) -> Settings {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("settings.yaml");
     std::fs::write(&file, yaml).unwrap();
-    Settings::load(&file).unwrap_or_else(|faults| panic!("{faults:?}"))
+    sluice_service::settings::load(&file).unwrap_or_else(|faults| panic!("{faults:?}"))
 }
 
 /// Whether the text is a request id: `UUIDv7` in lower case.

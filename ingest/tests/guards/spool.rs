@@ -13,7 +13,7 @@ use redb::{
 use sluice_ingest::metrics::Metrics;
 use sluice_ingest::publish::Record;
 use sluice_ingest::spool::{Gone, Spool};
-use sluice_schemas::service::settings;
+use sluice_schemas::settings;
 
 use super::same_as_golden;
 use crate::support::hex;

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use sluice_ingest::config::Config;
 use sluice_schemas::identity::sha256;
-use sluice_schemas::service::reload::{Outlook, Watcher};
-use sluice_schemas::service::settings::{Part, Settings};
+use sluice_schemas::settings::Part;
+use sluice_service::reload::{Outlook, Watcher};
 
 use crate::support::{Ingest, Mood, eventually, hex};
 
@@ -40,7 +40,7 @@ impl Watched {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("settings.yaml");
         std::fs::write(&file, yaml(&["one"], "", "")).unwrap();
-        let settings = Arc::new(Settings::load(&file).unwrap());
+        let settings = Arc::new(sluice_service::settings::load(&file).unwrap());
         let mut ingest = Ingest::start_on(&settings, true);
         let (watcher, outlook) = Watcher::new(settings, Part::Ingest, &mut ingest.registry);
         let receiver = Arc::clone(&ingest.receiver);

@@ -17,8 +17,8 @@ use sluice_ingest::server;
 use sluice_ingest::server::tls::Tls;
 use sluice_schemas::identity::sha256;
 use sluice_schemas::raw::RawRequest;
-use sluice_schemas::service::settings::{Settings, Spool};
-use sluice_schemas::service::shutdown::Shutdown;
+use sluice_schemas::settings::{Settings, Spool};
+use sluice_service::shutdown::Shutdown;
 
 /// The largest body of source `small`, in bytes.
 pub const SMALL: usize = 1024;
@@ -289,7 +289,7 @@ telemetry: {{trace_ratio: 1}}
         hex(&sha256(b"k3y")),
     );
     std::fs::write(&path, yaml).unwrap();
-    let mut settings = Settings::load(&path).unwrap();
+    let mut settings = sluice_service::settings::load(&path).unwrap();
     // Under what a settings file may say, for a test that fills it.
     settings.ingest.max_buffered = BUFFERED as u64;
     settings

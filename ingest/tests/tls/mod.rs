@@ -10,7 +10,6 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use sluice_ingest::server::tls::Tls;
-use sluice_schemas::service::settings::Settings;
 use tempfile::TempDir;
 use tokio_rustls::TlsConnector;
 
@@ -321,7 +320,7 @@ fn files_that_are_not_good_are_told_before_anything_is_served() {
             yaml(&dir)
         );
         std::fs::write(&path, yaml).unwrap();
-        Tls::load(&Settings::load(&path).unwrap())
+        Tls::load(&sluice_service::settings::load(&path).unwrap())
     };
     let faults = load().unwrap_err();
     for (fault, path) in faults.iter().zip([
@@ -359,7 +358,7 @@ fn changed_settings_are_gone_over_to_whole_or_not_at_all() {
             "kafka: {{bootstrap_servers: b}}\nsources: {{s: {source}}}\ningest:\n{ingest}\n"
         );
         std::fs::write(&path, yaml).unwrap();
-        Settings::load(&path).unwrap()
+        sluice_service::settings::load(&path).unwrap()
     };
     let good = yaml(&dir);
     let tls = Tls::load(&settings(&good)).unwrap().unwrap();

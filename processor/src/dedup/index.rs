@@ -5,7 +5,7 @@
 //! a shard of the table at a time. A key costs 12 of its bytes, 4 bytes of time and the table's slack: 27
 //! to 34 bytes.
 
-#![deny(clippy::disallowed_methods)]
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 use std::collections::VecDeque;
 use std::hash::{BuildHasherDefault, Hasher};

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
-use sluice_schemas::service::settings::{Begin, Settings};
+use sluice_schemas::settings::{Begin, Settings};
 
 use crate::dedup::index::Memory;
 use crate::dedup::pages::SmallPages;

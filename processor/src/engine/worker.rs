@@ -9,9 +9,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rdkafka::ClientConfig;
-use sluice_schemas::service::admin::Readiness;
-use sluice_schemas::service::settings::Settings;
-use sluice_schemas::service::shutdown::Shutdown;
+use sluice_schemas::settings::Settings;
+use sluice_service::admin::Readiness;
+use sluice_service::shutdown::Shutdown;
 
 use crate::engine::batch::{Batch, Bounds};
 use crate::engine::collect::collect;

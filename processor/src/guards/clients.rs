@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use rdkafka::ClientConfig;
-use sluice_schemas::service::kafka::base_config;
-use sluice_schemas::service::settings::Settings;
+use sluice_schemas::settings::Settings;
+use sluice_service::kafka::client::base_config;
 
 use super::golden::compare;
 use crate::kafka::cluster::Cluster;
@@ -54,7 +54,7 @@ fn settings(dir: &Path, text: &str) -> Settings {
         );
     let file = dir.join("settings.yaml");
     std::fs::write(&file, text).expect("the settings");
-    Settings::load(&file).expect("settings without faults")
+    sluice_service::settings::load(&file).expect("settings without faults")
 }
 
 fn show(text: &mut String, client: &str, config: &ClientConfig) {

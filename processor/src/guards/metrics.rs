@@ -8,9 +8,9 @@ use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
 use sluice_schemas::fate::Fate;
 use sluice_schemas::reason::Reason;
-use sluice_schemas::service::credentials::Store;
-use sluice_schemas::service::reload::Watcher;
-use sluice_schemas::service::settings::{Part, Settings};
+use sluice_schemas::settings::Part;
+use sluice_service::reload::Watcher;
+use sluice_service::secrets::Store;
 
 use super::golden::compare;
 use crate::metrics::Metrics;
@@ -39,7 +39,8 @@ fn every_metric_and_its_labels_are_the_same() {
         dir.path().display()
     );
     std::fs::write(&file, text).expect("the settings");
-    let settings = Arc::new(Settings::load(&file).expect("settings without faults"));
+    let settings =
+        Arc::new(sluice_service::settings::load(&file).expect("settings without faults"));
 
     let mut registry = Registry::default();
     let metrics = Metrics::new(&mut registry);

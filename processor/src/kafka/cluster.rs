@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use rdkafka::ClientConfig;
 use rdkafka::error::KafkaError;
-use sluice_schemas::service::settings::Settings;
+use sluice_schemas::settings::Settings;
 
 use super::consumer::RawConsumer;
 use super::producer::Transactor;

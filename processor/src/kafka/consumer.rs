@@ -14,8 +14,8 @@ use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, Headers as _, Message};
 use rdkafka::types::{RDKafkaErrorCode, RDKafkaRespErr};
 use rdkafka::{ClientConfig, ClientContext, Offset, TopicPartitionList};
-use sluice_schemas::service::kafka;
-use sluice_schemas::service::settings::Membership;
+use sluice_schemas::settings::Membership;
+use sluice_service::kafka::client as kafka;
 
 use super::cluster::Cluster;
 use super::watchdog::Calls;

@@ -15,7 +15,7 @@ use rdkafka::message::{Header, Message as _, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer as _, ProducerContext};
 use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::{ClientConfig, ClientContext, Offset, TopicPartitionList};
-use sluice_schemas::service::kafka;
+use sluice_service::kafka::client as kafka;
 
 use super::cluster::Cluster;
 use super::watchdog::Calls;

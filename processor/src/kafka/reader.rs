@@ -14,9 +14,9 @@ use rdkafka::metadata::MetadataTopic;
 use rdkafka::types::{RDKafkaErrorCode, RDKafkaRespErr};
 use rdkafka::{ClientConfig, ClientContext, Offset, TopicPartitionList};
 use sluice_schemas::providers::ALL;
-use sluice_schemas::service::kafka;
-use sluice_schemas::service::settings::Settings;
+use sluice_schemas::settings::Settings;
 use sluice_schemas::topic::TopicNames;
+use sluice_service::kafka::client as kafka;
 
 use super::cluster::Cluster;
 use super::consumer::QUEUED_MESSAGES;

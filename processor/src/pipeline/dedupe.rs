@@ -1,6 +1,6 @@
 //! Second verb: is it a repetition of an event that is there?
 
-#![deny(clippy::disallowed_methods)]
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 use sluice_schemas::dedup_log::{Entry, SequenceEntry};
 use sluice_schemas::identity::{Fingerprint, Identity, fingerprint};

@@ -2,7 +2,7 @@
 //!
 //! Pure: the same record, settings, secrets and memory always give the same bytes. No I/O, no clock.
 
-#![deny(clippy::disallowed_methods)]
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use std::sync::Arc;
 use sluice_schemas::providers::Credentials;
 use sluice_schemas::raw::{REQUEST, RawError, RawRequest};
 use sluice_schemas::reason::{Reason, Refusal};
-use sluice_schemas::service::settings::{Settings, Source};
+use sluice_schemas::settings::{Settings, Source};
 
 use crate::dedup::index::{Memory, Pending};
 use crate::pipeline::dedupe::{Repeats, dedupe};
@@ -131,4 +131,5 @@ pub fn judge<'a>(
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "secrets and settings are files")]
 mod tests;

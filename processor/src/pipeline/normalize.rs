@@ -1,12 +1,12 @@
 //! Third verb: the provider's payload becomes the one event.
 
-#![deny(clippy::disallowed_methods)]
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 use sluice_schemas::dedup_log::Entry;
 use sluice_schemas::event::WebhookEvent;
 use sluice_schemas::identity::event_id;
 use sluice_schemas::reason::{Reason, Refusal};
-use sluice_schemas::service::settings::Source;
+use sluice_schemas::settings::Source;
 
 use crate::pipeline::dedupe::Fresh;
 use crate::record::Record;

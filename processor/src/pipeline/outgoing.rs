@@ -1,6 +1,6 @@
 //! What is written for a disposition: topic, value and headers, and what is counted after the commit.
 
-#![deny(clippy::disallowed_methods)]
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 use std::borrow::Cow;
 
@@ -11,7 +11,7 @@ use sluice_schemas::fate::{
 use sluice_schemas::identity::event_id;
 use sluice_schemas::metric::UNKNOWN_SOURCE;
 use sluice_schemas::reason::{Reason, Refusal};
-use sluice_schemas::service::settings::Source;
+use sluice_schemas::settings::Source;
 use sluice_schemas::topic::TopicNames;
 
 use crate::pipeline::Disposition;

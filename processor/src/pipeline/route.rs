@@ -1,6 +1,6 @@
 //! Fourth verb: which topic, in which framing, with which headers.
 
-#![deny(clippy::disallowed_methods)]
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -13,7 +13,7 @@ use sluice_schemas::event::{
 };
 use sluice_schemas::raw::TRACEPARENT;
 use sluice_schemas::reason::{Reason, Refusal};
-use sluice_schemas::service::settings::{Settings, Source};
+use sluice_schemas::settings::{Settings, Source};
 use sluice_schemas::timestamp;
 use sluice_schemas::topic::OTHER;
 

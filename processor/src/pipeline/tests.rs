@@ -10,8 +10,8 @@ use sluice_schemas::providers::testing::Unsigned;
 use sluice_schemas::providers::{ALL, Provider};
 use sluice_schemas::raw::{Ack, Headers, REQUEST, RawRequest};
 use sluice_schemas::reason::Reason;
-use sluice_schemas::service::credentials::Store;
-use sluice_schemas::service::settings::Settings;
+use sluice_schemas::settings::Settings;
+use sluice_service::secrets::Store;
 
 use super::*;
 use crate::pipeline::outgoing::{FateTopics, Outgoing, outgoing};
@@ -49,7 +49,7 @@ fn bench() -> Bench {
         "sources": sources,
     });
     std::fs::write(&file, text.to_string()).expect("the settings");
-    let settings = Settings::load(&file).expect("settings without faults");
+    let settings = sluice_service::settings::load(&file).expect("settings without faults");
     let store = Store::load(&settings).expect("secrets without faults");
     let router = Router::new(&settings, |_| Framing::SingleObject).expect("a router");
     let topics = FateTopics::new(&settings.topics.names);

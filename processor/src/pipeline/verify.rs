@@ -1,12 +1,12 @@
 //! First verb: is it authentic, and does it say enough to be an event?
 
-#![deny(clippy::disallowed_methods)]
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 use sluice_schemas::fate::{REDRIVE_COUNT, REDRIVE_LIMIT};
 use sluice_schemas::providers::{Authentic, Credentials, Delivery};
 use sluice_schemas::raw::RawRequest;
 use sluice_schemas::reason::{Reason, Refusal};
-use sluice_schemas::service::settings::{Settings, Source};
+use sluice_schemas::settings::{Settings, Source};
 
 use crate::record::Record;
 

@@ -7,10 +7,9 @@ use std::sync::Arc;
 use serde_json::json;
 use sluice_schemas::providers::{ALL, Provider};
 use sluice_schemas::raw::{Ack, Headers, REQUEST, RawRequest};
-use sluice_schemas::service::admin::Readiness;
-use sluice_schemas::service::credentials::Store;
-use sluice_schemas::service::settings::Settings;
-use sluice_schemas::service::shutdown::Shutdown;
+use sluice_service::admin::Readiness;
+use sluice_service::secrets::Store;
+use sluice_service::shutdown::Shutdown;
 
 use super::brokers::Stored;
 use super::chance::Chance;
@@ -68,7 +67,7 @@ impl Site {
             "sources": sources,
         });
         std::fs::write(&file, text.to_string()).expect("the settings");
-        let settings = Settings::load(&file).expect("settings without faults");
+        let settings = sluice_service::settings::load(&file).expect("settings without faults");
         let settings = Arc::new(settings);
         let rules = InForce {
             settings: Arc::clone(&settings),

@@ -10,11 +10,11 @@ use uuid::Uuid;
 
 use super::signature::Key;
 use super::{ALL, Authentic, Credentials, Delivery, Endpoint, Payload, Provider};
-use crate::config::{Faults, Node};
 use crate::event::Fields;
 use crate::identity::{event_id, fingerprint};
 use crate::raw::{Ack, Headers, RawRequest};
 use crate::reason::{Reason, Refusal};
+use crate::settings::reader::{Faults, Node};
 
 /// A request as it was recorded, and the source that it came to.
 pub struct Fixture {

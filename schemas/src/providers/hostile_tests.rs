@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::fixture::{Fixture, endpoint, fixtures, key, request};
 use super::{ALL, Credentials, Delivery, partition_key};
-use crate::config::{Faults, Node};
+use crate::settings::reader::{Faults, Node};
 
 /// The headers that the providers read.
 const NAMES: [&str; 12] = [

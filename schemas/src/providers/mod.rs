@@ -15,11 +15,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::config::Node;
 use crate::event::{Authenticity, Fields};
 use crate::identity::{Identity, sha256};
 use crate::raw::{Headers, RawRequest};
 use crate::reason::Refusal;
+use crate::settings::reader::Node;
 
 pub mod signature;
 
@@ -35,9 +35,11 @@ pub mod flockler;
 pub mod testing;
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "fixtures are files")]
 mod fixture;
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "fixtures are files")]
 mod tests;
 
 #[cfg(test)]

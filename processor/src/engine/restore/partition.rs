@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use sluice_schemas::dedup_log::DedupRecord;
 use sluice_schemas::raw::{REQUEST, RawRequest};
-use sluice_schemas::service::settings::Settings;
+use sluice_schemas::settings::Settings;
 
 use super::log::{Log, Tail, read_end, unreadable};
 use super::{

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use super::signature::{Key, header, text_key};
 use super::{Authentic, Credentials, Delivery, Endpoint, Facts, PartitionKey, Provider, Signing};
-use crate::config::Node;
 use crate::json;
 use crate::raw::{Headers, RawRequest, Single};
 use crate::reason::{Reason, Refusal};
+use crate::settings::reader::Node;
 
 mod lowercase;
 

@@ -3,7 +3,7 @@
 use super::ENVIRONMENTS;
 use super::lowercase::Lowercase;
 use super::signature::{ENCODINGS, Encoding};
-use crate::config::Node;
+use crate::settings::reader::Node;
 
 /// One source, with its options.
 #[derive(Debug)]

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use super::signature::{Key, check_age};
 use super::{Authentic, Credentials, Delivery, Endpoint, Facts, PartitionKey, Provider, Signing};
-use crate::config::Node;
 use crate::json;
 use crate::raw::Headers;
 use crate::reason::Refusal;
+use crate::settings::reader::Node;
 
 mod signature;
 

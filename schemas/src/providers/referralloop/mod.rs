@@ -7,10 +7,10 @@ use super::signature::{Key, check_body_time, header, text_key};
 use super::{
     Authentic, Credentials, Delivery, Endpoint, Facts, PartitionKey, Proof, Provider, Signing,
 };
-use crate::config::Node;
 use crate::json;
 use crate::raw::{Headers, RawRequest};
 use crate::reason::{Reason, Refusal};
+use crate::settings::reader::Node;
 
 mod signature;
 

@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use sluice_schemas::service::settings::Settings;
-use sluice_schemas::service::topics::wanted;
+use sluice_schemas::settings::Settings;
+use sluice_service::kafka::topics::wanted;
 use sluice_tests::cluster::Cluster;
 use sluice_tests::offsets::create_topic_on;
 use sluice_tests::site::Site;
@@ -60,5 +60,6 @@ fn node(cluster: &Cluster, group: &str) -> Result<usize> {
 }
 
 fn load(file: &Path) -> Result<Settings> {
-    Settings::load(file).map_err(|faults| anyhow::anyhow!("the site's settings: {faults:?}"))
+    sluice_service::settings::load(file)
+        .map_err(|faults| anyhow::anyhow!("the site's settings: {faults:?}"))
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::{Source, Spool};
-use crate::config::Node;
+use crate::settings::reader::Node;
 
 /// The shortest and the longest wait before a request is spooled. Less would spool what a broker that
 /// collects garbage is about to acknowledge.

@@ -9,10 +9,10 @@ use std::time::Duration;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::registry::Registry;
 
-use super::settings::{Settings, Source};
-use crate::config::Fault;
-use crate::identity::sha256;
-use crate::providers::{Credentials, Endpoint};
+use sluice_schemas::identity::sha256;
+use sluice_schemas::providers::{Credentials, Endpoint};
+use sluice_schemas::settings::Fault;
+use sluice_schemas::settings::{Settings, Source};
 
 /// The largest secret file, in bytes: far above any key, far below what hurts to read every time.
 pub const MAX_SECRET_BYTES: u64 = 64 * 1024;

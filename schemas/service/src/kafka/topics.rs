@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::settings::Settings;
+use sluice_schemas::settings::Settings;
 
 mod ensure;
 

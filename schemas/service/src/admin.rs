@@ -15,7 +15,7 @@ use prometheus_client::registry::Registry;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
-use super::shutdown::Shutdown;
+use crate::shutdown::Shutdown;
 
 /// How long a request's head may take, which also bounds an idle connection.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(5);

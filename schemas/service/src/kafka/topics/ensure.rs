@@ -12,8 +12,8 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use thiserror::Error;
 
 use super::{Rule, TopicSpec, Which, wanted};
-use crate::service::kafka::base_config;
-use crate::service::settings::Settings;
+use crate::kafka::client::base_config;
+use sluice_schemas::settings::Settings;
 
 /// How long one question to the brokers may take.
 const ASK: Duration = Duration::from_secs(10);

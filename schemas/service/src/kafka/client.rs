@@ -3,10 +3,11 @@
 use rdkafka::ClientConfig;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::types::RDKafkaConfRes;
 
-use super::credentials::read_secret;
-use super::settings::Settings;
-use crate::config::Fault;
+use crate::secrets::read_secret;
+use sluice_schemas::settings::Fault;
+use sluice_schemas::settings::Settings;
 
 /// The name under which the brokers know these processes, where the settings do not give another.
 const CLIENT_ID: &str = "sluice";
@@ -41,6 +42,20 @@ pub fn base_config(settings: &Settings) -> Result<ClientConfig, Vec<Fault>> {
         Ok(config)
     } else {
         Err(faults)
+    }
+}
+
+/// What librdkafka says against a property, and against its value where one is given. The value is
+/// not told, for it may be a secret in the wrong place.
+pub fn property_fault(property: &str, value: Option<&str>) -> Option<&'static str> {
+    let mut one = ClientConfig::new();
+    one.set(property, value.unwrap_or("x"));
+    match (one.create_native_config(), value) {
+        (Err(KafkaError::ClientConfig(RDKafkaConfRes::RD_KAFKA_CONF_UNKNOWN, ..)), _) => {
+            Some("is not a property of librdkafka")
+        }
+        (Err(_), Some(_)) => Some("has a value that librdkafka does not accept"),
+        _ => None,
     }
 }
 

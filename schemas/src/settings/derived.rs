@@ -7,7 +7,7 @@ use super::Settings;
 use crate::topic::OTHER;
 
 /// What a raw record may take besides the largest body, in bytes: request header and key.
-pub(crate) const RAW_OVERHEAD: u64 = 256 * 1024;
+pub const RAW_OVERHEAD: u64 = 256 * 1024;
 
 /// What a record of a topic fed from raw may take besides the raw record, in bytes: the event's
 /// columns, or the fate's headers.

@@ -10,10 +10,10 @@ use serde_json::Value;
 use super::Source;
 use super::door;
 use super::read::{FILE_NAME, bounded, is_file_name};
-use crate::config::{Faults, Node};
 use crate::identity::sha256;
 use crate::metric::UNKNOWN_SOURCE;
 use crate::providers::{self, Provider, Signing};
+use crate::settings::reader::{Faults, Node};
 use crate::topic::{OTHER, is_event_type};
 
 /// The largest body that a source may allow, in bytes: what one Kafka record still carries well.

@@ -4,7 +4,7 @@ use std::io::{self, IsTerminal};
 
 use tracing_subscriber::EnvFilter;
 
-use super::settings::{LogFormat, Telemetry};
+use sluice_schemas::settings::{LogFormat, Telemetry};
 
 /// The variable that says what is logged, such as `debug` or `warn,sluice_ingest=debug`.
 pub const LOG_VARIABLE: &str = "SLUICE_LOG";

@@ -1,4 +1,7 @@
 //! The settings: one YAML file for both binaries. Every default stands in [`read`].
+//!
+//! Comes in: the bytes of the file, and what [`Environment`] holds. Goes out: [`Settings`] that are complete and checked,
+//! or every fault with its path.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -9,7 +12,13 @@ use std::time::Duration;
 use crate::providers::{Endpoint, Provider};
 use crate::topic::TopicNames;
 
+pub mod reader;
+
+pub use reader::{Fault, Faults, Node};
+
 mod read;
+
+pub use read::MAX_FILE_BYTES;
 
 mod kafka;
 
@@ -21,16 +30,15 @@ mod spool;
 
 mod derived;
 
+pub use derived::RAW_OVERHEAD;
+
 mod change;
 
 pub use change::{Change, Part};
 
-#[cfg(test)]
-mod tests;
-
 pub use door::{Limits, PeerFrom, TlsFiles};
 
-/// What [`Settings::load`] found, complete and checked.
+/// What the file says, complete and checked.
 #[derive(Debug)]
 pub struct Settings {
     /// How to reach Kafka.
@@ -53,6 +61,15 @@ pub struct Settings {
     pub origin: Origin,
     /// What topics, clients and memories were made for at the start.
     pub(super) made_for: MadeFor,
+}
+
+/// What reading depends on besides the file.
+#[derive(Clone, Copy)]
+pub struct Environment<'a> {
+    /// The name of this process in its group where the settings do not say.
+    pub member: Option<&'a str>,
+    /// What the Kafka client says against a property, and against its value where one is given.
+    pub property_fault: &'a dyn Fn(&str, Option<&str>) -> Option<&'static str>,
 }
 
 /// Where settings came from.
@@ -140,7 +157,7 @@ pub struct Source {
     pub name: String,
     /// Who sends to it.
     pub provider: &'static dyn Provider,
-    /// The provider under this source's options. Shared with [`super::credentials::Store`], which
+    /// The provider under this source's options. Shared with the store of the secrets, which
     /// reads secrets by it.
     pub endpoint: Arc<dyn Endpoint>,
     /// The names of secret files; all are tried.

@@ -47,7 +47,7 @@ struct Bench {
 
 impl Bench {
     fn new(dir: &Dir) -> Self {
-        let settings = Settings::load(&dir.0.join("settings.yaml")).expect("good settings");
+        let settings = crate::settings::load(&dir.0.join("settings.yaml")).expect("good settings");
         let part = Part::Processor;
         let (watcher, outlook) = Watcher::new(Arc::new(settings), part, &mut Registry::default());
         Self {

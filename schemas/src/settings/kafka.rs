@@ -1,12 +1,8 @@
 //! `kafka`: which of librdkafka's properties may stand in the settings.
 
-use rdkafka::ClientConfig;
-use rdkafka::error::KafkaError;
-use rdkafka::types::RDKafkaConfRes;
-
 use super::Kafka;
 use super::read::{FILE_NAME, is_file_name};
-use crate::config::Node;
+use crate::settings::reader::Node;
 
 /// Properties that Sluice's promises rest on; each client sets them itself. Those that begin with
 /// `test.` count too: one of them would put a mock in the brokers' place.
@@ -49,7 +45,10 @@ const OWNED: [&str; 35] = [
 ];
 
 /// Reads `kafka`.
-pub(super) fn kafka(mut node: Node) -> Kafka {
+pub(super) fn kafka(
+    mut node: Node,
+    property_fault: &dyn Fn(&str, Option<&str>) -> Option<&'static str>,
+) -> Kafka {
     let bootstrap_servers = node.text("bootstrap_servers").unwrap_or_default();
     let named = |server: &str| !server.trim().is_empty() && !server.contains('@');
     if !bootstrap_servers.split(',').all(named) {
@@ -65,7 +64,7 @@ pub(super) fn kafka(mut node: Node) -> Kafka {
             let message = "is a secret: put it into a file under secrets_dir and name the file \
                            under kafka.secret_properties";
             node.fault(&path, message);
-        } else if let Some(message) = refused(property, Some(value)) {
+        } else if let Some(message) = property_fault(property, Some(value)) {
             node.fault(&path, message);
         }
     }
@@ -74,7 +73,7 @@ pub(super) fn kafka(mut node: Node) -> Kafka {
         let path = format!("secret_properties.{property}");
         if let Some(message) = reserved(property) {
             node.fault(&path, message);
-        } else if let Some(message) = refused(property, None) {
+        } else if let Some(message) = property_fault(property, None) {
             node.fault(&path, message);
         } else if properties.iter().any(|(other, _)| other == property) {
             node.fault(&path, "stands under kafka.properties too");
@@ -102,18 +101,4 @@ fn is_secret(property: &str) -> bool {
     ["password", "passphrase", "secret", "key.pem"]
         .iter()
         .any(|word| property.contains(word))
-}
-
-/// What librdkafka says against a property, and against its value where one is given. The value is
-/// not told, for it may be a secret in the wrong place.
-fn refused(property: &str, value: Option<&str>) -> Option<&'static str> {
-    let mut one = ClientConfig::new();
-    one.set(property, value.unwrap_or("x"));
-    match (one.create_native_config(), value) {
-        (Err(KafkaError::ClientConfig(RDKafkaConfRes::RD_KAFKA_CONF_UNKNOWN, ..)), _) => {
-            Some("is not a property of librdkafka")
-        }
-        (Err(_), Some(_)) => Some("has a value that librdkafka does not accept"),
-        _ => None,
-    }
 }

@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::fmt;
+use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -14,6 +15,16 @@ pub struct Fault {
     pub path: String,
     /// One sentence for a person.
     pub message: String,
+}
+
+impl Fault {
+    /// What is wrong with the file as a whole.
+    pub fn of_file(path: &Path, message: String) -> Self {
+        Self {
+            path: path.display().to_string(),
+            message,
+        }
+    }
 }
 
 impl fmt::Display for Fault {

@@ -38,7 +38,7 @@ fn settings_of(dir: &Path, provider: &str, secrets: &str) -> Settings {
     );
     let path = dir.join("settings.yaml");
     fs::write(&path, yaml).expect("a temporary file");
-    Settings::load(&path).expect("good settings")
+    crate::settings::load(&path).expect("good settings")
 }
 
 fn matches(store: &Store, secret: &[u8]) -> bool {

@@ -9,9 +9,9 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
-use super::settings::{Change, Part, Settings};
-use crate::config::Fault;
-use crate::identity::sha256;
+use sluice_schemas::identity::sha256;
+use sluice_schemas::settings::Fault;
+use sluice_schemas::settings::{Change, Part, Settings};
 
 /// How often the file is looked at. With [`SETTLE`], a change is in force within 2 s.
 pub const LOOK: Duration = Duration::from_secs(1);
@@ -62,7 +62,7 @@ impl Outlook {
     /// Whether the file says what is neither in force nor refused yet. Then it is looked at at once.
     /// Reads the file.
     pub fn has_news(&self) -> bool {
-        let digest = digest(&Settings::read(&self.path));
+        let digest = digest(&crate::settings::read(&self.path));
         let news = digest != *self.judged.lock().unwrap_or_else(PoisonError::into_inner);
         if news {
             // Full means that it was asked to already.
@@ -148,7 +148,7 @@ impl Watcher {
         now: Instant,
         apply: &mut impl FnMut(&Arc<Settings>) -> Result<(), Refused>,
     ) -> Duration {
-        let content = Settings::read(&self.in_force.origin.path);
+        let content = crate::settings::read(&self.in_force.origin.path);
         let digest = digest(&content);
         if digest == *self.judged.lock().unwrap_or_else(PoisonError::into_inner) {
             self.found = None;
@@ -185,7 +185,7 @@ impl Watcher {
         apply: &mut impl FnMut(&Arc<Settings>) -> Result<(), Refused>,
     ) -> Result<Vec<String>, Refused> {
         let change = content
-            .and_then(|bytes| Settings::parse(&self.in_force.origin.path, &bytes))
+            .and_then(|bytes| crate::settings::parse(&self.in_force.origin.path, &bytes))
             .and_then(|new| self.in_force.change_to(new, self.part));
         let Change { settings, waiting } = change.map_err(Refused::Faults)?;
         let settings = Arc::new(settings);

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::read::within;
-use crate::config::Node;
+use crate::settings::reader::Node;
 
 /// `ingest.tls`: the files of the certificate, read again when they change.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,7 +1,7 @@
 //! What a new settings file may change in a process that runs.
 
 use super::{Ingest, MadeFor, Processor, Settings, Telemetry, spool};
-use crate::config::Fault;
+use crate::settings::reader::Fault;
 
 /// Which service asks. The other one's part of the file does not concern it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -192,11 +192,17 @@ impl Waiting {
 mod tests {
     use std::path::Path;
 
+    use super::super::Environment;
     use super::*;
 
     fn settings(sources: &str, rest: &str) -> Settings {
         let yaml = format!("kafka: {{bootstrap_servers: b}}\nsources: {{{sources}}}\n{rest}\n");
-        Settings::parse(Path::new("settings.yaml"), yaml.as_bytes()).expect("good settings")
+        let environment = Environment {
+            member: Some("host"),
+            property_fault: &|_, _| None,
+        };
+        Settings::parse(Path::new("settings.yaml"), yaml.as_bytes(), &environment)
+            .expect("good settings")
     }
 
     const OLD: &str = "a: {provider: flock, secrets: [x], max_body: 64KiB, dedup_window: 48h}";

@@ -1,9 +1,10 @@
 //! What a settings file may say, and every fault that it may have.
 
 use std::io::Write;
+use std::path::PathBuf;
+use std::time::Duration;
 
 use super::*;
-use crate::config::Fault;
 
 mod door;
 
@@ -20,7 +21,7 @@ fn load(yaml: &str) -> Result<Settings, Vec<Fault>> {
     let path = std::env::temp_dir().join(format!("sluice-settings-{}.yaml", uuid()));
     let mut file = std::fs::File::create(&path).expect("a temporary file");
     file.write_all(yaml.as_bytes()).expect("a temporary file");
-    let settings = Settings::load(&path);
+    let settings = crate::settings::load(&path);
     std::fs::remove_file(path).expect("it was there");
     settings
 }
@@ -57,8 +58,8 @@ fn source_paths(source: &str) -> Vec<String> {
 
 #[test]
 fn the_documented_sample_loads_and_shows_the_defaults() {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/settings.yaml");
-    let sample = Settings::load(path.as_ref()).expect("the documented sample");
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/settings.yaml");
+    let sample = crate::settings::load(path.as_ref()).expect("the documented sample");
     let minimal = load(MINIMAL).expect("two settings are enough");
     for (shown, default) in [
         (
@@ -164,7 +165,7 @@ fn an_empty_file_lacks_servers_and_a_source() {
 
 #[test]
 fn a_file_that_cannot_be_read_is_a_fault() {
-    let faults = Settings::load("/nonexistent/sluice.yaml".as_ref()).expect_err("no file");
+    let faults = crate::settings::load("/nonexistent/sluice.yaml".as_ref()).expect_err("no file");
     assert_eq!(faults[0].path, "/nonexistent/sluice.yaml");
     for bad in ["a: b: c", "kafka: {", "a: 1\na: 2\n", "- 1\n- 2\n", "\u{0}"] {
         assert_eq!(load(bad).expect_err(bad).len(), 1, "{bad:?}");
@@ -250,7 +251,7 @@ fn tokens_in_plain_text_are_faults_and_are_not_told() {
     assert_eq!(paths, ["token", "tokens"]);
     assert!(faults[0].1.contains("token_sha256"), "{faults:?}");
 
-    let hash = crate::identity::sha256(b"swordfish")
+    let hash = sluice_schemas::identity::sha256(b"swordfish")
         .iter()
         .fold(String::new(), |text, byte| text + &format!("{byte:02x}"));
     let faults = source_faults(&format!(
@@ -359,7 +360,7 @@ fn bounds_that_span_sections() {
 
 #[test]
 fn the_topics_are_as_the_design_says() {
-    use crate::service::topics::{Rule, wanted};
+    use crate::kafka::topics::{Rule, wanted};
     let settings = load(MINIMAL).expect("good settings");
     let specs = wanted(&settings);
     let find = |name: &str, key: &str| {

@@ -1,7 +1,6 @@
 //! Reading the file. Every default of the settings stands here, and every bound on them.
 
 use std::collections::BTreeMap;
-use std::io::Read;
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
@@ -10,18 +9,15 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::{
-    Begin, Ingest, LogFormat, MadeFor, Membership, Origin, Processor, Retention, SchemaRegistry,
-    Settings, Source, Telemetry, Topics, door, kafka, source, spool,
+    Begin, Environment, Ingest, LogFormat, MadeFor, Membership, Origin, Processor, Retention,
+    SchemaRegistry, Settings, Source, Telemetry, Topics, door, kafka, source, spool,
 };
-use crate::config::{Fault, Faults, Node};
 use crate::identity::sha256;
+use crate::settings::reader::{Fault, Faults, Node};
 use crate::topic::TopicNames;
 
-/// The variable that names this process in its group where the settings do not.
-pub const MEMBER_VARIABLE: &str = "SLUICE_MEMBER";
-
 /// The largest settings file, in bytes: thousands of sources, and a bound on what is parsed.
-const MAX_FILE_BYTES: usize = 4 << 20;
+pub const MAX_FILE_BYTES: usize = 4 << 20;
 
 /// The longest prefix, in bytes: with it and the longest event type, a name fits Kafka's 249.
 const MAX_PREFIX_BYTES: usize = 64;
@@ -46,27 +42,13 @@ const DEDUP_WINDOW: Duration = Duration::from_secs(72 * 3_600);
 pub(super) const FILE_NAME: &str = "must be the name of a file directly under secrets_dir";
 
 impl Settings {
-    /// Reads and checks the file. All faults are told at once, each with its path in the file.
-    pub fn load(path: &Path) -> Result<Self, Vec<Fault>> {
-        Self::parse(path, &Self::read(path)?)
-    }
-
-    /// The bytes of the file, 4 MiB at most.
-    pub(in crate::service) fn read(path: &Path) -> Result<Vec<u8>, Vec<Fault>> {
-        let mut bytes = Vec::new();
-        let most = MAX_FILE_BYTES as u64 + 1;
-        std::fs::File::open(path)
-            .and_then(|file| file.take(most).read_to_end(&mut bytes))
-            .map_err(|error| of_file(path, format!("cannot be read: {error}")))?;
-        if bytes.len() > MAX_FILE_BYTES {
-            return Err(of_file(path, format!("is over {MAX_FILE_BYTES} bytes")));
-        }
-        Ok(bytes)
-    }
-
-    /// Checks what the file held.
-    pub(in crate::service) fn parse(path: &Path, bytes: &[u8]) -> Result<Self, Vec<Fault>> {
-        let one = |message| of_file(path, message);
+    /// Checks what the file held. All faults are returned at once, each with its path in the file.
+    pub fn parse(
+        path: &Path,
+        bytes: &[u8],
+        environment: &Environment<'_>,
+    ) -> Result<Self, Vec<Fault>> {
+        let one = |message| vec![Fault::of_file(path, message)];
         let text = std::str::from_utf8(bytes).map_err(|_| one("is not UTF-8".to_owned()))?;
         let tree = parse(text).map_err(one)?;
         let origin = Origin {
@@ -74,21 +56,14 @@ impl Settings {
             digest: sha256(bytes),
         };
         let faults = Faults::default();
-        let settings = settings(Node::root(tree, &faults), origin, &faults);
+        let root = Node::root(tree, &faults);
+        let settings = settings(root, origin, &faults, environment);
         let faults = faults.take();
         match settings {
             Some(settings) if faults.is_empty() => Ok(settings),
             _ => Err(faults),
         }
     }
-}
-
-/// What is wrong with the file as a whole.
-fn of_file(path: &Path, message: String) -> Vec<Fault> {
-    vec![Fault {
-        path: path.display().to_string(),
-        message,
-    }]
 }
 
 /// YAML into a tree; a key that stands twice is an error. No line of the file is quoted, for one may
@@ -105,15 +80,20 @@ fn parse(text: &str) -> Result<Value, String> {
 }
 
 /// `None` only where faults were added.
-fn settings(mut root: Node, origin: Origin, faults: &Faults) -> Option<Settings> {
-    let kafka = kafka::kafka(root.child("kafka"));
+fn settings(
+    mut root: Node,
+    origin: Origin,
+    faults: &Faults,
+    environment: &Environment<'_>,
+) -> Option<Settings> {
+    let kafka = kafka::kafka(root.child("kafka"), environment.property_fault);
     let topics = topics(root.child("topics"));
     let secrets_dir = PathBuf::from(
         root.text("secrets_dir")
             .unwrap_or_else(|| "/etc/sluice/secrets".to_owned()),
     );
     let schema_registry = schema_registry(root.child("schema_registry"), &secrets_dir);
-    let processor = processor(root.child("processor"));
+    let processor = processor(root.child("processor"), environment.member);
     let longest = processor
         .as_ref()
         .map_or(DEDUP_WINDOW, |processor| processor.dedup_window);
@@ -265,12 +245,12 @@ fn ingest(
     })
 }
 
-fn processor(mut node: Node) -> Option<Processor> {
+fn processor(mut node: Node, member: Option<&str>) -> Option<Processor> {
     let admin_listen = address(&mut node, "admin_listen", "0.0.0.0:9091");
     let group = node
         .text("group")
         .unwrap_or_else(|| "sluice-processor".to_owned());
-    let member = node.text("member").or_else(member_of_this_process);
+    let member = node.text("member").or_else(|| member.map(str::to_owned));
     for (key, name) in [("group", Some(&group)), ("member", member.as_ref())] {
         let valid = |name: &String| {
             (1..=MAX_NAME_BYTES).contains(&name.len()) && name.bytes().all(is_topic_byte)
@@ -318,17 +298,6 @@ fn telemetry(mut node: Node) -> Telemetry {
         trace_ratio,
         log_format,
     }
-}
-
-/// The variable, else the host's name, which for a pod of a stateful set stays over restarts.
-fn member_of_this_process() -> Option<String> {
-    let host = || std::fs::read_to_string("/proc/sys/kernel/hostname").ok();
-    std::env::var(MEMBER_VARIABLE)
-        .ok()
-        .filter(|name| !name.is_empty())
-        .or_else(host)
-        .or_else(|| std::env::var("HOSTNAME").ok())
-        .map(|name| name.trim().to_owned())
 }
 
 fn address(node: &mut Node, key: &str, default: &str) -> Option<SocketAddr> {

@@ -1,0 +1,25 @@
+//! What both binaries need to be a service: the mechanism around the contracts of `sluice-schemas`.
+//!
+//! Comes in: the settings file, the files of the secrets, a shutdown signal. Goes out: checked values while
+//! they change, topics that are as they must be, logs, `/livez`, `/readyz` and `/metrics`. Never here: what a
+//! webhook means, or a decision about one.
+
+pub mod settings;
+
+pub mod secrets;
+
+pub mod reload;
+
+pub mod telemetry;
+
+pub mod kafka;
+
+pub mod admin;
+
+pub mod shutdown;
+
+/// Exit status where the settings, the secrets or the topics are at fault (`EX_CONFIG`).
+pub const EXIT_CONFIG: i32 = 78;
+
+/// Exit status where the supervisor shall start the process anew (`EX_TEMPFAIL`).
+pub const EXIT_RESTART: i32 = 75;
