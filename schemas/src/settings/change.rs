@@ -1,6 +1,8 @@
 //! What a new settings file may change in a process that runs.
 
-use super::{Ingest, MadeFor, Processor, Settings, Telemetry, spool};
+use super::file::{MadeFor, Settings};
+use super::restart::RestartRequired;
+use super::spool;
 use crate::settings::reader::Fault;
 
 /// Which service asks. The other one's part of the file does not concern it.
@@ -29,7 +31,7 @@ impl Settings {
         if !faults.is_empty() {
             return Err(faults);
         }
-        let mut waiting = Waiting(Vec::new());
+        let mut waiting = RestartRequired::default();
         // Taken apart field by field, so that whoever adds a setting must decide here.
         let Self {
             kafka,
@@ -49,10 +51,10 @@ impl Settings {
         waiting.keep("schema_registry", &self.schema_registry, schema_registry);
         waiting.keep("secrets_dir", &self.secrets_dir, secrets_dir);
         match part {
-            Part::Ingest => waiting.ingest(&self.ingest, ingest),
-            Part::Processor => waiting.processor(&self.processor, processor),
+            Part::Ingest => ingest.keep_from(&self.ingest, &mut waiting),
+            Part::Processor => processor.keep_from(&self.processor, &mut waiting),
         }
-        waiting.telemetry(&self.telemetry, telemetry);
+        telemetry.keep_from(&self.telemetry, &mut waiting);
         *made_for = MadeFor {
             largest_body: self.largest_body(),
             longest_window: self.longest_window(),
@@ -108,92 +110,12 @@ impl Settings {
     }
 }
 
-/// The paths of what waits for a restart.
-struct Waiting(Vec<String>);
-
-impl Waiting {
-    /// The old value stays.
-    fn keep<T: PartialEq + Clone>(&mut self, path: &str, old: &T, new: &mut T) {
-        if old != new {
-            self.0.push(path.to_owned());
-            new.clone_from(old);
-        }
-    }
-
-    fn ingest(&mut self, old: &Ingest, new: &mut Ingest) {
-        let Ingest {
-            listen,
-            admin_listen,
-            ack_timeout,
-            // Asked for with every connection or request. The producer's queue is as large as it was
-            // made, so what grows beyond that is answered 503 by it.
-            header_timeout: _,
-            body_timeout: _,
-            max_buffered: _,
-            spool,
-            tls,
-            peer,
-            // Asked for with every connection or request; a source's rate and bytes begin anew.
-            limits: _,
-        } = new;
-        self.keep("ingest.listen", &old.listen, listen);
-        self.keep("ingest.admin_listen", &old.admin_listen, admin_listen);
-        // The producer gives a record up shortly before the sender is answered, and is made once.
-        self.keep("ingest.ack_timeout", &old.ack_timeout, ack_timeout);
-        // Other files are taken over; whether there is TLS at all is how connections began.
-        if old.tls.is_some() != tls.is_some() {
-            self.keep("ingest.tls", &old.tls, tls);
-        }
-        self.keep("ingest.peer", &old.peer, peer);
-        // A person's word on old records is for the spool that there is; the rest is how it was opened.
-        let mut kept = old.spool.clone();
-        if let (Some(kept), Some(new)) = (&mut kept, &spool) {
-            kept.drain_older = new.drain_older;
-        }
-        self.keep("ingest.spool", &kept, spool);
-    }
-
-    fn processor(&mut self, old: &Processor, new: &mut Processor) {
-        let Processor {
-            admin_listen,
-            group,
-            member,
-            membership,
-            workers,
-            // Only what the sources made of it counts, and they are looked at one by one.
-            dedup_window: _,
-            begin,
-            // Asked for with every event.
-            cloudevents_headers: _,
-        } = new;
-        self.keep("processor.admin_listen", &old.admin_listen, admin_listen);
-        self.keep("processor.group", &old.group, group);
-        self.keep("processor.member", &old.member, member);
-        self.keep("processor.membership", &old.membership, membership);
-        self.keep("processor.workers", &old.workers, workers);
-        // A partition that stopped for want of it is not tried again before a restart.
-        self.keep("processor.begin", &old.begin, begin);
-    }
-
-    fn telemetry(&mut self, old: &Telemetry, new: &mut Telemetry) {
-        let Telemetry {
-            otlp_endpoint,
-            // Asked for with every request.
-            trace_ratio: _,
-            log_format,
-        } = new;
-        let endpoint = "telemetry.otlp_endpoint";
-        self.keep(endpoint, &old.otlp_endpoint, otlp_endpoint);
-        self.keep("telemetry.log_format", &old.log_format, log_format);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::path::Path;
 
-    use super::super::Environment;
     use super::*;
+    use crate::settings::file::Environment;
 
     fn settings(sources: &str, rest: &str) -> Settings {
         let yaml = format!("kafka: {{bootstrap_servers: b}}\nsources: {{{sources}}}\n{rest}\n");

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::Settings;
+use super::file::Settings;
 use crate::topic::OTHER;
 
 /// What a raw record may take besides the largest body, in bytes: request header and key.

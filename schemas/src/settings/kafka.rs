@@ -1,8 +1,18 @@
 //! `kafka`: which of librdkafka's properties may stand in the settings.
 
-use super::Kafka;
-use super::read::{FILE_NAME, is_file_name};
+use super::values::{FILE_NAME, is_file_name};
 use crate::settings::reader::Node;
+
+/// `kafka`
+#[derive(Debug, Clone, PartialEq)]
+pub struct Kafka {
+    /// `host:port`, separated by commas.
+    pub bootstrap_servers: String,
+    /// Any librdkafka property.
+    pub properties: Vec<(String, String)>,
+    /// Property and the name of the file under `secrets_dir` that holds its value.
+    pub secret_properties: Vec<(String, String)>,
+}
 
 /// Properties that Sluice's promises rest on; each client sets them itself. Those that begin with
 /// `test.` count too: one of them would put a mock in the brokers' place.

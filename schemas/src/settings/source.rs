@@ -1,20 +1,48 @@
 //! `sources`: each webhook endpoint of ours, and what must hold between its settings.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
 
-use super::Source;
-use super::door;
-use super::read::{FILE_NAME, bounded, is_file_name};
+use super::values::{FILE_NAME, bounded, file, is_file_name, is_set};
 use crate::identity::sha256;
 use crate::metric::UNKNOWN_SOURCE;
-use crate::providers::{self, Provider, Signing};
+use crate::providers::{self, Endpoint, Provider, Signing};
 use crate::settings::reader::{Faults, Node};
 use crate::topic::{OTHER, is_event_type};
+
+/// One webhook endpoint of ours.
+#[derive(Debug)]
+pub struct Source {
+    /// Its name in the URL, in events and in metrics.
+    pub name: String,
+    /// Who sends to it.
+    pub provider: &'static dyn Provider,
+    /// The provider under this source's options. Shared with the store of the secrets, which
+    /// reads secrets by it.
+    pub endpoint: Arc<dyn Endpoint>,
+    /// The names of secret files; all are tried.
+    pub secrets: Vec<String>,
+    /// SHA-256 of the tokens that the URL may carry; empty: no token.
+    pub token_sha256: Vec<[u8; 32]>,
+    /// Header name (lower case) and SHA-256 of the values it may have; all names must match.
+    pub require_headers: Vec<(String, Vec<[u8; 32]>)>,
+    /// The largest body, in bytes.
+    pub max_body: u64,
+    /// For how long an event suppresses its repetitions.
+    pub dedup_window: Duration,
+    /// Types with a topic of their own besides the provider's catalogue.
+    pub events: BTreeSet<String>,
+    /// A disabled source is answered like one that is not there; its raw records are still judged.
+    pub enabled: bool,
+    /// PEM: requests must come under a client certificate of one of these authorities.
+    pub client_ca_file: Option<PathBuf>,
+    /// Requests a second that are taken; more are asked to come again. `None`: no bound.
+    pub rate: Option<u32>,
+}
 
 /// The largest body that a source may allow, in bytes: what one Kafka record still carries well.
 const MAX_BODY_BYTES: u64 = 64 << 20;
@@ -93,7 +121,7 @@ fn source(
     }
     let events: BTreeSet<String> = node.texts("events").into_iter().collect();
     let enabled = node.flag("enabled", true);
-    let client_ca_file = door::file(&mut node, "client_ca_file", secrets_dir);
+    let client_ca_file = file(&mut node, "client_ca_file", secrets_dir);
     let rate = rate(&mut node);
 
     let Some(provider) = provider else {
@@ -107,7 +135,7 @@ fn source(
         plain_tokens(&node, "options", options, &token_sha256);
     }
     let mut options = node.child("options");
-    let endpoint: Arc<dyn providers::Endpoint> = provider.endpoint(&mut options).into();
+    let endpoint: Arc<dyn Endpoint> = provider.endpoint(&mut options).into();
     options.finish();
     file_names(&node, "options", endpoint.files());
     let proved = !token_sha256.is_empty() || !require_headers.is_empty();
@@ -144,7 +172,7 @@ fn provider(node: &mut Node) -> Option<&'static dyn Provider> {
 
 /// Requests a second, or nothing for no bound.
 fn rate(node: &mut Node) -> Option<u32> {
-    if !door::is_set(node, "rate") {
+    if !is_set(node, "rate") {
         return None;
     }
     u32::try_from(node.integer("rate", 1, 1, MAX_RATE)).ok()

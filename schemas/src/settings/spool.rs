@@ -4,8 +4,25 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{Source, Spool};
+use super::source::Source;
 use crate::settings::reader::Node;
+
+/// `ingest.spool`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Spool {
+    /// The folder, which one process at a time has to itself.
+    pub dir: PathBuf,
+    /// Bytes of records at most; past that senders are answered 503.
+    pub max_bytes: u64,
+    /// How old the oldest record may be, by its time of receipt, before no more are taken.
+    pub max_age: Duration,
+    /// How long the brokers' acknowledgement is waited for before a request is spooled.
+    pub wait: Duration,
+    /// Records that are brought to Kafka a second, at most.
+    pub drain_rate: u32,
+    /// A person's word that records older than `max_age` are brought to Kafka too.
+    pub drain_older: bool,
+}
 
 /// The shortest and the longest wait before a request is spooled. Less would spool what a broker that
 /// collects garbage is about to acknowledge.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::*;
 
-mod door;
+mod ingest;
 
 const MINIMAL: &str = "
 kafka: {bootstrap_servers: 'localhost:9092'}

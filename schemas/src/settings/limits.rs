@@ -1,35 +1,11 @@
-//! `ingest.tls`, `ingest.peer` and `ingest.limits`: what the door stands up to. Every limit has its
+//! `ingest.limits`: what one connection, peer or source may take of what there is. Every limit has its
 //! default and the reason for it here.
 
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::read::within;
+use super::peer::PeerFrom;
+use super::values::{bytes, count, fitting, is_set, within};
 use crate::settings::reader::Node;
-
-/// `ingest.tls`: the files of the certificate, read again when they change.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TlsFiles {
-    /// PEM: the certificate and those between it and the authority.
-    pub cert_file: PathBuf,
-    /// PEM: the private key of the certificate.
-    pub key_file: PathBuf,
-}
-
-/// `ingest.peer.from`: whose word is taken on where a request comes from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum PeerFrom {
-    /// The other end of the connection, which behind a balancer is the balancer.
-    Connection,
-    /// The PROXY protocol's version 2: every connection must begin with its header.
-    ProxyProtocol,
-    /// The address that stands so many places from the right in `X-Forwarded-For`: one for each proxy
-    /// that is ours.
-    ForwardedFor {
-        /// Counted from 1.
-        depth: usize,
-    },
-}
 
 /// `ingest.limits`
 #[derive(Debug, Clone, PartialEq)]
@@ -148,58 +124,7 @@ const H2_HEADER_BYTES: u64 = 16 << 10;
 /// a thousandth of a second.
 const H2_OVERHEAD: u64 = 16 << 10;
 
-/// `None` where the section is not there, or has a fault.
-pub(super) fn tls(mut node: Node, secrets_dir: &Path) -> Option<TlsFiles> {
-    let cert_file = file(&mut node, "cert_file", secrets_dir);
-    let key_file = file(&mut node, "key_file", secrets_dir);
-    if cert_file.is_some() != key_file.is_some() {
-        let missing = if cert_file.is_some() {
-            "key_file"
-        } else {
-            "cert_file"
-        };
-        node.fault(
-            missing,
-            "is needed beside the other of cert_file and key_file",
-        );
-    }
-    node.finish();
-    Some(TlsFiles {
-        cert_file: cert_file?,
-        key_file: key_file?,
-    })
-}
-
-/// A name alone is a file under `secrets_dir`; with a slash it is a path, taken as it is.
-pub(super) fn file(node: &mut Node, key: &str, secrets_dir: &Path) -> Option<PathBuf> {
-    let text = node.text(key)?;
-    if text.is_empty() || text.contains('\0') {
-        node.fault(
-            key,
-            "must be a path, or the name of a file under secrets_dir",
-        );
-    }
-    Some(if text.contains('/') {
-        PathBuf::from(text)
-    } else {
-        secrets_dir.join(text)
-    })
-}
-
-pub(super) fn peer(mut node: Node) -> PeerFrom {
-    let depth = node.integer("depth", 1, 1, 16);
-    // Within 1 and 16, so it fits.
-    let depth = usize::try_from(depth).unwrap_or(1);
-    let choices = [
-        ("connection", PeerFrom::Connection),
-        ("proxy_protocol", PeerFrom::ProxyProtocol),
-        ("forwarded_for", PeerFrom::ForwardedFor { depth }),
-    ];
-    let from = node.choice("from", &choices, PeerFrom::Connection);
-    node.finish();
-    from
-}
-
+/// Reads `ingest.limits`.
 pub(super) fn limits(mut node: Node, from: PeerFrom) -> Limits {
     // Without a word on who sends, all may come from one balancer, and a bound on it is one on all.
     // With X-Forwarded-For, connections are the balancer's and bytes the sender's.
@@ -289,17 +214,6 @@ pub(super) fn limits(mut node: Node, from: PeerFrom) -> Limits {
     limits
 }
 
-/// Whether a key has a value. `null` is none, and is done with.
-pub(super) fn is_set(node: &mut Node, key: &str) -> bool {
-    match node.peek(key) {
-        Some(value) if value.is_null() => {
-            node.value(key);
-            false
-        }
-        found => found.is_some(),
-    }
-}
-
 /// A size, or 0 for none.
 fn body_rate(node: &mut Node) -> u64 {
     if node.peek("body_rate").and_then(serde_json::Value::as_u64) == Some(0) {
@@ -309,25 +223,7 @@ fn body_rate(node: &mut Node) -> u64 {
     bytes(node, "body_rate", BODY_RATE, 1, 1 << 20)
 }
 
-fn count(node: &mut Node, key: &str, default: i64, from: i64, to: i64) -> usize {
-    fitting(node.integer(key, default, from, to))
-}
-
-fn bytes(node: &mut Node, key: &str, default: u64, from: u64, to: u64) -> u64 {
-    let found = node.size(key, default);
-    if !(from..=to).contains(&found) {
-        node.fault(key, format!("must be from {from}B to {to}B"));
-        return default;
-    }
-    found
-}
-
 fn wait(node: &mut Node, key: &str, default: Duration) -> Duration {
     let range = Duration::from_millis(100)..=Duration::from_secs(3_600);
     within(node, key, default, range, "must be from 100ms to 1h")
-}
-
-/// A number whose bounds were checked and fit the type that it is asked for in.
-fn fitting<N: TryInto<T>, T: Default>(number: N) -> T {
-    number.try_into().unwrap_or_default()
 }

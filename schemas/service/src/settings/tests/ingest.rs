@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn bounds_of_the_door() {
+fn bounds_of_ingest() {
     for (ingest, expected) in [
         ("tls: {cert_file: a.pem}", "ingest.tls.key_file"),
         ("tls: {key_file: a.pem}", "ingest.tls.cert_file"),
