@@ -5,8 +5,9 @@ use std::process::exit;
 
 use clap::Parser;
 use mimalloc::MiMalloc;
-use sluice_ingest::config::{Arguments, Command};
-use sluice_ingest::{Failure, check, drain_only, run, server};
+use sluice_ingest::arguments::{Arguments, Command};
+use sluice_ingest::http::server;
+use sluice_ingest::service::{Failure, check, drain_only, run};
 use sluice_schemas::settings::Settings;
 use sluice_service::shutdown::Shutdown;
 use sluice_service::{EXIT_CONFIG, EXIT_RESTART, telemetry};

@@ -15,7 +15,7 @@ use sluice_schemas::settings::Settings;
 use sluice_service::kafka::client as kafka;
 use tokio::sync::oneshot;
 
-use crate::buffers::Permit;
+use crate::byte_budget::Permit;
 
 /// What a record takes besides key, value and headers, in bytes: lengths, offsets and the head of the
 /// batch it comes in, generously.

@@ -17,15 +17,17 @@ use sluice_schemas::raw::{Ack, RawRequest};
 use uuid::Uuid;
 
 use crate::answer::{Answer, Lack};
-use crate::body::{Inbound, Unread};
-use crate::buffers::{Buffers, Full, Permit};
+use crate::auth::{AuthorityId, Route};
+use crate::byte_budget::{Buffers, Full, Permit};
 use crate::clock;
-use crate::config::{AuthorityId, Config, Route};
-use crate::durable::{Durable, Taken};
-use crate::gather::{self, Gathered, Work};
+use crate::config::Config;
 use crate::headers;
+use crate::http::body::{Inbound, Unread};
+use crate::http::body_buffer as gather;
+use crate::http::body_buffer::{Gathered, Work};
 use crate::metrics::{Metrics, Part};
 use crate::path::{self, Named};
+use crate::persist::{Durable, Taken};
 use crate::publish::Publish;
 
 /// The content codings that are registered at IANA, `identity` apart. A body in one of them is refused,

@@ -30,7 +30,7 @@ mod guards;
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use sluice_ingest::server;
+use sluice_ingest::http::server;
 use sluice_schemas::identity::sha256;
 use sluice_schemas::raw::Ack;
 use support::{BUFFERED, Ingest, Mood, SMALL, Sender, eventually};

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 use sluice_schemas::settings;
 
+use super::disk;
 use super::record::Stored;
 use super::salvage;
 use super::store::{Store, StoreError, Totals};
@@ -46,12 +47,6 @@ pub fn path(dir: &Path, file: u64) -> PathBuf {
         0 => "spool.redb".to_owned(),
         file => format!("spool.{file}.redb"),
     })
-}
-
-/// What is free on the disk of a path, in bytes, if it tells.
-pub fn free(path: &Path) -> Option<u64> {
-    let disk = rustix::fs::statvfs(path).ok()?;
-    Some(disk.f_bavail.saturating_mul(disk.f_frsize))
 }
 
 /// The files of a folder, oldest first.
@@ -223,6 +218,6 @@ impl Folder {
 
     /// Whether the disk has so many bytes left. One that does not tell is tried.
     pub fn has_room(&self, bytes: u64) -> bool {
-        free(self.dir()).is_none_or(|free| free >= bytes)
+        disk::free(self.dir()).is_none_or(|free| free >= bytes)
     }
 }

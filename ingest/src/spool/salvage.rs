@@ -7,10 +7,10 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::files::free;
-use super::is_older;
+use super::disk::free;
 use super::record::{self, MARK, Stored};
 use super::store::{Batch, Store, StoreError};
+use super::types::is_older;
 use crate::clock;
 
 /// How much of the file is looked through at once, in bytes.

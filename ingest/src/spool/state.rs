@@ -10,7 +10,7 @@ use tokio::sync::{Notify, watch};
 
 use super::files::{self, Content, Folder};
 use super::store::{Store, StoreError, cost};
-use super::{Gone, NoRoom, Way, is_older};
+use super::types::{Gone, NoRoom, Way, is_older};
 use crate::metrics::SpoolMetrics;
 
 /// How long after a full disk another record is tried, where nothing was taken out meanwhile.

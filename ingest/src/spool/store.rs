@@ -12,7 +12,7 @@ use redb::{
 };
 use thiserror::Error;
 
-use super::Gone;
+use super::types::Gone;
 
 /// The records by their numbers.
 const RECORDS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("records");

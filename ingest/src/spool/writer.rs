@@ -8,9 +8,10 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use super::files::{self, Content};
+use super::record;
 use super::state::Shared;
 use super::store::{Batch, Store, StoreError, cost};
-use super::{Command, Gone, NotDurable, record};
+use super::types::{Command, Gone, NotDurable};
 
 /// The most of a group, in bytes: what comes meanwhile is the next one.
 const GROUP_BYTES: usize = 8 << 20;
@@ -367,8 +368,8 @@ mod tests {
     use sluice_schemas::settings;
 
     use super::*;
-    use crate::durable::Durable;
     use crate::metrics::Metrics;
+    use crate::persist::Durable;
     use crate::publish::{Hold, Publish, Record, Refused};
     use crate::spool::Spool;
 

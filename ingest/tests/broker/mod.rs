@@ -10,7 +10,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::{Headers, Message};
 use rdkafka::mocking::MockCluster;
 use rdkafka::{Offset, TopicPartitionList};
-use sluice_ingest::{Failure, run};
+use sluice_ingest::service::{Failure, run};
 use sluice_schemas::raw::RawRequest;
 use sluice_schemas::settings::Settings;
 use sluice_service::shutdown::Shutdown;

@@ -8,13 +8,13 @@ use std::time::{Duration, Instant};
 
 use prometheus_client::registry::Registry;
 use sluice_ingest::config::Config;
-use sluice_ingest::drain::Drain;
-use sluice_ingest::durable::Durable;
+use sluice_ingest::http::server;
+use sluice_ingest::http::tls::Tls;
 use sluice_ingest::metrics::Metrics;
+use sluice_ingest::persist::Durable;
 use sluice_ingest::publish::{Hold, Publish, Record, Refused, Undelivered};
 use sluice_ingest::receive::Receiver;
-use sluice_ingest::server;
-use sluice_ingest::server::tls::Tls;
+use sluice_ingest::spool::drain::Drain;
 use sluice_schemas::identity::sha256;
 use sluice_schemas::raw::RawRequest;
 use sluice_schemas::settings::{Settings, Spool};

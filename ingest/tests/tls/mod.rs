@@ -9,7 +9,7 @@ use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, 
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
-use sluice_ingest::server::tls::Tls;
+use sluice_ingest::http::tls::Tls;
 use tempfile::TempDir;
 use tokio_rustls::TlsConnector;
 

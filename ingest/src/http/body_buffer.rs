@@ -7,8 +7,8 @@ use bytes::Bytes;
 use http_body_util::BodyExt;
 use hyper::body::Body;
 
-use crate::bucket::Bucket;
-use crate::buffers::Permit;
+use crate::byte_budget::Permit;
+use crate::token_bucket::Bucket;
 
 /// What is read and thrown away of a body that is refused, at most: a sender that is still writing
 /// when the connection closes may never see its answer.
@@ -191,7 +191,7 @@ mod tests {
     use tokio::sync::Semaphore;
 
     use super::*;
-    use crate::buffers::{Buffers, Full};
+    use crate::byte_budget::{Buffers, Full};
 
     /// Gathers `sizes`, of which so many bytes are announced; what was held at the end.
     fn gather(announced: usize, most: usize, sizes: &[usize]) -> usize {

@@ -20,7 +20,7 @@ use rustls::{
 };
 use sluice_schemas::settings::{Settings, TlsFiles};
 
-use crate::config::{AuthorityId, authority_id};
+use crate::auth::{AuthorityId, authority_id};
 use crate::metrics::Metrics;
 
 /// What is spoken above TLS, the preferred first.

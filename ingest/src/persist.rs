@@ -10,7 +10,7 @@ use sluice_schemas::raw::{Ack, RawRequest};
 use tokio::sync::oneshot;
 
 use crate::answer::{Answer, Lack};
-use crate::buffers::Permit;
+use crate::byte_budget::Permit;
 use crate::clock;
 use crate::metrics::Metrics;
 use crate::publish::{Hold, Publish, Record, Refused, Undelivered};

@@ -3,46 +3,24 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use sluice_service::shutdown::Shutdown;
 use tokio::net::{TcpListener, TcpSocket};
-use tokio::sync::{Notify, Semaphore};
-use tokio::time::Instant;
 
+use super::connection;
+pub use super::connections::QUIET;
+use super::connections::{Server, Slot};
+use super::tls::Tls;
 use crate::publish::Publish;
 use crate::receive::Receiver;
-
-mod peers;
-
-mod proxy;
-
-pub mod tls;
-
-mod activity;
-
-mod connection;
-
-pub mod hangup;
-
-mod turns;
-
-use peers::Peers;
-use tls::Tls;
 
 /// How long a balancer may take to see that this process is not ready, and sends here until then.
 pub const GRACE: Duration = Duration::from_secs(5);
 
-/// Nobody sends here any more where no connection was open or made for this long: between two requests
-/// of many there may be a moment without any.
-pub const QUIET: Duration = Duration::from_secs(1);
-
 /// How long open requests may take after that.
 const DRAIN: Duration = Duration::from_secs(15);
-
-/// How often a wait for connections to end looks again.
-const LOOK: Duration = Duration::from_millis(20);
 
 /// How often the files of the certificate are looked at: a new pair is in use within twice that.
 const TLS_LOOK: Duration = Duration::from_secs(1);
@@ -87,17 +65,7 @@ pub async fn serve<P: Publish>(
     tls: Option<Arc<Tls>>,
     shutdown: Shutdown,
 ) {
-    let server = Arc::new(Server {
-        receiver,
-        tls,
-        handshakes: Semaphore::new(1),
-        peers: Peers::default(),
-        open: AtomicUsize::new(0),
-        accepted: AtomicUsize::new(0),
-        ended: Notify::new(),
-        leaving: AtomicBool::new(false),
-        closing: Shutdown::new(),
-    });
+    let server = Arc::new(Server::new(receiver, tls));
     let renewing = tokio::spawn(renew(Arc::clone(&server)));
     {
         let accepting = accept(&server, &listener);
@@ -121,85 +89,6 @@ pub async fn serve<P: Publish>(
             connections = server.open(),
             "connections are left, and are broken off"
         );
-    }
-}
-
-struct Server<P> {
-    receiver: Arc<Receiver<P>>,
-    tls: Option<Arc<Tls>>,
-    /// The one handshake that is computed now.
-    handshakes: Semaphore,
-    peers: Peers,
-    open: AtomicUsize,
-    /// All that ever were.
-    accepted: AtomicUsize,
-    /// Told when a connection has ended.
-    ended: Notify,
-    /// Set while draining: connections end with the answer that is due.
-    leaving: AtomicBool,
-    /// Requested when idle connections shall end too.
-    closing: Shutdown,
-}
-
-impl<P: Publish> Server<P> {
-    fn open(&self) -> usize {
-        self.open.load(Ordering::Relaxed)
-    }
-
-    /// Whether seven of eight connections are taken.
-    fn pressed(&self) -> bool {
-        let most = self.receiver.config().limits.connections;
-        self.open() > most - most / 8
-    }
-
-    /// Waits until there is room for one more.
-    async fn room(&self) {
-        while self.open() >= self.receiver.config().limits.connections {
-            self.ended.notified().await;
-        }
-    }
-
-    /// Waits until no connection was open or made for [`QUIET`], for so long at most.
-    async fn quiet(&self, patience: Duration) {
-        let until = Instant::now() + patience;
-        let mut since = Instant::now();
-        let mut accepted = self.accepted.load(Ordering::Relaxed);
-        while since.elapsed() < QUIET && Instant::now() < until {
-            tokio::time::sleep(LOOK).await;
-            let now = self.accepted.load(Ordering::Relaxed);
-            if self.open() > 0 || now != accepted {
-                since = Instant::now();
-            }
-            accepted = now;
-        }
-    }
-
-    /// Waits until no connection is open, for so long at most.
-    async fn emptied(&self, patience: Duration) {
-        let until = Instant::now() + patience;
-        while self.open() > 0 && Instant::now() < until {
-            tokio::time::sleep(LOOK).await;
-        }
-    }
-}
-
-/// A connection that counts until it is dropped, however its task ends.
-struct Slot<P: Publish>(Arc<Server<P>>);
-
-impl<P: Publish> Slot<P> {
-    fn new(server: &Arc<Server<P>>) -> Self {
-        server.accepted.fetch_add(1, Ordering::Relaxed);
-        let before = server.open.fetch_add(1, Ordering::Relaxed);
-        server.receiver.metrics().connections(before + 1);
-        Self(Arc::clone(server))
-    }
-}
-
-impl<P: Publish> Drop for Slot<P> {
-    fn drop(&mut self) {
-        let before = self.0.open.fetch_sub(1, Ordering::Relaxed);
-        self.0.receiver.metrics().connections(before - 1);
-        self.0.ended.notify_one();
     }
 }
 

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use hyper::header::{HeaderMap, HeaderName};
 use sluice_schemas::settings::Limits;
 
-use crate::bucket::Bucket;
 use crate::metrics::Shed;
+use crate::token_bucket::Bucket;
 
 /// Peers that are told apart at once; those beyond share one account. Some 3 MiB.
 const MAX_PEERS: usize = 16 * 1024;

@@ -27,12 +27,13 @@ use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::activity::{Activity, Flight, Socket, Verdict, overhead};
+use super::connections::Server;
 use super::hangup::{HangUp, Input, Spawn};
 use super::turns::Turns;
-use super::{Server, peers, proxy};
+use super::{peers, proxy_protocol as proxy};
 use crate::answer::Answer;
-use crate::body::{Inbound, Pace};
-use crate::config::AuthorityId;
+use crate::auth::AuthorityId;
+use crate::http::body::{Inbound, Pace};
 use crate::metrics::{Part, Shed};
 use crate::publish::Publish;
 use crate::receive::Origin;

@@ -2,7 +2,7 @@
 //!
 //! As long as there is anything here, whatever comes goes behind it ([`Way::Spool`]), so that the order
 //! in which requests were acknowledged is that of the raw topic. One thread writes ([`writer`]), many
-//! requests to one fsync; [`crate::drain`] reads. What earlier processes left lies in [`files`] of its
+//! requests to one fsync; [`drain`] reads. What earlier processes left lies in [`files`] of its
 //! own.
 
 use std::sync::atomic::Ordering;
@@ -12,16 +12,19 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use sluice_schemas::settings;
-use thiserror::Error;
 use tokio::sync::oneshot;
 
-use crate::buffers::Permit;
+use crate::byte_budget::Permit;
 use crate::metrics::SpoolMetrics;
 use crate::publish::Record;
 
 pub mod record;
 
 pub mod store;
+
+mod types;
+
+mod disk;
 
 mod files;
 
@@ -31,10 +34,14 @@ mod state;
 
 mod writer;
 
+pub mod drain;
+
 use files::{Content, Folder};
-use record::{RecordError, Stored};
+use record::Stored;
 use state::{Shared, State};
 use store::{StoreError, cost};
+use types::Command;
+pub use types::{Found, Gone, NoRoom, NotDurable, Way, is_older};
 
 /// How few records may be left for new requests to wait until they are gone, instead of lining up
 /// behind them: what Kafka takes in some hundredths of a second.
@@ -42,71 +49,6 @@ const FEW: u64 = 256;
 
 /// How long until a file that an earlier process left, and that cannot be read, is tried again.
 const AGAIN: Duration = Duration::from_secs(5);
-
-/// Which way a request goes now.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Way {
-    /// To Kafka: there is nothing here.
-    Broker,
-    /// Here, behind what is here already.
-    Spool,
-    /// Neither, for a moment: the last records are on their way to Kafka.
-    Wait,
-}
-
-/// Why a record is not taken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-pub enum NoRoom {
-    /// `max_bytes` are used, or the disk is full.
-    #[error("the spool is full")]
-    Full,
-    /// The oldest record is older than `max_age`.
-    #[error("the oldest record in the spool is older than max_age")]
-    TooOld,
-    /// The store does not work.
-    #[error("the spool does not work")]
-    Broken,
-}
-
-/// The record may be on disk or not: nobody may rely on it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-#[error("the record was not made durable")]
-pub struct NotDurable;
-
-/// A record that needs to be here no longer.
-#[derive(Debug, Clone)]
-pub struct Gone {
-    /// Its number.
-    pub number: u64,
-    /// Its bytes.
-    pub size: u64,
-    /// Why it is set aside instead of being forgotten: Kafka does not want it, or it cannot be read.
-    pub refused: Option<String>,
-}
-
-/// A record as the drain finds it.
-#[derive(Debug)]
-pub struct Found {
-    /// Its number: the order of all.
-    pub number: u64,
-    /// Its bytes.
-    pub size: u64,
-    /// What it is.
-    pub stored: Result<Stored, RecordError>,
-}
-
-enum Command {
-    Put {
-        bytes: Vec<u8>,
-        reply: oneshot::Sender<Result<(), NotDurable>>,
-        // The right to hold the bytes, given back once they are written.
-        _permit: Option<Arc<Permit>>,
-    },
-    Remove {
-        gone: Vec<Gone>,
-        done: oneshot::Sender<()>,
-    },
-}
 
 /// The spool. Dropped, it writes what it has been given and closes.
 #[derive(Debug)]
@@ -116,11 +58,6 @@ pub struct Spool {
     threads: Mutex<Vec<JoinHandle<()>>>,
     // Dropped, it ends the thread that reads what earlier processes left.
     closing: Mutex<Option<Sender<()>>>,
-}
-
-/// Whether what came at `received_at` is older than `age`. Both times are microseconds since 1970.
-pub fn is_older(received_at: i64, now: i64, age: Duration) -> bool {
-    u128::try_from(now.saturating_sub(received_at)).is_ok_and(|old| old > age.as_micros())
 }
 
 impl Spool {

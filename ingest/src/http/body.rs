@@ -13,8 +13,8 @@ use thiserror::Error;
 use tokio::sync::futures::OwnedNotified;
 use tokio::time::{Instant, Sleep};
 
-use crate::bucket::Bucket;
-use crate::server::hangup::Input;
+use crate::http::hangup::Input;
+use crate::token_bucket::Bucket;
 
 /// The least that a body must bring.
 #[derive(Debug, Clone, Copy)]

@@ -14,8 +14,8 @@ use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio::time::{Instant, Sleep};
 
-use crate::bucket::Bucket;
 use crate::metrics::Shed;
+use crate::token_bucket::Bucket;
 
 /// What a request may bring besides its body, in bytes: its head, twice the window of bodies that are
 /// not read any more, and frames.

@@ -1,0 +1,33 @@
+//! How the program is called.
+
+use std::path::PathBuf;
+
+/// How the program is called.
+#[derive(Debug, clap::Parser)]
+#[command(
+    name = "sluice-ingest",
+    version,
+    about = "HTTP in, durable raw record out"
+)]
+pub struct Arguments {
+    /// The settings file.
+    #[arg(long, env = "SLUICE_CONFIG", global = true)]
+    pub config: Option<PathBuf>,
+    /// Reads the settings, reports and exits.
+    #[arg(long)]
+    pub check: bool,
+    /// Something else than serving.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// What the program does besides serving.
+#[derive(Debug, Clone, Copy, clap::Subcommand)]
+pub enum Command {
+    /// Brings a spool that a pod left behind to Kafka, and ends; takes no requests.
+    Drain {
+        /// What is older than `ingest.spool.max_age` too: the deduplication may not know it any more.
+        #[arg(long)]
+        older: bool,
+    },
+}

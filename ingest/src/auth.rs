@@ -1,0 +1,204 @@
+//! Who may send to a source: tokens, headers and client certificates.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant;
+
+use hyper::header::{HeaderMap, HeaderName};
+use sluice_schemas::identity::sha256;
+use sluice_schemas::providers::Provider;
+use sluice_schemas::settings::Source;
+use tokio::sync::Semaphore;
+
+use crate::token_bucket::Bucket;
+
+/// A source as ingest knows it.
+#[derive(Debug)]
+pub struct Route {
+    /// The source's name. Shared, for every answer is counted under it.
+    pub name: Arc<str>,
+    /// Who sends to it.
+    pub provider: &'static dyn Provider,
+    /// The largest body, in bytes.
+    pub max_body: u64,
+    /// Whether a token or headers are required, so that who is let in has proved something.
+    pub guarded: bool,
+    /// Headers that are secrets and are not kept.
+    pub required: Vec<HeaderName>,
+    /// One permit a byte of body that this source may hold.
+    pub buffers: Arc<Semaphore>,
+    /// Requests that may come.
+    rate: Option<Bucket>,
+}
+
+/// Which authority a client's certificate comes from: SHA-256 of the name of its file.
+pub type AuthorityId = [u8; 32];
+
+/// What stands for the authority of this file.
+pub fn authority_id(file: &Path) -> AuthorityId {
+    sha256(file.as_os_str().as_encoded_bytes())
+}
+
+/// All sources and what they require. Whether a request is let in takes the same work whatever the
+/// source and also where there is none, so that who guesses learns nothing from the time it takes.
+#[derive(Debug)]
+pub struct Doors {
+    by_name: HashMap<String, (Route, Lock)>,
+    /// For requests that name no source: fits no key.
+    blind: Lock,
+}
+
+/// What one source requires, filled up to what the most demanding one does.
+#[derive(Debug, Clone, Default)]
+struct Lock {
+    takes_token: bool,
+    authority: Option<AuthorityId>,
+    tokens: Vec<[u8; 32]>,
+    /// A header and the hashes of the values that it may have; `None` fills up.
+    headers: Vec<(Option<HeaderName>, Vec<[u8; 32]>)>,
+}
+
+/// The hash of nothing that anybody knows.
+const FILLER: [u8; 32] = [0; 32];
+
+impl Doors {
+    /// Where there are several sources, one may hold no more than `share` of all bytes.
+    pub fn new<'a>(
+        sources: impl Iterator<Item = &'a Source>,
+        max_buffered: usize,
+        share: f64,
+    ) -> Self {
+        let sources: Vec<&Source> = sources.collect();
+        let share = if sources.len() > 1 { share } else { 1.0 };
+        let buffered = share_of(max_buffered, share);
+        let mut by_name: HashMap<String, (Route, Lock)> = sources
+            .into_iter()
+            .map(|source| {
+                let route = Route::new(source, buffered);
+                (source.name.clone(), (route, Lock::new(source)))
+            })
+            .collect();
+        let mut blind = Lock::default();
+        for (_, lock) in by_name.values() {
+            blind.grow_to(lock);
+        }
+        for (_, lock) in by_name.values_mut() {
+            lock.grow_to(&blind);
+        }
+        Self { by_name, blind }
+    }
+
+    /// The source of this name, where the request may go in. `token` is the segment of the path after
+    /// the source's name, its escapes undone, `certified` the authorities that stand for who sends.
+    pub fn open(
+        &self,
+        source: Option<&str>,
+        token: Option<&str>,
+        headers: &HeaderMap,
+        certified: &[AuthorityId],
+    ) -> Result<&Route, Option<&Route>> {
+        let found = source.and_then(|name| self.by_name.get(name));
+        let lock = found.map_or(&self.blind, |(_, lock)| lock);
+        let fits = lock.fits(token, headers, certified);
+        match found {
+            Some((route, _)) if fits => Ok(route),
+            Some((route, _)) => Err(Some(route)),
+            None => Err(None),
+        }
+    }
+}
+
+impl Route {
+    /// `buffered` are the bytes that a source may hold, but one body always fits.
+    fn new(source: &Source, buffered: usize) -> Self {
+        let max_body = usize::try_from(source.max_body).unwrap_or(usize::MAX);
+        let now = Instant::now();
+        let required: Vec<HeaderName> = source
+            .require_headers
+            .iter()
+            .filter_map(|(name, _)| HeaderName::from_bytes(name.as_bytes()).ok())
+            .collect();
+        Self {
+            name: source.name.as_str().into(),
+            provider: source.provider,
+            max_body: source.max_body,
+            guarded: !source.token_sha256.is_empty() || !source.require_headers.is_empty(),
+            required,
+            buffers: Arc::new(Semaphore::new(buffered.max(max_body))),
+            // What one second may bring may come at once.
+            rate: source
+                .rate
+                .map(|rate| Bucket::new(rate.into(), rate.into(), now)),
+        }
+    }
+
+    /// Whether one more request may come now.
+    pub fn takes_one(&self) -> bool {
+        self.rate
+            .as_ref()
+            .is_none_or(|rate| rate.take_one(Instant::now()))
+    }
+}
+
+impl Lock {
+    fn new(source: &Source) -> Self {
+        let header = |(name, hashes): &(String, Vec<[u8; 32]>)| {
+            (HeaderName::from_bytes(name.as_bytes()).ok(), hashes.clone())
+        };
+        Self {
+            takes_token: !source.token_sha256.is_empty(),
+            authority: source.client_ca_file.as_deref().map(authority_id),
+            tokens: source.token_sha256.clone(),
+            headers: source.require_headers.iter().map(header).collect(),
+        }
+    }
+
+    fn grow_to(&mut self, other: &Self) {
+        let tokens = self.tokens.len().max(other.tokens.len()).max(1);
+        self.tokens.resize(tokens, FILLER);
+        let headers = self.headers.len().max(other.headers.len());
+        self.headers.resize(headers, (None, vec![FILLER]));
+    }
+
+    #[expect(
+        clippy::needless_bitwise_bool,
+        reason = "a lazy operator would do less work for some"
+    )]
+    fn fits(&self, token: Option<&str>, headers: &HeaderMap, certified: &[AuthorityId]) -> bool {
+        let hash = sha256(token.unwrap_or_default().as_bytes());
+        let known = is_one_of(&hash, &self.tokens);
+        let mut fits = (token.is_some() == self.takes_token) & (known | !self.takes_token);
+        let vouched = is_one_of(&self.authority.unwrap_or(FILLER), certified);
+        fits &= vouched | self.authority.is_none();
+        for (name, hashes) in &self.headers {
+            let mut values = name.iter().flat_map(|name| headers.get_all(name));
+            // Twice is not once: which of the two a proxy looked at is not known.
+            let (value, another) = (values.next(), values.next());
+            let value = value.map_or(b"".as_slice(), |value| value.as_bytes());
+            fits &= (is_one_of(&sha256(value), hashes) & another.is_none()) | name.is_none();
+        }
+        fits
+    }
+}
+
+#[expect(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a share needs no exact bound, and a negative one there is not"
+)]
+fn share_of(bytes: usize, share: f64) -> usize {
+    (bytes as f64 * share) as usize
+}
+
+/// Whether a hash is among some, looking at every byte of each.
+fn is_one_of(hash: &[u8; 32], known: &[[u8; 32]]) -> bool {
+    known.iter().fold(false, |found, other| {
+        let differing = hash
+            .iter()
+            .zip(other)
+            .fold(0, |bits, (a, b)| bits | (a ^ b));
+        found | (std::hint::black_box(differing) == 0)
+    })
+}

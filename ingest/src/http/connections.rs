@@ -1,0 +1,117 @@
+//! The connections of a server together: how many there are, and what they share.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use sluice_service::shutdown::Shutdown;
+use tokio::sync::{Notify, Semaphore};
+use tokio::time::Instant;
+
+use super::peers::Peers;
+use super::tls::Tls;
+use crate::publish::Publish;
+use crate::receive::Receiver;
+
+/// Nobody sends here any more where no connection was open or made for this long: between two requests
+/// of many there may be a moment without any.
+pub const QUIET: Duration = Duration::from_secs(1);
+
+/// How often a wait for connections to end looks again.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// What all connections share.
+pub struct Server<P> {
+    pub(super) receiver: Arc<Receiver<P>>,
+    pub(super) tls: Option<Arc<Tls>>,
+    /// The one handshake that is computed now.
+    pub(super) handshakes: Semaphore,
+    pub(super) peers: Peers,
+    pub(super) open: AtomicUsize,
+    /// All that ever were.
+    pub(super) accepted: AtomicUsize,
+    /// Told when a connection has ended.
+    pub(super) ended: Notify,
+    /// Set while draining: connections end with the answer that is due.
+    pub(super) leaving: AtomicBool,
+    /// Requested when idle connections shall end too.
+    pub(super) closing: Shutdown,
+}
+
+impl<P: Publish> Server<P> {
+    /// Of a server that has accepted nothing yet.
+    pub(super) fn new(receiver: Arc<Receiver<P>>, tls: Option<Arc<Tls>>) -> Self {
+        Self {
+            receiver,
+            tls,
+            handshakes: Semaphore::new(1),
+            peers: Peers::default(),
+            open: AtomicUsize::new(0),
+            accepted: AtomicUsize::new(0),
+            ended: Notify::new(),
+            leaving: AtomicBool::new(false),
+            closing: Shutdown::new(),
+        }
+    }
+
+    /// How many connections are open.
+    pub(super) fn open(&self) -> usize {
+        self.open.load(Ordering::Relaxed)
+    }
+
+    /// Whether seven of eight connections are taken.
+    pub(super) fn pressed(&self) -> bool {
+        let most = self.receiver.config().limits.connections;
+        self.open() > most - most / 8
+    }
+
+    /// Waits until there is room for one more.
+    pub(super) async fn room(&self) {
+        while self.open() >= self.receiver.config().limits.connections {
+            self.ended.notified().await;
+        }
+    }
+
+    /// Waits until no connection was open or made for [`QUIET`], for so long at most.
+    pub(super) async fn quiet(&self, patience: Duration) {
+        let until = Instant::now() + patience;
+        let mut since = Instant::now();
+        let mut accepted = self.accepted.load(Ordering::Relaxed);
+        while since.elapsed() < QUIET && Instant::now() < until {
+            tokio::time::sleep(LOOK).await;
+            let now = self.accepted.load(Ordering::Relaxed);
+            if self.open() > 0 || now != accepted {
+                since = Instant::now();
+            }
+            accepted = now;
+        }
+    }
+
+    /// Waits until no connection is open, for so long at most.
+    pub(super) async fn emptied(&self, patience: Duration) {
+        let until = Instant::now() + patience;
+        while self.open() > 0 && Instant::now() < until {
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+}
+
+/// A connection that counts until it is dropped, however its task ends.
+pub(super) struct Slot<P: Publish>(pub(super) Arc<Server<P>>);
+
+impl<P: Publish> Slot<P> {
+    pub(super) fn new(server: &Arc<Server<P>>) -> Self {
+        server.accepted.fetch_add(1, Ordering::Relaxed);
+        let before = server.open.fetch_add(1, Ordering::Relaxed);
+        server.receiver.metrics().connections(before + 1);
+        Self(Arc::clone(server))
+    }
+}
+
+impl<P: Publish> Drop for Slot<P> {
+    fn drop(&mut self) {
+        let before = self.0.open.fetch_sub(1, Ordering::Relaxed);
+        self.0.receiver.metrics().connections(before - 1);
+        self.0.ended.notify_one();
+    }
+}

@@ -1,0 +1,26 @@
+//! HTTP: connections within their bounds, from the handshake to the last answer.
+//!
+//! Comes in: a listener. Goes out: requests whose heads and bodies are within the limits, to [`crate::receive`], and
+//! its answers. Never here: what a request is for.
+
+pub mod server;
+
+pub mod tls;
+
+mod proxy_protocol;
+
+mod connections;
+
+mod connection;
+
+mod activity;
+
+mod peers;
+
+pub mod hangup;
+
+mod turns;
+
+pub mod body;
+
+pub mod body_buffer;

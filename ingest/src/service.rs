@@ -1,0 +1,385 @@
+//! The service from its start to its end: what is opened, watched, and closed in which order.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use prometheus_client::registry::Registry;
+use sluice_schemas::settings;
+use sluice_schemas::settings::Fault;
+use sluice_schemas::settings::{Part, Settings};
+use sluice_service::admin;
+use sluice_service::admin::Readiness;
+use sluice_service::kafka::client as kafka;
+use sluice_service::kafka::topics;
+use sluice_service::kafka::topics::{EnsureError, Which};
+use sluice_service::reload::{Refused, Watcher};
+use sluice_service::shutdown::Shutdown;
+use thiserror::Error;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+
+use crate::config::Config;
+use crate::http::server;
+use crate::http::tls::Tls;
+use crate::metrics::{Metrics, SpoolMetrics};
+use crate::persist::Durable;
+use crate::publish::{Kafka, Use};
+use crate::receive::Receiver;
+use crate::spool::Spool;
+use crate::spool::drain::Drain;
+use crate::spool::store::StoreError;
+
+/// How often Kafka is asked whether it would take a record, and how long it may take to say so.
+const PROBE: Duration = Duration::from_secs(2);
+
+/// The pause before topics are asked for again while Kafka is away.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// How long the producer may take for its last records. With the server's own bounds, the whole
+/// shutdown stays under 30 s.
+const FLUSH: Duration = Duration::from_secs(6);
+
+/// How long the producer may take to close.
+const CLOSE: Duration = Duration::from_secs(2);
+
+/// Why ingest ended, other than by being asked to.
+#[derive(Debug, Error)]
+pub enum Failure {
+    /// Settings, secrets or topics are at fault, a line each. Exit 78.
+    #[error("{}", .0.join("\n"))]
+    Config(Vec<String>),
+    /// Something is broken for this process; for a new one it may not be. Exit 75.
+    #[error("{0}")]
+    Restart(String),
+}
+
+/// Serves until `shutdown`. Answers at once: without a spool with 503 until the raw topic is known to
+/// be as it must.
+pub async fn run(
+    settings: Settings,
+    listener: TcpListener,
+    admin_listener: TcpListener,
+    shutdown: Shutdown,
+) -> Result<(), Failure> {
+    let tls = Tls::load(&settings).map_err(Failure::Config)?;
+    let publisher = Arc::new(producer(&settings, Use::Live)?);
+    let mut registry = Registry::default();
+    let metrics = Metrics::new(&mut registry);
+    let spool = open_spool(&settings, &metrics, Spool::open)?;
+    let durable = Arc::new(Durable::new(
+        Arc::clone(&publisher),
+        spool.clone(),
+        metrics.clone(),
+        settings.ingest.ack_timeout,
+    ));
+    let settings = Arc::new(settings);
+    let config = Config::new(&settings);
+    let receiver = Arc::new(Receiver::new(config, Arc::clone(&durable), metrics));
+    // Ends the watching when it is dropped; ingest itself has nothing to ask.
+    let (watcher, _outlook) = Watcher::new(Arc::clone(&settings), Part::Ingest, &mut registry);
+    let configured = Arc::downgrade(&receiver);
+    let (drained, renewed) = (spool.clone(), tls.clone());
+    watcher.spawn(move |settings| {
+        // First, for it can be refused.
+        if let Some(tls) = &renewed {
+            tls.change(settings).map_err(refused)?;
+        }
+        if let Some(receiver) = configured.upgrade() {
+            receiver.configure(Config::new(settings));
+        }
+        if let (Some(spool), Some(settings)) = (&drained, &settings.ingest.spool) {
+            spool.drain_older(settings.drain_older);
+        }
+        Ok(())
+    });
+
+    let readiness = Readiness::default();
+    readiness.set("topics", Err("not verified yet".to_owned()));
+    // The admin port is asked until the very end, so it has an end of its own.
+    let admin_end = Shutdown::new();
+    tokio::spawn(admin::serve(
+        admin_listener,
+        Arc::new(registry),
+        readiness.clone(),
+        admin_end.clone(),
+    ));
+    let server = tokio::spawn(server::serve(
+        Arc::clone(&receiver),
+        listener,
+        tls,
+        shutdown.clone(),
+    ));
+
+    // The spool is drained until the very end too.
+    let drain_end = Shutdown::new();
+    let ingest = Ingest {
+        drain_end: &drain_end,
+        settings: &settings,
+        publisher: &publisher,
+        spool: spool.as_ref(),
+        durable: &durable,
+        receiver: &receiver,
+        readiness: &readiness,
+    };
+    let outcome = ingest.work(&shutdown).await;
+    readiness.set("serving", Err("shutting down".to_owned()));
+    if outcome.is_ok() {
+        ingest.finish(server).await;
+    } else {
+        // What is wrong does not pass, so nobody is kept waiting for it.
+        server.abort();
+    }
+    drain_end.request();
+    admin_end.request();
+    drop(receiver);
+    drop(durable);
+    // Closing waits for librdkafka's threads and for the disk, and that wait is not trusted to end.
+    let closed = tokio::task::spawn_blocking(move || {
+        drop(publisher);
+        if let Some(spool) = spool {
+            spool.close();
+        }
+    });
+    if tokio::time::timeout(CLOSE, closed).await.is_err() {
+        tracing::warn!("the producer or the spool does not close, and is left behind");
+    }
+    outcome
+}
+
+/// Lines of a path and what is wrong there, as of a settings file that is refused.
+fn refused(lines: Vec<String>) -> Refused {
+    let fault = |line: String| {
+        let (path, message) = line.split_once(": ").unwrap_or(("ingest.tls", &line));
+        let (path, message) = (path.to_owned(), message.to_owned());
+        Fault { path, message }
+    };
+    Refused::Faults(lines.into_iter().map(fault).collect())
+}
+
+/// Reads what the settings name besides: ingest's only secrets are those of Kafka and its certificate.
+///
+/// # Errors
+/// All faults, a line each.
+pub fn check(settings: &Settings) -> Result<(), Vec<String>> {
+    let base = kafka::base_config(settings).map(drop);
+    let mut faults: Vec<String> = base
+        .err()
+        .into_iter()
+        .flatten()
+        .map(|f| f.to_string())
+        .collect();
+    faults.extend(Tls::load(settings).err().unwrap_or_default());
+    if faults.is_empty() {
+        Ok(())
+    } else {
+        Err(faults)
+    }
+}
+
+fn producer(settings: &Settings, r#use: Use) -> Result<Kafka, Failure> {
+    Kafka::new(settings, r#use)
+        .map_err(|faults| Failure::Config(faults.iter().map(ToString::to_string).collect()))
+}
+
+fn open_spool(
+    settings: &Settings,
+    metrics: &Metrics,
+    open: fn(&settings::Spool, SpoolMetrics) -> Result<Spool, StoreError>,
+) -> Result<Option<Arc<Spool>>, Failure> {
+    let Some(spool) = &settings.ingest.spool else {
+        return Ok(None);
+    };
+    match open(spool, metrics.spool().clone()) {
+        Ok(spool) => Ok(Some(Arc::new(spool))),
+        // The process before may be about to end.
+        Err(error) if error.is_in_use() => Err(Failure::Restart(format!("the spool: {error}"))),
+        Err(error) => Err(Failure::Config(vec![format!("ingest.spool.dir: {error}")])),
+    }
+}
+
+/// Empties the spool that the settings name, without taking requests: for one that a pod left behind.
+///
+/// # Errors
+/// What stands in the way; what is left stays in the spool.
+pub async fn drain_only(settings: &Settings, older: bool) -> Result<Drained, Failure> {
+    let metrics = Metrics::new(&mut Registry::default());
+    let Some(spool) = open_spool(settings, &metrics, Spool::open_whole)? else {
+        let line = "ingest.spool.dir: is not set, so there is no spool to drain".to_owned();
+        return Err(Failure::Config(vec![line]));
+    };
+    if older {
+        spool.drain_older(true);
+    }
+    let found = spool.records();
+    verify(settings, &Readiness::default()).await?;
+    let publisher = Arc::new(producer(settings, Use::Drain)?);
+    let outcome = Drain::new(Arc::clone(&spool), publisher)
+        .until_empty()
+        .await;
+    let left = spool.records();
+    let refused = spool.refused();
+    let _ = tokio::task::spawn_blocking(move || spool.close()).await;
+    Ok(Drained {
+        drained: found.saturating_sub(left),
+        left,
+        refused,
+        stopped: outcome.err(),
+    })
+}
+
+/// What [`drain_only`] came to.
+#[derive(Debug)]
+pub struct Drained {
+    /// Records that Kafka has now.
+    pub drained: u64,
+    /// Records still in the spool.
+    pub left: u64,
+    /// Records set aside in it: Kafka refuses them for good, or they are damaged.
+    pub refused: u64,
+    /// What stood in the way of the rest.
+    pub stopped: Option<String>,
+}
+
+impl Drained {
+    /// As one line for a program to read.
+    pub fn json(&self) -> String {
+        let Self {
+            drained,
+            left,
+            refused,
+            stopped,
+        } = self;
+        serde_json::json!({
+            "drained": drained,
+            "left": left,
+            "refused": refused,
+            "stopped": stopped,
+        })
+        .to_string()
+    }
+}
+
+struct Ingest<'a> {
+    drain_end: &'a Shutdown,
+    settings: &'a Settings,
+    publisher: &'a Arc<Kafka>,
+    spool: Option<&'a Arc<Spool>>,
+    durable: &'a Durable<Kafka>,
+    receiver: &'a Receiver<Kafka>,
+    readiness: &'a Readiness,
+}
+
+impl Ingest<'_> {
+    /// Keeps readiness true to Kafka and the spool until `shutdown`. Once the topics are verified, Kafka
+    /// is written to.
+    async fn work(&self, shutdown: &Shutdown) -> Result<(), Failure> {
+        let verified = tokio::select! {
+            verified = self.verified() => verified,
+            () = shutdown.requested() => return Ok(()),
+        };
+        verified?;
+        self.durable.verified();
+        let drain = self.start_drain()?;
+        self.readiness.set("topics", Ok(()));
+        loop {
+            let asked = Arc::clone(self.publisher);
+            let probe = tokio::task::spawn_blocking(move || {
+                asked.probe(PROBE).and_then(|()| asked.delivering())
+            });
+            let state = probe.await.unwrap_or_else(|error| Err(error.to_string()));
+            let drained = drain.as_ref().and_then(|kafka| kafka.fatal());
+            if let Some(reason) = self.publisher.fatal().or(drained) {
+                return Err(Failure::Restart(format!(
+                    "the producer is broken: {reason}"
+                )));
+            }
+            self.tell(state);
+            self.receiver.count_buffered();
+            tokio::select! {
+                () = tokio::time::sleep(PROBE) => {}
+                () = shutdown.requested() => return Ok(()),
+            }
+        }
+    }
+
+    /// Verifies the topics. Meanwhile what comes goes to the spool, if there is one.
+    async fn verified(&self) -> Result<(), Failure> {
+        let verify = verify(self.settings, self.readiness);
+        tokio::pin!(verify);
+        loop {
+            tokio::select! {
+                verified = &mut verify => return verified,
+                () = tokio::time::sleep(PROBE) => {
+                    if self.spool.is_some() {
+                        self.readiness.set("topics", Ok(()));
+                        self.tell(Err("the topics are not verified yet".to_owned()));
+                    }
+                }
+            }
+        }
+    }
+
+    fn start_drain(&self) -> Result<Option<Arc<Kafka>>, Failure> {
+        let Some(spool) = self.spool else {
+            return Ok(None);
+        };
+        let kafka = Arc::new(producer(self.settings, Use::Drain)?);
+        let drain = Drain::new(Arc::clone(spool), Arc::clone(&kafka));
+        tokio::spawn(drain.run(self.drain_end.clone()));
+        Ok(Some(kafka))
+    }
+
+    fn tell(&self, kafka: Result<(), String>) {
+        // Without a spool it is Kafka's readiness and no other.
+        let condition = if self.spool.is_some() {
+            "durable"
+        } else {
+            "kafka"
+        };
+        self.readiness.set(condition, self.durable.ready(kafka));
+    }
+
+    /// Lets the server finish what is open and the producer send what it has.
+    async fn finish(&self, server: JoinHandle<()>) {
+        if let Err(error) = server.await {
+            tracing::error!(%error, "the server did not end well");
+        }
+        let until = Instant::now() + FLUSH;
+        // Those whose senders are gone.
+        while self.durable.unanswered() > 0 && Instant::now() < until {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        let left = until.saturating_duration_since(Instant::now());
+        let flushed = Arc::clone(self.publisher);
+        let flushed = tokio::task::spawn_blocking(move || flushed.flush(left)).await;
+        match flushed {
+            Ok(Ok(())) => tracing::info!("all that was taken is delivered"),
+            // Their senders were told 503 or nothing, or they are in the spool too.
+            Ok(Err(left)) => tracing::warn!("{left}, and are given up"),
+            Err(error) => tracing::error!(%error, "the producer did not end well"),
+        }
+        if let Some(spool) = self.spool.filter(|spool| spool.records() > 0) {
+            let records = spool.records();
+            tracing::warn!(
+                records,
+                "the spool is not empty; its records wait for the next start"
+            );
+        }
+    }
+}
+
+/// Makes or verifies the raw topic, for as long as it takes for Kafka to be there.
+async fn verify(settings: &Settings, readiness: &Readiness) -> Result<(), Failure> {
+    loop {
+        match topics::ensure(settings, Which::RawOnly).await {
+            Ok(()) => return Ok(()),
+            Err(EnsureError::Faults(lines)) => return Err(Failure::Config(lines)),
+            Err(error @ EnsureError::Unreachable(_)) => {
+                if settings.ingest.spool.is_none() {
+                    readiness.set("topics", Err(error.to_string()));
+                }
+                tokio::time::sleep(RETRY).await;
+            }
+        }
+    }
+}

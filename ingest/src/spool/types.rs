@@ -1,0 +1,87 @@
+//! What the parts of the spool give each other.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use thiserror::Error;
+use tokio::sync::oneshot;
+
+use super::record::{RecordError, Stored};
+use crate::byte_budget::Permit;
+
+/// Which way a request goes now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// To Kafka: there is nothing here.
+    Broker,
+    /// Here, behind what is here already.
+    Spool,
+    /// Neither, for a moment: the last records are on their way to Kafka.
+    Wait,
+}
+
+/// Why a record is not taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum NoRoom {
+    /// `max_bytes` are used, or the disk is full.
+    #[error("the spool is full")]
+    Full,
+    /// The oldest record is older than `max_age`.
+    #[error("the oldest record in the spool is older than max_age")]
+    TooOld,
+    /// The store does not work.
+    #[error("the spool does not work")]
+    Broken,
+}
+
+/// The record may be on disk or not: nobody may rely on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("the record was not made durable")]
+pub struct NotDurable;
+
+/// A record that needs to be here no longer.
+#[derive(Debug, Clone)]
+pub struct Gone {
+    /// Its number.
+    pub number: u64,
+    /// Its bytes.
+    pub size: u64,
+    /// Why it is set aside instead of being forgotten: Kafka does not want it, or it cannot be read.
+    pub refused: Option<String>,
+}
+
+/// A record as the drain finds it.
+#[derive(Debug)]
+pub struct Found {
+    /// Its number: the order of all.
+    pub number: u64,
+    /// Its bytes.
+    pub size: u64,
+    /// What it is.
+    pub stored: Result<Stored, RecordError>,
+}
+
+/// What the writer is asked for.
+pub enum Command {
+    /// To store a record.
+    Put {
+        /// The record.
+        bytes: Vec<u8>,
+        /// Hears when it is durable.
+        reply: oneshot::Sender<Result<(), NotDurable>>,
+        // The right to hold the bytes, given back once they are written.
+        _permit: Option<Arc<Permit>>,
+    },
+    /// To take records out.
+    Remove {
+        /// Those.
+        gone: Vec<Gone>,
+        /// Hears when that is durable.
+        done: oneshot::Sender<()>,
+    },
+}
+
+/// Whether what came at `received_at` is older than `age`. Both times are microseconds since 1970.
+pub fn is_older(received_at: i64, now: i64, age: Duration) -> bool {
+    u128::try_from(now.saturating_sub(received_at)).is_ok_and(|old| old > age.as_micros())
+}
