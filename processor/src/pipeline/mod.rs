@@ -1,4 +1,4 @@
-//! The function to read first: a raw record goes in, its one disposition comes out.
+//! The function to read first is [`judge`]: a raw record goes in, its one disposition comes out.
 //!
 //! Pure: the same record, settings, secrets and memory always give the same bytes. No I/O, no clock.
 
@@ -16,7 +16,7 @@ use crate::dedup::index::{Memory, Pending};
 use crate::pipeline::dedupe::{Repeats, dedupe};
 use crate::pipeline::normalize::normalize;
 use crate::pipeline::route::{Routed, Router, route};
-use crate::pipeline::verify::{redriven, source, verify};
+use crate::pipeline::verify::{source, verify, within_redrive_limit};
 use crate::record::Record;
 
 pub mod verify;
@@ -37,6 +37,14 @@ pub struct Rules<'a> {
     pub credentials: Arc<BTreeMap<String, Arc<Credentials>>>,
     /// Where events go.
     pub router: &'a Router,
+}
+
+impl Rules<'_> {
+    /// The secrets of a source; none where it has none.
+    fn credentials(&self, source: &Source) -> Arc<Credentials> {
+        let found = self.credentials.get(&source.name);
+        found.map(Arc::clone).unwrap_or_default()
+    }
 }
 
 /// What becomes of a raw record: exactly one of these.
@@ -75,59 +83,99 @@ pub struct Halt {
     pub version: u64,
 }
 
-/// Verify, deduplicate, normalize, route.
+/// What is known of a record before its provider is asked.
+struct Origin<'a> {
+    source: &'a Source,
+    request: RawRequest,
+}
+
+/// Why a record does not go on to the next verb.
+enum Stop {
+    Duplicate(Repeats),
+    Refused(Refusal),
+}
+
+impl From<Repeats> for Stop {
+    fn from(of: Repeats) -> Self {
+        Self::Duplicate(of)
+    }
+}
+
+impl From<Refusal> for Stop {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+impl Stop {
+    fn at(self, source: &Source) -> Disposition<'_> {
+        match self {
+            Self::Duplicate(of) => Disposition::Duplicate { source, of },
+            Self::Refused(refusal) => Disposition::Refused {
+                source: Some(source),
+                refusal,
+            },
+        }
+    }
+}
+
+/// Decides what becomes of a record.
 pub fn judge<'a>(
     record: &'a Record,
     rules: &Rules<'a>,
     memory: &Memory,
     pending: &Pending,
 ) -> Result<Disposition<'a>, Halt> {
+    let origin = match identify(record, rules.settings)? {
+        Ok(origin) => origin,
+        Err(refusal) => {
+            return Ok(Disposition::Refused {
+                source: None,
+                refusal,
+            });
+        }
+    };
+    let routed = judged(record, &origin, rules, memory, pending);
+    Ok(routed.map_or_else(
+        |stop| stop.at(origin.source),
+        |routed| Disposition::Event(Box::new(routed)),
+    ))
+}
+
+/// Verify, deduplicate, normalize, route.
+fn judged<'a>(
+    record: &'a Record,
+    origin: &Origin<'a>,
+    rules: &Rules<'a>,
+    memory: &Memory,
+    pending: &Pending,
+) -> Result<Routed<'a>, Stop> {
+    within_redrive_limit(record)?;
+    let credentials = rules.credentials(origin.source);
+    let verified = verify(origin.source, &credentials, &origin.request, &record.value)?;
+    let fresh = dedupe(verified, record.appended_ms, memory, pending)?;
+    let event = normalize(fresh, record)?;
+    Ok(route(event, record, rules.router)?)
+}
+
+/// Whose record it is. A record that was redriven too often is refused for that, whoever sent it.
+fn identify<'a>(
+    record: &Record,
+    settings: &'a Settings,
+) -> Result<Result<Origin<'a>, Refusal>, Halt> {
     let request = match record.header(REQUEST).map(RawRequest::decode) {
         Some(Ok(request)) => Ok(request),
         Some(Err(RawError::Newer(version))) => return Err(Halt { version }),
         Some(Err(error @ RawError::Malformed(_))) => Err(error.to_string()),
         None => Err("the record has no request header".to_owned()),
     };
-    let found = match &request {
-        Ok(request) => source(rules.settings, request),
-        Err(why) => Err(Reason::UnknownSource.because(why.clone())),
-    };
-    let refused = |refusal| {
-        Ok(Disposition::Refused {
-            source: found.as_ref().ok().copied(),
-            refusal,
-        })
-    };
-    if let Err(refusal) = redriven(record) {
-        return refused(refusal);
-    }
-    let (source, request) = match (&found, &request) {
-        (Ok(source), Ok(request)) => (*source, request),
-        (Err(refusal), _) => return refused(refusal.clone()),
-        (Ok(_), Err(why)) => return refused(Reason::UnknownSource.because(why.clone())),
-    };
-    let none = Credentials::default();
-    let credentials = rules
-        .credentials
-        .get(&source.name)
-        .map_or(&none, Arc::as_ref);
-
-    let verified = match verify(source, credentials, request, &record.value) {
-        Ok(verified) => verified,
-        Err(refusal) => return refused(refusal),
-    };
-    let fresh = match dedupe(verified, record.appended_ms, memory, pending) {
-        Ok(fresh) => fresh,
-        Err(of) => return Ok(Disposition::Duplicate { source, of }),
-    };
-    let event = match normalize(fresh, record) {
-        Ok(event) => event,
-        Err(refusal) => return refused(refusal),
-    };
-    match route(event, record, rules.router) {
-        Ok(routed) => Ok(Disposition::Event(Box::new(routed))),
-        Err(refusal) => refused(refusal),
-    }
+    let origin = request
+        .map_err(|why| Reason::UnknownSource.because(why))
+        .and_then(|request| {
+            let source = source(settings, &request)?;
+            Ok(Origin { source, request })
+        });
+    Ok(origin.map_err(|unknown| within_redrive_limit(record).err().unwrap_or(unknown)))
 }
 
 #[cfg(test)]

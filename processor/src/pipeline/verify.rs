@@ -30,8 +30,8 @@ pub fn source<'a>(settings: &'a Settings, request: &RawRequest) -> Result<&'a So
     Ok(source)
 }
 
-/// How often the record says that it was redriven is checked before anything else.
-pub fn redriven(record: &Record) -> Result<(), Refusal> {
+/// Whether a record was redriven no more often than it may be.
+pub fn within_redrive_limit(record: &Record) -> Result<(), Refusal> {
     let Some(count) = record.header(REDRIVE_COUNT) else {
         return Ok(());
     };
