@@ -1,7 +1,7 @@
 //! The store under the spool: one file of redb, whose every commit is fsynced.
 //!
 //! redb, and neither fjall nor its own one-fsync commit: those two were seen to open a damaged file
-//! without the last records and without a word (figures in ARCHITECTURE.md).
+//! without the last records and without a word (figures in docs/measurements.md).
 
 use std::io;
 use std::path::{Path, PathBuf};
