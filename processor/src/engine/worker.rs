@@ -26,6 +26,10 @@ use crate::metrics::Metrics;
 use crate::pipeline::outgoing::FateTopics;
 use crate::rules::Current;
 
+mod unconfirmed;
+
+mod state;
+
 mod commit;
 
 mod confirm;
@@ -34,9 +38,8 @@ mod settle;
 
 mod stability;
 
-use confirm::Unconfirmed;
-use settle::Settling;
-use stability::Stability;
+use state::{Settling, Stability};
+use unconfirmed::Unconfirmed;
 
 /// How long the worker waits while a coordinator is away.
 const BACKOFF: Duration = Duration::from_millis(500);

@@ -1,19 +1,12 @@
-//! Kafka by way of librdkafka.
-
-use std::sync::Arc;
-use std::thread;
-use std::time::{Duration, Instant};
+//! A cluster: what all clients of a worker are made from.
 
 use rdkafka::ClientConfig;
-use rdkafka::error::KafkaError;
 use sluice_schemas::settings::Settings;
 
-use super::consumer::RawConsumer;
-use super::producer::Transactor;
-use super::reader::LogReader;
 use super::watchdog::Calls;
-use super::{InitError, Kafka, Unanswered};
-use crate::kafka::assignment::Assignments;
+
+/// How many records of a partition the client fetches ahead, about.
+pub const QUEUED_MESSAGES: &str = "4000";
 
 /// A cluster, as one worker's clients see it.
 #[derive(Clone, Copy)]
@@ -26,43 +19,4 @@ pub struct Cluster<'a> {
     pub worker: u32,
     /// The watch over its thread.
     pub calls: &'a Calls,
-}
-
-impl Kafka for Cluster<'_> {
-    type Consumer = RawConsumer;
-    type Producer = Transactor;
-    type Reader = LogReader;
-
-    fn consumer(&self, assignments: Arc<Assignments>) -> Result<RawConsumer, String> {
-        RawConsumer::new(self, assignments).map_err(|error| error.to_string())
-    }
-
-    fn producer(&self) -> Result<Transactor, InitError> {
-        Transactor::new(self)
-    }
-
-    fn reader(&self) -> Result<LogReader, Unanswered> {
-        Ok(LogReader::new(self)?)
-    }
-
-    fn now(&self) -> Instant {
-        Instant::now()
-    }
-
-    fn wall_ms(&self) -> i64 {
-        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-        since.map_or(0, |since| {
-            i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
-        })
-    }
-
-    fn sleep(&self, time: Duration) {
-        thread::sleep(time);
-    }
-}
-
-impl From<KafkaError> for Unanswered {
-    fn from(error: KafkaError) -> Self {
-        Self(error.to_string())
-    }
 }

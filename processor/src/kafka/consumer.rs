@@ -17,14 +17,11 @@ use rdkafka::{ClientConfig, ClientContext, Offset, TopicPartitionList};
 use sluice_schemas::settings::Membership;
 use sluice_service::kafka::client as kafka;
 
-use super::cluster::Cluster;
+use super::api::{Consumer, Polled, Unanswered};
+use super::cluster::{Cluster, QUEUED_MESSAGES};
 use super::watchdog::Calls;
-use super::{Consumer, Polled, Unanswered};
 use crate::kafka::assignment::Assignments;
 use crate::record::Record;
-
-/// How many records of a partition the client fetches ahead, about.
-pub const QUEUED_MESSAGES: &str = "4000";
 
 /// How long a question about committed offsets may take.
 const ASK: Duration = Duration::from_secs(5);

@@ -17,9 +17,9 @@ use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::{ClientConfig, ClientContext, Offset, TopicPartitionList};
 use sluice_service::kafka::client as kafka;
 
+use super::api::{CallError, Failure, InitError, Message, Producer, SendError};
 use super::cluster::Cluster;
 use super::watchdog::Calls;
-use super::{CallError, Failure, InitError, Message, Producer, SendError};
 
 /// How long the broker keeps a transaction open for a process that is gone. While it does, readers
 /// wait; a restart under the same name ends it at once.

@@ -18,10 +18,9 @@ use sluice_schemas::settings::Settings;
 use sluice_schemas::topic::TopicNames;
 use sluice_service::kafka::client as kafka;
 
-use super::cluster::Cluster;
-use super::consumer::QUEUED_MESSAGES;
+use super::api::{HeaderOf, Outputs, Place, Read, Reader, Source, Unanswered, View};
+use super::cluster::{Cluster, QUEUED_MESSAGES};
 use super::watchdog::Calls;
-use super::{HeaderOf, Outputs, Place, Read, Reader, Source, Unanswered, View};
 
 /// How long one question to the brokers may take.
 const ASK: Duration = Duration::from_secs(10);

@@ -2,7 +2,8 @@
 
 use sluice_schemas::dedup_log::{DedupLogError, DedupRecord, SEEN, UNTIL};
 
-use super::{Halt, LogEnd};
+use super::position::LogEnd;
+use super::question::Halt;
 use crate::kafka::{Read, Reader, Source, View};
 
 /// How far before its end the log is read for its last record, at first, in offsets: some records and

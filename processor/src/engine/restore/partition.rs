@@ -8,10 +8,8 @@ use sluice_schemas::raw::{REQUEST, RawRequest};
 use sluice_schemas::settings::Settings;
 
 use super::log::{Log, Tail, read_end, unreadable};
-use super::{
-    AGAIN, Halt, Outcome, Position, Repair, Wanted, begin_at, check_partitions, standing,
-    undecided_offset,
-};
+use super::position::{Position, begin_at, check_partitions, standing};
+use super::question::{AGAIN, Halt, Outcome, Repair, Wanted, undecided_offset};
 use crate::dedup::index::{CLOCK_SLACK_SECONDS, Memory};
 use crate::engine::audit;
 use crate::kafka::assignment::Assignments;

@@ -5,17 +5,13 @@
 //! however many records there were. What was seen is written down with the next transaction of the
 //! partition (`sluice_schemas::dedup_log::SEEN`): an audit begins there.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::time::{Duration, Instant};
+use std::collections::BTreeMap;
+use std::time::Duration;
 
 use super::Worker;
-use crate::engine::audit::Wanted;
+use super::unconfirmed::{Commits, Judged};
 use crate::engine::partitions::Stands;
-use crate::engine::transaction::Done;
 use crate::kafka::{Kafka, Place, Reader, Unanswered, View};
-
-/// What was seen is written down after this time without a transaction.
-const CHECKPOINT_AFTER: Duration = Duration::from_secs(5);
 
 /// How often is looked while something is not confirmed.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -36,133 +32,6 @@ const FAILURES: u32 = 20;
 
 /// How long the places of the outputs are known: partitions are added seldom.
 const OUTPUTS_FOR: Duration = Duration::from_secs(60);
-
-/// What a partition's commits have judged.
-#[derive(Debug, Default)]
-struct Judged {
-    epoch: u64,
-    to: i64,
-    offsets: Vec<i64>,
-}
-
-/// Some commits together.
-#[derive(Debug)]
-struct Commits {
-    parts: BTreeMap<i32, Judged>,
-    topics: BTreeSet<String>,
-    since_ms: i64,
-    first: Option<Instant>,
-}
-
-impl Default for Commits {
-    fn default() -> Self {
-        Self {
-            parts: BTreeMap::new(),
-            topics: BTreeSet::new(),
-            since_ms: i64::MAX,
-            first: None,
-        }
-    }
-}
-
-impl Commits {
-    fn has_judged(&self) -> bool {
-        self.parts.values().any(|part| !part.offsets.is_empty())
-    }
-}
-
-/// Commits that were answered and not seen to be visible yet.
-#[derive(Debug, Default)]
-pub struct Unconfirmed {
-    /// Those that are waited for, and where their partitions ended after them.
-    asked: Option<(Commits, BTreeMap<Place, i64>)>,
-    /// Those since then.
-    fresh: Commits,
-    /// Those that were seen to be visible. What was seen may have been an abort, by a process that had our
-    /// name for a while: the next commit that succeeds proves that there was none.
-    seen: Vec<Commits>,
-    look_at: Option<Instant>,
-    outputs: Option<(Instant, Vec<Place>)>,
-}
-
-impl Unconfirmed {
-    /// Takes the offsets that a transaction judged.
-    pub fn add(&mut self, done: &mut Done, now: Instant) {
-        let fresh = &mut self.fresh;
-        fresh.first.get_or_insert(now);
-        fresh.since_ms = fresh.since_ms.min(done.since_ms);
-        fresh.topics.extend(done.topics.drain(..));
-        for (&partition, learned) in &mut done.learned {
-            let judged = fresh.parts.entry(partition).or_default();
-            judged.epoch = learned.epoch;
-            judged.to = learned.to;
-            judged.offsets.append(&mut learned.offsets);
-        }
-    }
-
-    /// A transaction was committed, by the producer that committed all of it.
-    pub fn proved(&mut self) {
-        self.seen.clear();
-    }
-
-    /// Whether nothing has to be audited.
-    pub fn is_proved(&self) -> bool {
-        self.is_empty() && self.seen.is_empty()
-    }
-
-    /// Whether all was seen to be visible.
-    pub fn is_empty(&self) -> bool {
-        self.asked.is_none() && self.fresh.parts.is_empty()
-    }
-
-    /// Whether all was seen to be visible, and it is time to have that proved.
-    fn is_due(&self, now: Instant) -> bool {
-        let committed = self.seen.last().and_then(|commits| commits.first);
-        self.is_empty() && committed.is_some_and(|at| now >= at + CHECKPOINT_AFTER)
-    }
-
-    /// Has the next look come at once.
-    pub fn look_now(&mut self) {
-        self.look_at = None;
-    }
-
-    /// Forgets all of it: what it learned is void.
-    pub fn clear(&mut self) {
-        self.asked = None;
-        self.fresh = Commits::default();
-        self.seen.clear();
-    }
-
-    /// In the order in which they were committed.
-    fn all(&self) -> impl Iterator<Item = &Commits> {
-        let asked = self.asked.as_ref().map(|(commits, _)| commits);
-        self.seen.iter().chain(asked).chain([&self.fresh])
-    }
-
-    /// The raw records whose fates must be found.
-    pub fn wanted(&self) -> Wanted {
-        let mut wanted = Wanted {
-            since_ms: i64::MAX,
-            ..Wanted::default()
-        };
-        for commits in self.all() {
-            wanted.since_ms = wanted.since_ms.min(commits.since_ms);
-            for (&partition, judged) in &commits.parts {
-                let offsets = wanted.offsets.entry(partition).or_default();
-                offsets.extend(&judged.offsets);
-            }
-        }
-        wanted
-    }
-
-    /// By partition the epoch, and the offset below which all was judged.
-    pub fn ends(&self) -> BTreeMap<i32, (u64, i64)> {
-        self.all()
-            .flat_map(|commits| &commits.parts)
-            .map(|(&partition, judged)| (partition, (judged.epoch, judged.to)))
-            .collect()
-    }
-}
 
 impl<K: Kafka> Worker<'_, K> {
     /// The client that asks what is visible.

@@ -6,9 +6,10 @@
 //! everything is decided. A sweep also destroys what is left of a torn commit. Its fates are found missing
 //! then, and are made again.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::time::{Duration, Instant};
+use std::collections::BTreeMap;
+use std::time::Duration;
 
+use super::state::Settling;
 use super::{BACKOFF, Exit, Worker};
 use crate::engine::audit;
 use crate::engine::batch::Batch;
@@ -62,21 +63,6 @@ enum Standing {
     Torn,
     /// It takes longer to know than a thread may that has to poll.
     Unknown,
-}
-
-/// A name that is not settled.
-#[derive(Debug)]
-pub struct Settling {
-    why: &'static str,
-    since: Instant,
-    swept_at: Option<Instant>,
-    /// Partitions of raw whose offset was not seen to be decided since then. Other workers' offsets come and
-    /// go: what was open at the beginning is decided once the offset was given at any time since.
-    offsets: BTreeSet<i32>,
-    /// Another producer took the name during a sweep.
-    fenced: Option<String>,
-    /// How many times [`WARN_AFTER`] must pass before the next error.
-    warnings: u32,
 }
 
 impl<K: Kafka> Worker<'_, K> {

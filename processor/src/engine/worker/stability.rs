@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use super::settle::sweep;
+use super::state::Held;
 use super::{Exit, Worker};
 use crate::engine::audit::undecided;
 use crate::engine::transaction::Ended;
@@ -31,27 +32,6 @@ const ERROR_AFTER: Duration = Duration::from_secs(60);
 
 /// How often it is reported again.
 const REPORT_EVERY: Duration = Duration::from_secs(600);
-
-/// What is behind its partition's end.
-#[derive(Debug, Clone, Copy)]
-struct Held {
-    at: i64,
-    since: Instant,
-    reported: Option<Instant>,
-}
-
-/// The partitions whose last stable offset is behind their end.
-#[derive(Debug, Default)]
-pub struct Stability {
-    held: BTreeMap<Place, Held>,
-    /// Partitions of raw whose offset is not given, since then.
-    offsets: BTreeMap<i32, Instant>,
-    /// What stands still for this long is swept: longer after each sweep, for it may be somebody else's.
-    sweep_after: Duration,
-    looked: Option<Instant>,
-    /// Another producer had the name.
-    fenced: Option<String>,
-}
 
 impl<K: Kafka> Worker<'_, K> {
     /// Looks, if it is time to. No transaction may be open.

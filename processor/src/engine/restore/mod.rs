@@ -1,0 +1,16 @@
+//! Restoring a partition's memory from the dedup-log, on a thread beside the worker's, so that other
+//! partitions go on meanwhile: [`position`] decides where judging begins, [`log`] reads the dedup-log, [`partition`] is
+//! one partition's way, and [`restorer`] takes turns between them.
+
+mod question;
+
+mod position;
+
+pub mod log;
+
+mod partition;
+
+mod restorer;
+
+pub use question::{First, Outcome, Repair, Restored, Wanted, undecided_offset};
+pub use restorer::Restorer;

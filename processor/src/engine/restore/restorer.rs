@@ -1,0 +1,144 @@
+//! The restorer's thread: one partition after the other, so that none waits for another's broker.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::time::{Duration, Instant};
+
+use sluice_schemas::settings::Settings;
+
+use super::partition::Partition;
+use super::question::{AGAIN, Halt, Outcome, Restored, Wanted};
+use crate::dedup::pages::SmallPages;
+use crate::kafka::Kafka;
+use crate::kafka::assignment::Assignments;
+
+/// A partition that cannot be restored for this long is worth an error; after four times as long another.
+const WARN_AFTER: Duration = Duration::from_secs(30);
+
+/// The clients are closed after this time without work.
+const IDLE: Duration = Duration::from_secs(30);
+
+/// A partition in the queue of the restorer.
+struct Queued {
+    wanted: Wanted,
+    since: Instant,
+    /// How many times [`WARN_AFTER`] must pass before the next error.
+    warnings: u32,
+}
+
+/// Restores the partitions of one worker. They take turns: one that waits for a broker or for an open
+/// transaction does not keep the others.
+pub struct Restorer<'a, K: Kafka> {
+    kafka: &'a K,
+    settings: &'a Settings,
+    assignments: Arc<Assignments>,
+    reader: Option<K::Reader>,
+    queue: VecDeque<Queued>,
+}
+
+impl<'a, K: Kafka> Restorer<'a, K> {
+    /// One with nothing to do.
+    pub fn new(kafka: &'a K, settings: &'a Settings, assignments: Arc<Assignments>) -> Self {
+        Self {
+            kafka,
+            settings,
+            assignments,
+            reader: None,
+            queue: VecDeque::new(),
+        }
+    }
+
+    /// Serves the worker until its channel closes.
+    pub fn run(mut self, wanted: &Receiver<Wanted>, restored: &Sender<Restored>) {
+        loop {
+            let wait = if self.queue.is_empty() {
+                IDLE
+            } else {
+                Duration::ZERO
+            };
+            match wanted.recv_timeout(wait) {
+                Ok(wanted) => {
+                    self.want(wanted);
+                    continue;
+                }
+                Err(RecvTimeoutError::Disconnected) => return,
+                Err(RecvTimeoutError::Timeout) if self.queue.is_empty() => self.reader = None,
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+            let small = SmallPages::hold();
+            let done = self.turn();
+            drop(small);
+            if done.is_some_and(|done| restored.send(done).is_err()) {
+                return;
+            }
+        }
+    }
+
+    /// Puts a partition at the end of the queue.
+    pub fn want(&mut self, wanted: Wanted) {
+        self.queue.push_back(Queued {
+            wanted,
+            since: self.kafka.now(),
+            warnings: 1,
+        });
+    }
+
+    /// One attempt for the partition whose turn it is.
+    pub fn turn(&mut self) -> Option<Restored> {
+        let mut next = self.queue.pop_front()?;
+        let Wanted {
+            partition,
+            epoch,
+            question,
+            ..
+        } = next.wanted;
+        let outcome = match self.attempt(next.wanted) {
+            Ok(outcome) => outcome,
+            Err(Halt::EpochEnded) => return None,
+            Err(Halt::Person(why)) => Outcome::Person(why),
+            Err(Halt::Later(why)) => {
+                tracing::debug!(partition, why, "restoring: asking again");
+                let waited = self.kafka.now() - next.since;
+                if waited > WARN_AFTER * next.warnings {
+                    next.warnings *= 4;
+                    tracing::error!(
+                        partition,
+                        why,
+                        seconds = waited.as_secs(),
+                        "this partition cannot be restored yet"
+                    );
+                }
+                self.queue.push_back(next);
+                self.kafka.sleep(AGAIN);
+                return None;
+            }
+        };
+        Some(Restored {
+            partition,
+            epoch,
+            question,
+            outcome,
+        })
+    }
+
+    /// One attempt. Clients that failed are not used again.
+    fn attempt(&mut self, wanted: Wanted) -> Result<Outcome, Halt> {
+        let reader = match self.reader.take() {
+            Some(reader) => reader,
+            None => self.kafka.reader()?,
+        };
+        let partition = Partition {
+            kafka: self.kafka,
+            reader: &reader,
+            settings: self.settings,
+            assignments: &self.assignments,
+            wanted,
+        };
+        let outcome = partition.restore();
+        if !matches!(outcome, Err(Halt::Later(_))) {
+            self.reader = Some(reader);
+        }
+        outcome
+    }
+}

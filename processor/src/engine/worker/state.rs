@@ -1,0 +1,42 @@
+//! What a worker keeps of its settling, and of last stable offsets that stand still.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use crate::kafka::Place;
+
+/// A name that is not settled.
+#[derive(Debug)]
+pub struct Settling {
+    pub(super) why: &'static str,
+    pub(super) since: Instant,
+    pub(super) swept_at: Option<Instant>,
+    /// Partitions of raw whose offset was not seen to be decided since then. Other workers' offsets come and
+    /// go: what was open at the beginning is decided once the offset was given at any time since.
+    pub(super) offsets: BTreeSet<i32>,
+    /// Another producer took the name during a sweep.
+    pub(super) fenced: Option<String>,
+    /// How many times [`WARN_AFTER`] must pass before the next error.
+    pub(super) warnings: u32,
+}
+
+/// What is behind its partition's end.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Held {
+    pub(super) at: i64,
+    pub(super) since: Instant,
+    pub(super) reported: Option<Instant>,
+}
+
+/// The partitions whose last stable offset is behind their end.
+#[derive(Debug, Default)]
+pub struct Stability {
+    pub(super) held: BTreeMap<Place, Held>,
+    /// Partitions of raw whose offset is not given, since then.
+    pub(super) offsets: BTreeMap<i32, Instant>,
+    /// What stands still for this long is swept: longer after each sweep, for it may be somebody else's.
+    pub(super) sweep_after: Duration,
+    pub(super) looked: Option<Instant>,
+    /// Another producer had the name.
+    pub(super) fenced: Option<String>,
+}
