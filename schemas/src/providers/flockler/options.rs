@@ -2,8 +2,28 @@
 
 use super::ENVIRONMENTS;
 use super::lowercase::Lowercase;
-use super::signature::{ENCODINGS, Encoding};
 use crate::settings::reader::Node;
+
+/// How the MAC is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Encoding {
+    /// Any; their lengths tell them apart.
+    Auto,
+    /// 64 hex digits, as documented.
+    Hex,
+    /// 44 characters of base64, as the provider's own plugin has it.
+    Base64,
+    /// 88 characters of base64 over the hex digits, as "base64 hex" may be read.
+    Base64Hex,
+}
+
+/// The setting `encoding`.
+pub const ENCODINGS: [(&str, Encoding); 4] = [
+    ("auto", Encoding::Auto),
+    ("hex", Encoding::Hex),
+    ("base64", Encoding::Base64),
+    ("base64_hex", Encoding::Base64Hex),
+];
 
 /// One source, with its options.
 #[derive(Debug)]

@@ -1,32 +1,11 @@
 //! How Flockler signs: HMAC-SHA256 over `verb|action|env|url|payload`, all of it in lower case.
 
-use super::options::Source;
+use super::options::{Encoding, Source};
 use super::{ACTION, ENVIRONMENT, SIGNATURE};
 use crate::event::Authenticity;
 use crate::providers::signature::{self, Key};
 use crate::providers::{Credentials, Delivery, Proof};
 use crate::reason::{Reason, Refusal};
-
-/// How the MAC is written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Encoding {
-    /// Any; their lengths tell them apart.
-    Auto,
-    /// 64 hex digits, as documented.
-    Hex,
-    /// 44 characters of base64, as the provider's own plugin has it.
-    Base64,
-    /// 88 characters of base64 over the hex digits, as "base64 hex" may be read.
-    Base64Hex,
-}
-
-/// The setting `encoding`.
-pub const ENCODINGS: [(&str, Encoding); 4] = [
-    ("auto", Encoding::Auto),
-    ("hex", Encoding::Hex),
-    ("base64", Encoding::Base64),
-    ("base64_hex", Encoding::Base64Hex),
-];
 
 /// The MAC that the header carries.
 pub fn decode(value: &[u8], encoding: Encoding) -> Result<[u8; 32], Refusal> {
