@@ -124,8 +124,6 @@ impl Part {
 pub enum Shed {
     /// Its peer has as many as it may.
     PeerConnections,
-    /// Its peer flooded another of late.
-    PeerPause,
     /// The header of the PROXY protocol is missing, malformed or late.
     ProxyHeader,
     /// The TLS handshake failed or is late.
@@ -153,7 +151,6 @@ impl Shed {
     pub fn label(self) -> &'static str {
         match self {
             Self::PeerConnections => "peer_connections",
-            Self::PeerPause => "peer_pause",
             Self::ProxyHeader => "proxy_header",
             Self::TlsHandshake => "tls_handshake",
             Self::FirstByte => "first_byte",

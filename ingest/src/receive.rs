@@ -2,7 +2,6 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
@@ -23,8 +22,7 @@ use crate::clock;
 use crate::config::Config;
 use crate::headers;
 use crate::http::body::{Inbound, Unread};
-use crate::http::body_buffer as gather;
-use crate::http::body_buffer::{Gathered, Work};
+use crate::http::body_buffer::{Gathered, MAX_CHUNKS, discard};
 use crate::metrics::{Metrics, Part};
 use crate::path::{self, Named};
 use crate::persist::{Durable, Taken};
@@ -65,7 +63,6 @@ pub struct Receiver<P> {
     durable: Arc<Durable<P>>,
     metrics: Metrics,
     buffers: Buffers,
-    work: Work,
     random: SystemRandom,
 }
 
@@ -78,7 +75,6 @@ impl<P: Publish> Receiver<P> {
             durable,
             metrics,
             buffers,
-            work: Work::new(Instant::now()),
             random: SystemRandom::new(),
         }
     }
@@ -118,7 +114,7 @@ impl<P: Publish> Receiver<P> {
         // Who asks before sending has sent nothing yet, and needs no reading to see the answer.
         let asks = head.headers.contains_key(EXPECT);
         if answer != Answer::RequestTimeout && !asks && !body.is_end_stream() {
-            self.work.discard(body).await;
+            discard(body).await;
         }
         open.answered(answer);
         self.count_buffered();
@@ -177,7 +173,7 @@ impl<P: Publish> Receiver<P> {
         let permit = self.permit(route, bytes(announced.lower()))?;
         let most = announced.upper().map_or(max_body, bytes).min(max_body);
         let mut gathered = Gathered::new(permit, most);
-        let mut parts = gather::Parts::default();
+        let mut chunks = 0;
         while let Some(frame) = body.frame().await {
             let frame = frame.map_err(|unread| match unread {
                 Unread::Slow => Answer::RequestTimeout,
@@ -189,12 +185,11 @@ impl<P: Publish> Receiver<P> {
                 // Trailers are no part of the body.
                 continue;
             };
-            if gathered.length() + data.len() > max_body {
+            chunks += 1;
+            if chunks > MAX_CHUNKS || gathered.length() + data.len() > max_body {
                 return Err(Answer::TooLarge);
             }
-            let length = data.len();
             gathered.push(data, |more| self.permit(route, more))?;
-            self.work.after_part(&mut parts, length).await;
         }
         // hyper ends a body in good order where its HTTP/2 stream is reset with NO_ERROR.
         let open = version == Version::HTTP_2 && !body.is_end_stream();

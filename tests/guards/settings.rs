@@ -253,9 +253,7 @@ fn limits_shown(limits: &Limits) -> Value {
     let Limits {
         connections,
         peer_connections,
-        peer_pause,
         peer_bytes,
-        headers,
         header_bytes,
         handshake_timeout,
         first_byte_timeout,
@@ -263,21 +261,13 @@ fn limits_shown(limits: &Limits) -> Value {
         write_timeout,
         connection_age,
         body_rate,
-        body_rate_after,
-        refusal_delay,
-        refusals,
         source_buffered,
         h2_streams,
-        h2_resets,
-        h2_header_bytes,
-        h2_overhead,
     } = limits;
     json!({
         "connections": connections,
         "peer_connections": peer_connections,
-        "peer_pause": ms(*peer_pause),
         "peer_bytes": peer_bytes,
-        "headers": headers,
         "header_bytes": header_bytes,
         "handshake_timeout": ms(*handshake_timeout),
         "first_byte_timeout": ms(*first_byte_timeout),
@@ -285,14 +275,8 @@ fn limits_shown(limits: &Limits) -> Value {
         "write_timeout": ms(*write_timeout),
         "connection_age": ms(*connection_age),
         "body_rate": body_rate,
-        "body_rate_after": ms(*body_rate_after),
-        "refusal_delay": ms(*refusal_delay),
-        "refusals": refusals,
         "source_buffered": source_buffered,
         "h2_streams": h2_streams,
-        "h2_resets": h2_resets,
-        "h2_header_bytes": h2_header_bytes,
-        "h2_overhead": h2_overhead,
     })
 }
 

@@ -21,6 +21,25 @@ use crate::token_bucket::Bucket;
 /// not read any more, and frames.
 const REQUEST_OVERHEAD: u64 = 160 << 10;
 
+/// HTTP/2: the most bytes of a request's head as the protocol counts them, 32 a header and its text. A quarter
+/// of what HTTP/1.1 may have, because each stream of a connection may hold one at once. A sender exceeds it
+/// for its own request alone: 431.
+pub const H2_HEADER_BYTES: u32 = 16 << 10;
+
+/// HTTP/2: the most bytes of a connection that no request accounts for: its own frames (a balancer that sends a
+/// ping of 17 bytes every second has sent as much after 16 minutes, when its connection is too old anyway),
+/// and the head of a request that is not whole yet, twice for small frames and small records of TLS. A sender
+/// exceeds it for its own connection, with all requests on it; a flood does so within a millisecond.
+const H2_OVERHEAD: u64 = (16 << 10) + 2 * (H2_HEADER_BYTES as u64);
+
+/// HTTP/2: the most requests of a connection that its sender may take back. Senders take back next to none, a
+/// flood thousands a second. A sender exceeds it for its own connection, with all requests on it.
+pub const H2_RESETS: usize = 100;
+
+/// The most requests of a connection that are refused one after the other: it is then ended. A sender reaches
+/// it for its own connection, with a wrong token for example, and may connect again.
+const REFUSALS: usize = 100;
+
 /// How HTTP/2 begins where nothing was agreed on before.
 const PREFACE: &[u8] = b"PRI";
 
@@ -31,8 +50,6 @@ pub struct Activity {
     overdone: Notify,
     /// Bytes of bodies that were read.
     bodies: Arc<AtomicU64>,
-    /// See [`overhead`].
-    overhead: u64,
 }
 
 #[derive(Debug)]
@@ -68,15 +85,9 @@ pub enum Verdict {
     Close(Shed),
 }
 
-/// What a connection may bring besides what its requests are reckoned at, in bytes: its own frames, and
-/// the head of a request that is not whole yet, twice for small frames and small records of TLS.
-pub fn overhead(limits: &Limits) -> u64 {
-    limits.h2_overhead + 2 * u64::from(limits.h2_header_bytes)
-}
-
 impl Activity {
-    /// Of a connection that begins now. `overhead`: see [`overhead`].
-    pub fn new(overhead: u64) -> Self {
+    /// Of a connection that begins now.
+    pub fn new() -> Self {
         let now = Instant::now();
         Self {
             state: Mutex::new(State {
@@ -95,7 +106,6 @@ impl Activity {
             }),
             overdone: Notify::new(),
             bodies: Arc::default(),
-            overhead,
         }
     }
 
@@ -124,7 +134,7 @@ impl Activity {
     }
 
     /// A request has begun, and ends with what is returned.
-    pub fn request(self: &Arc<Self>, version: Version, resets: usize) -> Flight {
+    pub fn request(self: &Arc<Self>, version: Version) -> Flight {
         let mut state = self.state();
         state.http2 = version == Version::HTTP_2;
         // Its bytes may have come with the last of the handshake.
@@ -135,7 +145,6 @@ impl Activity {
         Flight {
             activity: Arc::clone(self),
             answered: false,
-            resets,
         }
     }
 
@@ -154,7 +163,7 @@ impl Activity {
     /// Why the answer that is due shall be the connection's last, if anything says so.
     pub fn over(&self, limits: &Limits) -> Option<Shed> {
         let state = self.state();
-        if state.refused >= limits.refusals {
+        if state.refused >= REFUSALS {
             return Some(Shed::Refusals);
         }
         past(limits.connection_age)(state.opened).then_some(Shed::Age)
@@ -208,7 +217,7 @@ impl Activity {
         // A body may come in small frames and small records of TLS, which double it.
         let bodies = self.bodies.load(Ordering::Relaxed);
         let accounted = state.requests * REQUEST_OVERHEAD + 2 * bodies;
-        if state.http2 && state.came > accounted.saturating_add(self.overhead) {
+        if state.http2 && state.came > accounted.saturating_add(H2_OVERHEAD) {
             state.too_much = Some(Shed::Overhead);
             self.overdone.notify_one();
         }
@@ -234,7 +243,6 @@ fn past(time: Duration) -> impl Fn(Instant) -> bool {
 pub struct Flight {
     activity: Arc<Activity>,
     answered: bool,
-    resets: usize,
 }
 
 impl Flight {
@@ -254,7 +262,7 @@ impl Drop for Flight {
         }
         if !self.answered {
             state.taken_back += 1;
-            if state.taken_back > self.resets {
+            if state.taken_back > H2_RESETS {
                 state.too_much = Some(Shed::Resets);
                 self.activity.overdone.notify_one();
             }

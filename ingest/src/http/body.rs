@@ -16,14 +16,9 @@ use tokio::time::{Instant, Sleep};
 use crate::http::hangup::Input;
 use crate::token_bucket::Bucket;
 
-/// The least that a body must bring.
-#[derive(Debug, Clone, Copy)]
-pub struct Pace {
-    /// Bytes a second on average; 0: none.
-    pub rate: u64,
-    /// For how long it may be slower.
-    pub after: Duration,
-}
+/// For how long after its head a body may be slower than the least rate: as long as one lost packet may take.
+/// A sender, or a slow network, exceeds it for its own request alone.
+const RATE_GRACE: Duration = Duration::from_secs(3);
 
 /// Why a body does not come whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
@@ -43,7 +38,8 @@ pub enum Unread {
 #[derive(Debug)]
 pub struct Inbound {
     body: Incoming,
-    pace: Pace,
+    /// The least bytes a second on average; 0: none.
+    rate: u64,
     since: Instant,
     read: u64,
     late: Option<Pin<Box<Sleep>>>,
@@ -54,11 +50,11 @@ pub struct Inbound {
 }
 
 impl Inbound {
-    /// Its time begins now. `account` is charged with what comes, and `counted` grows by it; where `input`
-    /// ends, what has not come will not.
+    /// Its time begins now. It must have `rate` bytes a second on average. `account` is charged with what
+    /// comes, and `counted` grows by it; where `input` ends, what has not come will not.
     pub fn new(
         body: Incoming,
-        pace: Pace,
+        rate: u64,
         account: Option<Arc<Bucket>>,
         counted: Arc<AtomicU64>,
         input: Arc<Input>,
@@ -68,7 +64,7 @@ impl Inbound {
             input,
             ended: None,
             body,
-            pace,
+            rate,
             since: Instant::now(),
             read: 0,
             late: None,
@@ -76,13 +72,12 @@ impl Inbound {
         }
     }
 
-    /// Ready once what was read is less than it should be. The less there is to come by now, the
-    /// earlier that is.
+    /// Resolves when the body falls below its least average rate.
     fn poll_late(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let Some(millis) = (self.read.saturating_mul(1000)).checked_div(self.pace.rate) else {
+        let Some(millis) = (self.read.saturating_mul(1000)).checked_div(self.rate) else {
             return Poll::Pending;
         };
-        let due = self.since + self.pace.after + Duration::from_millis(millis);
+        let due = self.since + RATE_GRACE + Duration::from_millis(millis);
         let late = self
             .late
             .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(due)));

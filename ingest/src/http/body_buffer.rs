@@ -1,44 +1,23 @@
-//! A body on its way into memory, or out of the way: gathered under the right to hold it, at a pace that
-//! leaves the others theirs.
+//! A body on its way into memory, under the permit to hold it, or out of the way.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::BodyExt;
 use hyper::body::Body;
 
 use crate::byte_budget::Permit;
-use crate::token_bucket::Bucket;
 
-/// What is read and thrown away of a body that is refused, at most: a sender that is still writing
-/// when the connection closes may never see its answer.
+/// The most chunks of one body: each takes hyper some half a microsecond, even where it has one byte. A sender
+/// exceeds it for its own request alone, with chunks of less than 64 bytes in a body of 1 MiB.
+pub const MAX_CHUNKS: usize = 16_384;
+
+/// What is read and discarded of a refused body, at most: a sender that is still writing when the connection
+/// closes may never see its answer. A sender exceeds it for its own request alone.
 const DISCARD_BYTES: usize = 4 << 20;
 
-/// For how long at most.
+/// The longest time for which a refused body is read. As [`DISCARD_BYTES`].
 const DISCARD_TIME: Duration = Duration::from_secs(2);
-
-/// What is thrown away of all refused bodies together, in bytes a second: reading it is the least of
-/// what there is to do.
-const DISCARD_RATE: u64 = 32 << 20;
-
-/// So much of it at once after a quiet time, in bytes: some milliseconds' work, which others wait for.
-const DISCARD_BURST: u64 = 1 << 20;
-
-/// Parts of bodies that are looked at a second, of all that are crumbs: each takes some half a microsecond,
-/// even where it brings a byte.
-const PARTS_RATE: u64 = 200_000;
-
-/// So many of them at once after a quiet time.
-const PARTS_BURST: u64 = 10_000;
-
-/// So many parts of a body are reckoned together; most bodies have one, and never come to that.
-const PARTS_TOGETHER: usize = 64;
-
-/// What a part must bring on average, in bytes, to be no crumb: whoever sends that is bounded by his bytes.
-const PART_WORTH: usize = 256;
-
-/// What it costs to throw away a part besides its bytes, in bytes.
-const PART_BYTES: usize = 16;
 
 /// The memory that a body takes as it grows, in bytes; past the last, all that it may need. A sender who
 /// announces much and sends little costs little. Each step is new memory, which the system has to clear.
@@ -117,67 +96,23 @@ impl Gathered {
     }
 }
 
-/// What is done in all for bodies that are more work than they are worth.
-#[derive(Debug)]
-pub struct Work {
-    /// In bytes.
-    discarded: Bucket,
-    parts: Bucket,
-}
-
-impl Work {
-    /// Nothing was done yet.
-    pub fn new(now: Instant) -> Self {
-        Self {
-            discarded: Bucket::new(DISCARD_RATE, DISCARD_BURST, now),
-            parts: Bucket::new(PARTS_RATE, PARTS_BURST, now),
-        }
-    }
-
-    /// Reads on, within bounds, so that the answer arrives.
-    pub async fn discard(&self, mut body: impl Body<Data = Bytes> + Unpin) {
-        let reading = async {
-            let mut left = DISCARD_BYTES;
-            while let Some(Ok(frame)) = body.frame().await {
-                let length = frame.data_ref().map_or(0, Bytes::len) + PART_BYTES;
-                match left.checked_sub(length) {
-                    Some(rest) => left = rest,
-                    None => return,
-                }
-                pause(self.discarded.charge(length, Instant::now())).await;
+/// Reads on, within bounds, so that the answer arrives: the connection is closed after it.
+pub async fn discard(mut body: impl Body<Data = Bytes> + Unpin) {
+    let reading = async {
+        let mut rest = DISCARD_BYTES;
+        for _ in 0..MAX_CHUNKS {
+            let Some(Ok(frame)) = body.frame().await else {
+                return;
+            };
+            let length = frame.data_ref().map_or(0, Bytes::len);
+            match rest.checked_sub(length) {
+                Some(left) => rest = left,
+                None => return,
             }
-        };
-        // Either way the connection is closed behind the answer.
-        let _ = tokio::time::timeout(DISCARD_TIME, reading).await;
-    }
-
-    /// Counts a part of a body, of so many bytes. Where many brought little, they are charged, and the next
-    /// waits for what all such bodies owe.
-    pub async fn after_part(&self, parts: &mut Parts, bytes: usize) {
-        parts.count += 1;
-        parts.bytes += bytes;
-        if parts.count < PARTS_TOGETHER {
-            return;
         }
-        let crumbs = parts.bytes < parts.count * PART_WORTH;
-        *parts = Parts::default();
-        if crumbs {
-            pause(self.parts.charge(PARTS_TOGETHER, Instant::now())).await;
-        }
-    }
-}
-
-/// The parts of a body that came since they were last reckoned.
-#[derive(Debug, Default)]
-pub struct Parts {
-    count: usize,
-    bytes: usize,
-}
-
-async fn pause(time: Duration) {
-    if !time.is_zero() {
-        tokio::time::sleep(time).await;
-    }
+    };
+    // Within the time or not, reading ends here.
+    let _ = tokio::time::timeout(DISCARD_TIME, reading).await;
 }
 
 #[cfg(test)]
@@ -247,7 +182,7 @@ mod tests {
         assert_eq!((gathered.length(), all.held()), (80, 80));
     }
 
-    /// A body that does not end, in parts of so many bytes, and how many of them were read.
+    /// A body that does not end, in chunks of this size, and how many of them were read.
     struct Endless<'a>(usize, &'a mut usize);
 
     impl Body for Endless<'_> {
@@ -264,70 +199,17 @@ mod tests {
         }
     }
 
-    /// Goes on until it has to wait.
-    fn until_it_waits(what: impl Future<Output = ()>) {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_time()
-            .build()
-            .expect("a runtime");
-        let mut what = std::pin::pin!(what);
-        runtime.block_on(std::future::poll_fn(|cx| {
-            let _ = what.as_mut().poll(cx);
-            Poll::Ready(())
-        }));
-    }
-
-    /// How many parts of an endless body are thrown away until that has to wait.
-    fn discarded(size: usize, work: &Work) -> usize {
-        let mut read = 0;
-        until_it_waits(work.discard(Endless(size, &mut read)));
-        read
-    }
-
-    /// So many bytes may be thrown away, and so many parts looked at, and then one a second.
-    fn work(bytes: u64, parts: u64) -> Work {
-        let now = Instant::now();
-        Work {
-            discarded: Bucket::new(1, bytes, now),
-            parts: Bucket::new(1, parts, now),
+    #[tokio::test]
+    async fn discarded_bytes_and_chunks_are_bounded() {
+        // As many chunks of each size are read of a body that does not end.
+        for (size, expected) in [
+            (8192, DISCARD_BYTES / 8192 + 1),
+            (1, MAX_CHUNKS),
+            (0, MAX_CHUNKS),
+        ] {
+            let mut read = 0;
+            discard(Endless(size, &mut read)).await;
+            assert_eq!(read, expected, "chunks of {size} bytes");
         }
-    }
-
-    #[test]
-    fn what_is_thrown_away_is_bounded_for_one_and_for_all() {
-        let bytes = discarded(8192, &work(1 << 40, 0)) * (8192 + PART_BYTES);
-        let bound = DISCARD_BYTES..DISCARD_BYTES + 16_384;
-        assert!(bound.contains(&bytes), "{bytes}");
-        // The second finds nothing left by the first.
-        let tight = work(1 << 20, 0);
-        assert_eq!([8192; 2].map(|size| discarded(size, &tight)), [128, 1]);
-    }
-
-    #[test]
-    fn a_part_is_thrown_away_for_more_than_its_bytes() {
-        let parts = discarded(1, &work(1 << 20, 0));
-        assert_eq!(parts, (1 << 20) / (1 + PART_BYTES) + 1);
-    }
-
-    #[test]
-    fn bodies_in_crumbs_wait_for_one_another_and_others_do_not() {
-        const MANY: usize = 10_000;
-        let tight = work(0, 640);
-        // How many parts of so many bytes are looked at until the next has to wait.
-        let looked_at = |bytes, most: usize| {
-            let (mut parts, mut count) = (Parts::default(), 0);
-            until_it_waits(async {
-                while count < most {
-                    count += 1;
-                    tight.after_part(&mut parts, bytes).await;
-                }
-            });
-            count
-        };
-        assert_eq!(looked_at(1, MANY), 704);
-        assert_eq!(looked_at(PART_WORTH - 1, MANY), PARTS_TOGETHER);
-        // Neither who brings enough nor who has few is charged.
-        assert_eq!(looked_at(PART_WORTH, MANY), MANY);
-        assert_eq!(looked_at(1, PARTS_TOGETHER - 1), PARTS_TOGETHER - 1);
     }
 }

@@ -26,14 +26,14 @@ use tokio::time::{Instant, MissedTickBehavior};
 use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use super::activity::{Activity, Flight, Socket, Verdict, overhead};
+use super::activity::{Activity, Flight, H2_HEADER_BYTES, H2_RESETS, Socket, Verdict};
 use super::connections::Server;
 use super::hangup::{HangUp, Input, Spawn};
 use super::turns::Turns;
 use super::{peers, proxy_protocol as proxy};
 use crate::answer::Answer;
 use crate::auth::AuthorityId;
-use crate::http::body::{Inbound, Pace};
+use crate::http::body::Inbound;
 use crate::metrics::{Part, Shed};
 use crate::publish::Publish;
 use crate::receive::Origin;
@@ -44,6 +44,10 @@ const H2_WINDOW: u32 = 64 << 10;
 
 /// Requests that were taken back before they were looked at, at once: more is an attack.
 const H2_PENDING_RESETS: usize = 20;
+
+/// The most headers of one request, hyper's own number: room for what a provider, a balancer and a tracer add,
+/// and no more. A sender exceeds it for its own request alone: 431.
+const MAX_HEADERS: usize = 100;
 
 /// The longest between two looks at a connection.
 const LOOK: Duration = Duration::from_secs(1);
@@ -75,7 +79,7 @@ pub(super) async fn connection<P: Publish>(
         PeerFrom::ForwardedFor { .. }
     );
     let account = if by_request { None } else { visit.account() };
-    let activity = Arc::new(Activity::new(overhead(&limits)));
+    let activity = Arc::new(Activity::new());
     let socket = Socket::new(stream, Arc::clone(&activity), account);
     let mut session = Session {
         server: Arc::clone(&server),
@@ -86,10 +90,10 @@ pub(super) async fn connection<P: Publish>(
         certified: Arc::default(),
     };
     let limits = session.limits.clone();
-    let end = match &server.tls {
+    match &server.tls {
         None => {
             session.activity.handshaken(false);
-            session.serve(socket, None).await
+            session.serve(socket, None).await;
         }
         Some(tls) => {
             let tls = tls.current();
@@ -102,12 +106,11 @@ pub(super) async fn connection<P: Publish>(
             session.certified = tls.certified(secured.peer_certificates());
             let http2 = secured.alpn_protocol() == Some(b"h2");
             session.activity.handshaken(http2);
-            session.serve(stream, Some(http2)).await
+            session.serve(stream, Some(http2)).await;
         }
-    };
-    if end == End::Flood {
-        visit.flooded(&limits);
     }
+    // The connection counts for its peer until here.
+    drop(visit);
 }
 
 /// Shakes hands. What that computes takes longer than all that a small request needs, so it is done for
@@ -126,15 +129,6 @@ async fn handshake(
     accept.await
 }
 
-/// How a connection ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum End {
-    /// It brought far more than its requests need.
-    Flood,
-    /// In any other way.
-    Other,
-}
-
 /// What all requests of a connection have in common.
 struct Session<P> {
     server: Arc<Server<P>>,
@@ -148,7 +142,7 @@ struct Session<P> {
 impl<P: Publish> Session<P> {
     /// Speaks HTTP/2 or HTTP/1.1, as was agreed on, else as the other end begins. In the clear, HTTP/2 is
     /// for balancers, which know beforehand that we speak it.
-    async fn serve<I>(self, io: I, http2: Option<bool>) -> End
+    async fn serve<I>(self, io: I, http2: Option<bool>)
     where
         I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
@@ -158,8 +152,7 @@ impl<P: Publish> Session<P> {
             move |request: Request<Incoming>| {
                 let session = Arc::clone(&session);
                 // Counted from here on, though it may be taken back before it is looked at.
-                let resets = session.limits.h2_resets;
-                let flight = session.activity.request(request.version(), resets);
+                let flight = session.activity.request(request.version());
                 async move { Ok::<_, Infallible>(session.answer(request, flight).await) }
             }
         });
@@ -180,24 +173,20 @@ impl<P: Publish> Session<P> {
         loop {
             tokio::select! {
                 ended = connection.as_mut() => {
-                    return match ended {
-                        Ok(()) => End::Other,
-                        Err(error) => session.broken(error.as_ref()),
-                    };
+                    if let Err(error) = ended {
+                        session.broken(error.as_ref());
+                    }
+                    return;
                 }
                 reason = session.activity.overdone() => {
-                    metrics.shed(reason);
-                    return End::Flood;
+                    return metrics.shed(reason);
                 }
                 () = server.closing.requested(), if !closing => {
                     closing = true;
                     connection.as_mut().graceful_shutdown();
                 }
                 _ = look.tick() => match session.verdict() {
-                    Verdict::Close(reason) => {
-                        metrics.shed(reason);
-                        return End::Other;
-                    }
+                    Verdict::Close(reason) => return metrics.shed(reason),
                     Verdict::End(reason) if last.is_none() => {
                         metrics.shed(reason);
                         last = Some(Instant::now() + session.patience());
@@ -205,7 +194,7 @@ impl<P: Publish> Session<P> {
                     }
                     Verdict::End(_) | Verdict::Fine => {
                         if last.is_some_and(|last| last <= Instant::now()) {
-                            return End::Other;
+                            return;
                         }
                     }
                 },
@@ -214,16 +203,15 @@ impl<P: Publish> Session<P> {
     }
 
     /// What the connection's error says of its last request: those before it were answered.
-    fn broken(&self, error: &(dyn Error + 'static)) -> End {
+    fn broken(&self, error: &(dyn Error + 'static)) {
         let metrics = self.server.receiver.metrics();
         if is_calming(error) {
-            metrics.shed(Shed::Resets);
-            return End::Flood;
+            return metrics.shed(Shed::Resets);
         }
         // Over HTTP/2, a head that is not whole is not seen, and one that is malformed ends its stream.
         let http1 = !self.activity.is_http2();
         let Some(error) = find::<hyper::Error>(error).filter(|_| http1) else {
-            return End::Other;
+            return;
         };
         if error.is_parse_too_large() {
             metrics.answered(None, Answer::HeadTooLarge);
@@ -233,7 +221,6 @@ impl<P: Publish> Session<P> {
             // Its bodies get their errors, its writes have none, and between requests it just ends.
             metrics.broken_off(None, Part::Head);
         }
-        End::Other
     }
 
     fn builder(&self) -> auto::Builder<Spawn> {
@@ -246,7 +233,7 @@ impl<P: Publish> Session<P> {
             .half_close(true)
             // Ours tells a head that comes slowly from a connection that is idle.
             .header_read_timeout(None)
-            .max_headers(limits.headers)
+            .max_headers(MAX_HEADERS)
             .max_buf_size(limits.header_bytes);
         builder
             .http2()
@@ -254,9 +241,9 @@ impl<P: Publish> Session<P> {
             .initial_connection_window_size(H2_WINDOW)
             .initial_stream_window_size(H2_WINDOW)
             .max_concurrent_streams(limits.h2_streams)
-            .max_header_list_size(limits.h2_header_bytes)
-            .max_pending_accept_reset_streams(H2_PENDING_RESETS.min(limits.h2_resets))
-            .max_local_error_reset_streams(limits.h2_resets);
+            .max_header_list_size(H2_HEADER_BYTES)
+            .max_pending_accept_reset_streams(H2_PENDING_RESETS)
+            .max_local_error_reset_streams(H2_RESETS);
         builder
     }
 
@@ -299,12 +286,6 @@ impl<P: Publish> Session<P> {
         };
         let refused = answer.status().is_client_error();
         self.activity.answered(refused);
-        // Where connections are scarce, none is held for that.
-        let delay = self.limits.refusal_delay;
-        let waits = refused && answer != Answer::BrokenOff;
-        if waits && !delay.is_zero() && !self.server.pressed() {
-            tokio::time::sleep(delay).await;
-        }
         let over = self.activity.over(&self.limits);
         if over == Some(Shed::Refusals) && !http2 {
             receiver.metrics().shed(Shed::Refusals);
@@ -340,14 +321,16 @@ impl<P: Publish> Session<P> {
                 .as_ref()
                 .is_some_and(|account| account.in_debt(std::time::Instant::now())),
         };
-        let pace = Pace {
-            rate: limits.body_rate,
-            after: limits.body_rate_after,
-        };
         (
             request.map(|body| {
                 let input = Arc::clone(&self.input);
-                Inbound::new(body, pace, account, self.activity.bodies(), input)
+                Inbound::new(
+                    body,
+                    limits.body_rate,
+                    account,
+                    self.activity.bodies(),
+                    input,
+                )
             }),
             origin,
         )
@@ -363,7 +346,7 @@ fn flaw<B>(request: &Request<B>, limits: &Limits) -> Option<Answer> {
     // Between a name and its value, and behind it, stand four bytes.
     let header = |(name, value): (&HeaderName, &HeaderValue)| name.as_str().len() + value.len() + 4;
     let bytes = line + headers.iter().map(header).sum::<usize>();
-    if headers.len() > limits.headers || bytes > limits.header_bytes {
+    if headers.len() > MAX_HEADERS || bytes > limits.header_bytes {
         return Some(Answer::HeadTooLarge);
     }
     let mut codings = headers.get_all(TRANSFER_ENCODING).iter();

@@ -37,8 +37,6 @@ struct Table {
 #[derive(Debug)]
 struct Peer {
     connections: AtomicUsize,
-    /// Until when none of its connections is taken.
-    paused: Mutex<Option<Instant>>,
     bytes: Option<Arc<Bucket>>,
 }
 
@@ -50,14 +48,13 @@ impl Peers {
     /// A connection of this peer.
     ///
     /// # Errors
-    /// It has as many as it may, or flooded one of late.
+    /// It has as many as it may.
     pub fn visit(&self, address: IpAddr, limits: &Limits) -> Result<Visit, Shed> {
         let (peer, counts) = self.find(address, limits);
         let open = peer.connections.fetch_add(1, Ordering::Relaxed);
         // Dropped where it is one too many, so that it counts no longer.
         let visit = Visit(peer);
         match limits.peer_connections {
-            Some(_) if counts && visit.0.is_paused() => Err(Shed::PeerPause),
             Some(most) if counts && open >= most => Err(Shed::PeerConnections),
             _ => Ok(visit),
         }
@@ -82,7 +79,6 @@ impl Peers {
             let bucket = |rate: u64| Bucket::new(rate, rate.saturating_mul(BURST_SECONDS), now);
             Arc::new(Peer {
                 connections: AtomicUsize::new(0),
-                paused: Mutex::default(),
                 bytes: limits.peer_bytes.map(|rate| Arc::new(bucket(rate))),
             })
         };
@@ -111,21 +107,7 @@ impl Table {
     }
 }
 
-impl Peer {
-    fn is_paused(&self) -> bool {
-        let paused = self.paused.lock().unwrap_or_else(PoisonError::into_inner);
-        paused.is_some_and(|until| Instant::now() < until)
-    }
-}
-
 impl Visit {
-    /// This connection was a flood: for a while no other of its peer is taken, where peers are told apart.
-    pub fn flooded(&self, limits: &Limits) {
-        let until = Instant::now() + limits.peer_pause;
-        let mut paused = self.0.paused.lock().unwrap_or_else(PoisonError::into_inner);
-        *paused = Some(until);
-    }
-
     /// What the bytes of this connection are charged to, where there is a bound on them.
     pub fn account(&self) -> Option<Arc<Bucket>> {
         self.0.bytes.clone()

@@ -129,7 +129,7 @@ macro_rules! all {
 fn values_of_closed_labels_are_unchanged() {
     let mut registry = Registry::default();
     let metrics = Metrics::new(&mut registry);
-    for shed in all!(Shed: PeerConnections, PeerPause, ProxyHeader, TlsHandshake, FirstByte, SlowHead,
+    for shed in all!(Shed: PeerConnections, ProxyHeader, TlsHandshake, FirstByte, SlowHead,
         SlowRead, Resets, Overhead, Refusals, Idle, Age)
     {
         metrics.shed(shed);

@@ -211,7 +211,6 @@ fn yaml(bootstrap: &str) -> String {
         "kafka": {"bootstrap_servers": bootstrap},
         "topics": {"partitions": PARTITIONS, "replication": 1},
         "sources": sources,
-        "ingest": {"limits": {"refusal_delay": "0s"}},
         "telemetry": {"trace_ratio": 1},
     })
     .to_string()

@@ -47,14 +47,15 @@ fn answers_under_trouble_are_unchanged() {
     paced(&mut text);
     spooled(&mut text);
     draining(&mut text);
-    let refusing = Ingest::start_under("  limits: {refusals: 1, refusal_delay: 0s}");
-    let refused = format!("POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n{good}");
-    append_exchange(
-        &mut text,
-        &refusing,
-        "the last refusal of a connection",
-        &refused,
-    );
+    let mut sender = ingest.connect();
+    let refused = "POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n";
+    // A connection ends with its hundredth refusal in a row.
+    for _ in 1..100 {
+        sender.write(refused);
+        while !sender.exactly(1).contains('}') {}
+    }
+    sender.write(&format!("{refused}{good}"));
+    append_answer(&mut text, "the last refusal of a connection", &mut sender);
     let old = Ingest::start_tuned(true, LIMITS, "", |settings| {
         settings.ingest.limits.connection_age = Duration::ZERO;
     });

@@ -99,11 +99,11 @@ fn a_webhook_over_http2_is_the_same_raw_record() {
 
 #[test]
 fn too_many_headers_are_431() {
-    let ingest = Ingest::start_under("  limits: {headers: 8}");
+    let ingest = Ingest::start();
     run(async {
         let (mut client, _connection) = connect(ingest.address).await;
         let mut request = post("/v1/hooks/site");
-        for _ in 0..8 {
+        for _ in 0..100 {
             request.headers_mut().append("x", "y".parse().unwrap());
         }
         assert_eq!(send(&mut client, request, "{}").await.0, 431);
@@ -123,7 +123,7 @@ fn who_sends_frames_of_no_use_is_closed() {
         frame(4, 0, 0, &[]),
         frame(8, 0, 0, &[0, 0, 0, 1]),
     ] {
-        let ingest = Ingest::start_under("  limits: {h2_overhead: 8KiB}");
+        let ingest = Ingest::start();
         let mut sender = ingest.connect();
         sender.write_bytes(PREFACE);
         eventually("it is closed", || {
@@ -136,10 +136,10 @@ fn who_sends_frames_of_no_use_is_closed() {
 
 #[test]
 fn who_is_only_refused_is_ended() {
-    let ingest = Ingest::start_under("  limits: {refusal_delay: 1ms, refusals: 5}");
+    let ingest = Ingest::start();
     run(async {
         let (mut client, connection) = connect(ingest.address).await;
-        for _ in 0..5 {
+        for _ in 0..100 {
             assert_eq!(
                 send(&mut client, post("/v1/hooks/nobody"), "{}").await.0,
                 404
@@ -153,7 +153,7 @@ fn who_is_only_refused_is_ended() {
 
 #[test]
 fn bodies_and_many_requests_are_no_overhead() {
-    let ingest = Ingest::start_under("  limits: {h2_overhead: 8KiB}");
+    let ingest = Ingest::start();
     run(async {
         let (mut client, _connection) = connect(ingest.address).await;
         let large = "x".repeat(40_000);
@@ -188,7 +188,7 @@ fn who_takes_back_at_once_what_it_asks_is_closed() {
 
 #[test]
 fn who_takes_back_what_is_being_answered_is_closed() {
-    let ingest = Ingest::start_under("  limits: {h2_resets: 30}");
+    let ingest = Ingest::start();
     ingest.mood(Mood::Keep);
     run(async {
         let (client, connection) = connect(ingest.address).await;
@@ -207,7 +207,7 @@ fn who_takes_back_what_is_being_answered_is_closed() {
             while ingest.published().len() < sent && !connection.is_finished() {
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
-            assert!(sent < 100, "it goes on for ever");
+            assert!(sent < 200, "it goes on for ever");
             stream.send_reset(h2::Reason::CANCEL);
         }
         drop(client);
@@ -242,7 +242,7 @@ fn broken_off_in_body(ingest: &Ingest, count: usize) -> bool {
 #[test]
 fn a_sender_that_resets_bodies_is_closed() {
     for code in [h2::Reason::CANCEL, h2::Reason::NO_ERROR] {
-        let ingest = Ingest::start_under("  limits: {h2_resets: 30}");
+        let ingest = Ingest::start();
         run(async {
             let (mut client, connection) = connect(ingest.address).await;
             for sent in 1.. {
@@ -252,7 +252,7 @@ fn a_sender_that_resets_bodies_is_closed() {
                 while !broken_off_in_body(&ingest, sent) && !connection.is_finished() {
                     tokio::time::sleep(Duration::from_millis(1)).await;
                 }
-                assert!(sent < 60, "{code:?}: {sent} resets, not closed");
+                assert!(sent < 200, "{code:?}: {sent} resets, not closed");
             }
             drop(client);
             let _ = connection.await.unwrap();

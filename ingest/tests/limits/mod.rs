@@ -1,7 +1,9 @@
 //! What one connection or one source may take, with numbers small enough to be met.
 
 use std::io::Write;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use sluice_ingest::http::body_buffer::MAX_CHUNKS;
 
 use crate::support::{Ingest, LIMITS, Mood, SMALL, Sender, eventually};
 
@@ -51,10 +53,21 @@ fn a_connection_may_be_quiet_for_longer_than_a_head_may_take() {
 }
 
 #[test]
-fn a_body_that_comes_byte_by_byte_is_408_long_before_its_time_is_up() {
-    let more = "  limits: {body_rate: 1KiB, body_rate_after: 100ms}";
-    let ingest = Ingest::start_tuned(true, more, "", |settings| {
+fn a_body_below_its_least_rate_is_408_and_one_above_it_takes_its_time() {
+    let ingest = Ingest::start_tuned(true, "", "", |settings| {
         settings.ingest.body_timeout = Duration::from_secs(3600);
+    });
+    // Both go on for longer than the 3 s for which the rate may be lower.
+    let mut quick = ingest.connect();
+    let writing = std::thread::spawn(move || {
+        quick.write(&format!(
+            "{HEAD}connection: close\r\ncontent-length: 16384\r\n\r\n"
+        ));
+        for _ in 0..8 {
+            quick.write(&"x".repeat(2048));
+            std::thread::sleep(Duration::from_millis(450));
+        }
+        quick.answer().status
     });
     let mut sender = ingest.connect();
     sender.write(&format!("{HEAD}content-length: 10000\r\n\r\n"));
@@ -66,37 +79,29 @@ fn a_body_that_comes_byte_by_byte_is_408_long_before_its_time_is_up() {
     });
     assert_eq!(sender.answer().status, 408);
     dripping.join().unwrap();
-    // One that is quick enough takes as long as it needs.
-    let mut sender = ingest.connect();
-    sender.write(&format!(
-        "{HEAD}connection: close\r\ncontent-length: 3072\r\n\r\n"
-    ));
-    for _ in 0..6 {
-        sender.write(&"x".repeat(512));
-        std::thread::sleep(Duration::from_millis(50));
-    }
-    assert_eq!(sender.answer().status, 200);
+    assert_eq!(writing.join().unwrap(), 200);
 }
 
 #[test]
-fn a_body_in_crumbs_has_to_wait_and_is_taken() {
+fn a_body_of_the_most_chunks_is_accepted_and_one_more_is_413() {
     let ingest = Ingest::start();
-    let count = 30_000;
-    let mut sender = ingest.connect();
-    sender.write(&format!(
-        "{HEAD}connection: close\r\ntransfer-encoding: chunked\r\n\r\n{}0\r\n\r\n",
-        "1\r\nx\r\n".repeat(count)
-    ));
-    assert_eq!(sender.answer().status, 200);
+    for (chunks, status) in [(MAX_CHUNKS, 200), (MAX_CHUNKS + 1, 413)] {
+        let mut sender = ingest.connect();
+        sender.write(&format!(
+            "{HEAD}connection: close\r\ntransfer-encoding: chunked\r\n\r\n{}0\r\n\r\n",
+            "1\r\nx\r\n".repeat(chunks)
+        ));
+        assert_eq!(sender.answer().status, status, "{chunks} chunks");
+    }
     let published = ingest.published();
     assert_eq!(published.len(), 1);
-    assert_eq!(published[0].value, vec![b'x'; count]);
+    assert_eq!(published[0].value, vec![b'x'; MAX_CHUNKS]);
 }
 
 #[test]
 fn who_reads_no_answers_is_closed() {
     // Answers that wait do not pile up, and who is only refused is ended by another limit.
-    let ingest = Ingest::start_under("  limits: {write_timeout: 300ms, refusal_delay: 0s}");
+    let ingest = Ingest::start_under("  limits: {write_timeout: 300ms}");
     let sender = ingest.connect();
     let mut writer = sender.0.try_clone().unwrap();
     writer
@@ -142,47 +147,46 @@ fn when_connections_are_scarce_the_silent_ones_go_first() {
 
 #[test]
 fn headers_are_counted_and_weighed() {
-    let ingest = Ingest::start_under("  limits: {headers: 8, header_bytes: 8KiB}");
+    let ingest = Ingest::start_under("  limits: {header_bytes: 8KiB}");
     let send = |headers: String| {
         let head = format!("POST /v1/hooks/site HTTP/1.1\r\n{headers}x: y");
         ingest.send(&head, b"{}").status
     };
     // Three more come with every request here.
-    assert_eq!(send("x: y\r\n".repeat(4)), 200);
-    assert_eq!(send("x: y\r\n".repeat(6)), 431);
+    assert_eq!(send("x: y\r\n".repeat(96)), 200);
+    assert_eq!(send("x: y\r\n".repeat(97)), 431);
     assert_eq!(send(format!("x: {}\r\n", "y".repeat(7_000))), 200);
     assert_eq!(send(format!("x: {}\r\n", "y".repeat(8_150))), 431);
 }
 
 #[test]
-fn a_refusal_waits_and_who_is_only_refused_is_ended() {
-    let limits = "  limits: {refusal_delay: 150ms, refusals: 3, idle_timeout: 1h}";
-    let ingest = Ingest::start_under(limits);
+fn a_connection_of_refused_requests_alone_is_ended() {
+    // So many in a row, which is no setting.
+    const REFUSALS: usize = 100;
+    let ingest = Ingest::start_under("  limits: {idle_timeout: 1h}");
     let refused = "POST /v1/hooks/nobody HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\n{}";
-    let taken = format!("{HEAD}content-length: 2\r\n\r\n{{}}");
+    let accepted = format!("{HEAD}content-length: 2\r\n\r\n{{}}");
     let get = "GET /v1/hooks/site HTTP/1.1\r\nhost: x\r\n\r\n";
     let mut sender = ingest.connect();
-    let since = Instant::now();
-    // One that is taken in between begins the count anew; nobody answers the last.
-    for request in [refused, refused, &taken, refused, get, refused, &taken] {
-        sender.write(request);
+    // An accepted request starts the count again; the last request gets no answer.
+    let (first, row) = (refused.repeat(2), refused.repeat(REFUSALS - 2));
+    for requests in [&first, &accepted, &row, get, refused, &accepted] {
+        sender.write(requests);
     }
     let text = String::from_utf8(sender.rest()).unwrap();
     let answers: Vec<&str> = text.split("HTTP/1.1 ").skip(1).collect();
-    let statuses: Vec<&str> = answers.iter().map(|answer| &answer[..3]).collect();
-    assert_eq!(statuses, ["404", "404", "200", "404", "405", "404"]);
+    let count = |status| {
+        let with = answers.iter().filter(|answer| answer.starts_with(status));
+        with.count()
+    };
+    assert_eq!(
+        (count("404"), count("200"), count("405")),
+        (REFUSALS + 1, 1, 1)
+    );
     let closing = |answer: &&&str| answer.contains("connection: close");
     assert_eq!(answers.iter().filter(closing).count(), 1, "{text}");
     assert!(answers.last().is_some_and(|last| closing(&last)), "{text}");
-    // A sleep is never too short.
-    assert!(since.elapsed() >= Duration::from_millis(5 * 150));
     assert!(ingest.shed("refusals"), "{}", ingest.metrics());
-}
-
-#[test]
-fn where_connections_are_scarce_none_is_held_for_a_refusal() {
-    let ingest = Ingest::start_under("  limits: {connections: 1, refusal_delay: 10s}");
-    assert_eq!(ingest.post("/v1/hooks/nobody", b"{}").status, 404);
 }
 
 #[test]

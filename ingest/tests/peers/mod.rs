@@ -1,9 +1,8 @@
 //! Whose word is taken on where a request comes from, and what one peer may take.
 
-use std::io::Write;
 use std::time::{Duration, Instant};
 
-use crate::support::{Ingest, Sender, eventually};
+use crate::support::{Ingest, Sender};
 
 const REQUEST: &str =
     "POST /v1/hooks/site HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 2\r\n\r\n{}";
@@ -100,26 +99,6 @@ fn a_peer_has_its_connections_and_leaves_the_others_theirs() {
             break;
         }
     }
-}
-
-#[test]
-fn a_peer_that_flooded_one_connection_has_to_wait_for_the_next() {
-    let more = "  peer: {from: proxy_protocol}\n  limits: {peer_pause: 1h}";
-    let ingest = Ingest::start_under(more);
-    let mut flood = through(&ingest, &proxied(1, [203, 0, 113, 7]));
-    flood.write_bytes(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0");
-    eventually("it is closed", || {
-        // Pings.
-        let ping = b"\0\0\x08\x06\0\0\0\0\0\0\0\0\0\0\0\0\0";
-        let _ = flood.0.write_all(&ping.repeat(100));
-        ingest.shed("overhead")
-    });
-    let mut again = through(&ingest, &proxied(1, [203, 0, 113, 7]));
-    assert_eq!(again.rest(), b"");
-    assert!(ingest.shed("peer_pause"), "{}", ingest.metrics());
-    let mut other = through(&ingest, &proxied(1, [203, 0, 113, 8]));
-    other.write(REQUEST);
-    assert_eq!(other.answer().status, 200);
 }
 
 #[test]

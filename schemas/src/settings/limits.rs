@@ -1,5 +1,5 @@
-//! `ingest.limits`: what one connection, peer or source may take of what there is. Every limit has its
-//! default and the reason for it here.
+//! `ingest.limits`: what one connection, peer or source may take. Each limit has its default and the reason
+//! for it here; the limits that are no settings are constants beside the code of ingest that applies them.
 
 use std::time::Duration;
 
@@ -10,67 +10,53 @@ use crate::settings::reader::Node;
 /// `ingest.limits`
 #[derive(Debug, Clone, PartialEq)]
 pub struct Limits {
-    /// Connections at once; more wait in the kernel's queue.
+    /// Connections at once; more wait in the kernel's queue. Any client that reaches the port can use them
+    /// up, and then all other senders wait.
     pub connections: usize,
-    /// Connections at once of one peer; more are closed. `None`: no bound.
+    /// Connections at once of one peer; more are closed. `None`: no bound. A peer can use up its own, and
+    /// then its other connections are closed; senders behind one NAT are one peer.
     pub peer_connections: Option<usize>,
-    /// For how long no connection is taken of a peer that flooded one, where `peer_connections` tells peers
-    /// apart. 0: it is not made to wait.
-    pub peer_pause: Duration,
-    /// Bytes a second that are read of one peer. `None`: no bound.
+    /// Bytes a second that are read of one peer. `None`: no bound. A peer can use up its own, and then it is
+    /// read slower (`proxy_protocol`) or answered 429 (`forwarded_for`), with all senders of its address.
     pub peer_bytes: Option<u64>,
-    /// Headers of one request.
-    pub headers: usize,
-    /// Bytes of the head of an HTTP/1.1 request.
+    /// Bytes of the head of an HTTP/1.1 request. A sender exceeds it for its own request alone: 431.
     pub header_bytes: usize,
-    /// How long the PROXY header and the TLS handshake may take, each.
+    /// How long the PROXY header and the TLS handshake may take, each. A client, or a slow network, exceeds
+    /// it for its own connection alone.
     pub handshake_timeout: Duration,
-    /// How long a connection may be open without a byte.
+    /// How long a connection may be open without a byte. A client exceeds it for its own connection; where
+    /// connections are scarce because of other clients, a quarter of it is left.
     pub first_byte_timeout: Duration,
-    /// How long a connection may be open between requests.
+    /// How long a connection may be open between requests. A client exceeds it for its own connection alone.
     pub idle_timeout: Duration,
-    /// How long an answer may wait for its sender to read.
+    /// How long an answer may wait for its sender to read. A sender exceeds it for its own connection, with
+    /// all HTTP/2 requests on it.
     pub write_timeout: Duration,
-    /// After this, a connection is ended with the answer that is due.
+    /// After this, a connection is ended with the answer that is due. It ends each sender's connection.
     pub connection_age: Duration,
-    /// The bytes a second that a body must have on average; 0: none.
+    /// The bytes a second that a body must have on average; 0: none. A sender, or a slow network, falls
+    /// below it for its own request alone: 408.
     pub body_rate: u64,
-    /// For how long a body may be slower than that.
-    pub body_rate_after: Duration,
-    /// How long an answer waits that refuses a request: 4xx. 0: not at all.
-    pub refusal_delay: Duration,
-    /// So many requests of a connection are refused one after the other, then it is ended.
-    pub refusals: usize,
-    /// The share of `max_buffered` that one source may hold, 0 to 1, where there are several.
+    /// The share of `max_buffered` that one source may hold, 0 to 1, where there are several. Any sender
+    /// that the source accepts can use it up, and then all senders of that source are answered 503.
     pub source_buffered: f64,
-    /// HTTP/2: requests at once on a connection.
+    /// HTTP/2: requests at once on a connection. A sender reaches it for its own connection, and then its
+    /// further requests wait.
     pub h2_streams: u32,
-    /// HTTP/2: requests that a connection may take back before it is closed.
-    pub h2_resets: usize,
-    /// HTTP/2: bytes of a request's head as the protocol counts them, 32 a header besides its text.
-    pub h2_header_bytes: u32,
-    /// HTTP/2: bytes that a connection may send besides what its requests are reckoned at.
-    pub h2_overhead: u64,
 }
 
-/// With the files that the process needs besides, under the usual limit of 1024 open ones.
+/// With the other files that the process needs, under the usual limit of 1024 open ones.
 const CONNECTIONS: i64 = 960;
 
-/// A provider sends from few addresses and keeps some connections to each of us; a fifteenth of all
+/// A provider sends from few addresses and keeps some connections to each process; a fifteenth of all
 /// is more than it needs and leaves room for the others.
 const PEER_CONNECTIONS: i64 = 64;
 
-/// A flood ends within thousandths of a second, and is made anew as quickly; nobody else notices a second.
-const PEER_PAUSE: Duration = Duration::from_secs(1);
-
 /// A thousand requests of 8 KiB a second from one address, and some 700 GB a day on the brokers'
-/// disks at most by one who floods.
+/// disks at most by one peer that floods.
 const PEER_BYTES: u64 = 8 << 20;
 
-/// hyper's own number: room for what a provider, a balancer and a tracer add, and no more.
-const HEADERS: i64 = 100;
-
-/// What is kept of a head must fit the raw record beside the largest body, JSON's escapes included, so
+/// What is kept of a head must fit the raw record with the largest body, JSON's escapes included, so
 /// this is the most too.
 const HEADER_BYTES: u64 = 64 << 10;
 
@@ -80,32 +66,22 @@ const LEAST_HEADER_BYTES: u64 = 8 << 10;
 /// Three round trips around the world, one of them lost.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Who opens a connection has something to say; one lost packet is made good within 3 s.
+/// A client that opens a connection has a request to send; one lost packet is sent again within 3 s.
 const FIRST_BYTE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Longer than the 60 s after which the usual balancers give up an idle connection: the side that
-/// sends must be the first to close it, or a request meets a closed door.
+/// sends must be the first to close it, or a request meets a closed connection.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
 
 /// Answers are some hundred bytes, so that a sender which takes none in this time reads no more.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Connections spread anew over the pods after each roll, and a certificate that is no longer trusted
-/// is asked for again.
+/// After a roll, connections spread over the pods again within this time, and a certificate that is no
+/// longer trusted is checked again.
 const CONNECTION_AGE: Duration = Duration::from_secs(600);
 
-/// Far below any line that carries webhooks: whoever is slower is there to hold a connection.
+/// Far below any line that carries webhooks: a slower body serves to hold a connection.
 const BODY_RATE: u64 = 1 << 10;
-
-/// As long as one lost packet may take.
-const BODY_RATE_AFTER: Duration = Duration::from_secs(3);
-
-/// Refusing costs next to nothing, so that whoever asks for nothing but refusals asks as often as the
-/// processor can answer; who waits for each asks ten times a second. To a person it is at once.
-const REFUSAL_DELAY: Duration = Duration::from_millis(100);
-
-/// A sender whose token is wrong sends this much in a quarter of an hour or so, and then connects anew.
-const REFUSALS: i64 = 100;
 
 /// One noisy source leaves as much for all others together.
 const SOURCE_BUFFERED: f64 = 0.5;
@@ -113,63 +89,45 @@ const SOURCE_BUFFERED: f64 = 0.5;
 /// A connection's worth of heads stays under 512 KiB.
 const H2_STREAMS: i64 = 32;
 
-/// Senders take back next to none; who floods takes back thousands a second.
-const H2_RESETS: i64 = 100;
-
-/// A quarter of what HTTP/1.1 may have, for every stream of a connection may hold one at once.
-const H2_HEADER_BYTES: u64 = 16 << 10;
-
-/// A balancer that asks every second whether we are there sends 17 bytes each time and is done after
-/// 16 minutes, when its connection is too old anyway; who floods with such frames sends as much within
-/// a thousandth of a second.
-const H2_OVERHEAD: u64 = 16 << 10;
+/// Keys that were settings, and what holds now: each is a fault, so that no file promises what is not done.
+const REMOVED: [(&str, &str); 8] = [
+    ("headers", "at most 100 headers are taken"),
+    (
+        "body_rate_after",
+        "body_rate holds from 3 s after the head on",
+    ),
+    (
+        "refusals",
+        "100 refusals one after the other end a connection",
+    ),
+    (
+        "refusal_delay",
+        "a refusal is answered at once; let the balancer slow down floods",
+    ),
+    (
+        "peer_pause",
+        "a peer that flooded a connection may connect again; let the balancer block it",
+    ),
+    (
+        "h2_resets",
+        "more than 100 requests that are taken back close a connection",
+    ),
+    (
+        "h2_header_bytes",
+        "the head of an HTTP/2 request may have 16 KiB",
+    ),
+    (
+        "h2_overhead",
+        "an HTTP/2 connection may send 16 KiB that no request accounts for",
+    ),
+];
 
 /// Reads `ingest.limits`.
 pub(super) fn limits(mut node: Node, from: PeerFrom) -> Limits {
-    // Without a word on who sends, all may come from one balancer, and a bound on it is one on all.
-    // With X-Forwarded-For, connections are the balancer's and bytes the sender's.
-    let own_connections = from == PeerFrom::ProxyProtocol;
-    let own_bytes = from != PeerFrom::Connection;
-    let peer_connections = if is_set(&mut node, "peer_connections") || own_connections {
-        Some(count(
-            &mut node,
-            "peer_connections",
-            PEER_CONNECTIONS,
-            1,
-            65_536,
-        ))
-    } else {
-        None
-    };
-    if peer_connections.is_some() && matches!(from, PeerFrom::ForwardedFor { .. }) {
-        node.fault(
-            "peer_connections",
-            "cannot be told with peer.from: forwarded_for, for connections are the proxy's",
-        );
-    }
-    let peer_bytes = if is_set(&mut node, "peer_bytes") || own_bytes {
-        Some(bytes(
-            &mut node,
-            "peer_bytes",
-            PEER_BYTES,
-            64 << 10,
-            1 << 40,
-        ))
-    } else {
-        None
-    };
     let limits = Limits {
         connections: count(&mut node, "connections", CONNECTIONS, 1, 65_536),
-        peer_connections,
-        peer_pause: within(
-            &mut node,
-            "peer_pause",
-            PEER_PAUSE,
-            Duration::ZERO..=Duration::from_secs(3_600),
-            "must be from 0s to 1h",
-        ),
-        peer_bytes,
-        headers: count(&mut node, "headers", HEADERS, 8, 1_000),
+        peer_connections: peer_connections(&mut node, from),
+        peer_bytes: peer_bytes(&mut node, from),
         header_bytes: fitting(bytes(
             &mut node,
             "header_bytes",
@@ -189,29 +147,40 @@ pub(super) fn limits(mut node: Node, from: PeerFrom) -> Limits {
             "must be from 1s to 24h",
         ),
         body_rate: body_rate(&mut node),
-        body_rate_after: wait(&mut node, "body_rate_after", BODY_RATE_AFTER),
-        refusal_delay: within(
-            &mut node,
-            "refusal_delay",
-            REFUSAL_DELAY,
-            Duration::ZERO..=Duration::from_secs(10),
-            "must be from 0s to 10s",
-        ),
-        refusals: count(&mut node, "refusals", REFUSALS, 1, 100_000),
         source_buffered: node.number("source_buffered", SOURCE_BUFFERED, 0.01, 1.0),
         h2_streams: fitting(node.integer("h2_streams", H2_STREAMS, 1, 1_000)),
-        h2_resets: count(&mut node, "h2_resets", H2_RESETS, 1, 100_000),
-        h2_header_bytes: fitting(bytes(
-            &mut node,
-            "h2_header_bytes",
-            H2_HEADER_BYTES,
-            1 << 10,
-            HEADER_BYTES,
-        )),
-        h2_overhead: bytes(&mut node, "h2_overhead", H2_OVERHEAD, 4 << 10, 1 << 30),
     };
+    for (key, now) in REMOVED {
+        if node.has(key) {
+            node.value(key);
+            node.fault(key, format!("is no setting any more: {now}"));
+        }
+    }
     node.finish();
     limits
+}
+
+/// By default in force with the PROXY protocol alone. Where the peer is the other end of the connection, all
+/// senders may come from one balancer, and a bound on it would be one on all.
+fn peer_connections(node: &mut Node, from: PeerFrom) -> Option<usize> {
+    if !is_set(node, "peer_connections") && from != PeerFrom::ProxyProtocol {
+        return None;
+    }
+    let bound = count(node, "peer_connections", PEER_CONNECTIONS, 1, 65_536);
+    if matches!(from, PeerFrom::ForwardedFor { .. }) {
+        node.fault(
+            "peer_connections",
+            "cannot be told with peer.from: forwarded_for, for connections are the proxy's",
+        );
+    }
+    Some(bound)
+}
+
+/// By default in force where peers are distinguished: with `X-Forwarded-For` connections are the proxy's, and
+/// bytes the sender's.
+fn peer_bytes(node: &mut Node, from: PeerFrom) -> Option<u64> {
+    let in_force = is_set(node, "peer_bytes") || from != PeerFrom::Connection;
+    in_force.then(|| bytes(node, "peer_bytes", PEER_BYTES, 64 << 10, 1 << 40))
 }
 
 /// A size, or 0 for none.
