@@ -9,6 +9,7 @@ use hyper::header::{HeaderMap, HeaderName};
 use sluice_schemas::identity::sha256;
 use sluice_schemas::providers::Provider;
 use sluice_schemas::settings::Source;
+use subtle::{Choice, ConstantTimeEq};
 use tokio::sync::Semaphore;
 
 use crate::token_bucket::Bucket;
@@ -161,24 +162,22 @@ impl Lock {
         self.headers.resize(headers, (None, vec![FILLER]));
     }
 
-    #[expect(
-        clippy::needless_bitwise_bool,
-        reason = "a lazy operator would do less work for some"
-    )]
     fn fits(&self, token: Option<&str>, headers: &HeaderMap, certified: &[AuthorityId]) -> bool {
         let hash = sha256(token.unwrap_or_default().as_bytes());
         let known = is_one_of(&hash, &self.tokens);
-        let mut fits = (token.is_some() == self.takes_token) & (known | !self.takes_token);
+        let mut fits =
+            choice(token.is_some() == self.takes_token) & (known | choice(!self.takes_token));
         let vouched = is_one_of(&self.authority.unwrap_or(FILLER), certified);
-        fits &= vouched | self.authority.is_none();
+        fits &= vouched | choice(self.authority.is_none());
         for (name, hashes) in &self.headers {
             let mut values = name.iter().flat_map(|name| headers.get_all(name));
             // Twice is not once: which of the two a proxy looked at is not known.
             let (value, another) = (values.next(), values.next());
             let value = value.map_or(b"".as_slice(), |value| value.as_bytes());
-            fits &= (is_one_of(&sha256(value), hashes) & another.is_none()) | name.is_none();
+            let fitting = is_one_of(&sha256(value), hashes) & choice(another.is_none());
+            fits &= fitting | choice(name.is_none());
         }
-        fits
+        fits.into()
     }
 }
 
@@ -192,13 +191,14 @@ fn share_of(bytes: usize, share: f64) -> usize {
     (bytes as f64 * share) as usize
 }
 
-/// Whether a hash is among some, looking at every byte of each.
-fn is_one_of(hash: &[u8; 32], known: &[[u8; 32]]) -> bool {
-    known.iter().fold(false, |found, other| {
-        let differing = hash
-            .iter()
-            .zip(other)
-            .fold(0, |bits, (a, b)| bits | (a ^ b));
-        found | (std::hint::black_box(differing) == 0)
-    })
+fn choice(condition: bool) -> Choice {
+    Choice::from(u8::from(condition))
+}
+
+/// Whether a hash is one of these, in the same time for each result.
+fn is_one_of(hash: &[u8; 32], known: &[[u8; 32]]) -> Choice {
+    let equal = known
+        .iter()
+        .map(|other| hash.as_slice().ct_eq(other.as_slice()));
+    equal.fold(Choice::from(0), |found, equal| found | equal)
 }

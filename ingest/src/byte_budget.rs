@@ -1,7 +1,8 @@
 //! The right to hold bytes of bodies: of all that may be held, and of what one source may hold.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// One permit a byte. How many there may be can change while some are out.
@@ -31,7 +32,7 @@ impl Buffers {
 
     /// From now on for so many bytes. What is held beyond that is not taken back.
     pub fn resize(&self, bytes: usize) {
-        let mut size = self.size.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut size = self.size.lock();
         size.wanted = bytes;
         self.settle(&mut size);
     }
@@ -40,7 +41,7 @@ impl Buffers {
     pub fn take(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
         let bytes = u32::try_from(bytes).ok()?;
         {
-            let mut size = self.size.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut size = self.size.lock();
             self.settle(&mut size);
         }
         Arc::clone(&self.permits).try_acquire_many_owned(bytes).ok()
@@ -48,7 +49,7 @@ impl Buffers {
 
     /// The bytes that are held now.
     pub fn held(&self) -> usize {
-        let size = self.size.lock().unwrap_or_else(PoisonError::into_inner);
+        let size = self.size.lock();
         size.is.saturating_sub(self.permits.available_permits())
     }
 

@@ -1,9 +1,10 @@
 //! Handing a raw record to Kafka, and hearing that all in-sync replicas have it.
 
 use std::fmt::Debug;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use rdkafka::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -287,7 +288,7 @@ struct Health {
 
 impl Deliveries {
     fn delivering(&self, now: Instant) -> Result<(), String> {
-        let health = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let health = self.0.lock();
         match health.failed {
             Some((at, code)) if now.saturating_duration_since(at) < FAILING => {
                 Err(format!("records are not delivered: {code}"))
@@ -297,7 +298,7 @@ impl Deliveries {
     }
 
     fn note(&self, failed: Option<RDKafkaErrorCode>) {
-        let mut health = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut health = self.0.lock();
         let Some(code) = failed else {
             health.failed = None;
             return;

@@ -330,16 +330,7 @@ fn request_id(micros: i64, random: &[u8; 34]) -> Uuid {
 /// A new trace (W3C, version 00), from the last 24 random bytes. Whether it is sampled follows from
 /// its id alone, as OpenTelemetry's ratio sampler decides it, so that whoever comes later agrees.
 fn traceparent(random: &[u8; 34], ratio: f64) -> String {
-    use std::fmt::Write;
-    let mut text = String::with_capacity(55);
-    text.push_str("00-");
-    for (index, byte) in random[10..].iter().enumerate() {
-        if index == 16 {
-            text.push('-');
-        }
-        // Writing to memory cannot fail.
-        let _ = write!(text, "{byte:02x}");
-    }
+    let (trace, span) = (hex::encode(&random[10..26]), hex::encode(&random[26..]));
     let mut last = [0; 8];
     last.copy_from_slice(&random[18..26]);
     let position = u64::from_be_bytes(last) >> 1;
@@ -348,8 +339,8 @@ fn traceparent(random: &[u8; 34], ratio: f64) -> String {
         reason = "a share of requests needs no exact bound"
     )]
     let sampled = ratio >= 1.0 || (position as f64) < ratio * (1_u64 << 63) as f64;
-    text.push_str(if sampled { "-01" } else { "-00" });
-    text
+    let flags = if sampled { "01" } else { "00" };
+    format!("00-{trace}-{span}-{flags}")
 }
 
 #[cfg(test)]

@@ -1,7 +1,8 @@
 //! A bound on how much comes in a second: what was not used is saved up, to a limit.
 
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
 
 /// So much a second, and so much at once after a quiet time. What is taken beyond is a debt, which
 /// the next wait for.
@@ -74,7 +75,7 @@ impl Bucket {
     }
 
     fn with<R>(&self, now: Instant, act: impl FnOnce(&mut f64) -> R) -> R {
-        let mut level = self.level.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut level = self.level.lock();
         let passed = now.saturating_duration_since(level.at).as_secs_f64();
         level.saved = (level.saved + passed * self.per_second).min(self.most);
         level.at = level.at.max(now);

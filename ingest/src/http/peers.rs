@@ -2,11 +2,12 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use hyper::header::{HeaderMap, HeaderName};
+use parking_lot::Mutex;
 use sluice_schemas::settings::Limits;
 
 use crate::metrics::Shed;
@@ -68,7 +69,7 @@ impl Peers {
 
     /// The peer, and whether it has this entry for itself.
     fn find(&self, address: IpAddr, limits: &Limits) -> (Arc<Peer>, bool) {
-        let mut table = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut table = self.0.lock();
         let key = told_apart(address);
         if let Some(peer) = table.known.get(&key) {
             return (Arc::clone(peer), true);

@@ -4,8 +4,9 @@ use std::fmt::{self, Debug, Formatter};
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::Arc;
 
+use parking_lot::{Mutex, RwLock};
 use ring::digest::{SHA256, digest};
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::{
@@ -90,7 +91,7 @@ impl Tls {
     pub fn change(&self, settings: &Settings) -> Result<(), Vec<String>> {
         let files = Files::new(settings)
             .ok_or_else(|| vec!["ingest.tls: is turned off by a restart alone".to_owned()])?;
-        let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut watched = self.watched.lock();
         if files == watched.files {
             return Ok(());
         }
@@ -101,18 +102,18 @@ impl Tls {
     }
 
     fn show(&self, current: Current) {
-        *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(current);
+        *self.current.write() = Arc::new(current);
     }
 
     /// What a connection that begins now is served with; it goes on with that whatever comes later.
     pub fn current(&self) -> Arc<Current> {
-        Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&self.current.read())
     }
 
     /// Reads the files again. A pair that does not fit may be one that is being replaced, file by
     /// file, so it is told and counted only when it is found a second time.
     pub fn reload(&self, metrics: &Metrics) {
-        let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut watched = self.watched.lock();
         let read = watched.files.read();
         let found = read.as_ref().map_or([0; 32], |contents| hash(contents));
         if found == watched.good {

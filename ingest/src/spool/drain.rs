@@ -12,6 +12,7 @@ use crate::clock;
 use crate::publish::{Hold, Publish, Refused, Undelivered};
 use crate::spool::record::RecordError;
 use crate::spool::{Found, Gone, Spool, is_older};
+use crate::token_bucket::Bucket;
 
 /// Records on their way to Kafka at once: some thousandths of a second's worth, so that one broker's
 /// round trip does not slow the rest.
@@ -76,7 +77,8 @@ pub struct Drain<P> {
     flying_bytes: u64,
     gone: Vec<Gone>,
     forgot: Instant,
-    pace: Pace,
+    /// `drain_rate`, and what was not used of the last tenth of a second.
+    pace: Bucket,
     halt: Option<Halt>,
     /// When Kafka last took a record.
     landed: Option<Instant>,
@@ -90,7 +92,8 @@ impl<P: Publish> Drain<P> {
     /// One that has read nothing yet. The publisher must never give up a record for want of time: a
     /// later one of the same key would overtake it.
     pub fn new(spool: Arc<Spool>, publisher: Arc<P>) -> Self {
-        let pace = Pace::new(spool.settings().drain_rate);
+        let rate = spool.settings().drain_rate;
+        let pace = Bucket::new(rate.into(), (rate / 10).max(1).into(), Instant::now());
         Self {
             opened: spool.opened(),
             spool,
@@ -201,7 +204,7 @@ impl<P: Publish> Drain<P> {
             self.halt = Some(Halt::TooOld);
             return Err(found);
         }
-        if !self.pace.take() {
+        if !self.pace.take_one(Instant::now()) {
             return Err(found);
         }
         let (reply, replied) = oneshot::channel();
@@ -355,34 +358,5 @@ impl<P: Publish> Drain<P> {
             }
             Some(_) => {}
         }
-    }
-}
-
-/// So many a second, and what was not used of the last tenth of one.
-struct Pace {
-    rate: f64,
-    credit: f64,
-    last: Instant,
-}
-
-impl Pace {
-    fn new(rate: u32) -> Self {
-        Self {
-            rate: f64::from(rate),
-            credit: 0.0,
-            last: Instant::now(),
-        }
-    }
-
-    fn take(&mut self) -> bool {
-        let now = Instant::now();
-        let earned = now.duration_since(self.last).as_secs_f64() * self.rate;
-        self.last = now;
-        self.credit = (self.credit + earned).min((self.rate / 10.0).max(1.0));
-        if self.credit < 1.0 {
-            return false;
-        }
-        self.credit -= 1.0;
-        true
     }
 }

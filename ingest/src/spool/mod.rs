@@ -5,12 +5,13 @@
 //! requests to one fsync; [`drain`] reads. What earlier processes left lies in [`files`] of its
 //! own.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use sluice_schemas::settings;
 use tokio::sync::oneshot;
 
@@ -72,7 +73,7 @@ impl Spool {
         let (closing, closed) = channel();
         let shared = Arc::clone(&spool.shared);
         spool.spawn("spool-left", move || know_all(&shared, &closed))?;
-        *spool.closing.lock().unwrap_or_else(PoisonError::into_inner) = Some(closing);
+        *spool.closing.lock() = Some(closing);
         Ok(spool)
     }
 
@@ -117,8 +118,7 @@ impl Spool {
         let thread = std::thread::Builder::new()
             .name(name.to_owned())
             .spawn(run)?;
-        let threads = self.threads.lock();
-        threads.unwrap_or_else(PoisonError::into_inner).push(thread);
+        self.threads.lock().push(thread);
         Ok(())
     }
 
@@ -163,7 +163,7 @@ impl Spool {
     }
 
     fn send(&self, command: Command) -> bool {
-        let commands = self.commands.lock().unwrap_or_else(PoisonError::into_inner);
+        let commands = self.commands.lock();
         commands
             .as_ref()
             .is_some_and(|commands| commands.send(command).is_ok())
@@ -297,16 +297,9 @@ impl Spool {
 
     /// Writes what it has been given and closes the store. Blocks.
     pub fn close(&self) {
-        let commands = self
-            .commands
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
-        drop(commands);
-        let closing = self.closing.lock();
-        drop(closing.unwrap_or_else(PoisonError::into_inner).take());
-        let threads = self.threads.lock();
-        let threads = std::mem::take(&mut *threads.unwrap_or_else(PoisonError::into_inner));
+        drop(self.commands.lock().take());
+        drop(self.closing.lock().take());
+        let threads = std::mem::take(&mut *self.threads.lock());
         for thread in threads {
             if thread.join().is_err() {
                 tracing::error!("a thread of the spool did not end well");

@@ -1,10 +1,11 @@
 //! What is in the spool, which way requests go by that, and whether there is room.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
+use parking_lot::{Mutex, MutexGuard, RwLock};
 use sluice_schemas::settings;
 use tokio::sync::{Notify, watch};
 
@@ -89,7 +90,7 @@ impl Shared {
     }
 
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     /// Brings the way and the gauges up to the state. Under its lock, so that both change as one.
@@ -131,24 +132,24 @@ impl Shared {
     }
 
     pub(super) fn store(&self, file: u64) -> Option<Arc<Store>> {
-        let stores = self.stores.read().unwrap_or_else(PoisonError::into_inner);
+        let stores = self.stores.read();
         stores.get(&file).cloned()
     }
 
     pub(super) fn use_store(&self, file: u64, store: Arc<Store>) {
-        let mut stores = self.stores.write().unwrap_or_else(PoisonError::into_inner);
+        let mut stores = self.stores.write();
         stores.insert(file, store);
     }
 
     pub(super) fn close_store(&self, file: u64) -> Option<Arc<Store>> {
-        let mut stores = self.stores.write().unwrap_or_else(PoisonError::into_inner);
+        let mut stores = self.stores.write();
         stores.remove(&file)
     }
 
     /// Closes all; which were open.
     pub(super) fn close_stores(&self) -> Vec<u64> {
         let open = {
-            let mut stores = self.stores.write().unwrap_or_else(PoisonError::into_inner);
+            let mut stores = self.stores.write();
             std::mem::take(&mut *stores)
         };
         // Closing writes, and nobody shall wait for that.

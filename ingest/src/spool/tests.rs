@@ -272,15 +272,15 @@ fn a_damaged_file_that_was_left_is_saved_and_what_came_later_stays() {
 /// A spool whose writer's steps a test makes by hand.
 fn by_hand(dir: &Path) -> (Spool, writer::Writer) {
     let spool = open(dir);
-    drop(spool.commands.lock().expect("unpoisoned").take());
-    for thread in spool.threads.lock().expect("unpoisoned").drain(..) {
+    drop(spool.commands.lock().take());
+    for thread in spool.threads.lock().drain(..) {
         thread.join().expect("it ends");
     }
     spool
         .shared
         .use_store(spool.shared.live, live_store(dir, &spool));
     let (commands, received) = channel();
-    *spool.commands.lock().expect("unpoisoned") = Some(commands);
+    *spool.commands.lock() = Some(commands);
     let writer = writer::Writer::new(Arc::clone(&spool.shared), received, 0);
     (spool, writer)
 }

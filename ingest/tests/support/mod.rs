@@ -98,9 +98,7 @@ pub struct Ingest {
 }
 
 pub fn hex(bytes: &[u8]) -> String {
-    bytes
-        .iter()
-        .fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
+    hex::encode(bytes)
 }
 
 impl Ingest {
