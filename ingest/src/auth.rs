@@ -44,15 +44,15 @@ pub fn authority_id(file: &Path) -> AuthorityId {
 /// All sources and what they require. Whether a request is let in takes the same work whatever the
 /// source and also where there is none, so that who guesses learns nothing from the time it takes.
 #[derive(Debug)]
-pub struct Doors {
-    by_name: HashMap<String, (Route, Lock)>,
-    /// For requests that name no source: fits no key.
-    blind: Lock,
+pub struct SourceAuth {
+    by_name: HashMap<String, (Route, Requirements)>,
+    /// For requests that name no source: matches no key.
+    decoy: Requirements,
 }
 
 /// What one source requires, filled up to what the most demanding one does.
 #[derive(Debug, Clone, Default)]
-struct Lock {
+struct Requirements {
     takes_token: bool,
     authority: Option<AuthorityId>,
     tokens: Vec<[u8; 32]>,
@@ -61,9 +61,9 @@ struct Lock {
 }
 
 /// The hash of nothing that anybody knows.
-const FILLER: [u8; 32] = [0; 32];
+const PADDING_HASH: [u8; 32] = [0; 32];
 
-impl Doors {
+impl SourceAuth {
     /// Where there are several sources, one may hold no more than `share` of all bytes.
     pub fn new<'a>(
         sources: impl Iterator<Item = &'a Source>,
@@ -73,26 +73,26 @@ impl Doors {
         let sources: Vec<&Source> = sources.collect();
         let share = if sources.len() > 1 { share } else { 1.0 };
         let buffered = share_of(max_buffered, share);
-        let mut by_name: HashMap<String, (Route, Lock)> = sources
+        let mut by_name: HashMap<String, (Route, Requirements)> = sources
             .into_iter()
             .map(|source| {
                 let route = Route::new(source, buffered);
-                (source.name.clone(), (route, Lock::new(source)))
+                (source.name.clone(), (route, Requirements::new(source)))
             })
             .collect();
-        let mut blind = Lock::default();
-        for (_, lock) in by_name.values() {
-            blind.grow_to(lock);
+        let mut decoy = Requirements::default();
+        for (_, requirements) in by_name.values() {
+            decoy.pad_to(requirements);
         }
-        for (_, lock) in by_name.values_mut() {
-            lock.grow_to(&blind);
+        for (_, requirements) in by_name.values_mut() {
+            requirements.pad_to(&decoy);
         }
-        Self { by_name, blind }
+        Self { by_name, decoy }
     }
 
     /// The source of this name, where the request may go in. `token` is the segment of the path after
     /// the source's name, its escapes undone, `certified` the authorities that stand for who sends.
-    pub fn open(
+    pub fn authenticate(
         &self,
         source: Option<&str>,
         token: Option<&str>,
@@ -100,10 +100,10 @@ impl Doors {
         certified: &[AuthorityId],
     ) -> Result<&Route, Option<&Route>> {
         let found = source.and_then(|name| self.by_name.get(name));
-        let lock = found.map_or(&self.blind, |(_, lock)| lock);
-        let fits = lock.fits(token, headers, certified);
+        let requirements = found.map_or(&self.decoy, |(_, requirements)| requirements);
+        let matches = requirements.matches(token, headers, certified);
         match found {
-            Some((route, _)) if fits => Ok(route),
+            Some((route, _)) if matches => Ok(route),
             Some((route, _)) => Err(Some(route)),
             None => Err(None),
         }
@@ -142,7 +142,7 @@ impl Route {
     }
 }
 
-impl Lock {
+impl Requirements {
     fn new(source: &Source) -> Self {
         let header = |(name, hashes): &(String, Vec<[u8; 32]>)| {
             (HeaderName::from_bytes(name.as_bytes()).ok(), hashes.clone())
@@ -155,29 +155,29 @@ impl Lock {
         }
     }
 
-    fn grow_to(&mut self, other: &Self) {
+    fn pad_to(&mut self, other: &Self) {
         let tokens = self.tokens.len().max(other.tokens.len()).max(1);
-        self.tokens.resize(tokens, FILLER);
+        self.tokens.resize(tokens, PADDING_HASH);
         let headers = self.headers.len().max(other.headers.len());
-        self.headers.resize(headers, (None, vec![FILLER]));
+        self.headers.resize(headers, (None, vec![PADDING_HASH]));
     }
 
-    fn fits(&self, token: Option<&str>, headers: &HeaderMap, certified: &[AuthorityId]) -> bool {
+    fn matches(&self, token: Option<&str>, headers: &HeaderMap, certified: &[AuthorityId]) -> bool {
         let hash = sha256(token.unwrap_or_default().as_bytes());
         let known = is_one_of(&hash, &self.tokens);
-        let mut fits =
+        let mut matches =
             choice(token.is_some() == self.takes_token) & (known | choice(!self.takes_token));
-        let vouched = is_one_of(&self.authority.unwrap_or(FILLER), certified);
-        fits &= vouched | choice(self.authority.is_none());
+        let vouched = is_one_of(&self.authority.unwrap_or(PADDING_HASH), certified);
+        matches &= vouched | choice(self.authority.is_none());
         for (name, hashes) in &self.headers {
             let mut values = name.iter().flat_map(|name| headers.get_all(name));
             // Twice is not once: which of the two a proxy looked at is not known.
             let (value, another) = (values.next(), values.next());
             let value = value.map_or(b"".as_slice(), |value| value.as_bytes());
             let fitting = is_one_of(&sha256(value), hashes) & choice(another.is_none());
-            fits &= fitting | choice(name.is_none());
+            matches &= fitting | choice(name.is_none());
         }
-        fits.into()
+        matches.into()
     }
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use sluice_schemas::settings::{Limits, PeerFrom, Settings};
 
-use crate::auth::Doors;
+use crate::auth::SourceAuth;
 
 /// Ingest's part of the settings.
 #[derive(Debug)]
@@ -26,7 +26,7 @@ pub struct Config {
     /// What one connection, peer or source may take.
     pub limits: Limits,
     /// The sources that are answered.
-    pub doors: Doors,
+    pub auth: SourceAuth,
 }
 
 impl Config {
@@ -42,7 +42,7 @@ impl Config {
             trace_ratio: settings.telemetry.trace_ratio,
             peer_from: settings.ingest.peer,
             limits: settings.ingest.limits.clone(),
-            doors: Doors::new(
+            auth: SourceAuth::new(
                 settings.sources.values().filter(|source| source.enabled),
                 bytes(settings.ingest.max_buffered),
                 settings.ingest.limits.source_buffered,

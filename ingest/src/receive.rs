@@ -99,12 +99,12 @@ impl<P: Publish> Receiver<P> {
     pub async fn receive(&self, request: Request<Inbound>, origin: &Origin) -> Answer {
         let (head, mut body) = request.into_parts();
         let config = self.config();
-        let let_in = let_in(&config, &head, origin);
-        let route = let_in
+        let authorized = authorize(&config, &head, origin);
+        let route = authorized
             .as_ref()
             .map_or_else(|(route, _)| *route, |route| Some(*route));
         let mut open = Open::new(&self.metrics, route);
-        let answer = match let_in {
+        let answer = match authorized {
             Ok(route) => {
                 let taken = self.take(&config, &head, &mut body, (route, origin), &mut open);
                 taken.await
@@ -282,13 +282,13 @@ impl Drop for Open<'_> {
 }
 
 /// What is decided by method, path and required headers.
-fn let_in<'c>(
+fn authorize<'c>(
     config: &'c Config,
     head: &Parts,
     origin: &Origin,
 ) -> Result<&'c Route, (Option<&'c Route>, Answer)> {
     let Named { source, token } = path::named(head.uri.path());
-    let opened = config.doors.open(
+    let authenticated = config.auth.authenticate(
         source.as_deref(),
         token.as_deref(),
         &head.headers,
@@ -296,11 +296,11 @@ fn let_in<'c>(
     );
     if head.method != Method::POST {
         return Err((
-            opened.map_or_else(|route| route, Some),
+            authenticated.map_or_else(|route| route, Some),
             Answer::MethodNotAllowed,
         ));
     }
-    opened.map_err(|route| (route, Answer::NotFound))
+    authenticated.map_err(|route| (route, Answer::NotFound))
 }
 
 /// Whether the body is in one of [`CODINGS`]. Any other name is a sender's mistake, such as `utf-8`, and
