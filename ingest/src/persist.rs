@@ -16,19 +16,19 @@ use crate::metrics::Metrics;
 use crate::publish::{Hold, Publish, Record, Refused, Undelivered};
 use crate::spool::{Spool, Way};
 
-/// A request that was let in and read whole.
+/// A request that passed authentication and was read whole.
 #[derive(Debug)]
-pub struct Taken {
+pub struct AcceptedRequest {
     raw: RawRequest,
     /// `raw` as it stands in the record's header.
-    request: Vec<u8>,
+    header: Vec<u8>,
     key: Vec<u8>,
     traceparent: String,
     body: Bytes,
     permit: Arc<Permit>,
 }
 
-impl Taken {
+impl AcceptedRequest {
     /// Its parts, and the right to hold its body.
     pub fn new(
         raw: RawRequest,
@@ -38,7 +38,7 @@ impl Taken {
         permit: Permit,
     ) -> Self {
         Self {
-            request: raw.encode(),
+            header: raw.encode(),
             raw,
             key,
             traceparent,
@@ -47,12 +47,12 @@ impl Taken {
         }
     }
 
-    /// As it comes to raw.
+    /// Its raw record.
     pub fn record(&self) -> Record<'_> {
         Record {
             key: &self.key,
             value: &self.body,
-            request: &self.request,
+            request: &self.header,
             traceparent: &self.traceparent,
         }
     }
@@ -104,7 +104,7 @@ impl<P: Publish> Durable<P> {
         self.verified.store(true, Ordering::Release);
     }
 
-    /// Whether requests are taken at all.
+    /// Whether requests are accepted at all.
     pub fn is_open(&self) -> bool {
         self.spool.is_some() || self.verified.load(Ordering::Acquire)
     }
@@ -132,46 +132,46 @@ impl<P: Publish> Durable<P> {
     }
 
     /// Makes a request durable. The work is done whether the sender stays or hangs up.
-    pub async fn keep(self: &Arc<Self>, taken: Taken) -> Answer {
+    pub async fn persist(self: &Arc<Self>, request: AcceptedRequest) -> Answer {
         let Some(spool) = self.spool.clone() else {
             // The record is handed over without a wait before it, and needs nobody after that.
-            return match self.to_brokers(&taken, self.ack_timeout).await {
-                Ok(()) => Answer::Accepted(taken.raw.id),
+            return match self.to_brokers(&request, self.ack_timeout).await {
+                Ok(()) => Answer::Accepted(request.raw.id),
                 Err(missed) => missed.answer(),
             };
         };
         self.unanswered.fetch_add(1, Ordering::AcqRel);
         let durable = Arc::clone(self);
         let work = tokio::spawn(async move {
-            let answer = durable.to_brokers_or_spool(taken, &spool).await;
+            let answer = durable.to_brokers_or_spool(request, &spool).await;
             durable.unanswered.fetch_sub(1, Ordering::AcqRel);
             answer
         });
         work.await.unwrap_or(Answer::Unavailable(Lack::Broker))
     }
 
-    async fn to_brokers_or_spool(&self, taken: Taken, spool: &Spool) -> Answer {
+    async fn to_brokers_or_spool(&self, request: AcceptedRequest, spool: &Spool) -> Answer {
         let verified = self.verified.load(Ordering::Acquire);
         let lack = if !verified {
             Some(Lack::Starting)
         } else if spool.way().await == Way::Broker {
-            match self.to_brokers(&taken, spool.settings().wait).await {
-                Ok(()) => return Answer::Accepted(taken.raw.id),
+            match self.to_brokers(&request, spool.settings().wait).await {
+                Ok(()) => return Answer::Accepted(request.raw.id),
                 Err(Missed::TooLarge) => return Answer::TooLarge,
                 Err(Missed::Lack(lack)) => Some(lack),
             }
         } else {
             None
         };
-        self.to_spool(taken, spool, lack).await
+        self.to_spool(request, spool, lack).await
     }
 
-    async fn to_brokers(&self, taken: &Taken, wait: Duration) -> Result<(), Missed> {
+    async fn to_brokers(&self, request: &AcceptedRequest, wait: Duration) -> Result<(), Missed> {
         let (reply, replied) = oneshot::channel();
-        let permit = Some(Arc::clone(&taken.permit));
+        let permit = Some(Arc::clone(&request.permit));
         let hold = Box::new(Hold { reply, permit });
         let since = Instant::now();
-        let published = self.publisher.publish(&taken.record(), hold);
+        let published = self.publisher.publish(&request.record(), hold);
         published.map_err(|refused| match refused {
             Refused::QueueFull => Missed::Lack(Lack::Queue),
             Refused::TooLarge => Missed::TooLarge,
@@ -191,16 +191,21 @@ impl<P: Publish> Durable<P> {
     }
 
     /// `lacking` is what kept it from the brokers, if that was tried.
-    async fn to_spool(&self, mut taken: Taken, spool: &Spool, lacking: Option<Lack>) -> Answer {
-        taken.raw.ack = Ack::Spool;
-        taken.request = taken.raw.encode();
-        let (id, received_at) = (taken.raw.id, taken.raw.received_at);
+    async fn to_spool(
+        &self,
+        mut request: AcceptedRequest,
+        spool: &Spool,
+        lacking: Option<Lack>,
+    ) -> Answer {
+        request.raw.ack = Ack::Spool;
+        request.header = request.raw.encode();
+        let (id, received_at) = (request.raw.id, request.raw.received_at);
         let put = spool.put(
-            &taken.record(),
+            &request.record(),
             received_at,
-            Some(Arc::clone(&taken.permit)),
+            Some(Arc::clone(&request.permit)),
         );
-        drop(taken);
+        drop(request);
         let lack = Answer::Unavailable(Lack::Spool);
         let Ok(stored) = put else {
             return lack;

@@ -25,7 +25,7 @@ use crate::http::body::{Inbound, Unread};
 use crate::http::body_buffer::{Gathered, MAX_CHUNKS, discard};
 use crate::metrics::{Metrics, Part};
 use crate::path::{self, Named};
-use crate::persist::{Durable, Taken};
+use crate::persist::{AcceptedRequest, Durable};
 use crate::publish::Publish;
 
 /// The content codings that are registered at IANA, `identity` apart. A body in one of them is refused,
@@ -106,8 +106,8 @@ impl<P: Publish> Receiver<P> {
         let mut open = Open::new(&self.metrics, route);
         let answer = match authorized {
             Ok(route) => {
-                let taken = self.take(&config, &head, &mut body, (route, origin), &mut open);
-                taken.await
+                self.accept(&config, &head, &mut body, (route, origin), &mut open)
+                    .await
             }
             Err((_, answer)) => answer,
         };
@@ -126,7 +126,7 @@ impl<P: Publish> Receiver<P> {
         self.metrics.buffered(self.buffers.held());
     }
 
-    async fn take(
+    async fn accept(
         &self,
         config: &Config,
         head: &Parts,
@@ -153,8 +153,8 @@ impl<P: Publish> Receiver<P> {
             Err(_) => return Answer::RequestTimeout,
         };
         open.waits_for = Part::Answer;
-        match self.taken(config, head, body, permit, (route, origin.peer)) {
-            Ok(taken) => self.durable.keep(taken).await,
+        match self.build_record(config, head, body, permit, (route, origin.peer)) {
+            Ok(request) => self.durable.persist(request).await,
             Err(answer) => answer,
         }
     }
@@ -212,14 +212,14 @@ impl<P: Publish> Receiver<P> {
     }
 
     /// Makes the raw record, and measures it before anything is promised.
-    fn taken(
+    fn build_record(
         &self,
         config: &Config,
         head: &Parts,
         body: Bytes,
         permit: Permit,
         (route, peer): (&Route, IpAddr),
-    ) -> Result<Taken, Answer> {
+    ) -> Result<AcceptedRequest, Answer> {
         let mut random = [0; 34];
         // The system's generator does not fail once it has started; if it does, no id is unique.
         self.random
@@ -240,11 +240,11 @@ impl<P: Publish> Receiver<P> {
         };
         let key = partition_key(route.provider, &raw.headers, &body);
         let traceparent = traceparent(&random, config.trace_ratio);
-        let taken = Taken::new(raw, key, traceparent, body, permit);
-        if taken.record().size() > config.max_record {
+        let request = AcceptedRequest::new(raw, key, traceparent, body, permit);
+        if request.record().size() > config.max_record {
             return Err(Answer::TooLarge);
         }
-        Ok(taken)
+        Ok(request)
     }
 }
 

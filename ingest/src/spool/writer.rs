@@ -35,7 +35,7 @@ pub struct Writer {
     commands: Receiver<Command>,
     /// The number of the next record.
     next: u64,
-    /// Taken out by a group that failed: to be taken out by the next.
+    /// AcceptedRequest out by a group that failed: to be taken out by the next.
     owed: Vec<Gone>,
     /// When the store was last tried, if it does not work.
     failed: Option<Instant>,
