@@ -36,12 +36,12 @@ pub enum Answer {
     /// 431: more headers than may be.
     HeadTooLarge,
     /// 503: the fault is ours, the sender shall come again.
-    Unavailable(Lack),
+    Unavailable(UnavailableReason),
 }
 
 /// What is lacking where the fault is ours. For us alone: the sender is told 503 and no more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Lack {
+pub enum UnavailableReason {
     /// The topics are not verified yet.
     Starting,
     /// As many bytes are held as may be.
@@ -58,7 +58,7 @@ pub enum Lack {
     Spool,
 }
 
-impl Lack {
+impl UnavailableReason {
     /// The metric's label.
     pub fn label(self) -> &'static str {
         match self {

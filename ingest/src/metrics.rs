@@ -12,7 +12,7 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 use sluice_schemas::metric::{INGEST_REQUESTS, UNKNOWN_SOURCE};
 
-use crate::answer::{Answer, Lack};
+use crate::answer::{Answer, UnavailableReason};
 
 /// Counter: requests that ended before their answer, by the part of them that was waited for.
 const BROKEN_OFF: &str = "sluice_ingest_requests_broken_off";
@@ -222,8 +222,8 @@ impl Metrics {
             status: answer.status().as_u16(),
         };
         self.requests.get_or_create(&request).inc();
-        if let Answer::Unavailable(lack) = answer {
-            self.lacking(lack);
+        if let Answer::Unavailable(reason) = answer {
+            self.unavailable(reason);
         }
     }
 
@@ -238,8 +238,8 @@ impl Metrics {
         tracing::debug!(at, "a request broke off");
     }
 
-    fn lacking(&self, lack: Lack) {
-        let reason = lack.label();
+    fn unavailable(&self, reason: UnavailableReason) {
+        let reason = reason.label();
         self.unavailable
             .get_or_create(&Unavailable { reason })
             .inc();
@@ -252,8 +252,8 @@ impl Metrics {
     }
 
     /// A request is durable in the spool: that was lacking, or it lines up behind what is there already.
-    pub fn spooled(&self, lack: Option<Lack>) {
-        let reason = lack.map_or("behind", Lack::label);
+    pub fn spooled(&self, reason: Option<UnavailableReason>) {
+        let reason = reason.map_or("behind", UnavailableReason::label);
         self.spooled.get_or_create(&Unavailable { reason }).inc();
     }
 

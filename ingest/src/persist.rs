@@ -9,7 +9,7 @@ use bytes::Bytes;
 use sluice_schemas::raw::{Ack, RawRequest};
 use tokio::sync::oneshot;
 
-use crate::answer::{Answer, Lack};
+use crate::answer::{Answer, UnavailableReason};
 use crate::byte_budget::Permit;
 use crate::clock;
 use crate::metrics::Metrics;
@@ -74,11 +74,11 @@ pub struct Durable<P> {
 
 /// Why the brokers do not have a record, as far as is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Missed {
+enum PublishFailure {
     /// It is too large, now and later.
     TooLarge,
     /// The fault is ours.
-    Lack(Lack),
+    Unavailable(UnavailableReason),
 }
 
 impl<P: Publish> Durable<P> {
@@ -137,7 +137,7 @@ impl<P: Publish> Durable<P> {
             // The record is handed over without a wait before it, and needs nobody after that.
             return match self.to_brokers(&request, self.ack_timeout).await {
                 Ok(()) => Answer::Accepted(request.raw.id),
-                Err(missed) => missed.answer(),
+                Err(failure) => failure.answer(),
             };
         };
         self.unanswered.fetch_add(1, Ordering::AcqRel);
@@ -147,55 +147,62 @@ impl<P: Publish> Durable<P> {
             durable.unanswered.fetch_sub(1, Ordering::AcqRel);
             answer
         });
-        work.await.unwrap_or(Answer::Unavailable(Lack::Broker))
+        work.await
+            .unwrap_or(Answer::Unavailable(UnavailableReason::Broker))
     }
 
     async fn to_brokers_or_spool(&self, request: AcceptedRequest, spool: &Spool) -> Answer {
         let verified = self.verified.load(Ordering::Acquire);
-        let lack = if !verified {
-            Some(Lack::Starting)
+        let reason = if !verified {
+            Some(UnavailableReason::Starting)
         } else if spool.way().await == Way::Broker {
             match self.to_brokers(&request, spool.settings().wait).await {
                 Ok(()) => return Answer::Accepted(request.raw.id),
-                Err(Missed::TooLarge) => return Answer::TooLarge,
-                Err(Missed::Lack(lack)) => Some(lack),
+                Err(PublishFailure::TooLarge) => return Answer::TooLarge,
+                Err(PublishFailure::Unavailable(reason)) => Some(reason),
             }
         } else {
             None
         };
-        self.to_spool(request, spool, lack).await
+        self.to_spool(request, spool, reason).await
     }
 
-    async fn to_brokers(&self, request: &AcceptedRequest, wait: Duration) -> Result<(), Missed> {
+    async fn to_brokers(
+        &self,
+        request: &AcceptedRequest,
+        wait: Duration,
+    ) -> Result<(), PublishFailure> {
         let (reply, replied) = oneshot::channel();
         let permit = Some(Arc::clone(&request.permit));
         let hold = Box::new(Hold { reply, permit });
         let since = Instant::now();
         let published = self.publisher.publish(&request.record(), hold);
         published.map_err(|refused| match refused {
-            Refused::QueueFull => Missed::Lack(Lack::Queue),
-            Refused::TooLarge => Missed::TooLarge,
-            Refused::Broken => Missed::Lack(Lack::Broker),
+            Refused::QueueFull => PublishFailure::Unavailable(UnavailableReason::Queue),
+            Refused::TooLarge => PublishFailure::TooLarge,
+            Refused::Broken => PublishFailure::Unavailable(UnavailableReason::Broker),
         })?;
         match tokio::time::timeout(wait, replied).await {
             Ok(Ok(Ok(()))) => {
                 self.metrics.acknowledged(since.elapsed());
                 Ok(())
             }
-            Err(_) | Ok(Ok(Err(Undelivered::TimedOut))) => Err(Missed::Lack(Lack::Acknowledgement)),
-            Ok(Ok(Err(Undelivered::TooLarge))) => Err(Missed::TooLarge),
+            Err(_) | Ok(Ok(Err(Undelivered::TimedOut))) => Err(PublishFailure::Unavailable(
+                UnavailableReason::Acknowledgement,
+            )),
+            Ok(Ok(Err(Undelivered::TooLarge))) => Err(PublishFailure::TooLarge),
             Ok(Ok(Err(Undelivered::Invalid | Undelivered::Refused)) | Err(_)) => {
-                Err(Missed::Lack(Lack::Broker))
+                Err(PublishFailure::Unavailable(UnavailableReason::Broker))
             }
         }
     }
 
-    /// `lacking` is what kept it from the brokers, if that was tried.
+    /// `reason` is what kept it from the brokers, if that was tried.
     async fn to_spool(
         &self,
         mut request: AcceptedRequest,
         spool: &Spool,
-        lacking: Option<Lack>,
+        reason: Option<UnavailableReason>,
     ) -> Answer {
         request.raw.ack = Ack::Spool;
         request.header = request.raw.encode();
@@ -206,26 +213,26 @@ impl<P: Publish> Durable<P> {
             Some(Arc::clone(&request.permit)),
         );
         drop(request);
-        let lack = Answer::Unavailable(Lack::Spool);
+        let unavailable = Answer::Unavailable(UnavailableReason::Spool);
         let Ok(stored) = put else {
-            return lack;
+            return unavailable;
         };
         // A disk may hang as brokers may.
         match tokio::time::timeout(self.ack_timeout, stored).await {
             Ok(Ok(Ok(()))) => {
-                self.metrics.spooled(lacking);
+                self.metrics.spooled(reason);
                 Answer::Accepted(id)
             }
-            _ => lack,
+            _ => unavailable,
         }
     }
 }
 
-impl Missed {
+impl PublishFailure {
     fn answer(self) -> Answer {
         match self {
             Self::TooLarge => Answer::TooLarge,
-            Self::Lack(lack) => Answer::Unavailable(lack),
+            Self::Unavailable(reason) => Answer::Unavailable(reason),
         }
     }
 }

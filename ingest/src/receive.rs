@@ -15,7 +15,7 @@ use sluice_schemas::providers::partition_key;
 use sluice_schemas::raw::{Ack, RawRequest};
 use uuid::Uuid;
 
-use crate::answer::{Answer, Lack};
+use crate::answer::{Answer, UnavailableReason};
 use crate::auth::{AuthorityId, Route};
 use crate::byte_budget::{Buffers, Full, Permit};
 use crate::clock;
@@ -144,7 +144,7 @@ impl<P: Publish> Receiver<P> {
             return Answer::TooLarge;
         }
         if !self.durable.is_open() {
-            return Answer::Unavailable(Lack::Starting);
+            return Answer::Unavailable(UnavailableReason::Starting);
         }
         let read = self.read(head.version, body, route);
         let (body, permit) = match tokio::time::timeout(config.body_timeout, read).await {
@@ -205,8 +205,8 @@ impl<P: Publish> Receiver<P> {
     fn permit(&self, route: &Route, bytes: usize) -> Result<Permit, Answer> {
         Permit::take(&self.buffers, &route.buffers, bytes).map_err(|full| {
             Answer::Unavailable(match full {
-                Full::All => Lack::Buffers,
-                Full::Source => Lack::SourceBuffers,
+                Full::All => UnavailableReason::Buffers,
+                Full::Source => UnavailableReason::SourceBuffers,
             })
         })
     }
@@ -224,7 +224,7 @@ impl<P: Publish> Receiver<P> {
         // The system's generator does not fail once it has started; if it does, no id is unique.
         self.random
             .fill(&mut random)
-            .map_err(|_| Answer::Unavailable(Lack::Broker))?;
+            .map_err(|_| Answer::Unavailable(UnavailableReason::Broker))?;
         let received_at = clock::now();
         let raw = RawRequest {
             id: request_id(received_at, &random),

@@ -54,7 +54,7 @@ impl Input {
 
     /// Ready once no more comes.
     pub fn poll_ended(&self, waiter: Pin<&mut OwnedNotified>, cx: &mut Context<'_>) -> Poll<()> {
-        // The waiter was made before this look, so that an end after it is not missed.
+        // The waiter was made before this look, so that an end after it is not failure.
         if self.has_ended() {
             return Poll::Ready(());
         }

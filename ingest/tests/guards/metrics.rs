@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use prometheus_client::registry::Registry;
 use rdkafka::mocking::MockCluster;
-use sluice_ingest::answer::{Answer, Lack};
+use sluice_ingest::answer::{Answer, UnavailableReason};
 use sluice_ingest::metrics::{Metrics, Part, Shed};
 
 use super::{same_as_golden, settings};
@@ -138,10 +138,10 @@ fn values_of_closed_labels_are_unchanged() {
         metrics.broken_off(None, part);
     }
     metrics.spooled(None);
-    for lack in all!(Lack: Starting, Buffers, SourceBuffers, Queue, Acknowledgement, Broker, Spool)
+    for reason in all!(UnavailableReason: Starting, Buffers, SourceBuffers, Queue, Acknowledgement, Broker, Spool)
     {
-        metrics.answered(None, Answer::Unavailable(lack));
-        metrics.spooled(Some(lack));
+        metrics.answered(None, Answer::Unavailable(reason));
+        metrics.spooled(Some(reason));
     }
     for answer in [
         Answer::Accepted(uuid::Uuid::nil()),
