@@ -14,7 +14,7 @@ use crate::byte_budget::Permit;
 use crate::clock;
 use crate::metrics::Metrics;
 use crate::publish::{Hold, Publish, Record, Refused, Undelivered};
-use crate::spool::{Spool, Way};
+use crate::spool::{Spool, WritePath};
 
 /// A request that passed authentication and was read whole.
 #[derive(Debug)]
@@ -155,7 +155,7 @@ impl<P: Publish> Durable<P> {
         let verified = self.verified.load(Ordering::Acquire);
         let reason = if !verified {
             Some(UnavailableReason::Starting)
-        } else if spool.way().await == Way::Broker {
+        } else if spool.write_path().await == WritePath::Broker {
             match self.to_brokers(&request, spool.settings().wait).await {
                 Ok(()) => return Answer::Accepted(request.raw.id),
                 Err(PublishFailure::TooLarge) => return Answer::TooLarge,

@@ -1,6 +1,6 @@
 //! Requests on disk while Kafka is away: fsynced before their 200, and brought to Kafka in their order.
 //!
-//! As long as there is anything here, whatever comes goes behind it ([`Way::Spool`]), so that the order
+//! As long as there is anything here, whatever comes goes behind it ([`WritePath::Spool`]), so that the order
 //! in which requests were acknowledged is that of the raw topic. One thread writes ([`writer`]), many
 //! requests to one fsync; [`drain`] reads. What earlier processes left lies in [`files`] of its
 //! own.
@@ -42,7 +42,7 @@ use record::Stored;
 use state::{Shared, State};
 use store::{StoreError, cost};
 use types::Command;
-pub use types::{Found, Gone, NoRoom, NotDurable, Way, is_older};
+pub use types::{Found, Gone, NoRoom, NotDurable, WritePath, is_older};
 
 /// How few records may be left for new requests to wait until they are gone, instead of lining up
 /// behind them: what Kafka takes in some hundredths of a second.
@@ -122,16 +122,16 @@ impl Spool {
         Ok(())
     }
 
-    /// Which way a request goes; waits for the moment in which that is not decided.
-    pub async fn way(&self) -> Way {
-        let way = *self.shared.way.borrow();
-        if way != Way::Wait {
-            return way;
+    /// Where a request is written; waits while requests are held.
+    pub async fn write_path(&self) -> WritePath {
+        let path = *self.shared.write_path.borrow();
+        if path != WritePath::Hold {
+            return path;
         }
-        let mut changes = self.shared.way.subscribe();
+        let mut changes = self.shared.write_path.subscribe();
         // The sender lives as long as this does.
-        let decided = changes.wait_for(|way| *way != Way::Wait).await;
-        decided.map_or(Way::Spool, |way| *way)
+        let decided = changes.wait_for(|path| *path != WritePath::Hold).await;
+        decided.map_or(WritePath::Spool, |path| *path)
     }
 
     /// Takes a record. The reply comes when it is on the disk.
@@ -276,8 +276,8 @@ impl Spool {
             && state.unknown.is_empty()
             && state.left.is_empty()
             && (1..=FEW).contains(&state.records);
-        if few && *self.shared.way.borrow() == Way::Spool {
-            self.shared.way.send_replace(Way::Wait);
+        if few && *self.shared.write_path.borrow() == WritePath::Spool {
+            self.shared.write_path.send_replace(WritePath::Hold);
         }
         few
     }
@@ -285,13 +285,13 @@ impl Spool {
     /// Lets new requests go here again: the last records did not reach Kafka in time.
     pub fn admit_new(&self) {
         let state = self.shared.state();
-        if *self.shared.way.borrow() == Way::Wait {
-            let way = if state.held() == 0 {
-                Way::Broker
+        if *self.shared.write_path.borrow() == WritePath::Hold {
+            let path = if state.held() == 0 {
+                WritePath::Broker
             } else {
-                Way::Spool
+                WritePath::Spool
             };
-            self.shared.way.send_replace(way);
+            self.shared.write_path.send_replace(path);
         }
     }
 

@@ -1,4 +1,4 @@
-//! What is in the spool, which way requests go by that, and whether there is room.
+//! What is in the spool, where requests are written because of that, and whether there is room.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use tokio::sync::{Notify, watch};
 
 use super::files::{self, Content, Folder};
 use super::store::{Store, StoreError, cost};
-use super::types::{Gone, NoRoom, Way, is_older};
+use super::types::{Gone, NoRoom, WritePath, is_older};
 use crate::metrics::SpoolMetrics;
 
 /// How long after a full disk another record is tried, where nothing was taken out meanwhile.
@@ -23,7 +23,7 @@ pub(super) struct Shared {
     pub(super) settings: settings::Spool,
     pub(super) drain_older: AtomicBool,
     pub(super) state: Mutex<State>,
-    pub(super) way: watch::Sender<Way>,
+    pub(super) write_path: watch::Sender<WritePath>,
     pub(super) folder: Folder,
     /// The file that takes new records.
     pub(super) live: u64,
@@ -76,7 +76,7 @@ impl Shared {
             settings: settings.clone(),
             drain_older: AtomicBool::new(settings.drain_older),
             state: Mutex::default(),
-            way: watch::Sender::new(Way::Broker),
+            write_path: watch::Sender::new(WritePath::Broker),
             folder,
             live,
             stores: RwLock::default(),
@@ -93,16 +93,16 @@ impl Shared {
         self.state.lock()
     }
 
-    /// Brings the way and the gauges up to the state. Under its lock, so that both change as one.
+    /// Brings the write path and the gauges up to the state. Under its lock, so that both change as one.
     pub(super) fn show(&self, state: &State) {
-        let way = *self.way.borrow();
-        let next = match (state.held(), way) {
-            (0, _) => Way::Broker,
-            (_, Way::Broker) => Way::Spool,
+        let path = *self.write_path.borrow();
+        let next = match (state.held(), path) {
+            (0, _) => WritePath::Broker,
+            (_, WritePath::Broker) => WritePath::Spool,
             (_, other) => other,
         };
-        if next != way {
-            self.way.send_replace(next);
+        if next != path {
+            self.write_path.send_replace(next);
         }
         self.metrics
             .holds(state.held(), state.used(), state.refused, state.oldest);

@@ -165,7 +165,7 @@ fn records_are_numbered_in_the_order_of_their_coming_and_leave_when_told() {
     let spool = open(dir.path());
     assert_eq!(numbers(&spool), [2, 3, 4]);
     assert_eq!((spool.records(), spool.refused()), (3, 1));
-    assert_eq!(*spool.shared.way.borrow(), Way::Spool);
+    assert_eq!(*spool.shared.write_path.borrow(), WritePath::Spool);
     put_durably(&spool, 5);
     assert_eq!(numbers(&spool), [2, 3, 4, 5]);
 }
@@ -207,14 +207,14 @@ fn a_large_file_is_left_as_it_is_and_drained_before_what_comes_later() {
         put_large(&spool, n);
     }
     let spool = open(dir.path());
-    assert_eq!(*spool.shared.way.borrow(), Way::Spool);
+    assert_eq!(*spool.shared.write_path.borrow(), WritePath::Spool);
     put_durably(&spool, 30);
     let names = ["spool.1.redb", "spool.2.redb", "spool.3.redb", "spool.redb"];
     assert_eq!(files_of(dir.path()), names);
     eventually("all is counted", || spool.records() == 3 * 8 + 1);
     let all = (0..3).flat_map(|n| 10 * n..10 * n + 8).chain([30]);
     assert_eq!(drain(&spool, 12), all.collect::<Vec<_>>());
-    assert_eq!(*spool.shared.way.borrow(), Way::Broker);
+    assert_eq!(*spool.shared.write_path.borrow(), WritePath::Broker);
     // What was left is gone, but for what was set aside.
     eventually("the files are gone", || {
         let _ = spool.read(0, 1, 1);
@@ -224,7 +224,7 @@ fn a_large_file_is_left_as_it_is_and_drained_before_what_comes_later() {
     drop(spool);
     let spool = open(dir.path());
     assert_eq!((spool.records(), spool.refused()), (0, 1));
-    assert_eq!(*spool.shared.way.borrow(), Way::Broker);
+    assert_eq!(*spool.shared.write_path.borrow(), WritePath::Broker);
     put_durably(&spool, 31);
     assert_eq!(numbers(&spool), [31]);
 }
@@ -320,7 +320,7 @@ fn after_a_full_disk_what_kafka_has_of_an_earlier_file_is_taken_out_whenever_tha
     assert_eq!(removed.blocking_recv(), Ok(()));
     assert_eq!(spool.records(), 5);
     assert_eq!(drain(&spool, u64::MAX), [4, 5, 6, 7, 10]);
-    assert_eq!(*spool.shared.way.borrow(), Way::Broker);
+    assert_eq!(*spool.shared.write_path.borrow(), WritePath::Broker);
     eventually("the file is gone", || {
         let _ = spool.read(0, 1, 1);
         files_of(dir.path()) == ["spool.1.redb"]

@@ -9,15 +9,15 @@ use tokio::sync::oneshot;
 use super::record::{RecordError, Stored};
 use crate::byte_budget::Permit;
 
-/// Which way a request goes now.
+/// Where a request is written now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Way {
+pub enum WritePath {
     /// To Kafka: there is nothing here.
     Broker,
     /// Here, behind what is here already.
     Spool,
     /// Neither, for a moment: the last records are on their way to Kafka.
-    Wait,
+    Hold,
 }
 
 /// Why a record is not taken.
