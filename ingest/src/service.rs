@@ -217,7 +217,7 @@ pub async fn drain_only(settings: &Settings, older: bool) -> Result<Drained, Fai
         .until_empty()
         .await;
     let left = spool.records();
-    let refused = spool.refused();
+    let refused = spool.quarantined();
     let _ = tokio::task::spawn_blocking(move || spool.close()).await;
     Ok(Drained {
         drained: found.saturating_sub(left),

@@ -11,15 +11,15 @@ use tokio::sync::oneshot;
 use crate::clock;
 use crate::publish::{Hold, Publish, Refused, Undelivered};
 use crate::spool::record::RecordError;
-use crate::spool::{Found, Gone, Spool, is_older};
+use crate::spool::{Removal, Spool, SpooledRecord, is_older};
 use crate::token_bucket::Bucket;
 
 /// Records on their way to Kafka at once: some thousandths of a second's worth, so that one broker's
 /// round trip does not slow the rest.
-const FLYING: usize = 1_000;
+const MAX_IN_FLIGHT: usize = 1_000;
 
 /// Their bytes, at most one record more.
-const FLYING_BYTES: u64 = 8 << 20;
+const MAX_IN_FLIGHT_BYTES: u64 = 8 << 20;
 
 /// Records read from the disk at once.
 const READ: usize = 250;
@@ -28,10 +28,10 @@ const READ: usize = 250;
 const READ_BYTES: usize = 1 << 20;
 
 /// Records that are taken out of the store at once while many are left: each time costs two fsyncs.
-const GONE: usize = 500;
+const REMOVE_BATCH: usize = 500;
 
 /// How long one waits for as many.
-const GONE_AFTER: Duration = Duration::from_millis(100);
+const REMOVE_AFTER: Duration = Duration::from_millis(100);
 
 /// How long to wait before what failed is tried again.
 const AGAIN: Duration = Duration::from_millis(500);
@@ -49,7 +49,7 @@ const HOLD_AGAIN: (Duration, Duration) = (Duration::from_secs(1), Duration::from
 const TOO_LARGE: &str = "it is larger than the raw topic takes";
 
 /// A record on its way.
-struct Flying {
+struct InFlight {
     number: u64,
     size: u64,
     received_at: i64,
@@ -58,7 +58,7 @@ struct Flying {
 
 /// What stands in the way of the next record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Halt {
+enum Blocked {
     /// It is older than `max_age`, and nobody said that it shall be drained.
     TooOld,
     /// A newer release wrote it.
@@ -72,16 +72,16 @@ pub struct Drain<P> {
     /// The number after the last that was read.
     next: u64,
     opened: u64,
-    read: VecDeque<Found>,
-    flying: VecDeque<Flying>,
-    flying_bytes: u64,
-    gone: Vec<Gone>,
-    forgot: Instant,
+    read: VecDeque<SpooledRecord>,
+    in_flight: VecDeque<InFlight>,
+    in_flight_bytes: u64,
+    removals: Vec<Removal>,
+    last_removal: Instant,
     /// `drain_rate`, and what was not used of the last tenth of a second.
     pace: Bucket,
-    halt: Option<Halt>,
+    blocked: Option<Blocked>,
     /// When Kafka last took a record.
-    landed: Option<Instant>,
+    last_delivery: Option<Instant>,
     /// When new requests began to wait, and when they may do so again.
     held: Option<Instant>,
     hold_from: Option<Instant>,
@@ -100,13 +100,13 @@ impl<P: Publish> Drain<P> {
             publisher,
             next: 0,
             read: VecDeque::new(),
-            flying: VecDeque::new(),
-            flying_bytes: 0,
-            gone: Vec::new(),
-            forgot: Instant::now(),
+            in_flight: VecDeque::new(),
+            in_flight_bytes: 0,
+            removals: Vec::new(),
+            last_removal: Instant::now(),
             pace,
-            halt: None,
-            landed: None,
+            blocked: None,
+            last_delivery: None,
             held: None,
             hold_from: None,
             hold_again: HOLD_AGAIN.0,
@@ -130,11 +130,11 @@ impl<P: Publish> Drain<P> {
     pub async fn until_empty(mut self) -> Result<(), String> {
         while self.spool.records() > 0 {
             self.step().await;
-            match self.halt {
-                Some(Halt::TooOld) if self.flying.is_empty() => {
+            match self.blocked {
+                Some(Blocked::TooOld) if self.in_flight.is_empty() => {
                     return Err("the oldest record is older than max_age".to_owned());
                 }
-                Some(Halt::Newer) if self.flying.is_empty() => {
+                Some(Blocked::Newer) if self.in_flight.is_empty() => {
                     return Err("a newer release wrote the next record".to_owned());
                 }
                 _ => {}
@@ -152,16 +152,16 @@ impl<P: Publish> Drain<P> {
     /// Sends what may be sent, and waits for something to come of it.
     async fn step(&mut self) {
         if self.spool.opened() != self.opened {
-            self.begin_anew().await;
+            self.restart().await;
         }
         self.send().await;
-        if let Some(first) = self.flying.front_mut() {
+        if let Some(first) = self.in_flight.front_mut() {
             // Bounded, for the pace may allow more meanwhile and the hold must end.
             if let Ok(outcome) = tokio::time::timeout(LOOK / 10, &mut first.reply).await {
                 let outcome = outcome.unwrap_or(Err(Undelivered::Refused));
-                self.landed(outcome).await;
+                self.on_delivery(outcome).await;
             }
-        } else if self.read.is_empty() || self.halt.is_some() {
+        } else if self.read.is_empty() || self.blocked.is_some() {
             let _ = tokio::time::timeout(LOOK, self.spool.more()).await;
         } else {
             tokio::time::sleep(LOOK / 10).await;
@@ -171,8 +171,8 @@ impl<P: Publish> Drain<P> {
 
     /// Reads and sends, as far as the window and the pace allow.
     async fn send(&mut self) {
-        self.halt = None;
-        while self.flying.len() < FLYING && self.flying_bytes < FLYING_BYTES {
+        self.blocked = None;
+        while self.in_flight.len() < MAX_IN_FLIGHT && self.in_flight_bytes < MAX_IN_FLIGHT_BYTES {
             if self.read.is_empty() && !self.read_on().await {
                 return;
             }
@@ -187,21 +187,21 @@ impl<P: Publish> Drain<P> {
     }
 
     /// Sends a record, or sets it aside. Given back, it cannot be sent now.
-    fn send_one(&mut self, found: Found) -> Result<(), Found> {
+    fn send_one(&mut self, found: SpooledRecord) -> Result<(), SpooledRecord> {
         let stored = match &found.stored {
             Ok(stored) => stored,
             Err(RecordError::Newer(_)) => {
-                self.halt = Some(Halt::Newer);
+                self.blocked = Some(Blocked::Newer);
                 return Err(found);
             }
             Err(RecordError::Damaged) => {
-                self.set_aside(found.number, found.size, "it is damaged on the disk");
+                self.quarantine(found.number, found.size, "it is damaged on the disk");
                 return Ok(());
             }
         };
         let max_age = self.spool.settings().max_age;
         if is_older(stored.received_at, clock::now(), max_age) && !self.spool.drains_older() {
-            self.halt = Some(Halt::TooOld);
+            self.blocked = Some(Blocked::TooOld);
             return Err(found);
         }
         if !self.pace.take_one(Instant::now()) {
@@ -212,8 +212,8 @@ impl<P: Publish> Drain<P> {
         let hold = Box::new(Hold { reply, permit });
         match self.publisher.publish(&stored.record(), hold) {
             Ok(()) => {
-                self.flying_bytes += found.size;
-                self.flying.push_back(Flying {
+                self.in_flight_bytes += found.size;
+                self.in_flight.push_back(InFlight {
                     number: found.number,
                     size: found.size,
                     received_at: stored.received_at,
@@ -222,7 +222,7 @@ impl<P: Publish> Drain<P> {
                 Ok(())
             }
             Err(Refused::TooLarge) => {
-                self.set_aside(found.number, found.size, TOO_LARGE);
+                self.quarantine(found.number, found.size, TOO_LARGE);
                 Ok(())
             }
             Err(Refused::QueueFull | Refused::Broken) => Err(found),
@@ -252,29 +252,29 @@ impl<P: Publish> Drain<P> {
         !self.read.is_empty()
     }
 
-    /// What the first of the flying came to, and all behind it of which that is known.
-    async fn landed(&mut self, mut outcome: Result<(), Undelivered>) {
+    /// The outcome of the first record in flight, and of all behind it whose outcome is known.
+    async fn on_delivery(&mut self, mut outcome: Result<(), Undelivered>) {
         let mut failed = false;
-        while let Some(first) = self.flying.pop_front() {
-            self.flying_bytes = self.flying_bytes.saturating_sub(first.size);
+        while let Some(first) = self.in_flight.pop_front() {
+            self.in_flight_bytes = self.in_flight_bytes.saturating_sub(first.size);
             match outcome {
                 Ok(()) => {
-                    self.landed = Some(Instant::now());
-                    self.gone.push(Gone {
+                    self.last_delivery = Some(Instant::now());
+                    self.removals.push(Removal {
                         number: first.number,
                         size: first.size,
-                        refused: None,
+                        quarantine: None,
                     });
                 }
                 Err(Undelivered::TooLarge) => {
-                    self.set_aside(first.number, first.size, TOO_LARGE);
+                    self.quarantine(first.number, first.size, TOO_LARGE);
                 }
                 Err(Undelivered::Invalid) => {
-                    self.set_aside(first.number, first.size, "the brokers find it invalid");
+                    self.quarantine(first.number, first.size, "the brokers find it invalid");
                 }
                 Err(Undelivered::TimedOut | Undelivered::Refused) => failed = true,
             }
-            let Some(next) = self.flying.front_mut() else {
+            let Some(next) = self.in_flight.front_mut() else {
                 break;
             };
             outcome = match next.reply.try_recv() {
@@ -283,56 +283,60 @@ impl<P: Publish> Drain<P> {
                 Err(oneshot::error::TryRecvError::Closed) => Err(Undelivered::Refused),
             };
         }
-        let oldest = self.flying.front().map(|first| first.received_at);
-        self.forget(oldest);
+        let oldest = self.in_flight.front().map(|first| first.received_at);
+        self.remove_delivered(oldest);
         if failed {
             tokio::time::sleep(AGAIN).await;
-            self.begin_anew().await;
+            self.restart().await;
         }
     }
 
     /// Waits for all that fly, and begins again at the oldest record that is left.
-    async fn begin_anew(&mut self) {
-        while let Some(first) = self.flying.pop_front() {
+    async fn restart(&mut self) {
+        while let Some(first) = self.in_flight.pop_front() {
             if let Ok(Ok(())) = first.reply.await {
-                self.gone.push(Gone {
+                self.removals.push(Removal {
                     number: first.number,
                     size: first.size,
-                    refused: None,
+                    quarantine: None,
                 });
             }
         }
-        self.flying_bytes = 0;
+        self.in_flight_bytes = 0;
         // All that Kafka has must be out of the store before it is read again, or it would be sent and
         // counted once more; also where there is nothing new, for what was told before comes first. A
         // store that fails meanwhile says so at once, and takes these out before it is read.
-        let removed = self.spool.remove(std::mem::take(&mut self.gone), None);
+        let removed = self.spool.remove(std::mem::take(&mut self.removals), None);
         let _ = removed.await;
         self.opened = self.spool.opened();
         self.read.clear();
         self.next = 0;
     }
 
-    fn forget(&mut self, oldest: Option<i64>) {
-        let few = self.flying.len() < FLYING / 2;
-        let enough = self.gone.len() >= GONE || self.forgot.elapsed() >= GONE_AFTER;
-        if !self.gone.is_empty() && (few || enough) {
-            self.forgot = Instant::now();
+    fn remove_delivered(&mut self, oldest: Option<i64>) {
+        let few = self.in_flight.len() < MAX_IN_FLIGHT / 2;
+        let enough =
+            self.removals.len() >= REMOVE_BATCH || self.last_removal.elapsed() >= REMOVE_AFTER;
+        if !self.removals.is_empty() && (few || enough) {
+            self.last_removal = Instant::now();
             // Durable whenever the next group is: until then a crash would send these once more.
-            drop(self.spool.remove(std::mem::take(&mut self.gone), oldest));
+            drop(
+                self.spool
+                    .remove(std::mem::take(&mut self.removals), oldest),
+            );
         }
     }
 
     /// What will not be taken whenever it is tried must not keep the rest. It stays in the store.
-    fn set_aside(&self, number: u64, size: u64, why: &str) {
+    fn quarantine(&self, number: u64, size: u64, why: &str) {
         tracing::error!(number, why, "a record of the spool is set aside for good");
-        let refused = Some(why.to_owned());
-        let gone = Gone {
+        let quarantine = Some(why.to_owned());
+        let removal = Removal {
             number,
             size,
-            refused,
+            quarantine,
         };
-        drop(self.spool.remove(vec![gone], None));
+        drop(self.spool.remove(vec![removal], None));
     }
 
     /// Under steady traffic the spool would never be empty: for its last records new requests wait.
@@ -340,7 +344,7 @@ impl<P: Publish> Drain<P> {
         let now = Instant::now();
         match self.held {
             None => {
-                let flows = self.landed.is_some_and(|at| at.elapsed() < LOOK);
+                let flows = self.last_delivery.is_some_and(|at| at.elapsed() < LOOK);
                 let may = self.hold_from.is_none_or(|from| now >= from);
                 if flows && may && self.spool.hold_new() {
                     self.held = Some(now);

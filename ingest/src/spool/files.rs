@@ -19,7 +19,7 @@ use super::store::{Store, StoreError, Totals};
 use crate::metrics::SpoolMetrics;
 
 /// What is read within some hundredths of a second, in bytes: a larger file takes no new records.
-const QUICK: u64 = 16 << 20;
+const REUSE_BELOW_BYTES: u64 = 16 << 20;
 
 /// Records of a file are numbered from this many times the file's own number on, so that a number tells
 /// the file, and their order is that of the files.
@@ -94,11 +94,11 @@ impl Content {
         let Totals {
             records,
             bytes,
-            refused,
+            quarantined,
             ..
         } = self.totals;
         if records > 0 {
-            tracing::info!(records, bytes, refused, "the spool holds records");
+            tracing::info!(records, bytes, quarantined, "the spool holds records");
         }
     }
 }
@@ -152,7 +152,7 @@ impl Folder {
         let Some((newest, bytes)) = newest else {
             return Ok((0, self.open(0)?, left));
         };
-        if bytes > QUICK && newest < LAST {
+        if bytes > REUSE_BELOW_BYTES && newest < LAST {
             match self.open(newest + 1) {
                 Ok(store) => return Ok((newest + 1, store, left)),
                 Err(error) if error.is_disk_full() => {}

@@ -42,11 +42,11 @@ use record::Stored;
 use state::{Shared, State};
 use store::{StoreError, cost};
 use types::Command;
-pub use types::{Found, Gone, NoRoom, NotDurable, WritePath, is_older};
+pub use types::{NoRoom, NotDurable, Removal, SpooledRecord, WritePath, is_older};
 
-/// How few records may be left for new requests to wait until they are gone, instead of lining up
+/// At most so many records may be left for new requests to wait until they are on raw, instead of lining up
 /// behind them: what Kafka takes in some hundredths of a second.
-const FEW: u64 = 256;
+const HOLD_BELOW: u64 = 256;
 
 /// How long until a file that an earlier process left, and that cannot be read, is tried again.
 const AGAIN: Duration = Duration::from_secs(5);
@@ -199,8 +199,8 @@ impl Spool {
     }
 
     /// How many records are set aside.
-    pub fn refused(&self) -> u64 {
-        self.shared.state().refused
+    pub fn quarantined(&self) -> u64 {
+        self.shared.state().quarantined
     }
 
     /// The settings it was opened with.
@@ -233,7 +233,12 @@ impl Spool {
     ///
     /// # Errors
     /// Where the store cannot be read.
-    pub fn read(&self, from: u64, records: usize, bytes: usize) -> Result<Vec<Found>, StoreError> {
+    pub fn read(
+        &self,
+        from: u64,
+        records: usize,
+        bytes: usize,
+    ) -> Result<Vec<SpooledRecord>, StoreError> {
         let mut found = Vec::new();
         for file in self.shared.to_drain(from) {
             let Some(store) = self.shared.open(file)? else {
@@ -246,11 +251,11 @@ impl Spool {
             if file != self.shared.live && store.totals()?.records == 0 {
                 // The writer then sees that there is nothing in it.
                 let (done, _) = oneshot::channel();
-                let gone = Vec::new();
-                self.send(Command::Remove { gone, done });
+                let removals = Vec::new();
+                self.send(Command::Remove { removals, done });
             }
         }
-        let found = found.into_iter().map(|(number, bytes)| Found {
+        let found = found.into_iter().map(|(number, bytes)| SpooledRecord {
             number,
             size: bytes.len() as u64,
             stored: Stored::decode(number, &bytes),
@@ -260,22 +265,22 @@ impl Spool {
 
     /// Kafka has these, or does not want them: they are taken out, and the receiver hears when that is
     /// durable. `oldest` is the time of receipt of the oldest that is left, if known.
-    pub fn remove(&self, gone: Vec<Gone>, oldest: Option<i64>) -> oneshot::Receiver<()> {
+    pub fn remove(&self, removals: Vec<Removal>, oldest: Option<i64>) -> oneshot::Receiver<()> {
         let (done, waits) = oneshot::channel();
         // Counted now: who waits for the last records need not wait for the disk too.
-        self.shared.forget(&gone, oldest);
-        self.send(Command::Remove { gone, done });
+        self.shared.forget(&removals, oldest);
+        self.send(Command::Remove { removals, done });
         waits
     }
 
-    /// When few records are left, lets new requests wait until those are gone: under steady traffic
+    /// When few records are left, lets new requests wait until those are on raw: under steady traffic
     /// there would always be some. Whether they wait now.
     pub fn hold_new(&self) -> bool {
         let state = self.shared.state();
         let few = state.broken.is_none()
             && state.unknown.is_empty()
             && state.left.is_empty()
-            && (1..=FEW).contains(&state.records);
+            && (1..=HOLD_BELOW).contains(&state.records);
         if few && *self.shared.write_path.borrow() == WritePath::Spool {
             self.shared.write_path.send_replace(WritePath::Hold);
         }

@@ -23,7 +23,7 @@ const OVERLAP: usize = 8 << 20;
 const GROUP: usize = 200;
 
 /// Where whole records lie, by their numbers: offset and length.
-type Found = BTreeMap<u64, (u64, usize)>;
+type Located = BTreeMap<u64, (u64, usize)>;
 
 /// What was saved, and where the rest lies.
 #[derive(Debug)]
@@ -65,7 +65,7 @@ pub fn salvage(damaged: &Path, first: u64, max_age: Duration) -> Result<Saved, S
 }
 
 /// The new store, still without its name.
-fn rebuild(damaged: &Path, file: &File, found: &Found, first: u64) -> Result<(), StoreError> {
+fn rebuild(damaged: &Path, file: &File, found: &Located, first: u64) -> Result<(), StoreError> {
     let store = Store::make_new(damaged)?;
     let mut puts = Vec::new();
     for (next, (at, length)) in (first..).zip(found.values()) {
@@ -91,7 +91,7 @@ fn write(store: &Store, puts: &mut Vec<(u64, Vec<u8>)>) -> Result<(), StoreError
 }
 
 /// Looks through the file.
-fn find(file: &File, now: i64, max_age: Duration) -> io::Result<Found> {
+fn find(file: &File, now: i64, max_age: Duration) -> io::Result<Located> {
     let length = file.metadata()?.len();
     let finder = memchr::memmem::Finder::new(MARK);
     let mut found = BTreeMap::new();

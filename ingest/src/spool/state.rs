@@ -11,7 +11,7 @@ use tokio::sync::{Notify, watch};
 
 use super::files::{self, Content, Folder};
 use super::store::{Store, StoreError, cost};
-use super::types::{Gone, NoRoom, WritePath, is_older};
+use super::types::{NoRoom, Removal, WritePath, is_older};
 use crate::metrics::SpoolMetrics;
 
 /// How long after a full disk another record is tried, where nothing was taken out meanwhile.
@@ -50,7 +50,7 @@ pub(super) struct State {
     /// Of those that Kafka has, how many the store still has, and what they take there.
     pub(super) leaving: (u64, u64),
     /// Records set aside.
-    pub(super) refused: u64,
+    pub(super) quarantined: u64,
     /// When the oldest came, microseconds since 1970.
     pub(super) oldest: Option<i64>,
     /// Why the store does not work.
@@ -105,15 +105,18 @@ impl Shared {
             self.write_path.send_replace(next);
         }
         self.metrics
-            .holds(state.held(), state.used(), state.refused, state.oldest);
+            .holds(state.held(), state.used(), state.quarantined, state.oldest);
     }
 
     /// Kafka has these, or does not want them.
-    pub(super) fn forget(&self, gone: &[Gone], oldest: Option<i64>) {
-        let refused = gone.iter().filter(|gone| gone.refused.is_some()).count() as u64;
+    pub(super) fn forget(&self, removals: &[Removal], oldest: Option<i64>) {
+        let quarantined = removals
+            .iter()
+            .filter(|removal| removal.quarantine.is_some())
+            .count() as u64;
         let mut state = self.state();
-        state.refused += refused;
-        let (count, bytes) = (gone.len() as u64, cost_of(gone));
+        state.quarantined += quarantined;
+        let (count, bytes) = (removals.len() as u64, cost_of(removals));
         state.forget(count, bytes);
         state.leaving = (state.leaving.0 + count, state.leaving.1 + bytes);
         if state.records > 0 && oldest.is_some() {
@@ -121,14 +124,14 @@ impl Shared {
         }
         self.show(&state);
         drop(state);
-        self.metrics.drained(gone.len() as u64 - refused);
+        self.metrics.drained(removals.len() as u64 - quarantined);
     }
 
     /// The store does not have these any more either.
-    pub(super) fn left(&self, gone: &[Gone]) {
+    pub(super) fn left(&self, removals: &[Removal]) {
         let mut state = self.state();
-        state.leaving.0 = state.leaving.0.saturating_sub(gone.len() as u64);
-        state.leaving.1 = state.leaving.1.saturating_sub(cost_of(gone));
+        state.leaving.0 = state.leaving.0.saturating_sub(removals.len() as u64);
+        state.leaving.1 = state.leaving.1.saturating_sub(cost_of(removals));
     }
 
     pub(super) fn store(&self, file: u64) -> Option<Arc<Store>> {
@@ -205,7 +208,7 @@ impl Shared {
         state.unknown.remove(&file);
         if let Some(content) = state.left.remove(&file) {
             state.forget(content.totals.records, content.totals.bytes);
-            state.refused = state.refused.saturating_sub(content.totals.refused);
+            state.quarantined = state.quarantined.saturating_sub(content.totals.quarantined);
         }
         self.show(&state);
     }
@@ -253,7 +256,7 @@ impl State {
     pub(super) fn add(&mut self, content: &Content) {
         self.records += content.totals.records;
         self.bytes += content.totals.bytes;
-        self.refused += content.totals.refused;
+        self.quarantined += content.totals.quarantined;
         self.oldest = match (self.oldest, content.oldest) {
             (Some(one), Some(other)) => Some(one.min(other)),
             (one, other) => one.or(other),
@@ -262,7 +265,7 @@ impl State {
 
     /// Takes over what this process's file and those before it hold, but for what Kafka has too.
     pub(super) fn recover(&mut self, live: &Content) {
-        (self.records, self.bytes, self.refused) = (0, 0, 0);
+        (self.records, self.bytes, self.quarantined) = (0, 0, 0);
         self.oldest = None;
         let left: Vec<Content> = self.left.values().copied().collect();
         for content in left.iter().chain([live]) {
@@ -305,6 +308,6 @@ impl State {
 }
 
 /// What records take of the disk.
-fn cost_of(gone: &[Gone]) -> u64 {
-    gone.iter().map(|gone| cost(gone.size)).sum()
+fn cost_of(removals: &[Removal]) -> u64 {
+    removals.iter().map(|removal| cost(removal.size)).sum()
 }

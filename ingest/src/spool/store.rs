@@ -12,13 +12,13 @@ use redb::{
 };
 use thiserror::Error;
 
-use super::types::Gone;
+use super::types::Removal;
 
 /// The records by their numbers.
 const RECORDS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("records");
 
 /// What was set aside: the record, and why.
-const REFUSED: TableDefinition<'_, u64, (&[u8], &str)> = TableDefinition::new("refused");
+const QUARANTINE: TableDefinition<'_, u64, (&[u8], &str)> = TableDefinition::new("refused");
 
 /// What must be right whatever records are there, by [`NEXT`] and the others.
 const TOTALS: TableDefinition<'_, &str, u64> = TableDefinition::new("totals");
@@ -137,7 +137,7 @@ pub struct Totals {
     /// What they take of the disk.
     pub bytes: u64,
     /// Records set aside.
-    pub refused: u64,
+    pub quarantined: u64,
     /// The number of the next record.
     pub next: u64,
 }
@@ -148,13 +148,13 @@ pub struct Batch<'a> {
     /// New records under their numbers.
     pub puts: &'a [(u64, Vec<u8>)],
     /// Records to be forgotten or set aside.
-    pub gone: &'a [Gone],
+    pub removals: &'a [Removal],
     /// What was set aside in another store.
-    pub refused: &'a [Refused],
+    pub quarantined: &'a [Quarantined],
 }
 
 /// A record that was set aside: its number, itself, and why.
-pub type Refused = (u64, Vec<u8>, String);
+pub type Quarantined = (u64, Vec<u8>, String);
 
 /// An open store.
 #[derive(Debug)]
@@ -257,25 +257,25 @@ impl Store {
         transaction.set_two_phase_commit(true);
         {
             let mut records = transaction.open_table(RECORDS)?;
-            let mut refused = transaction.open_table(REFUSED)?;
+            let mut quarantined = transaction.open_table(QUARANTINE)?;
             let mut totals = transaction.open_table(TOTALS)?;
             let mut bytes = totals.get(BYTES)?.map_or(0, |bytes| bytes.value());
             for (number, record) in batch.puts {
                 records.insert(number, record.as_slice())?;
                 bytes += cost(record.len() as u64);
             }
-            for gone in batch.gone {
-                let Some(record) = records.remove(gone.number)? else {
+            for removal in batch.removals {
+                let Some(record) = records.remove(removal.number)? else {
                     // A group that failed may have been written all the same.
                     continue;
                 };
                 bytes = bytes.saturating_sub(cost(record.value().len() as u64));
-                if let Some(why) = &gone.refused {
-                    refused.insert(gone.number, (record.value(), why.as_str()))?;
+                if let Some(why) = &removal.quarantine {
+                    quarantined.insert(removal.number, (record.value(), why.as_str()))?;
                 }
             }
-            for (number, record, why) in batch.refused {
-                refused.insert(number, (record.as_slice(), why.as_str()))?;
+            for (number, record, why) in batch.quarantined {
+                quarantined.insert(number, (record.as_slice(), why.as_str()))?;
             }
             totals.insert(BYTES, bytes)?;
             if let Some((last, _)) = batch.puts.last() {
@@ -299,7 +299,7 @@ impl Store {
         Ok(Totals {
             records: transaction.open_table(RECORDS)?.len()?,
             bytes: total(BYTES)?,
-            refused: transaction.open_table(REFUSED)?.len()?,
+            quarantined: transaction.open_table(QUARANTINE)?.len()?,
             next: total(NEXT)?,
         })
     }
@@ -334,13 +334,13 @@ impl Store {
     ///
     /// # Errors
     /// Where they cannot be read.
-    pub fn refused(&self, from: u64, records: usize) -> Result<Vec<Refused>, StoreError> {
+    pub fn quarantined(&self, from: u64, records: usize) -> Result<Vec<Quarantined>, StoreError> {
         let transaction = self.database.begin_read()?;
-        let table = transaction.open_table(REFUSED)?;
+        let table = transaction.open_table(QUARANTINE)?;
         let mut found = Vec::new();
         for entry in table.range(from..)?.take(records) {
-            let (number, refused) = entry?;
-            let (record, why) = refused.value();
+            let (number, quarantined) = entry?;
+            let (record, why) = quarantined.value();
             found.push((number.value(), record.to_vec(), why.to_owned()));
         }
         Ok(found)

@@ -86,12 +86,12 @@ fn drain(spool: &Spool, refuse: u64) -> Vec<u64> {
             from = found.number + 1;
             let n = number(&found);
             drained.push(n);
-            let gone = Gone {
+            let removal = Removal {
                 number: found.number,
                 size: found.size,
-                refused: (n == refuse).then(|| "too large".to_owned()),
+                quarantine: (n == refuse).then(|| "too large".to_owned()),
             };
-            drop(spool.remove(vec![gone], None));
+            drop(spool.remove(vec![removal], None));
         }
         spool.records() == 0
     });
@@ -124,7 +124,7 @@ fn numbers(spool: &Spool) -> Vec<u64> {
     found.iter().map(number).collect()
 }
 
-fn number(found: &Found) -> u64 {
+fn number(found: &SpooledRecord) -> u64 {
     let stored = found.stored.as_ref().expect("it is whole");
     let body = String::from_utf8(stored.record().value.to_vec()).expect("text");
     body.split(' ')
@@ -153,18 +153,18 @@ fn records_are_numbered_in_the_order_of_their_coming_and_leave_when_told() {
     }
     assert_eq!(numbers(&spool), [0, 1, 2, 3, 4]);
     let found = spool.read(0, 2, usize::MAX).expect("it is read");
-    let gone = found.into_iter().map(|found| Gone {
+    let removals = found.into_iter().map(|found| Removal {
         number: found.number,
         size: found.size,
-        refused: (found.number == 1).then(|| "too large".to_owned()),
+        quarantine: (found.number == 1).then(|| "too large".to_owned()),
     });
-    let removed = spool.remove(gone.collect(), Some(NOW));
+    let removed = spool.remove(removals.collect(), Some(NOW));
     assert_eq!(removed.blocking_recv(), Ok(()));
-    assert_eq!((spool.records(), spool.refused()), (3, 1));
+    assert_eq!((spool.records(), spool.quarantined()), (3, 1));
     drop(spool);
     let spool = open(dir.path());
     assert_eq!(numbers(&spool), [2, 3, 4]);
-    assert_eq!((spool.records(), spool.refused()), (3, 1));
+    assert_eq!((spool.records(), spool.quarantined()), (3, 1));
     assert_eq!(*spool.shared.write_path.borrow(), WritePath::Spool);
     put_durably(&spool, 5);
     assert_eq!(numbers(&spool), [2, 3, 4, 5]);
@@ -215,15 +215,15 @@ fn a_large_file_is_left_as_it_is_and_drained_before_what_comes_later() {
     let all = (0..3).flat_map(|n| 10 * n..10 * n + 8).chain([30]);
     assert_eq!(drain(&spool, 12), all.collect::<Vec<_>>());
     assert_eq!(*spool.shared.write_path.borrow(), WritePath::Broker);
-    // What was left is gone, but for what was set aside.
+    // The inherited files are gone; what was quarantined in them is not.
     eventually("the files are gone", || {
         let _ = spool.read(0, 1, 1);
         files_of(dir.path()) == ["spool.3.redb"]
     });
-    assert_eq!(spool.refused(), 1);
+    assert_eq!(spool.quarantined(), 1);
     drop(spool);
     let spool = open(dir.path());
-    assert_eq!((spool.records(), spool.refused()), (0, 1));
+    assert_eq!((spool.records(), spool.quarantined()), (0, 1));
     assert_eq!(*spool.shared.write_path.borrow(), WritePath::Broker);
     put_durably(&spool, 31);
     assert_eq!(numbers(&spool), [31]);
@@ -290,13 +290,13 @@ fn live_store(dir: &Path, spool: &Spool) -> Arc<Store> {
     Arc::new(Store::open(&file).expect("it opens"))
 }
 
-fn gone(found: &[Found]) -> Vec<Gone> {
-    let gone = found.iter().map(|found| Gone {
+fn removals(found: &[SpooledRecord]) -> Vec<Removal> {
+    let removals = found.iter().map(|found| Removal {
         number: found.number,
         size: found.size,
-        refused: None,
+        quarantine: None,
     });
-    gone.collect()
+    removals.collect()
 }
 
 #[test]
@@ -311,12 +311,12 @@ fn after_a_full_disk_what_kafka_has_of_an_earlier_file_is_taken_out_whenever_tha
         std::io::ErrorKind::StorageFull.into(),
     )));
     // Told while the disk is full, and again when the files were read anew but for the drain.
-    drop(spool.remove(gone(&found[..2]), None));
+    drop(spool.remove(removals(&found[..2]), None));
     assert_eq!(spool.records(), 7);
     std::thread::spawn(move || writer.run());
     eventually("it is opened again", || spool.opened() > 0);
     assert_eq!(spool.records(), 7);
-    let removed = spool.remove(gone(&found[2..]), None);
+    let removed = spool.remove(removals(&found[2..]), None);
     assert_eq!(removed.blocking_recv(), Ok(()));
     assert_eq!(spool.records(), 5);
     assert_eq!(drain(&spool, u64::MAX), [4, 5, 6, 7, 10]);

@@ -41,18 +41,18 @@ pub struct NotDurable;
 
 /// A record that needs to be here no longer.
 #[derive(Debug, Clone)]
-pub struct Gone {
+pub struct Removal {
     /// Its number.
     pub number: u64,
     /// Its bytes.
     pub size: u64,
     /// Why it is set aside instead of being forgotten: Kafka does not want it, or it cannot be read.
-    pub refused: Option<String>,
+    pub quarantine: Option<String>,
 }
 
 /// A record as the drain finds it.
 #[derive(Debug)]
-pub struct Found {
+pub struct SpooledRecord {
     /// Its number: the order of all.
     pub number: u64,
     /// Its bytes.
@@ -75,7 +75,7 @@ pub enum Command {
     /// To take records out.
     Remove {
         /// Those.
-        gone: Vec<Gone>,
+        removals: Vec<Removal>,
         /// Hears when that is durable.
         done: oneshot::Sender<()>,
     },

@@ -11,7 +11,7 @@ use super::files::{self, Content};
 use super::record;
 use super::state::Shared;
 use super::store::{Batch, Store, StoreError, cost};
-use super::types::{Command, Gone, NotDurable};
+use super::types::{Command, NotDurable, Removal};
 
 /// The most of a group, in bytes: what comes meanwhile is the next one.
 const GROUP_BYTES: usize = 8 << 20;
@@ -36,7 +36,7 @@ pub struct Writer {
     /// The number of the next record.
     next: u64,
     /// AcceptedRequest out by a group that failed: to be taken out by the next.
-    owed: Vec<Gone>,
+    owed: Vec<Removal>,
     /// When the store was last tried, if it does not work.
     failed: Option<Instant>,
     /// The files that were open then: of these, records may be on their way.
@@ -48,7 +48,7 @@ pub struct Writer {
 struct Group {
     puts: Vec<(Vec<u8>, Reply)>,
     bytes: usize,
-    gone: Vec<Gone>,
+    removals: Vec<Removal>,
     done: Vec<oneshot::Sender<()>>,
 }
 
@@ -59,8 +59,8 @@ impl Group {
                 self.bytes += bytes.len();
                 self.puts.push((bytes, reply));
             }
-            Command::Remove { gone, done } => {
-                self.gone.extend(gone);
+            Command::Remove { removals, done } => {
+                self.removals.extend(removals);
                 self.done.push(done);
             }
         }
@@ -123,7 +123,7 @@ impl Writer {
             let Some((file, store)) = open else {
                 return Ok(());
             };
-            if store.totals()?.records > 0 || !self.take_over_refused(&store, &live)? {
+            if store.totals()?.records > 0 || !self.take_over_quarantined(&store, &live)? {
                 return Ok(());
             }
             // First, so that nobody opens it anew.
@@ -135,20 +135,20 @@ impl Writer {
     }
 
     /// What was set aside in one store is, from now on, in another; whether there was room for that.
-    fn take_over_refused(&self, from: &Store, to: &Store) -> Result<bool, StoreError> {
+    fn take_over_quarantined(&self, from: &Store, to: &Store) -> Result<bool, StoreError> {
         let mut next = 0;
         loop {
-            let refused = from.refused(next, REFUSED)?;
-            let Some((last, ..)) = refused.last() else {
+            let quarantined = from.quarantined(next, REFUSED)?;
+            let Some((last, ..)) = quarantined.last() else {
                 return Ok(true);
             };
             next = last + 1;
-            let bytes: usize = refused.iter().map(|(_, record, _)| record.len()).sum();
+            let bytes: usize = quarantined.iter().map(|(_, record, _)| record.len()).sum();
             if !self.has_room(bytes as u64) {
                 return Ok(false);
             }
             to.commit(&Batch {
-                refused: &refused,
+                quarantined: &quarantined,
                 ..Batch::default()
             })?;
         }
@@ -182,7 +182,7 @@ impl Writer {
     }
 
     fn write(&mut self, mut group: Group) {
-        self.owed.extend(group.gone);
+        self.owed.extend(group.removals);
         let store = self.shared.store(self.shared.live);
         let Some(store) = store.filter(|_| self.failed.is_none()) else {
             self.lose(group.puts);
@@ -233,22 +233,22 @@ impl Writer {
     /// Writes new records, and takes out of every file what is owed.
     fn commit(&self, store: &Store, puts: &[(u64, Vec<u8>)]) -> Result<(), StoreError> {
         let mut owed = by_file(&self.owed);
-        let gone = owed.remove(&self.shared.live).unwrap_or_default();
-        for (file, gone) in owed {
+        let removals = owed.remove(&self.shared.live).unwrap_or_default();
+        for (file, removals) in owed {
             // A file is removed only when there is nothing left in it.
             if let Some(left) = self.shared.store(file) {
                 left.commit(&Batch {
-                    gone: &gone,
+                    removals: &removals,
                     ..Batch::default()
                 })?;
             }
         }
-        if puts.is_empty() && gone.is_empty() {
+        if puts.is_empty() && removals.is_empty() {
             return Ok(());
         }
         store.commit(&Batch {
             puts,
-            gone: &gone,
+            removals: &removals,
             ..Batch::default()
         })
     }
@@ -322,9 +322,9 @@ impl Writer {
         for file in files {
             let store = self.shared.folder.reopen(file)?;
             // Kafka has these, and the store does not know it yet.
-            if let Some(gone) = owed.remove(&file) {
+            if let Some(removals) = owed.remove(&file) {
                 store.commit(&Batch {
-                    gone: &gone,
+                    removals: &removals,
                     ..Batch::default()
                 })?;
             }
@@ -349,11 +349,11 @@ impl Writer {
 }
 
 /// What is to be taken out of each file.
-fn by_file(gone: &[Gone]) -> BTreeMap<u64, Vec<Gone>> {
-    let mut sorted: BTreeMap<u64, Vec<Gone>> = BTreeMap::new();
-    for gone in gone {
-        let file = sorted.entry(files::of(gone.number)).or_default();
-        file.push(gone.clone());
+fn by_file(removals: &[Removal]) -> BTreeMap<u64, Vec<Removal>> {
+    let mut sorted: BTreeMap<u64, Vec<Removal>> = BTreeMap::new();
+    for removal in removals {
+        let file = sorted.entry(files::of(removal.number)).or_default();
+        file.push(removal.clone());
     }
     sorted
 }

@@ -12,7 +12,7 @@ use redb::{
 };
 use sluice_ingest::metrics::Metrics;
 use sluice_ingest::publish::Record;
-use sluice_ingest::spool::{Gone, Spool};
+use sluice_ingest::spool::{Removal, Spool};
 use sluice_schemas::settings;
 
 use super::same_as_golden;
@@ -45,10 +45,10 @@ fn the_folder_of_the_spool_is_unchanged() {
         put.blocking_recv().unwrap().unwrap();
     }
     let found = spool.read(0, 10, 1 << 20).unwrap();
-    let gone = |index: usize, refused: Option<&str>| Gone {
+    let gone = |index: usize, refused: Option<&str>| Removal {
         number: found[index].number,
         size: found[index].size,
-        refused: refused.map(str::to_owned),
+        quarantine: refused.map(str::to_owned),
     };
     let gone = vec![gone(0, None), gone(1, Some("the brokers find it invalid"))];
     spool.remove(gone, None).blocking_recv().unwrap();

@@ -128,7 +128,7 @@ fn a_record_that_kafka_finds_too_large_is_set_aside_and_the_rest_goes_on() {
     }
     ingest.mood(Mood::LargeIsTooLarge);
     eventually("the spool is empty", || records(&ingest) == 0);
-    assert_eq!(ingest.spool.as_ref().unwrap().refused(), 1);
+    assert_eq!(ingest.spool.as_ref().unwrap().quarantined(), 1);
     let metrics = ingest.metrics();
     assert!(
         metrics.contains("sluice_ingest_spool_refused 1"),
