@@ -1,4 +1,4 @@
-//! The files of the spool's folder. The newest takes new records; those that earlier processes left are
+//! The files of the spool's folder. The newest takes new records; those inherited from earlier processes are
 //! drained before it, oldest first.
 //!
 //! A store is read whole before it is used, which takes the longer the larger it is. So that a start
@@ -90,7 +90,7 @@ impl Content {
     }
 
     /// Tells it, where it is something.
-    pub fn tell(&self) {
+    pub fn log(&self) {
         let Totals {
             records,
             bytes,
@@ -143,24 +143,26 @@ impl Folder {
     /// The folder or the newest file cannot be used.
     pub fn begin(&self) -> Result<(u64, Store, BTreeMap<u64, u64>), StoreError> {
         let unusable = |error| StoreError::Unusable(self.dir().to_owned(), error);
-        let mut left = BTreeMap::new();
+        let mut inherited = BTreeMap::new();
         for file in list(self.dir()).map_err(unusable)? {
             let found = path(self.dir(), file).metadata().map_err(unusable)?;
-            left.insert(file, found.blocks() * 512);
+            inherited.insert(file, found.blocks() * 512);
         }
-        let newest = left.last_key_value().map(|(file, bytes)| (*file, *bytes));
+        let newest = inherited
+            .last_key_value()
+            .map(|(file, bytes)| (*file, *bytes));
         let Some((newest, bytes)) = newest else {
-            return Ok((0, self.open(0)?, left));
+            return Ok((0, self.open(0)?, inherited));
         };
         if bytes > REUSE_BELOW_BYTES && newest < LAST {
             match self.open(newest + 1) {
-                Ok(store) => return Ok((newest + 1, store, left)),
+                Ok(store) => return Ok((newest + 1, store, inherited)),
                 Err(error) if error.is_disk_full() => {}
                 Err(error) => return Err(error),
             }
         }
-        left.remove(&newest);
-        Ok((newest, self.open(newest)?, left))
+        inherited.remove(&newest);
+        Ok((newest, self.open(newest)?, inherited))
     }
 
     /// Opens a file again that was read before: what it holds has not changed but by us.
@@ -176,7 +178,7 @@ impl Folder {
     ///
     /// # Errors
     /// It cannot be used.
-    pub fn know(&self, file: u64) -> Result<Store, StoreError> {
+    pub fn scan(&self, file: u64) -> Result<Store, StoreError> {
         self.saved(file, Store::open_there)
     }
 

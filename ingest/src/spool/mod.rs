@@ -72,7 +72,7 @@ impl Spool {
         let spool = Self::begin(settings, metrics)?;
         let (closing, closed) = channel();
         let shared = Arc::clone(&spool.shared);
-        spool.spawn("spool-left", move || know_all(&shared, &closed))?;
+        spool.spawn("spool-scan", move || scan_inherited(&shared, &closed))?;
         *spool.closing.lock() = Some(closing);
         Ok(spool)
     }
@@ -86,17 +86,17 @@ impl Spool {
         metrics: SpoolMetrics,
     ) -> Result<Self, StoreError> {
         let spool = Self::begin(settings, metrics)?;
-        while spool.shared.know_one()? {}
+        while spool.shared.scan_next()? {}
         Ok(spool)
     }
 
     fn begin(settings: &settings::Spool, metrics: SpoolMetrics) -> Result<Self, StoreError> {
         let folder = Folder::take(settings, metrics.clone())?;
-        let (live, store, unknown) = folder.begin()?;
+        let (live, store, unscanned) = folder.begin()?;
         let content = Content::of(&store)?;
-        content.tell();
+        content.log();
         let mut state = State {
-            unknown,
+            unscanned,
             ..State::default()
         };
         state.add(&content);
@@ -278,8 +278,8 @@ impl Spool {
     pub fn hold_new(&self) -> bool {
         let state = self.shared.state();
         let few = state.broken.is_none()
-            && state.unknown.is_empty()
-            && state.left.is_empty()
+            && state.unscanned.is_empty()
+            && state.inherited.is_empty()
             && (1..=HOLD_BELOW).contains(&state.records);
         if few && *self.shared.write_path.borrow() == WritePath::Spool {
             self.shared.write_path.send_replace(WritePath::Hold);
@@ -314,9 +314,9 @@ impl Spool {
 }
 
 /// Reads all files that earlier processes left, until that is done or the spool is closed.
-fn know_all(shared: &Shared, closed: &Receiver<()>) {
+fn scan_inherited(shared: &Shared, closed: &Receiver<()>) {
     loop {
-        let pause = match shared.know_one() {
+        let pause = match shared.scan_next() {
             Ok(true) => Duration::ZERO,
             Ok(false) => return,
             Err(error) if error.is_in_use() || error.is_disk_full() => {

@@ -38,17 +38,17 @@ pub(super) struct Shared {
 #[derive(Debug, Default)]
 pub(super) struct State {
     /// Files of which nobody knows yet what they hold, with the bytes they take of the disk.
-    pub(super) unknown: BTreeMap<u64, u64>,
+    pub(super) unscanned: BTreeMap<u64, u64>,
     /// Those of which it is known, but for the one that takes new records: what they held when read.
-    pub(super) left: BTreeMap<u64, Content>,
-    /// Why an unknown file cannot be read before the next start, and with it nothing that came later.
+    pub(super) inherited: BTreeMap<u64, Content>,
+    /// Why an unscanned file cannot be read before the next start, and with it nothing that came later.
     pub(super) unreadable: Option<String>,
-    /// Records here or on their way here, without those that Kafka has and those of unknown files.
+    /// Records here or on their way here, without those that Kafka has and those of unscanned files.
     pub(super) records: u64,
     /// What they take of the disk.
     pub(super) bytes: u64,
     /// Of those that Kafka has, how many the store still has, and what they take there.
-    pub(super) leaving: (u64, u64),
+    pub(super) removing: (u64, u64),
     /// Records set aside.
     pub(super) quarantined: u64,
     /// When the oldest came, microseconds since 1970.
@@ -118,7 +118,7 @@ impl Shared {
         state.quarantined += quarantined;
         let (count, bytes) = (removals.len() as u64, cost_of(removals));
         state.forget(count, bytes);
-        state.leaving = (state.leaving.0 + count, state.leaving.1 + bytes);
+        state.removing = (state.removing.0 + count, state.removing.1 + bytes);
         if state.records > 0 && oldest.is_some() {
             state.oldest = oldest;
         }
@@ -128,10 +128,10 @@ impl Shared {
     }
 
     /// The store does not have these any more either.
-    pub(super) fn left(&self, removals: &[Removal]) {
+    pub(super) fn removed(&self, removals: &[Removal]) {
         let mut state = self.state();
-        state.leaving.0 = state.leaving.0.saturating_sub(removals.len() as u64);
-        state.leaving.1 = state.leaving.1.saturating_sub(cost_of(removals));
+        state.removing.0 = state.removing.0.saturating_sub(removals.len() as u64);
+        state.removing.1 = state.removing.1.saturating_sub(cost_of(removals));
     }
 
     pub(super) fn store(&self, file: u64) -> Option<Arc<Store>> {
@@ -166,10 +166,10 @@ impl Shared {
         if state.broken.is_some() {
             return Vec::new();
         }
-        let unknown = state.unknown.keys().next().copied().unwrap_or(u64::MAX);
-        let left = state.left.range(files::of(from)..).map(|left| *left.0);
-        let all = left.chain([self.live]);
-        all.take_while(|file| *file < unknown).collect()
+        let unscanned = state.unscanned.keys().next().copied().unwrap_or(u64::MAX);
+        let inherited = state.inherited.range(files::of(from)..).map(|file| *file.0);
+        let all = inherited.chain([self.live]);
+        all.take_while(|file| *file < unscanned).collect()
     }
 
     /// A file, open. `None`: it cannot be used any more.
@@ -181,18 +181,18 @@ impl Shared {
         if let Some(store) = self.store(file) {
             return Ok(Some(store));
         }
-        if !self.state().left.contains_key(&file) {
+        if !self.state().inherited.contains_key(&file) {
             return Ok(None);
         }
         let store = match self.folder.reopen(file) {
             Err(error) if error.is_gone() => {
-                self.lose_sight(file);
+                self.file_vanished(file);
                 return Ok(None);
             }
             store => Arc::new(store?),
         };
         let state = self.state();
-        let usable = state.left.contains_key(&file) && state.broken.is_none();
+        let usable = state.inherited.contains_key(&file) && state.broken.is_none();
         if !usable || state.opened != opened {
             return Ok(None);
         }
@@ -202,11 +202,11 @@ impl Shared {
     }
 
     /// Somebody took a file away.
-    fn lose_sight(&self, file: u64) {
+    fn file_vanished(&self, file: u64) {
         tracing::error!(file, "a file of the spool is gone, and what was in it");
         let mut state = self.state();
-        state.unknown.remove(&file);
-        if let Some(content) = state.left.remove(&file) {
+        state.unscanned.remove(&file);
+        if let Some(content) = state.inherited.remove(&file) {
             state.forget(content.totals.records, content.totals.bytes);
             state.quarantined = state.quarantined.saturating_sub(content.totals.quarantined);
         }
@@ -217,25 +217,25 @@ impl Shared {
     ///
     /// # Errors
     /// It cannot be used.
-    pub(super) fn know_one(&self) -> Result<bool, StoreError> {
-        let first = self.state().unknown.keys().next().copied();
+    pub(super) fn scan_next(&self) -> Result<bool, StoreError> {
+        let first = self.state().unscanned.keys().next().copied();
         let Some(file) = first else {
             return Ok(false);
         };
-        let content = match self.folder.know(file) {
+        let content = match self.folder.scan(file) {
             Err(error) if error.is_gone() => {
-                self.lose_sight(file);
+                self.file_vanished(file);
                 return Ok(true);
             }
             store => Content::of(&store?)?,
         };
         let mut state = self.state();
-        state.unknown.remove(&file);
-        state.left.insert(file, content);
+        state.unscanned.remove(&file);
+        state.inherited.insert(file, content);
         state.add(&content);
         self.show(&state);
         drop(state);
-        content.tell();
+        content.log();
         self.more.notify_one();
         Ok(true)
     }
@@ -244,12 +244,12 @@ impl Shared {
 impl State {
     /// How many records there are. A file that is not read yet counts as one.
     pub(super) fn held(&self) -> u64 {
-        self.records + self.unknown.len() as u64
+        self.records + self.unscanned.len() as u64
     }
 
     /// What they take of the disk.
     pub(super) fn used(&self) -> u64 {
-        self.bytes + self.unknown.values().sum::<u64>()
+        self.bytes + self.unscanned.values().sum::<u64>()
     }
 
     /// Counts what a file holds.
@@ -267,11 +267,11 @@ impl State {
     pub(super) fn recover(&mut self, live: &Content) {
         (self.records, self.bytes, self.quarantined) = (0, 0, 0);
         self.oldest = None;
-        let left: Vec<Content> = self.left.values().copied().collect();
-        for content in left.iter().chain([live]) {
+        let inherited: Vec<Content> = self.inherited.values().copied().collect();
+        for content in inherited.iter().chain([live]) {
             self.add(content);
         }
-        self.forget(self.leaving.0, self.leaving.1);
+        self.forget(self.removing.0, self.removing.1);
         self.broken = None;
         self.opened += 1;
     }

@@ -245,7 +245,7 @@ fn what_was_left_counts_for_room_before_it_is_read_and_is_read_whole_when_asked(
     drop(spool);
     let spool = Spool::open_whole(&small, metrics.spool().clone()).expect("it opens");
     assert_eq!(spool.records(), 8);
-    assert!(spool.shared.state().unknown.is_empty());
+    assert!(spool.shared.state().unscanned.is_empty());
 }
 
 #[test]
@@ -258,7 +258,7 @@ fn a_damaged_file_that_was_left_is_saved_and_what_came_later_stays() {
     std::fs::write(file(dir.path()), bytes).expect("a file");
     let spool = open(dir.path());
     put_durably(&spool, 10);
-    eventually("it is known", || spool.shared.state().unknown.is_empty());
+    eventually("it is known", || spool.shared.state().unscanned.is_empty());
     assert_eq!(damaged_files(dir.path()), 1);
     let drained = drain(&spool, u64::MAX);
     assert!(drained.is_sorted(), "{drained:?}");
@@ -337,11 +337,11 @@ fn a_file_that_somebody_took_away_is_told_and_does_not_keep_the_rest() {
         let spool = Spool::begin(&settings(dir.path()), metrics.spool().clone());
         let spool = spool.expect("it opens");
         if known {
-            assert!(spool.shared.know_one().expect("it is read"));
+            assert!(spool.shared.scan_next().expect("it is read"));
             assert_eq!(spool.records(), 9);
         }
         std::fs::remove_file(file(dir.path())).expect("it is there");
-        while spool.shared.know_one().expect("no fault") {}
+        while spool.shared.scan_next().expect("no fault") {}
         assert_eq!(drain(&spool, u64::MAX), [10]);
         assert_eq!(files_of(dir.path()), ["spool.1.redb"]);
     }
@@ -359,7 +359,7 @@ fn a_file_that_cannot_be_read_costs_the_readiness_and_keeps_what_came_later() {
     let settings = settings(dir.path());
     let spool = Spool::begin(&settings, metrics.spool().clone()).expect("it opens");
     let (_closing, closed) = channel();
-    know_all(&spool.shared, &closed);
+    scan_inherited(&spool.shared, &closed);
     assert!(spool.ready(NOW).is_err());
     put_durably(&spool, 11);
     assert!(spool.read(0, 1, 1).expect("no fault").is_empty());

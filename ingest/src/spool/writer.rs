@@ -105,7 +105,7 @@ impl Writer {
                 group.add(command);
             }
             self.write(group);
-            if let Err(error) = self.finish_left().and_then(|()| self.compact()) {
+            if let Err(error) = self.remove_drained_files().and_then(|()| self.compact()) {
                 self.fail(&error);
             }
         }
@@ -113,12 +113,12 @@ impl Writer {
     }
 
     /// Removes the files before this process's in which there is nothing to drain any more.
-    fn finish_left(&self) -> Result<(), StoreError> {
+    fn remove_drained_files(&self) -> Result<(), StoreError> {
         let Some(live) = self.shared.store(self.shared.live) else {
             return Ok(());
         };
         loop {
-            let first = self.shared.state().left.keys().next().copied();
+            let first = self.shared.state().inherited.keys().next().copied();
             let open = first.and_then(|file| Some((file, self.shared.store(file)?)));
             let Some((file, store)) = open else {
                 return Ok(());
@@ -127,7 +127,7 @@ impl Writer {
                 return Ok(());
             }
             // First, so that nobody opens it anew.
-            self.shared.state().left.remove(&file);
+            self.shared.state().inherited.remove(&file);
             self.shared.close_store(file);
             self.shared.folder.remove(file);
             self.shared.more.notify_one();
@@ -207,7 +207,7 @@ impl Writer {
         match self.commit(&store, &puts) {
             Ok(()) => {
                 self.next = next;
-                self.shared.left(&self.owed);
+                self.shared.removed(&self.owed);
                 self.owed.clear();
                 self.shared.metrics.committed(since.elapsed());
                 for reply in replies {
@@ -316,7 +316,7 @@ impl Writer {
     fn read_again(&mut self) -> Result<(), StoreError> {
         let live = self.shared.live;
         let mut owed = by_file(&self.owed);
-        let mut files: Vec<u64> = self.shared.state().left.keys().copied().collect();
+        let mut files: Vec<u64> = self.shared.state().inherited.keys().copied().collect();
         files.push(live);
         let mut found = BTreeMap::new();
         for file in files {
@@ -333,13 +333,13 @@ impl Writer {
                 self.shared.use_store(file, Arc::new(store));
             }
         }
-        self.shared.left(&self.owed);
+        self.shared.removed(&self.owed);
         self.owed.clear();
         let content = found.remove(&live).unwrap_or_default();
         self.next = content.totals.next.max(files::first(live));
         let mut state = self.shared.state();
         // What became known meanwhile was counted then.
-        state.left.extend(found);
+        state.inherited.extend(found);
         state.recover(&content);
         self.shared.show(&state);
         drop(state);
