@@ -47,7 +47,7 @@ fn start(settings: Settings, command: Option<Command>) -> anyhow::Result<Result<
     // One thread: parsing is a small part of the work, and librdkafka has threads of its own.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
-        .event_interval(server::TURNS_A_LOOK)
+        .event_interval(server::EVENT_INTERVAL)
         .build()?;
     let ended = runtime.block_on(async {
         if let Some(Command::Drain { older }) = command {

@@ -29,7 +29,7 @@ use tokio_rustls::server::TlsStream;
 use super::activity::{Activity, Flight, H2_HEADER_BYTES, H2_RESETS, Socket, Verdict};
 use super::connections::Server;
 use super::hangup::{HangUp, Input, Spawn};
-use super::turns::Turns;
+use super::yielding::YieldingStream;
 use super::{peers, proxy_protocol as proxy};
 use crate::answer::Answer;
 use crate::auth::AuthorityId;
@@ -161,7 +161,7 @@ impl<P: Publish> Session<P> {
             Some(true) => session.builder().http2_only(),
             Some(false) => session.builder().http1_only(),
         };
-        let stream = HangUp::new(Turns::new(io), Arc::clone(&session.input));
+        let stream = HangUp::new(YieldingStream::new(io), Arc::clone(&session.input));
         let connection = builder.serve_connection(TokioIo::new(stream), service);
         tokio::pin!(connection);
         let server = &session.server;

@@ -19,7 +19,7 @@ mod peers;
 
 pub mod hangup;
 
-mod turns;
+mod yielding;
 
 pub mod body;
 

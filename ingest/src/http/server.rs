@@ -34,7 +34,7 @@ const BACKLOG: u32 = 4096;
 
 /// After so many turns of tasks the sockets are looked at again: a connection may read some
 /// kilobytes in each, and who has just begun to speak shall not wait for dozens of them.
-pub const TURNS_A_LOOK: u32 = 8;
+pub const EVENT_INTERVAL: u32 = 8;
 
 /// Listens at an address.
 ///

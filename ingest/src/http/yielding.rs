@@ -11,42 +11,42 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf, Take};
 
 /// What a connection may bring at one go, in bytes: then the others have their turn.
-const TURN: u64 = 4 << 10;
+const READ_BUDGET: u64 = 4 << 10;
 
-/// A stream that stops to be read for a moment after each [`TURN`].
+/// A stream that stops to be read for a moment after each [`READ_BUDGET`].
 #[derive(Debug)]
-pub struct Turns<S> {
+pub struct YieldingStream<S> {
     /// What it may still bring now is its limit.
     stream: Take<S>,
 }
 
-impl<S: AsyncRead> Turns<S> {
+impl<S: AsyncRead> YieldingStream<S> {
     pub fn new(stream: S) -> Self {
-        let stream = stream.take(TURN);
+        let stream = stream.take(READ_BUDGET);
         Self { stream }
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Turns<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for YieldingStream<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         if self.stream.limit() == 0 {
-            self.stream.set_limit(TURN);
+            self.stream.set_limit(READ_BUDGET);
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
         let read = Pin::new(&mut self.stream).poll_read(cx, buffer);
         if read.is_pending() {
-            self.stream.set_limit(TURN);
+            self.stream.set_limit(READ_BUDGET);
         }
         read
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Turns<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for YieldingStream<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -110,9 +110,9 @@ mod tests {
 
     #[test]
     fn one_that_sends_without_end_leaves_the_others_their_turn() {
-        let turn_bytes = usize::try_from(TURN).expect("it is small");
+        let turn_bytes = usize::try_from(READ_BUDGET).expect("it is small");
         for buffer_bytes in [1_024, 3_000, 65_536] {
-            let mut turns = Turns::new(Endless);
+            let mut turns = YieldingStream::new(Endless);
             let woken = Arc::new(Woken::default());
             let waker = Waker::from(Arc::clone(&woken));
             let mut cx = Context::from_waker(&waker);
