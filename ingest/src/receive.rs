@@ -22,7 +22,7 @@ use crate::clock;
 use crate::config::Config;
 use crate::headers;
 use crate::http::body::{Inbound, Unread};
-use crate::http::body_buffer::{Gathered, MAX_CHUNKS, discard};
+use crate::http::body_buffer::{BodyBuffer, MAX_CHUNKS, discard};
 use crate::metrics::{Metrics, Part};
 use crate::path::{self, Named};
 use crate::persist::{AcceptedRequest, Durable};
@@ -172,7 +172,7 @@ impl<P: Publish> Receiver<P> {
         let announced = body.size_hint();
         let permit = self.permit(route, bytes(announced.lower()))?;
         let most = announced.upper().map_or(max_body, bytes).min(max_body);
-        let mut gathered = Gathered::new(permit, most);
+        let mut buffer = BodyBuffer::new(permit, most);
         let mut chunks = 0;
         while let Some(frame) = body.frame().await {
             let frame = frame.map_err(|unread| match unread {
@@ -186,20 +186,20 @@ impl<P: Publish> Receiver<P> {
                 continue;
             };
             chunks += 1;
-            if chunks > MAX_CHUNKS || gathered.length() + data.len() > max_body {
+            if chunks > MAX_CHUNKS || buffer.length() + data.len() > max_body {
                 return Err(Answer::TooLarge);
             }
-            gathered.push(data, |more| self.permit(route, more))?;
+            buffer.push(data, |more| self.permit(route, more))?;
         }
         // hyper ends a body in good order where its HTTP/2 stream is reset with NO_ERROR.
         let open = version == Version::HTTP_2 && !body.is_end_stream();
         let cut = announced
             .exact()
-            .is_some_and(|length| bytes(length) != gathered.length());
+            .is_some_and(|length| bytes(length) != buffer.length());
         if open || cut {
             return Err(Answer::BrokenOff);
         }
-        Ok(gathered.whole())
+        Ok(buffer.into_body())
     }
 
     fn permit(&self, route: &Route, bytes: usize) -> Result<Permit, Answer> {

@@ -25,7 +25,7 @@ const STEPS: [usize; 2] = [16 << 10, 64 << 10];
 
 /// A body as it comes, which never takes more memory than it has the right to.
 #[derive(Debug)]
-pub struct Gathered {
+pub struct BodyBuffer {
     permit: Permit,
     /// Most bodies come in one part, which is then the body and is not copied.
     whole: Bytes,
@@ -34,7 +34,7 @@ pub struct Gathered {
     most: usize,
 }
 
-impl Gathered {
+impl BodyBuffer {
     /// With the right to hold what is announced of it. `most`: its length, or what that may be.
     pub fn new(permit: Permit, most: usize) -> Self {
         Self {
@@ -86,7 +86,7 @@ impl Gathered {
     }
 
     /// All of it, and the right to hold it.
-    pub fn whole(self) -> (Bytes, Permit) {
+    pub fn into_body(self) -> (Bytes, Permit) {
         let body = if self.parts.is_empty() {
             self.whole
         } else {
@@ -132,19 +132,19 @@ mod tests {
     fn gather(announced: usize, most: usize, sizes: &[usize]) -> usize {
         let (all, source) = (Buffers::new(1 << 30), Arc::new(Semaphore::new(1 << 30)));
         let permit = |bytes| Permit::take(&all, &source, bytes);
-        let mut gathered = Gathered::new(permit(announced).expect("room"), most);
+        let mut buffer = BodyBuffer::new(permit(announced).expect("room"), most);
         let mut expected = Vec::new();
         for (size, fill) in sizes.iter().zip((0..=255).cycle()) {
             let part = vec![fill; *size];
             expected.extend_from_slice(&part);
-            gathered.push(part.into(), permit).expect("room");
-            let taken = gathered.whole.len() + gathered.parts.capacity();
-            assert!(taken <= gathered.permit.bytes(), "{taken}");
-            assert_eq!(gathered.permit.bytes(), all.held());
+            buffer.push(part.into(), permit).expect("room");
+            let taken = buffer.whole.len() + buffer.parts.capacity();
+            assert!(taken <= buffer.permit.bytes(), "{taken}");
+            assert_eq!(buffer.permit.bytes(), all.held());
         }
-        assert_eq!(gathered.length(), expected.len());
+        assert_eq!(buffer.length(), expected.len());
         let held = all.held();
-        let (body, permit) = gathered.whole();
+        let (body, permit) = buffer.into_body();
         assert_eq!(body, expected);
         drop(permit);
         assert_eq!(all.held(), 0);
@@ -175,11 +175,11 @@ mod tests {
     fn a_body_without_room_is_not_held() {
         let (all, source) = (Buffers::new(100), Arc::new(Semaphore::new(1_000)));
         let permit = |bytes| Permit::take(&all, &source, bytes);
-        let mut gathered = Gathered::new(permit(0).expect("room"), 1_000);
-        gathered.push(vec![1; 80].into(), permit).expect("room");
-        let refused = gathered.push(vec![1; 80].into(), permit);
+        let mut buffer = BodyBuffer::new(permit(0).expect("room"), 1_000);
+        buffer.push(vec![1; 80].into(), permit).expect("room");
+        let refused = buffer.push(vec![1; 80].into(), permit);
         assert_eq!(refused.err(), Some(Full::All));
-        assert_eq!((gathered.length(), all.held()), (80, 80));
+        assert_eq!((buffer.length(), all.held()), (80, 80));
     }
 
     /// A body that does not end, in chunks of this size, and how many of them were read.
