@@ -48,7 +48,7 @@ const PREFACE: &[u8] = b"PRI";
 #[derive(Debug)]
 pub struct Activity {
     state: Mutex<State>,
-    overdone: Notify,
+    limit_exceeded: Notify,
     /// Bytes of bodies that were read.
     bodies: Arc<AtomicU64>,
 }
@@ -66,22 +66,22 @@ struct State {
     head: Option<Instant>,
     /// Since when the other end takes less than is there to send.
     stalled: Option<Instant>,
-    taken_back: usize,
+    resets: usize,
     requests: u64,
     /// Refused one after the other, up to now.
     refused: usize,
     /// Bytes that came since the handshake.
-    came: u64,
-    too_much: Option<Shed>,
+    bytes_in: u64,
+    exceeded: Option<Shed>,
 }
 
 /// What is to be done about a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
     /// Nothing.
-    Fine,
+    Keep,
     /// It is ended in good order.
-    End(Shed),
+    Drain(Shed),
     /// It is closed at once.
     Close(Shed),
 }
@@ -99,13 +99,13 @@ impl Activity {
                 quiet: now,
                 head: None,
                 stalled: None,
-                taken_back: 0,
+                resets: 0,
                 requests: 0,
                 refused: 0,
-                came: 0,
-                too_much: None,
+                bytes_in: 0,
+                exceeded: None,
             }),
-            overdone: Notify::new(),
+            limit_exceeded: Notify::new(),
             bodies: Arc::default(),
         }
     }
@@ -126,7 +126,7 @@ impl Activity {
         state.spoke = false;
         state.quiet = Instant::now();
         state.head = None;
-        state.came = 0;
+        state.bytes_in = 0;
     }
 
     /// Whether HTTP/2 is spoken.
@@ -135,7 +135,7 @@ impl Activity {
     }
 
     /// A request has begun, and ends with what is returned.
-    pub fn request(self: &Arc<Self>, version: Version) -> Flight {
+    pub fn request(self: &Arc<Self>, version: Version) -> RequestGuard {
         let mut state = self.state();
         state.http2 = version == Version::HTTP_2;
         // Its bytes may have come with the last of the handshake.
@@ -143,16 +143,16 @@ impl Activity {
         state.in_flight += 1;
         state.requests += 1;
         state.head = None;
-        Flight {
+        RequestGuard {
             activity: Arc::clone(self),
             answered: false,
         }
     }
 
     /// Returns once more requests were taken back, or more came besides requests, than may.
-    pub async fn overdone(&self) -> Shed {
-        self.overdone.notified().await;
-        self.state().too_much.unwrap_or(Shed::Resets)
+    pub async fn limit_exceeded(&self) -> Shed {
+        self.limit_exceeded.notified().await;
+        self.state().exceeded.unwrap_or(Shed::Resets)
     }
 
     /// A request has its answer, which refuses it or does not.
@@ -170,18 +170,18 @@ impl Activity {
         past(limits.connection_age)(state.opened).then_some(Shed::Age)
     }
 
-    /// What is to be done now. `ended`: the connection brings no more. `pressed`: connections are getting
+    /// What is to be done now. `ended`: the connection brings no more. `near_capacity`: connections are getting
     /// scarce, and those that have said nothing of use get a quarter of their time.
     pub fn verdict(
         &self,
         limits: &Limits,
         head_time: Duration,
         ended: bool,
-        pressed: bool,
+        near_capacity: bool,
     ) -> Verdict {
         let over = self.over(limits);
         let state = self.state();
-        let scarce = |time: Duration| if pressed { time / 4 } else { time };
+        let scarce = |time: Duration| if near_capacity { time / 4 } else { time };
         if state.stalled.is_some_and(past(limits.write_timeout)) {
             return Verdict::Close(Shed::SlowRead);
         }
@@ -197,13 +197,13 @@ impl Activity {
                 return Verdict::Close(Shed::SlowHead);
             }
             if past(limits.idle_timeout)(state.quiet) {
-                return Verdict::End(Shed::Idle);
+                return Verdict::Drain(Shed::Idle);
             }
         }
         // On HTTP/1.1 an answer must say so, else a request may be on its way that meets a closed door.
         match over {
-            Some(reason) if state.http2 => Verdict::End(reason),
-            _ => Verdict::Fine,
+            Some(reason) if state.http2 => Verdict::Drain(reason),
+            _ => Verdict::Keep,
         }
     }
 
@@ -214,13 +214,13 @@ impl Activity {
         if state.in_flight == 0 && state.head.is_none() {
             state.head = Some(Instant::now());
         }
-        state.came += bytes.len() as u64;
+        state.bytes_in += bytes.len() as u64;
         // A body may come in small frames and small records of TLS, which double it.
         let bodies = self.bodies.load(Ordering::Relaxed);
         let accounted = state.requests * REQUEST_OVERHEAD + 2 * bodies;
-        if state.http2 && state.came > accounted.saturating_add(H2_OVERHEAD) {
-            state.too_much = Some(Shed::Overhead);
-            self.overdone.notify_one();
+        if state.http2 && state.bytes_in > accounted.saturating_add(H2_OVERHEAD) {
+            state.exceeded = Some(Shed::Overhead);
+            self.limit_exceeded.notify_one();
         }
     }
 
@@ -241,19 +241,19 @@ fn past(time: Duration) -> impl Fn(Instant) -> bool {
 
 /// A request that is being answered.
 #[derive(Debug)]
-pub struct Flight {
+pub struct RequestGuard {
     activity: Arc<Activity>,
     answered: bool,
 }
 
-impl Flight {
+impl RequestGuard {
     /// It has its answer.
     pub fn answered(mut self) {
         self.answered = true;
     }
 }
 
-impl Drop for Flight {
+impl Drop for RequestGuard {
     fn drop(&mut self) {
         let mut state = self.activity.state();
         state.in_flight -= 1;
@@ -262,10 +262,10 @@ impl Drop for Flight {
             state.head = None;
         }
         if !self.answered {
-            state.taken_back += 1;
-            if state.taken_back > H2_RESETS {
-                state.too_much = Some(Shed::Resets);
-                self.activity.overdone.notify_one();
+            state.resets += 1;
+            if state.resets > H2_RESETS {
+                state.exceeded = Some(Shed::Resets);
+                self.activity.limit_exceeded.notify_one();
             }
         }
     }

@@ -95,11 +95,11 @@ impl Inbound {
     }
 
     fn broken(&self, error: &hyper::Error) -> Unread {
-        let taken_back = error
+        let reset = error
             .source()
             .and_then(|source| source.downcast_ref::<h2::Error>())
             .is_some_and(|error| error.is_reset() && error.is_remote());
-        if taken_back || self.input.has_ended() {
+        if reset || self.input.has_ended() {
             Unread::Ended
         } else {
             Unread::Broken

@@ -26,7 +26,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use super::activity::{Activity, Flight, H2_HEADER_BYTES, H2_RESETS, Socket, Verdict};
+use super::activity::{Activity, H2_HEADER_BYTES, H2_RESETS, RequestGuard, Socket, Verdict};
 use super::connections::Server;
 use super::hangup::{HangUp, Input, Spawn};
 use super::yielding::YieldingStream;
@@ -70,15 +70,15 @@ pub(super) async fn connection<P: Publish>(
         }
     }
     // Of many, each has its own share only where it is told apart.
-    let visit = match server.peers.visit(peer, &limits) {
-        Ok(visit) => visit,
+    let guard = match server.peers.admit(peer, &limits) {
+        Ok(guard) => guard,
         Err(reason) => return metrics.shed(reason),
     };
     let by_request = matches!(
         server.receiver.config().peer_from,
         PeerFrom::ForwardedFor { .. }
     );
-    let account = if by_request { None } else { visit.account() };
+    let account = if by_request { None } else { guard.account() };
     let activity = Arc::new(Activity::new());
     let socket = Socket::new(stream, Arc::clone(&activity), account);
     let mut session = Session {
@@ -110,7 +110,7 @@ pub(super) async fn connection<P: Publish>(
         }
     }
     // The connection counts for its peer until here.
-    drop(visit);
+    drop(guard);
 }
 
 /// Shakes hands. What that computes takes longer than all that a small request needs, so it is done for
@@ -152,8 +152,8 @@ impl<P: Publish> Session<P> {
             move |request: Request<Incoming>| {
                 let session = Arc::clone(&session);
                 // Counted from here on, though it may be taken back before it is looked at.
-                let flight = session.activity.request(request.version());
-                async move { Ok::<_, Infallible>(session.answer(request, flight).await) }
+                let guard = session.activity.request(request.version());
+                async move { Ok::<_, Infallible>(session.answer(request, guard).await) }
             }
         });
         let builder = match http2 {
@@ -178,7 +178,7 @@ impl<P: Publish> Session<P> {
                     }
                     return;
                 }
-                reason = session.activity.overdone() => {
+                reason = session.activity.limit_exceeded() => {
                     return metrics.shed(reason);
                 }
                 () = server.closing.requested(), if !closing => {
@@ -187,12 +187,12 @@ impl<P: Publish> Session<P> {
                 }
                 _ = look.tick() => match session.verdict() {
                     Verdict::Close(reason) => return metrics.shed(reason),
-                    Verdict::End(reason) if last.is_none() => {
+                    Verdict::Drain(reason) if last.is_none() => {
                         metrics.shed(reason);
                         last = Some(Instant::now() + session.patience());
                         connection.as_mut().graceful_shutdown();
                     }
-                    Verdict::End(_) | Verdict::Fine => {
+                    Verdict::Drain(_) | Verdict::Keep => {
                         if last.is_some_and(|last| last <= Instant::now()) {
                             return;
                         }
@@ -205,7 +205,7 @@ impl<P: Publish> Session<P> {
     /// What the connection's error says of its last request: those before it were answered.
     fn broken(&self, error: &(dyn Error + 'static)) {
         let metrics = self.server.receiver.metrics();
-        if is_calming(error) {
+        if is_enhance_your_calm(error) {
             return metrics.shed(Shed::Resets);
         }
         // Over HTTP/2, a head that is not whole is not seen, and one that is malformed ends its stream.
@@ -249,9 +249,9 @@ impl<P: Publish> Session<P> {
 
     fn verdict(&self) -> Verdict {
         let head_time = self.server.receiver.config().header_timeout;
-        let (ended, pressed) = (self.input.has_ended(), self.server.pressed());
+        let (ended, near_capacity) = (self.input.has_ended(), self.server.near_capacity());
         self.activity
-            .verdict(&self.limits, head_time, ended, pressed)
+            .verdict(&self.limits, head_time, ended, near_capacity)
     }
 
     /// How often the connection is looked at: often enough for the shortest of its times.
@@ -274,10 +274,14 @@ impl<P: Publish> Session<P> {
         config.body_timeout + config.ack_timeout + self.limits.write_timeout
     }
 
-    async fn answer(&self, request: Request<Incoming>, flight: Flight) -> Response<Full<Bytes>> {
+    async fn answer(
+        &self,
+        request: Request<Incoming>,
+        guard: RequestGuard,
+    ) -> Response<Full<Bytes>> {
         let http2 = request.version() == Version::HTTP_2;
         let receiver = &self.server.receiver;
-        let answer = if let Some(answer) = flaw(&request, &self.limits) {
+        let answer = if let Some(answer) = protocol_violation(&request, &self.limits) {
             receiver.metrics().answered(None, answer);
             answer
         } else {
@@ -298,9 +302,9 @@ impl<P: Publish> Session<P> {
         }
         // A reset within the body ends the body before hyper looks for one. It counts as a request
         // that was taken back, like any other reset.
-        let taken_back = http2 && answer == Answer::BrokenOff && !self.input.has_ended();
-        if !taken_back {
-            flight.answered();
+        let reset = http2 && answer == Answer::BrokenOff && !self.input.has_ended();
+        if !reset {
+            guard.answered();
         }
         response
     }
@@ -340,7 +344,7 @@ impl<P: Publish> Session<P> {
 /// What hyper lets through and should not: heads that are too large, for it bounds what it reads, but
 /// not to the byte, and of HTTP/2 not the number of headers; no host or two; and bodies that are
 /// encoded besides their chunks, or chunked twice, which another server may read in another way.
-fn flaw<B>(request: &Request<B>, limits: &Limits) -> Option<Answer> {
+fn protocol_violation<B>(request: &Request<B>, limits: &Limits) -> Option<Answer> {
     let headers = request.headers();
     let line = request.uri().path().len() + request.uri().query().map_or(0, str::len);
     // Between a name and its value, and behind it, stand four bytes.
@@ -359,7 +363,7 @@ fn flaw<B>(request: &Request<B>, limits: &Limits) -> Option<Answer> {
 }
 
 /// Whether h2 ended a connection because it asked for more than is good.
-fn is_calming(error: &(dyn Error + 'static)) -> bool {
+fn is_enhance_your_calm(error: &(dyn Error + 'static)) -> bool {
     find::<h2::Error>(error)
         .is_some_and(|error| error.reason() == Some(h2::Reason::ENHANCE_YOUR_CALM))
 }

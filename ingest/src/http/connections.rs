@@ -60,7 +60,7 @@ impl<P: Publish> Server<P> {
     }
 
     /// Whether seven of eight connections are taken.
-    pub(super) fn pressed(&self) -> bool {
+    pub(super) fn near_capacity(&self) -> bool {
         let most = self.receiver.config().limits.connections;
         self.open() > most - most / 8
     }

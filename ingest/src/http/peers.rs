@@ -31,7 +31,7 @@ pub struct Peers(Mutex<Table>);
 #[derive(Debug, Default)]
 struct Table {
     known: HashMap<IpAddr, Arc<Peer>>,
-    crowd: Option<Arc<Peer>>,
+    overflow: Option<Arc<Peer>>,
     swept: Option<Instant>,
 }
 
@@ -43,21 +43,21 @@ struct Peer {
 
 /// A peer's connection, which counts until it is dropped.
 #[derive(Debug)]
-pub struct Visit(Arc<Peer>);
+pub struct PeerGuard(Arc<Peer>);
 
 impl Peers {
     /// A connection of this peer.
     ///
     /// # Errors
     /// It has as many as it may.
-    pub fn visit(&self, address: IpAddr, limits: &Limits) -> Result<Visit, Shed> {
+    pub fn admit(&self, address: IpAddr, limits: &Limits) -> Result<PeerGuard, Shed> {
         let (peer, counts) = self.find(address, limits);
         let open = peer.connections.fetch_add(1, Ordering::Relaxed);
         // Dropped where it is one too many, so that it counts no longer.
-        let visit = Visit(peer);
+        let guard = PeerGuard(peer);
         match limits.peer_connections {
             Some(most) if counts && open >= most => Err(Shed::PeerConnections),
-            _ => Ok(visit),
+            _ => Ok(guard),
         }
     }
 
@@ -70,7 +70,7 @@ impl Peers {
     /// The peer, and whether it has this entry for itself.
     fn find(&self, address: IpAddr, limits: &Limits) -> (Arc<Peer>, bool) {
         let mut table = self.0.lock();
-        let key = told_apart(address);
+        let key = peer_key(address);
         if let Some(peer) = table.known.get(&key) {
             return (Arc::clone(peer), true);
         }
@@ -84,8 +84,8 @@ impl Peers {
             })
         };
         if table.known.len() >= MAX_PEERS {
-            let crowd = table.crowd.get_or_insert_with(peer);
-            return (Arc::clone(crowd), false);
+            let overflow = table.overflow.get_or_insert_with(peer);
+            return (Arc::clone(overflow), false);
         }
         let peer = peer();
         table.known.insert(key, Arc::clone(&peer));
@@ -108,21 +108,21 @@ impl Table {
     }
 }
 
-impl Visit {
+impl PeerGuard {
     /// What the bytes of this connection are charged to, where there is a bound on them.
     pub fn account(&self) -> Option<Arc<Bucket>> {
         self.0.bytes.clone()
     }
 }
 
-impl Drop for Visit {
+impl Drop for PeerGuard {
     fn drop(&mut self) {
         self.0.connections.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
 /// Of IPv6 the network: one host has as many addresses in it as it likes.
-fn told_apart(address: IpAddr) -> IpAddr {
+fn peer_key(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V4(_) => address,
         IpAddr::V6(address) => {
@@ -197,7 +197,7 @@ mod tests {
         let one: IpAddr = "2001:db8:1:2:3:4:5:6".parse().expect("an address");
         let other: IpAddr = "2001:db8:1:2::9".parse().expect("an address");
         let stranger: IpAddr = "2001:db8:1:3::9".parse().expect("an address");
-        assert_eq!(told_apart(one), told_apart(other));
-        assert_ne!(told_apart(one), told_apart(stranger));
+        assert_eq!(peer_key(one), peer_key(other));
+        assert_ne!(peer_key(one), peer_key(stranger));
     }
 }
