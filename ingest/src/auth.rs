@@ -12,7 +12,7 @@ use sluice_schemas::settings::Source;
 use subtle::{Choice, ConstantTimeEq};
 use tokio::sync::Semaphore;
 
-use crate::token_bucket::Bucket;
+use crate::token_bucket::TokenBucket;
 
 /// A source as ingest knows it.
 #[derive(Debug)]
@@ -30,7 +30,7 @@ pub struct Route {
     /// One permit a byte of body that this source may hold.
     pub buffers: Arc<Semaphore>,
     /// Requests that may come.
-    rate: Option<Bucket>,
+    rate: Option<TokenBucket>,
 }
 
 /// Which authority a client's certificate comes from: SHA-256 of the name of its file.
@@ -130,7 +130,7 @@ impl Route {
             // What one second may bring may come at once.
             rate: source
                 .rate
-                .map(|rate| Bucket::new(rate.into(), rate.into(), now)),
+                .map(|rate| TokenBucket::new(rate.into(), rate.into(), now)),
         }
     }
 

@@ -7,7 +7,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// One permit a byte. How many there may be can change while some are out.
 #[derive(Debug)]
-pub struct Buffers {
+pub struct ByteBudget {
     permits: Arc<Semaphore>,
     size: Mutex<Size>,
 }
@@ -20,7 +20,7 @@ struct Size {
     wanted: usize,
 }
 
-impl Buffers {
+impl ByteBudget {
     /// For so many bytes.
     pub fn new(bytes: usize) -> Self {
         let (is, wanted) = (bytes, bytes);
@@ -81,7 +81,7 @@ pub enum Full {
 
 impl Permit {
     /// For so many bytes of both.
-    pub fn take(all: &Buffers, source: &Arc<Semaphore>, bytes: usize) -> Result<Self, Full> {
+    pub fn take(all: &ByteBudget, source: &Arc<Semaphore>, bytes: usize) -> Result<Self, Full> {
         let count = u32::try_from(bytes).map_err(|_| Full::All)?;
         let source = Arc::clone(source).try_acquire_many_owned(count);
         let source = source.map_err(|_| Full::Source)?;
@@ -107,18 +107,18 @@ mod tests {
 
     #[test]
     fn fewer_bytes_are_owed_until_they_come_back() {
-        let buffers = Buffers::new(100);
-        let held = buffers.take(80).expect("room");
-        buffers.resize(50);
-        assert_eq!(buffers.held(), 80);
-        assert!(buffers.take(1).is_none());
+        let budget = ByteBudget::new(100);
+        let held = budget.take(80).expect("room");
+        budget.resize(50);
+        assert_eq!(budget.held(), 80);
+        assert!(budget.take(1).is_none());
         drop(held);
-        assert!(buffers.take(51).is_none());
-        let held = buffers.take(50).expect("room");
-        buffers.resize(60);
-        assert!(buffers.take(11).is_none());
-        assert!(buffers.take(10).is_some());
+        assert!(budget.take(51).is_none());
+        let held = budget.take(50).expect("room");
+        budget.resize(60);
+        assert!(budget.take(11).is_none());
+        assert!(budget.take(10).is_some());
         drop(held);
-        assert_eq!(buffers.held(), 0);
+        assert_eq!(budget.held(), 0);
     }
 }

@@ -17,7 +17,7 @@ use uuid::Uuid;
 
 use crate::answer::{Answer, UnavailableReason};
 use crate::auth::{AuthorityId, Route};
-use crate::byte_budget::{Buffers, Full, Permit};
+use crate::byte_budget::{ByteBudget, Full, Permit};
 use crate::clock;
 use crate::config::Config;
 use crate::headers;
@@ -62,19 +62,19 @@ pub struct Receiver<P> {
     config: ArcSwap<Config>,
     durable: Arc<Durable<P>>,
     metrics: Metrics,
-    buffers: Buffers,
+    budget: ByteBudget,
     random: SystemRandom,
 }
 
 impl<P: Publish> Receiver<P> {
     /// Answers 503 as long as nothing can be made durable.
     pub fn new(config: Config, durable: Arc<Durable<P>>, metrics: Metrics) -> Self {
-        let buffers = Buffers::new(config.max_buffered);
+        let budget = ByteBudget::new(config.max_buffered);
         Self {
             config: ArcSwap::from_pointee(config),
             durable,
             metrics,
-            buffers,
+            budget,
             random: SystemRandom::new(),
         }
     }
@@ -86,7 +86,7 @@ impl<P: Publish> Receiver<P> {
 
     /// From the next request on, this part of the settings is in force.
     pub fn configure(&self, config: Config) {
-        self.buffers.resize(config.max_buffered);
+        self.budget.resize(config.max_buffered);
         self.config.store(Arc::new(config));
     }
 
@@ -123,7 +123,7 @@ impl<P: Publish> Receiver<P> {
 
     /// Brings the gauge of held bytes up to date: some are given back after their sender was answered.
     pub fn count_buffered(&self) {
-        self.metrics.buffered(self.buffers.held());
+        self.metrics.buffered(self.budget.held());
     }
 
     async fn accept(
@@ -203,7 +203,7 @@ impl<P: Publish> Receiver<P> {
     }
 
     fn permit(&self, route: &Route, bytes: usize) -> Result<Permit, Answer> {
-        Permit::take(&self.buffers, &route.buffers, bytes).map_err(|full| {
+        Permit::take(&self.budget, &route.buffers, bytes).map_err(|full| {
             Answer::Unavailable(match full {
                 Full::All => UnavailableReason::Buffers,
                 Full::Source => UnavailableReason::SourceBuffers,

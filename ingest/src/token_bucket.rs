@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 /// So much a second, and so much at once after a quiet time. What is taken beyond is a debt, which
 /// the next wait for.
 #[derive(Debug)]
-pub struct Bucket {
+pub struct TokenBucket {
     per_second: f64,
     most: f64,
     level: Mutex<Level>,
@@ -19,7 +19,7 @@ struct Level {
     at: Instant,
 }
 
-impl Bucket {
+impl TokenBucket {
     /// Full at first. `most` is what may be saved up.
     #[expect(
         clippy::cast_precision_loss,
@@ -91,7 +91,7 @@ mod tests {
     fn what_is_saved_is_bounded_and_a_debt_is_waited_for() {
         let start = Instant::now();
         let after = |millis| start + Duration::from_millis(millis);
-        let bucket = Bucket::new(10, 2, start);
+        let bucket = TokenBucket::new(10, 2, start);
         assert!(bucket.is_full(start));
         assert!(bucket.take_one(start) && bucket.take_one(start));
         assert!(!bucket.take_one(start));

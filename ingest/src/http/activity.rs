@@ -16,7 +16,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, Sleep};
 
 use crate::metrics::Shed;
-use crate::token_bucket::Bucket;
+use crate::token_bucket::TokenBucket;
 
 /// What a request may bring besides its body, in bytes: its head, twice the window of bodies that are
 /// not read any more, and frames.
@@ -276,13 +276,17 @@ impl Drop for RequestGuard {
 pub struct Socket {
     stream: TcpStream,
     activity: Arc<Activity>,
-    account: Option<Arc<Bucket>>,
+    account: Option<Arc<TokenBucket>>,
     pause: Option<Pin<Box<Sleep>>>,
 }
 
 impl Socket {
     /// `account` is charged with what comes, and reading waits for what it owes.
-    pub fn new(stream: TcpStream, activity: Arc<Activity>, account: Option<Arc<Bucket>>) -> Self {
+    pub fn new(
+        stream: TcpStream,
+        activity: Arc<Activity>,
+        account: Option<Arc<TokenBucket>>,
+    ) -> Self {
         Self {
             stream,
             activity,

@@ -14,7 +14,7 @@ use tokio::sync::futures::OwnedNotified;
 use tokio::time::{Instant, Sleep};
 
 use crate::http::hangup::Input;
-use crate::token_bucket::Bucket;
+use crate::token_bucket::TokenBucket;
 
 /// For how long after its head a body may be slower than the least rate: as long as one lost packet may take.
 /// A sender, or a slow network, exceeds it for its own request alone.
@@ -43,7 +43,7 @@ pub struct Inbound {
     since: Instant,
     read: u64,
     late: Option<Pin<Box<Sleep>>>,
-    account: Option<Arc<Bucket>>,
+    account: Option<Arc<TokenBucket>>,
     counted: Arc<AtomicU64>,
     input: Arc<Input>,
     ended: Option<Pin<Box<OwnedNotified>>>,
@@ -55,7 +55,7 @@ impl Inbound {
     pub fn new(
         body: Incoming,
         rate: u64,
-        account: Option<Arc<Bucket>>,
+        account: Option<Arc<TokenBucket>>,
         counted: Arc<AtomicU64>,
         input: Arc<Input>,
     ) -> Self {

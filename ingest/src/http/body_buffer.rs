@@ -126,11 +126,11 @@ mod tests {
     use tokio::sync::Semaphore;
 
     use super::*;
-    use crate::byte_budget::{Buffers, Full};
+    use crate::byte_budget::{ByteBudget, Full};
 
     /// Gathers `sizes`, of which so many bytes are announced; what was held at the end.
     fn gather(announced: usize, most: usize, sizes: &[usize]) -> usize {
-        let (all, source) = (Buffers::new(1 << 30), Arc::new(Semaphore::new(1 << 30)));
+        let (all, source) = (ByteBudget::new(1 << 30), Arc::new(Semaphore::new(1 << 30)));
         let permit = |bytes| Permit::take(&all, &source, bytes);
         let mut buffer = BodyBuffer::new(permit(announced).expect("room"), most);
         let mut expected = Vec::new();
@@ -173,7 +173,7 @@ mod tests {
 
     #[test]
     fn a_body_without_room_is_not_held() {
-        let (all, source) = (Buffers::new(100), Arc::new(Semaphore::new(1_000)));
+        let (all, source) = (ByteBudget::new(100), Arc::new(Semaphore::new(1_000)));
         let permit = |bytes| Permit::take(&all, &source, bytes);
         let mut buffer = BodyBuffer::new(permit(0).expect("room"), 1_000);
         buffer.push(vec![1; 80].into(), permit).expect("room");

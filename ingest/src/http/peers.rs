@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use sluice_schemas::settings::Limits;
 
 use crate::metrics::Shed;
-use crate::token_bucket::Bucket;
+use crate::token_bucket::TokenBucket;
 
 /// Peers that are told apart at once; those beyond share one account. Some 3 MiB.
 const MAX_PEERS: usize = 16 * 1024;
@@ -38,7 +38,7 @@ struct Table {
 #[derive(Debug)]
 struct Peer {
     connections: AtomicUsize,
-    bytes: Option<Arc<Bucket>>,
+    bytes: Option<Arc<TokenBucket>>,
 }
 
 /// A peer's connection, which counts until it is dropped.
@@ -62,7 +62,7 @@ impl Peers {
     }
 
     /// What this peer's bytes are charged to, where there is a bound on them.
-    pub fn account(&self, address: IpAddr, limits: &Limits) -> Option<Arc<Bucket>> {
+    pub fn account(&self, address: IpAddr, limits: &Limits) -> Option<Arc<TokenBucket>> {
         limits.peer_bytes?;
         self.find(address, limits).0.bytes.clone()
     }
@@ -77,7 +77,8 @@ impl Peers {
         let now = Instant::now();
         table.make_room(now);
         let peer = || {
-            let bucket = |rate: u64| Bucket::new(rate, rate.saturating_mul(BURST_SECONDS), now);
+            let bucket =
+                |rate: u64| TokenBucket::new(rate, rate.saturating_mul(BURST_SECONDS), now);
             Arc::new(Peer {
                 connections: AtomicUsize::new(0),
                 bytes: limits.peer_bytes.map(|rate| Arc::new(bucket(rate))),
@@ -110,7 +111,7 @@ impl Table {
 
 impl PeerGuard {
     /// What the bytes of this connection are charged to, where there is a bound on them.
-    pub fn account(&self) -> Option<Arc<Bucket>> {
+    pub fn account(&self) -> Option<Arc<TokenBucket>> {
         self.0.bytes.clone()
     }
 }

@@ -12,7 +12,7 @@ use crate::clock;
 use crate::publish::{Hold, Publish, Refused, Undelivered};
 use crate::spool::record::RecordError;
 use crate::spool::{Removal, Spool, SpooledRecord, is_older};
-use crate::token_bucket::Bucket;
+use crate::token_bucket::TokenBucket;
 
 /// Records on their way to Kafka at once: some thousandths of a second's worth, so that one broker's
 /// round trip does not slow the rest.
@@ -78,7 +78,7 @@ pub struct Drain<P> {
     removals: Vec<Removal>,
     last_removal: Instant,
     /// `drain_rate`, and what was not used of the last tenth of a second.
-    pace: Bucket,
+    pace: TokenBucket,
     blocked: Option<Blocked>,
     /// When Kafka last took a record.
     last_delivery: Option<Instant>,
@@ -93,7 +93,7 @@ impl<P: Publish> Drain<P> {
     /// later one of the same key would overtake it.
     pub fn new(spool: Arc<Spool>, publisher: Arc<P>) -> Self {
         let rate = spool.settings().drain_rate;
-        let pace = Bucket::new(rate.into(), (rate / 10).max(1).into(), Instant::now());
+        let pace = TokenBucket::new(rate.into(), (rate / 10).max(1).into(), Instant::now());
         Self {
             opened: spool.opened(),
             spool,
