@@ -36,7 +36,7 @@ const RECORD_COST: u64 = 2 * 1024;
 const FAILING: Duration = Duration::from_secs(5);
 
 /// How often failed deliveries are told in the log, at most.
-const TELL_AGAIN: Duration = Duration::from_secs(10);
+const WARN_INTERVAL: Duration = Duration::from_secs(10);
 
 /// A raw record in its parts.
 #[derive(Debug, Clone, Copy)]
@@ -307,7 +307,7 @@ impl Deliveries {
         health.failed = Some((now, code));
         if health
             .told
-            .is_none_or(|told| now.saturating_duration_since(told) > TELL_AGAIN)
+            .is_none_or(|told| now.saturating_duration_since(told) > WARN_INTERVAL)
         {
             health.told = Some(now);
             tracing::warn!(%code, "records are not delivered, senders are asked to come again");

@@ -30,17 +30,17 @@ use crate::spool::drain::Drain;
 use crate::spool::store::StoreError;
 
 /// How often Kafka is asked whether it would take a record, and how long it may take to say so.
-const PROBE: Duration = Duration::from_secs(2);
+const PROBE_INTERVAL: Duration = Duration::from_secs(2);
 
 /// The pause before topics are asked for again while Kafka is away.
-const RETRY: Duration = Duration::from_secs(1);
+const TOPICS_RETRY_DELAY: Duration = Duration::from_secs(1);
 
 /// How long the producer may take for its last records. With the server's own bounds, the whole
 /// shutdown stays under 30 s.
-const FLUSH: Duration = Duration::from_secs(6);
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(6);
 
 /// How long the producer may take to close.
-const CLOSE: Duration = Duration::from_secs(2);
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Why ingest ended, other than by being asked to.
 #[derive(Debug, Error)]
@@ -140,7 +140,7 @@ pub async fn run(
             spool.close();
         }
     });
-    if tokio::time::timeout(CLOSE, closed).await.is_err() {
+    if tokio::time::timeout(CLOSE_TIMEOUT, closed).await.is_err() {
         tracing::warn!("the producer or the spool does not close, and is left behind");
     }
     outcome
@@ -284,7 +284,9 @@ impl Ingest<'_> {
         loop {
             let asked = Arc::clone(self.publisher);
             let probe = tokio::task::spawn_blocking(move || {
-                asked.probe(PROBE).and_then(|()| asked.delivering())
+                asked
+                    .probe(PROBE_INTERVAL)
+                    .and_then(|()| asked.delivering())
             });
             let state = probe.await.unwrap_or_else(|error| Err(error.to_string()));
             let drained = drain.as_ref().and_then(|kafka| kafka.fatal());
@@ -296,7 +298,7 @@ impl Ingest<'_> {
             self.tell(state);
             self.receiver.count_buffered();
             tokio::select! {
-                () = tokio::time::sleep(PROBE) => {}
+                () = tokio::time::sleep(PROBE_INTERVAL) => {}
                 () = shutdown.requested() => return Ok(()),
             }
         }
@@ -309,7 +311,7 @@ impl Ingest<'_> {
         loop {
             tokio::select! {
                 verified = &mut verify => return verified,
-                () = tokio::time::sleep(PROBE) => {
+                () = tokio::time::sleep(PROBE_INTERVAL) => {
                     if self.spool.is_some() {
                         self.readiness.set("topics", Ok(()));
                         self.tell(Err("the topics are not verified yet".to_owned()));
@@ -344,7 +346,7 @@ impl Ingest<'_> {
         if let Err(error) = server.await {
             tracing::error!(%error, "the server did not end well");
         }
-        let until = Instant::now() + FLUSH;
+        let until = Instant::now() + FLUSH_TIMEOUT;
         // Those whose senders are gone.
         while self.durable.unanswered() > 0 && Instant::now() < until {
             tokio::time::sleep(Duration::from_millis(20)).await;
@@ -378,7 +380,7 @@ async fn verify(settings: &Settings, readiness: &Readiness) -> Result<(), Failur
                 if settings.ingest.spool.is_none() {
                     readiness.set("topics", Err(error.to_string()));
                 }
-                tokio::time::sleep(RETRY).await;
+                tokio::time::sleep(TOPICS_RETRY_DELAY).await;
             }
         }
     }

@@ -50,7 +50,7 @@ const H2_PENDING_RESETS: usize = 20;
 const MAX_HEADERS: usize = 100;
 
 /// The longest between two looks at a connection.
-const LOOK: Duration = Duration::from_secs(1);
+const ACTIVITY_POLL_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Serves a connection until it ends.
 pub(super) async fn connection<P: Publish>(
@@ -265,7 +265,7 @@ impl<P: Publish> Session<P> {
         times
             .into_iter()
             .map(|time| time / 4)
-            .fold(LOOK, Duration::min)
+            .fold(ACTIVITY_POLL_INTERVAL, Duration::min)
     }
 
     /// How long a connection that is to end may take for what it still answers.

@@ -18,7 +18,7 @@ use crate::receive::Receiver;
 pub const QUIET: Duration = Duration::from_secs(1);
 
 /// How often a wait for connections to end looks again.
-const LOOK: Duration = Duration::from_millis(20);
+const DRAIN_POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 /// What all connections share.
 pub struct Server<P> {
@@ -78,7 +78,7 @@ impl<P: Publish> Server<P> {
         let mut since = Instant::now();
         let mut accepted = self.accepted.load(Ordering::Relaxed);
         while since.elapsed() < QUIET && Instant::now() < until {
-            tokio::time::sleep(LOOK).await;
+            tokio::time::sleep(DRAIN_POLL_INTERVAL).await;
             let now = self.accepted.load(Ordering::Relaxed);
             if self.open() > 0 || now != accepted {
                 since = Instant::now();
@@ -91,7 +91,7 @@ impl<P: Publish> Server<P> {
     pub(super) async fn emptied(&self, patience: Duration) {
         let until = Instant::now() + patience;
         while self.open() > 0 && Instant::now() < until {
-            tokio::time::sleep(LOOK).await;
+            tokio::time::sleep(DRAIN_POLL_INTERVAL).await;
         }
     }
 }

@@ -20,7 +20,7 @@ const MAX_PEERS: usize = 16 * 1024;
 const BURST_SECONDS: u64 = 4;
 
 /// The pause before a full table is looked through again for peers that can be forgotten.
-const SWEEP_AGAIN: Duration = Duration::from_secs(1);
+const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
@@ -97,7 +97,7 @@ impl Peers {
 impl Table {
     /// Forgets who has no connection and no debt, where the table is full.
     fn make_room(&mut self, now: Instant) {
-        let lately = |at: Instant| now.saturating_duration_since(at) < SWEEP_AGAIN;
+        let lately = |at: Instant| now.saturating_duration_since(at) < SWEEP_INTERVAL;
         if self.known.len() < MAX_PEERS || self.swept.is_some_and(lately) {
             return;
         }

@@ -20,13 +20,13 @@ use crate::receive::Receiver;
 pub const GRACE: Duration = Duration::from_secs(5);
 
 /// How long open requests may take after that.
-const DRAIN: Duration = Duration::from_secs(15);
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// How often the files of the certificate are looked at: a new pair is in use within twice that.
-const TLS_LOOK: Duration = Duration::from_secs(1);
+const CERTIFICATE_POLL_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The pause after a connection could not be accepted, most often for want of file descriptors.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(50);
 
 /// Connections that may wait in the kernel to be accepted, as far as it lets us (`net.core.somaxconn`).
 /// Where there is no room for one, the other end tries again after a second.
@@ -83,7 +83,7 @@ pub async fn serve<P: Publish>(
     drop(listener);
     renewing.abort();
     server.closing.request();
-    server.emptied(DRAIN).await;
+    server.emptied(DRAIN_TIMEOUT).await;
     if server.open() > 0 {
         tracing::warn!(
             connections = server.open(),
@@ -100,7 +100,7 @@ async fn accept<P: Publish>(server: &Arc<Server<P>>, listener: &TcpListener) {
             Ok(accepted) => accepted,
             Err(error) => {
                 tracing::warn!(%error, "a connection cannot be accepted");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
+                tokio::time::sleep(ACCEPT_RETRY_DELAY).await;
                 continue;
             }
         };
@@ -118,7 +118,7 @@ async fn renew<P: Publish>(server: Arc<Server<P>>) {
         return;
     };
     loop {
-        tokio::time::sleep(TLS_LOOK).await;
+        tokio::time::sleep(CERTIFICATE_POLL_INTERVAL).await;
         let (tls, metrics) = (Arc::clone(tls), server.receiver.metrics().clone());
         // A disk may hang, and must not take the door with it.
         let reloaded = tokio::task::spawn_blocking(move || tls.reload(&metrics)).await;

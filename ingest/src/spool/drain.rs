@@ -34,17 +34,17 @@ const REMOVE_BATCH: usize = 500;
 const REMOVE_AFTER: Duration = Duration::from_millis(100);
 
 /// How long to wait before what failed is tried again.
-const AGAIN: Duration = Duration::from_millis(500);
+const SEND_RETRY_DELAY: Duration = Duration::from_millis(500);
 
 /// How often to look whether there is something to do where nothing tells.
-const LOOK: Duration = Duration::from_millis(100);
+const SPOOL_POLL_INTERVAL: Duration = Duration::from_millis(100);
 
 /// How long new requests may wait for the last records of the spool.
-const HOLD: Duration = Duration::from_millis(250);
+const HOLD_TIMEOUT: Duration = Duration::from_millis(250);
 
 /// How long new requests go to the spool again after that was not enough: twice as long each time, from
 /// the first of these to the second. Where brokers are slow, waiting would cost more than the disk.
-const HOLD_AGAIN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+const HOLD_BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 
 const TOO_LARGE: &str = "it is larger than the raw topic takes";
 
@@ -85,7 +85,7 @@ pub struct Drain<P> {
     /// When new requests began to wait, and when they may do so again.
     held: Option<Instant>,
     hold_from: Option<Instant>,
-    hold_again: Duration,
+    hold_backoff: Duration,
 }
 
 impl<P: Publish> Drain<P> {
@@ -109,7 +109,7 @@ impl<P: Publish> Drain<P> {
             last_delivery: None,
             held: None,
             hold_from: None,
-            hold_again: HOLD_AGAIN.0,
+            hold_backoff: HOLD_BACKOFF.0,
         }
     }
 
@@ -157,14 +157,16 @@ impl<P: Publish> Drain<P> {
         self.send().await;
         if let Some(first) = self.in_flight.front_mut() {
             // Bounded, for the pace may allow more meanwhile and the hold must end.
-            if let Ok(outcome) = tokio::time::timeout(LOOK / 10, &mut first.reply).await {
+            if let Ok(outcome) =
+                tokio::time::timeout(SPOOL_POLL_INTERVAL / 10, &mut first.reply).await
+            {
                 let outcome = outcome.unwrap_or(Err(Undelivered::Refused));
                 self.on_delivery(outcome).await;
             }
         } else if self.read.is_empty() || self.blocked.is_some() {
-            let _ = tokio::time::timeout(LOOK, self.spool.more()).await;
+            let _ = tokio::time::timeout(SPOOL_POLL_INTERVAL, self.spool.more()).await;
         } else {
-            tokio::time::sleep(LOOK / 10).await;
+            tokio::time::sleep(SPOOL_POLL_INTERVAL / 10).await;
         }
         self.hold();
     }
@@ -237,7 +239,7 @@ impl<P: Publish> Drain<P> {
             Ok(Ok(found)) => found,
             Ok(Err(error)) => {
                 tracing::error!(%error, "the spool cannot be read");
-                tokio::time::sleep(AGAIN).await;
+                tokio::time::sleep(SEND_RETRY_DELAY).await;
                 return false;
             }
             Err(error) => {
@@ -286,7 +288,7 @@ impl<P: Publish> Drain<P> {
         let oldest = self.in_flight.front().map(|first| first.received_at);
         self.remove_delivered(oldest);
         if failed {
-            tokio::time::sleep(AGAIN).await;
+            tokio::time::sleep(SEND_RETRY_DELAY).await;
             self.restart().await;
         }
     }
@@ -344,7 +346,9 @@ impl<P: Publish> Drain<P> {
         let now = Instant::now();
         match self.held {
             None => {
-                let flows = self.last_delivery.is_some_and(|at| at.elapsed() < LOOK);
+                let flows = self
+                    .last_delivery
+                    .is_some_and(|at| at.elapsed() < SPOOL_POLL_INTERVAL);
                 let may = self.hold_from.is_none_or(|from| now >= from);
                 if flows && may && self.spool.hold_new() {
                     self.held = Some(now);
@@ -352,13 +356,13 @@ impl<P: Publish> Drain<P> {
             }
             Some(_) if self.spool.records() == 0 => {
                 self.held = None;
-                self.hold_again = HOLD_AGAIN.0;
+                self.hold_backoff = HOLD_BACKOFF.0;
             }
-            Some(since) if since.elapsed() > HOLD => {
+            Some(since) if since.elapsed() > HOLD_TIMEOUT => {
                 self.spool.admit_new();
                 self.held = None;
-                self.hold_from = Some(now + self.hold_again);
-                self.hold_again = (2 * self.hold_again).min(HOLD_AGAIN.1);
+                self.hold_from = Some(now + self.hold_backoff);
+                self.hold_backoff = (2 * self.hold_backoff).min(HOLD_BACKOFF.1);
             }
             Some(_) => {}
         }

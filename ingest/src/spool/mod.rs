@@ -49,7 +49,7 @@ pub use types::{NoRoom, NotDurable, Removal, SpooledRecord, WritePath, is_older}
 const HOLD_BELOW: u64 = 256;
 
 /// How long until a file that an earlier process left, and that cannot be read, is tried again.
-const AGAIN: Duration = Duration::from_secs(5);
+const SCAN_RETRY_DELAY: Duration = Duration::from_secs(5);
 
 /// The spool. Dropped, it writes what it has been given and closes.
 #[derive(Debug)]
@@ -321,7 +321,7 @@ fn scan_inherited(shared: &Shared, closed: &Receiver<()>) {
             Ok(false) => return,
             Err(error) if error.is_in_use() || error.is_disk_full() => {
                 tracing::warn!(%error, "what an earlier process left in the spool cannot be read yet");
-                AGAIN
+                SCAN_RETRY_DELAY
             }
             // Opening writes too, and a failed write is not tried again.
             Err(error) => {

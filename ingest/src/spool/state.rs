@@ -15,7 +15,7 @@ use super::types::{NoRoom, Removal, WritePath, is_older};
 use crate::metrics::SpoolMetrics;
 
 /// How long after a full disk another record is tried, where nothing was taken out meanwhile.
-const DISK_FULL: Duration = Duration::from_secs(5);
+const DISK_FULL_RETRY_DELAY: Duration = Duration::from_secs(5);
 
 /// What the spool, its writer and its drain share.
 #[derive(Debug)]
@@ -293,7 +293,9 @@ impl State {
         if self.broken.is_some() {
             return Err(NoRoom::Broken);
         }
-        let disk_full = self.disk_full.is_some_and(|at| at.elapsed() < DISK_FULL);
+        let disk_full = self
+            .disk_full
+            .is_some_and(|at| at.elapsed() < DISK_FULL_RETRY_DELAY);
         if disk_full || self.used() + cost(size) > settings.max_bytes {
             return Err(NoRoom::Full);
         }

@@ -17,7 +17,7 @@ use super::types::{Command, NotDurable, Removal};
 const GROUP_BYTES: usize = 8 << 20;
 
 /// How often a store whose disk was full is opened anew.
-const AGAIN: Duration = Duration::from_secs(1);
+const REOPEN_RETRY_DELAY: Duration = Duration::from_secs(1);
 
 /// Records that are set aside, taken over from another file at once.
 const REFUSED: usize = 16;
@@ -84,12 +84,15 @@ impl Writer {
     pub fn run(mut self) {
         loop {
             let first = if self.failed.is_some() {
-                self.commands.recv_timeout(AGAIN)
+                self.commands.recv_timeout(REOPEN_RETRY_DELAY)
             } else {
                 self.commands.recv().map_err(RecvTimeoutError::from)
             };
             // Before anything is counted: an opened store is counted as it is found.
-            if !self.shared.state().given_up && self.failed.is_some_and(|at| at.elapsed() >= AGAIN)
+            if !self.shared.state().given_up
+                && self
+                    .failed
+                    .is_some_and(|at| at.elapsed() >= REOPEN_RETRY_DELAY)
             {
                 self.reopen();
             }
