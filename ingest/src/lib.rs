@@ -11,6 +11,8 @@ pub mod config;
 
 pub mod service;
 
+pub mod drain_command;
+
 pub mod http;
 
 pub mod auth;

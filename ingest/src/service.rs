@@ -53,8 +53,7 @@ pub enum Failure {
     Restart(String),
 }
 
-/// Serves until `shutdown`. Answers at once: without a spool with 503 until the raw topic is known to
-/// be as it must.
+/// Serves until `shutdown`. Answers at once: without a spool with 503 until the raw topic is verified.
 pub async fn run(
     settings: Settings,
     listener: TcpListener,
@@ -62,87 +61,42 @@ pub async fn run(
     shutdown: Shutdown,
 ) -> Result<(), Failure> {
     let tls = Tls::load(&settings).map_err(Failure::Config)?;
-    let publisher = Arc::new(producer(&settings, Use::Live)?);
     let mut registry = Registry::default();
-    let metrics = Metrics::new(&mut registry);
-    let spool = open_spool(&settings, &metrics, Spool::open)?;
-    let durable = Arc::new(Durable::new(
-        Arc::clone(&publisher),
-        spool.clone(),
-        metrics.clone(),
-        settings.ingest.ack_timeout,
-    ));
-    let settings = Arc::new(settings);
-    let config = Config::new(&settings);
-    let receiver = Arc::new(Receiver::new(config, Arc::clone(&durable), metrics));
+    let ingest = Ingest::new(settings, &mut registry)?;
     // Ends the watching when it is dropped; ingest itself has nothing to ask.
-    let (watcher, _outlook) = Watcher::new(Arc::clone(&settings), Part::Ingest, &mut registry);
-    let configured = Arc::downgrade(&receiver);
-    let (drained, renewed) = (spool.clone(), tls.clone());
-    watcher.spawn(move |settings| {
-        // First, for it can be refused.
-        if let Some(tls) = &renewed {
-            tls.change(settings).map_err(refused)?;
-        }
-        if let Some(receiver) = configured.upgrade() {
-            receiver.configure(Config::new(settings));
-        }
-        if let (Some(spool), Some(settings)) = (&drained, &settings.ingest.spool) {
-            spool.drain_older(settings.drain_older);
-        }
-        Ok(())
-    });
-
-    let readiness = Readiness::default();
-    readiness.set("topics", Err("not verified yet".to_owned()));
+    let (watcher, _outlook) =
+        Watcher::new(Arc::clone(&ingest.settings), Part::Ingest, &mut registry);
+    watcher.spawn(ingest.change(tls.clone()));
+    ingest
+        .readiness
+        .set("topics", Err("not verified yet".to_owned()));
     // The admin port is asked until the very end, so it has an end of its own.
     let admin_end = Shutdown::new();
     tokio::spawn(admin::serve(
         admin_listener,
         Arc::new(registry),
-        readiness.clone(),
+        ingest.readiness.clone(),
         admin_end.clone(),
     ));
     let server = tokio::spawn(server::serve(
-        Arc::clone(&receiver),
+        Arc::clone(&ingest.receiver),
         listener,
         tls,
         shutdown.clone(),
     ));
-
-    // The spool is drained until the very end too.
-    let drain_end = Shutdown::new();
-    let ingest = Ingest {
-        drain_end: &drain_end,
-        settings: &settings,
-        publisher: &publisher,
-        spool: spool.as_ref(),
-        durable: &durable,
-        receiver: &receiver,
-        readiness: &readiness,
-    };
     let outcome = ingest.work(&shutdown).await;
-    readiness.set("serving", Err("shutting down".to_owned()));
+    ingest
+        .readiness
+        .set("serving", Err("shutting down".to_owned()));
     if outcome.is_ok() {
         ingest.finish(server).await;
     } else {
-        // What is wrong does not pass, so nobody is kept waiting for it.
+        // The failure is permanent for this process, so no request waits for its end.
         server.abort();
     }
-    drain_end.request();
+    ingest.drain_end.request();
     admin_end.request();
-    drop(receiver);
-    drop(durable);
-    // Closing waits for librdkafka's threads and for the disk, and that wait is not trusted to end.
-    let closed = tokio::task::spawn_blocking(move || {
-        drop(publisher);
-        if let Some(spool) = spool {
-            spool.close();
-        }
-    });
-    if tokio::time::timeout(CLOSE_TIMEOUT, closed).await.is_err() {
-        tracing::warn!("the producer or the spool does not close, and is left behind");
-    }
+    ingest.close().await;
     outcome
 }
 
@@ -176,12 +130,12 @@ pub fn check(settings: &Settings) -> Result<(), Vec<String>> {
     }
 }
 
-fn producer(settings: &Settings, r#use: Use) -> Result<Kafka, Failure> {
+pub(crate) fn producer(settings: &Settings, r#use: Use) -> Result<Kafka, Failure> {
     Kafka::new(settings, r#use)
         .map_err(|faults| Failure::Config(faults.iter().map(ToString::to_string).collect()))
 }
 
-fn open_spool(
+pub(crate) fn open_spool(
     settings: &Settings,
     metrics: &Metrics,
     open: fn(&settings::Spool, SpoolMetrics) -> Result<Spool, StoreError>,
@@ -197,79 +151,88 @@ fn open_spool(
     }
 }
 
-/// Empties the spool that the settings name, without taking requests: for one that a pod left behind.
-///
-/// # Errors
-/// What stands in the way; what is left stays in the spool.
-pub async fn drain_only(settings: &Settings, older: bool) -> Result<Drained, Failure> {
-    let metrics = Metrics::new(&mut Registry::default());
-    let Some(spool) = open_spool(settings, &metrics, Spool::open_whole)? else {
-        let line = "ingest.spool.dir: is not set, so there is no spool to drain".to_owned();
-        return Err(Failure::Config(vec![line]));
-    };
-    if older {
-        spool.drain_older(true);
-    }
-    let found = spool.records();
-    verify(settings, &Readiness::default()).await?;
-    let publisher = Arc::new(producer(settings, Use::Drain)?);
-    let outcome = Drain::new(Arc::clone(&spool), publisher)
-        .until_empty()
-        .await;
-    let left = spool.records();
-    let refused = spool.quarantined();
-    let _ = tokio::task::spawn_blocking(move || spool.close()).await;
-    Ok(Drained {
-        drained: found.saturating_sub(left),
-        left,
-        refused,
-        stopped: outcome.err(),
-    })
+/// What a process that serves has open.
+struct Ingest {
+    settings: Arc<Settings>,
+    publisher: Arc<Kafka>,
+    spool: Option<Arc<Spool>>,
+    durable: Arc<Durable<Kafka>>,
+    receiver: Arc<Receiver<Kafka>>,
+    readiness: Readiness,
+    /// The spool is drained until the very end.
+    drain_end: Shutdown,
 }
 
-/// What [`drain_only`] came to.
-#[derive(Debug)]
-pub struct Drained {
-    /// Records that Kafka has now.
-    pub drained: u64,
-    /// Records still in the spool.
-    pub left: u64,
-    /// Records set aside in it: Kafka refuses them for good, or they are damaged.
-    pub refused: u64,
-    /// What stood in the way of the rest.
-    pub stopped: Option<String>,
-}
-
-impl Drained {
-    /// As one line for a program to read.
-    pub fn json(&self) -> String {
-        let Self {
-            drained,
-            left,
-            refused,
-            stopped,
-        } = self;
-        serde_json::json!({
-            "drained": drained,
-            "left": left,
-            "refused": refused,
-            "stopped": stopped,
+impl Ingest {
+    fn new(settings: Settings, registry: &mut Registry) -> Result<Self, Failure> {
+        let publisher = Arc::new(producer(&settings, Use::Live)?);
+        let metrics = Metrics::new(registry);
+        let spool = open_spool(&settings, &metrics, Spool::open)?;
+        let durable = Arc::new(Durable::new(
+            Arc::clone(&publisher),
+            spool.clone(),
+            metrics.clone(),
+            settings.ingest.ack_timeout,
+        ));
+        let config = Config::new(&settings);
+        let receiver = Arc::new(Receiver::new(config, Arc::clone(&durable), metrics));
+        Ok(Self {
+            settings: Arc::new(settings),
+            publisher,
+            spool,
+            durable,
+            receiver,
+            readiness: Readiness::default(),
+            drain_end: Shutdown::new(),
         })
-        .to_string()
     }
-}
 
-struct Ingest<'a> {
-    drain_end: &'a Shutdown,
-    settings: &'a Settings,
-    publisher: &'a Arc<Kafka>,
-    spool: Option<&'a Arc<Spool>>,
-    durable: &'a Durable<Kafka>,
-    receiver: &'a Receiver<Kafka>,
-    readiness: &'a Readiness,
-}
+    /// Puts changed settings in force.
+    fn change(
+        &self,
+        tls: Option<Arc<Tls>>,
+    ) -> impl FnMut(&Arc<Settings>) -> Result<(), Refused> + Send + 'static + use<> {
+        let receiver = Arc::downgrade(&self.receiver);
+        let spool = self.spool.clone();
+        move |settings| {
+            // First, for it can be refused.
+            if let Some(tls) = &tls {
+                tls.change(settings).map_err(refused)?;
+            }
+            if let Some(receiver) = receiver.upgrade() {
+                receiver.configure(Config::new(settings));
+            }
+            if let (Some(spool), Some(settings)) = (&spool, &settings.ingest.spool) {
+                spool.drain_older(settings.drain_older);
+            }
+            Ok(())
+        }
+    }
 
-impl Ingest<'_> {
+    /// Closes the producer and the spool. Closing waits for librdkafka's threads and for the disk, and that wait
+    /// is bounded.
+    async fn close(self) {
+        let Self {
+            publisher,
+            spool,
+            durable,
+            receiver,
+            ..
+        } = self;
+        drop((receiver, durable));
+        let closed = tokio::task::spawn_blocking(move || {
+            drop(publisher);
+            if let Some(spool) = spool {
+                spool.close();
+            }
+        });
+        if tokio::time::timeout(CLOSE_TIMEOUT, closed).await.is_err() {
+            tracing::warn!(
+                "the producer or the spool did not close within 2 s; the process ends without waiting"
+            );
+        }
+    }
+
     /// Keeps readiness true to Kafka and the spool until `shutdown`. Once the topics are verified, Kafka
     /// is written to.
     async fn work(&self, shutdown: &Shutdown) -> Result<(), Failure> {
@@ -282,7 +245,7 @@ impl Ingest<'_> {
         let drain = self.start_drain()?;
         self.readiness.set("topics", Ok(()));
         loop {
-            let asked = Arc::clone(self.publisher);
+            let asked = Arc::clone(&self.publisher);
             let probe = tokio::task::spawn_blocking(move || {
                 asked
                     .probe(PROBE_INTERVAL)
@@ -306,7 +269,7 @@ impl Ingest<'_> {
 
     /// Verifies the topics. Meanwhile what comes goes to the spool, if there is one.
     async fn verified(&self) -> Result<(), Failure> {
-        let verify = verify(self.settings, self.readiness);
+        let verify = verify(&self.settings, &self.readiness);
         tokio::pin!(verify);
         loop {
             tokio::select! {
@@ -322,10 +285,10 @@ impl Ingest<'_> {
     }
 
     fn start_drain(&self) -> Result<Option<Arc<Kafka>>, Failure> {
-        let Some(spool) = self.spool else {
+        let Some(spool) = &self.spool else {
             return Ok(None);
         };
-        let kafka = Arc::new(producer(self.settings, Use::Drain)?);
+        let kafka = Arc::new(producer(&self.settings, Use::Drain)?);
         let drain = Drain::new(Arc::clone(spool), Arc::clone(&kafka));
         tokio::spawn(drain.run(self.drain_end.clone()));
         Ok(Some(kafka))
@@ -352,7 +315,7 @@ impl Ingest<'_> {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         let left = until.saturating_duration_since(Instant::now());
-        let flushed = Arc::clone(self.publisher);
+        let flushed = Arc::clone(&self.publisher);
         let flushed = tokio::task::spawn_blocking(move || flushed.flush(left)).await;
         match flushed {
             Ok(Ok(())) => tracing::info!("all that was taken is delivered"),
@@ -360,7 +323,7 @@ impl Ingest<'_> {
             Ok(Err(left)) => tracing::warn!("{left}, and are given up"),
             Err(error) => tracing::error!(%error, "the producer did not end well"),
         }
-        if let Some(spool) = self.spool.filter(|spool| spool.records() > 0) {
+        if let Some(spool) = self.spool.as_ref().filter(|spool| spool.records() > 0) {
             let records = spool.records();
             tracing::warn!(
                 records,
@@ -371,7 +334,7 @@ impl Ingest<'_> {
 }
 
 /// Makes or verifies the raw topic, for as long as it takes for Kafka to be there.
-async fn verify(settings: &Settings, readiness: &Readiness) -> Result<(), Failure> {
+pub(crate) async fn verify(settings: &Settings, readiness: &Readiness) -> Result<(), Failure> {
     loop {
         match topics::ensure(settings, Which::RawOnly).await {
             Ok(()) => return Ok(()),
