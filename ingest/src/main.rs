@@ -33,11 +33,11 @@ fn main() {
         Ok(Ok(())) => 0,
         Ok(Err(Failure::Config(lines))) => misconfigured(&lines),
         Ok(Err(failure @ Failure::Restart(_))) => {
-            tracing::error!(%failure, "ending, to be started anew");
+            tracing::error!(error = %failure, "ingest cannot go on and exits with 75: restart it");
             EXIT_RESTART
         }
         Err(error) => {
-            tracing::error!("{error:#}");
+            tracing::error!(error = format!("{error:#}"), "ingest cannot start");
             1
         }
     };

@@ -267,7 +267,7 @@ impl Publish for Kafka {
                 Some(RDKafkaErrorCode::QueueFull) => Refused::QueueFull,
                 Some(RDKafkaErrorCode::MessageSizeTooLarge) => Refused::TooLarge,
                 _ => {
-                    tracing::warn!(%error, "the producer took no record");
+                    tracing::warn!(%error, "the producer refused a record; its sender gets 503, or its request is spooled");
                     Refused::Broken
                 }
             })
@@ -310,7 +310,7 @@ impl Deliveries {
             .is_none_or(|told| now.saturating_duration_since(told) > WARN_INTERVAL)
         {
             health.told = Some(now);
-            tracing::warn!(%code, "records are not delivered, senders are asked to come again");
+            tracing::warn!(error = %code, "records are not delivered; senders get 503, or their requests are spooled");
         }
     }
 }

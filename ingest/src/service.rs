@@ -307,7 +307,7 @@ impl Ingest {
     /// Lets the server finish what is open and the producer send what it has.
     async fn finish(&self, server: JoinHandle<()>) {
         if let Err(error) = server.await {
-            tracing::error!(%error, "the server did not end well");
+            tracing::error!(%error, "the server panicked: report this");
         }
         let until = Instant::now() + FLUSH_TIMEOUT;
         // Those whose senders are gone.
@@ -318,16 +318,20 @@ impl Ingest {
         let flushed = Arc::clone(&self.publisher);
         let flushed = tokio::task::spawn_blocking(move || flushed.flush(left)).await;
         match flushed {
-            Ok(Ok(())) => tracing::info!("all that was taken is delivered"),
-            // Their senders were told 503 or nothing, or they are in the spool too.
-            Ok(Err(left)) => tracing::warn!("{left}, and are given up"),
-            Err(error) => tracing::error!(%error, "the producer did not end well"),
+            Ok(Ok(())) => tracing::info!("all accepted records are delivered"),
+            Ok(Err(error)) => tracing::warn!(
+                error,
+                "records were not delivered before the end; their senders got 503 or no answer, or the spool has them"
+            ),
+            Err(error) => {
+                tracing::error!(%error, "the flush of the producer panicked: report this")
+            }
         }
         if let Some(spool) = self.spool.as_ref().filter(|spool| spool.records() > 0) {
             let records = spool.records();
             tracing::warn!(
                 records,
-                "the spool is not empty; its records wait for the next start"
+                "the spool is not empty; its records wait for the next start or for sluice-ingest drain"
             );
         }
     }

@@ -87,7 +87,7 @@ pub async fn serve<P: Publish>(
     if server.open() > 0 {
         tracing::warn!(
             connections = server.open(),
-            "connections are left, and are broken off"
+            "connections did not end in time and are closed; their senders must send again"
         );
     }
 }
@@ -99,7 +99,7 @@ async fn accept<P: Publish>(server: &Arc<Server<P>>, listener: &TcpListener) {
         let (stream, from) = match listener.accept().await {
             Ok(accepted) => accepted,
             Err(error) => {
-                tracing::warn!(%error, "a connection cannot be accepted");
+                tracing::warn!(%error, "a connection cannot be accepted; the next attempt follows in 50 ms");
                 tokio::time::sleep(ACCEPT_RETRY_DELAY).await;
                 continue;
             }
@@ -123,7 +123,7 @@ async fn renew<P: Publish>(server: Arc<Server<P>>) {
         // A disk may hang, and must not take the door with it.
         let reloaded = tokio::task::spawn_blocking(move || tls.reload(&metrics)).await;
         if let Err(error) = reloaded {
-            tracing::error!(%error, "the certificate could not be looked at");
+            tracing::error!(%error, "the check of the certificate's files panicked; the certificate in use stays: report this");
         }
     }
 }

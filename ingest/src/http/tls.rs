@@ -118,7 +118,7 @@ impl Tls {
         let found = read.as_ref().map_or([0; 32], |contents| hash(contents));
         if found == watched.good {
             if watched.told {
-                tracing::info!("the certificate is again the one in use");
+                tracing::info!("the certificate's files are again those in use");
             }
             (watched.bad, watched.told) = (None, false);
             return;
@@ -127,16 +127,15 @@ impl Tls {
             Ok(current) => {
                 self.show(current);
                 (watched.good, watched.bad, watched.told) = (found, None, false);
-                tracing::info!("the certificate changed");
+                tracing::info!("a changed certificate is in use");
             }
             Err(_) if watched.bad != Some(found) && !watched.told => watched.bad = Some(found),
             Err(faults) => {
                 metrics.tls_not_reloaded();
                 if !watched.told {
-                    let faults = faults.join("; ");
                     tracing::error!(
-                        faults,
-                        "the certificate cannot be read, the last good one stays"
+                        error = faults.join("; "),
+                        "the certificate cannot be read and the last good one stays in use: repair its files"
                     );
                     watched.told = true;
                 }

@@ -238,12 +238,12 @@ impl<P: Publish> Drain<P> {
         let found = match read.await {
             Ok(Ok(found)) => found,
             Ok(Err(error)) => {
-                tracing::error!(%error, "the spool cannot be read");
+                tracing::error!(%error, "the spool cannot be read; the drain tries again");
                 tokio::time::sleep(SEND_RETRY_DELAY).await;
                 return false;
             }
             Err(error) => {
-                tracing::error!(%error, "the spool cannot be read");
+                tracing::error!(%error, "the spool cannot be read; the drain tries again");
                 return false;
             }
         };
@@ -331,7 +331,11 @@ impl<P: Publish> Drain<P> {
 
     /// What will not be taken whenever it is tried must not keep the rest. It stays in the store.
     fn quarantine(&self, number: u64, size: u64, why: &str) {
-        tracing::error!(number, why, "a record of the spool is set aside for good");
+        tracing::error!(
+            number,
+            error = why,
+            "a spooled record is quarantined and will not be sent: operator action required"
+        );
         let quarantine = Some(why.to_owned());
         let removal = Removal {
             number,

@@ -198,10 +198,10 @@ impl Folder {
                 self.metrics.failed();
                 let saved = salvage::salvage(&path, first(file), self.settings.max_age)?;
                 tracing::error!(
-                    %damage,
+                    error = %damage,
                     records = saved.records,
-                    left = %saved.left.display(),
-                    "the spool is damaged: what is whole in it was saved, and what may be lost is in the file that is left"
+                    damaged_file = %saved.left.display(),
+                    "the spool is damaged; its whole records were saved, the others are in the damaged file alone: keep it"
                 );
                 open(&path)
             }
@@ -214,7 +214,7 @@ impl Folder {
     pub fn remove(&self, file: u64) {
         let path = path(self.dir(), file);
         if let Err(error) = std::fs::remove_file(&path) {
-            tracing::warn!(file = %path.display(), %error, "an empty file of the spool stays");
+            tracing::warn!(file = %path.display(), %error, "an empty spool file cannot be removed; the next start removes it");
         }
     }
 

@@ -307,7 +307,7 @@ impl Spool {
         let threads = std::mem::take(&mut *self.threads.lock());
         for thread in threads {
             if thread.join().is_err() {
-                tracing::error!("a thread of the spool did not end well");
+                tracing::error!("a thread of the spool panicked: report this");
             }
         }
     }
@@ -320,7 +320,7 @@ fn scan_inherited(shared: &Shared, closed: &Receiver<()>) {
             Ok(true) => Duration::ZERO,
             Ok(false) => return,
             Err(error) if error.is_in_use() || error.is_disk_full() => {
-                tracing::warn!(%error, "what an earlier process left in the spool cannot be read yet");
+                tracing::warn!(%error, "an inherited spool file cannot be read yet; the next attempt follows in 5 s");
                 SCAN_RETRY_DELAY
             }
             // Opening writes too, and a failed write is not tried again.
@@ -328,7 +328,7 @@ fn scan_inherited(shared: &Shared, closed: &Receiver<()>) {
                 shared.metrics.failed();
                 tracing::error!(
                     %error,
-                    "what an earlier process left in the spool cannot be read before the next start: look at its disk"
+                    "an inherited spool file cannot be read and this process is not ready: check its disk and restart"
                 );
                 shared.state().unreadable = Some(error.to_string());
                 return;

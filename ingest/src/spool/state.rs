@@ -203,7 +203,10 @@ impl Shared {
 
     /// Somebody took a file away.
     fn file_vanished(&self, file: u64) {
-        tracing::error!(file, "a file of the spool is gone, and what was in it");
+        tracing::error!(
+            file,
+            "a spool file vanished; its records are lost unless Kafka has them"
+        );
         let mut state = self.state();
         state.unscanned.remove(&file);
         if let Some(content) = state.inherited.remove(&file) {

@@ -283,10 +283,10 @@ impl Writer {
         if given_up {
             tracing::error!(
                 %error,
-                "the spool cannot be written and is given up until the next start: look at its disk"
+                "the spool cannot be written and takes no records until the next start: check its disk and restart"
             );
         } else {
-            tracing::error!(%error, "the spool's disk is full");
+            tracing::error!(%error, "the spool's disk is full; requests for the spool get 503 until there is room: make room");
         }
         let mut state = self.shared.state();
         state.broken = Some(error.to_string());
@@ -304,7 +304,7 @@ impl Writer {
                 self.open.clear();
             }
             Err(error) => {
-                tracing::warn!(%error, "the spool cannot be opened");
+                tracing::warn!(%error, "the spool cannot be opened again; the next attempt follows in 1 s");
                 self.open.extend(self.shared.close_stores());
                 let mut state = self.shared.state();
                 state.broken = Some(error.to_string());
