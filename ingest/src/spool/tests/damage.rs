@@ -1,0 +1,119 @@
+//! Damaged files: what is whole is saved, and the rest is reported.
+
+use std::io::Write;
+
+use super::*;
+
+fn damaged_files(dir: &Path) -> usize {
+    let files = std::fs::read_dir(dir).expect("the folder");
+    files
+        .filter(|file| {
+            let name = file.as_ref().expect("a file").file_name();
+            name.to_string_lossy().contains("damaged")
+        })
+        .count()
+}
+
+#[test]
+fn a_damaged_file_that_was_left_is_saved_and_what_came_later_stays() {
+    let dir = tempfile::tempdir().expect("a folder");
+    put_large(&open(dir.path()), 0);
+    let mut bytes = std::fs::read(file(dir.path())).expect("the file");
+    let at = bytes.len() / 2;
+    bytes[at] ^= 1;
+    std::fs::write(file(dir.path()), bytes).expect("a file");
+    let spool = open(dir.path());
+    put_durably(&spool, 10);
+    eventually("it is known", || spool.shared.state().unscanned.is_empty());
+    assert_eq!(damaged_files(dir.path()), 1);
+    let drained = drain(&spool, u64::MAX);
+    assert!(drained.is_sorted(), "{drained:?}");
+    // A bit is part of one record at most.
+    assert!(
+        drained.len() >= 8 && drained.ends_with(&[10]),
+        "{drained:?}"
+    );
+}
+
+/// As a process leaves it that is killed: nothing is closed.
+fn killed(dir: &Path, records: u64) {
+    let spool = open(dir);
+    for n in 0..records {
+        put_durably(&spool, n);
+    }
+    let copy = dir.join("copy");
+    std::fs::copy(file(dir), &copy).expect("a copy");
+    drop(spool);
+    std::fs::rename(copy, file(dir)).expect("a name");
+}
+
+/// What became of records `0..records` after some damage: all are there, or the damage is told and what
+/// is there is whole and in order. How many are there, if the damage was told.
+fn survives(dir: &Path, records: u64, what: &str) -> Option<usize> {
+    let spool = open(dir);
+    let found = numbers(&spool);
+    assert!(found.is_sorted_by(|a, b| a < b), "{what}: {found:?}");
+    assert!(found.iter().all(|n| *n < records), "{what}: {found:?}");
+    let told = damaged_files(dir) > 0;
+    assert!(
+        told || found.len() as u64 == records,
+        "{what}: {found:?} and not a word"
+    );
+    put_durably(&spool, records);
+    told.then_some(found.len())
+}
+
+#[test]
+fn every_truncation_of_the_last_page_is_told_and_what_is_whole_is_saved() {
+    const RECORDS: u64 = 40;
+    let dir = tempfile::tempdir().expect("a folder");
+    killed(dir.path(), RECORDS);
+    let whole = std::fs::read(file(dir.path())).expect("the file");
+    // The file is longer than what was written: its last page is the last that is not empty.
+    let used = whole
+        .iter()
+        .rposition(|byte| *byte != 0)
+        .expect("something")
+        + 1;
+    let mut told = 0;
+    for cut in 1..=4096 {
+        let length = used - cut;
+        // Most of what a cut does, the page before does too.
+        if cut > 64 && cut % 61 != 0 && cut != 4096 {
+            continue;
+        }
+        let dir = tempfile::tempdir().expect("a folder");
+        std::fs::write(file(dir.path()), &whole[..length]).expect("a file");
+        told += u32::from(survives(dir.path(), RECORDS, &format!("cut at {length}")).is_some());
+    }
+    // Some cuts take what was free.
+    assert!(told > 0);
+}
+
+#[test]
+fn a_flipped_bit_loses_nothing_unsaid() {
+    const RECORDS: u64 = 40;
+    let dir = tempfile::tempdir().expect("a folder");
+    killed(dir.path(), RECORDS);
+    let whole = std::fs::read(file(dir.path())).expect("the file");
+    let used = whole
+        .iter()
+        .rposition(|byte| *byte != 0)
+        .expect("something")
+        + 1;
+    let mut told = 0;
+    for round in 0..150_usize {
+        let at = (round * 7_919_131) % (used * 8);
+        let mut bytes = whole.clone();
+        bytes[at / 8] ^= 1 << (at % 8);
+        let dir = tempfile::tempdir().expect("a folder");
+        let mut file = std::fs::File::create(file(dir.path())).expect("a file");
+        file.write_all(&bytes).expect("a file");
+        if let Some(saved) = survives(dir.path(), RECORDS, &format!("bit {at}")) {
+            told += 1;
+            // A bit is part of one record at most.
+            assert!(saved as u64 >= RECORDS - 1, "bit {at}: {saved}");
+        }
+    }
+    assert!(told > 0);
+}
