@@ -1,4 +1,4 @@
-//! What a sender is told: a closed list, each with its status and a stable word.
+//! The answers to senders: a closed list, each with its status and a stable word.
 
 use bytes::Bytes;
 use http_body_util::Full;
@@ -17,7 +17,7 @@ const RATE_RETRY_AFTER_SECONDS: &str = "1";
 pub enum Answer {
     /// 200: durable, under this id.
     Accepted(Uuid),
-    /// 400: the request is malformed, or cannot be told apart from what follows.
+    /// 400: the request is malformed, or cannot be separated from what follows.
     BadRequest,
     /// 400: the sender ended the body before it was whole, and may be gone.
     BrokenOff,
@@ -35,11 +35,11 @@ pub enum Answer {
     TooManyRequests,
     /// 431: more headers than may be.
     HeadTooLarge,
-    /// 503: the fault is ours, the sender shall come again.
+    /// 503: the fault is ours, and the sender must send again.
     Unavailable(UnavailableReason),
 }
 
-/// What is lacking where the fault is ours. For us alone: the sender is told 503 and no more.
+/// Why Ingest answers 503. For metrics and the log: the sender sees 503 and no more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum UnavailableReason {
     /// The topics are not verified yet.

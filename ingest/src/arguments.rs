@@ -16,12 +16,12 @@ pub struct Arguments {
     /// Reads the settings, reports and exits.
     #[arg(long)]
     pub check: bool,
-    /// Something else than serving.
+    /// A task instead of serving.
     #[command(subcommand)]
     pub command: Option<Command>,
 }
 
-/// What the program does besides serving.
+/// What the program does instead of serving.
 #[derive(Debug, Clone, Copy, clap::Subcommand)]
 pub enum Command {
     /// Brings a spool that a pod left behind to Kafka, and ends; takes no requests.

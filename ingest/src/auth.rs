@@ -1,4 +1,4 @@
-//! Who may send to a source: tokens, headers and client certificates.
+//! What a sender needs for a source: tokens, headers and client certificates.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -19,11 +19,11 @@ use crate::token_bucket::TokenBucket;
 pub struct Route {
     /// The source's name. Shared, for every answer is counted under it.
     pub name: Arc<str>,
-    /// Who sends to it.
+    /// The provider that sends to it.
     pub provider: &'static dyn Provider,
     /// The largest body, in bytes.
     pub max_body: u64,
-    /// Whether a token or headers are required, so that who is let in has proved something.
+    /// Whether a token or headers are required, so that a request that passes has proved something.
     pub guarded: bool,
     /// Headers that are secrets and are not kept.
     pub required: Vec<HeaderName>,
@@ -42,7 +42,7 @@ pub fn authority_id(file: &Path) -> AuthorityId {
 }
 
 /// All sources and what they require. Whether a request is let in takes the same work whatever the
-/// source and also where there is none, so that who guesses learns nothing from the time it takes.
+/// source and also where there is none, so that a guess learns nothing from the time it takes.
 #[derive(Debug)]
 pub struct SourceAuth {
     by_name: HashMap<String, (Route, Requirements)>,
@@ -60,7 +60,7 @@ struct Requirements {
     headers: Vec<(Option<HeaderName>, Vec<[u8; 32]>)>,
 }
 
-/// The hash of nothing that anybody knows.
+/// Pads the lists of hashes: no known text has this hash.
 const PADDING_HASH: [u8; 32] = [0; 32];
 
 impl SourceAuth {
@@ -90,8 +90,8 @@ impl SourceAuth {
         Self { by_name, decoy }
     }
 
-    /// The source of this name, where the request may go in. `token` is the segment of the path after
-    /// the source's name, its escapes undone, `certified` the authorities that stand for who sends.
+    /// The source of this name, where the request may go in. `token` is the segment of the path after the
+    /// source's name, its escapes undone, `certified` the authorities that the client's certificate proves.
     pub fn authenticate(
         &self,
         source: Option<&str>,

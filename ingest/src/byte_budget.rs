@@ -16,7 +16,7 @@ pub struct ByteBudget {
 struct Size {
     /// As many permits are there or out.
     is: usize,
-    /// As many there shall be: fewer, until enough came back.
+    /// As many there must be: fewer than there are, until enough came back.
     wanted: usize,
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// Microseconds since 1970 (UTC). 0 before it, which only a clock that was never set tells.
+/// Microseconds since 1970 (UTC). 0 before it, as a clock shows that was never set.
 pub fn now() -> i64 {
     let since = SystemTime::now()
         .duration_since(UNIX_EPOCH)

@@ -3,7 +3,7 @@
 use hyper::header::{self, HeaderMap, HeaderName};
 use sluice_schemas::raw::Headers;
 
-/// Headers of one hop (RFC 9110, section 7.6.1), and what may be a secret of somebody else.
+/// Headers of one hop (RFC 9110, section 7.6.1), and headers that may be secrets of other parties.
 const DROPPED: [HeaderName; 9] = [
     header::AUTHORIZATION,
     header::CONNECTION,

@@ -37,13 +37,13 @@ const DRAINED: &str = "sluice_ingest_drained";
 const SPOOL_RECORDS: &str = "sluice_ingest_spool_records";
 /// Gauge: what they take.
 const SPOOL: &str = "sluice_ingest_spool";
-/// Gauge: records that Kafka refused for good, or that were damaged: a person must look.
+/// Gauge: records that Kafka refused for good, or that were damaged: operator action required.
 const SPOOL_REFUSED: &str = "sluice_ingest_spool_refused";
 /// Gauge: when the oldest record of the spool came, seconds since 1970; 0 where it is empty.
 const SPOOL_OLDEST: &str = "sluice_ingest_spool_oldest_timestamp";
 /// Histogram: an fsynced write of the spool.
 const SPOOL_COMMIT: &str = "sluice_ingest_spool_commit";
-/// Counter: writes of the spool that failed, after which it was opened anew.
+/// Counter: writes of the spool that failed, after which it was opened again.
 const SPOOL_FAILURES: &str = "sluice_ingest_spool_failures";
 
 /// Ingest's metrics.
@@ -62,7 +62,7 @@ pub struct Metrics {
     unknown: Arc<str>,
 }
 
-/// What the spool tells of itself.
+/// The metrics of the spool.
 #[derive(Debug, Clone)]
 pub struct SpoolMetrics {
     records: Gauge<u64, AtomicU64>,

@@ -109,8 +109,9 @@ impl<P: Publish> Durable<P> {
         self.spool.is_some() || self.verified.load(Ordering::Acquire)
     }
 
-    /// Ready is who can make a request durable now: Kafka while the spool is empty, else the spool. Who
-    /// lost its disk is not ready, though Kafka may take what still comes: the next outage would be a loss.
+    /// Ready if a request could be made durable now: by Kafka while the spool is empty, else by the spool. A
+    /// process whose spool's disk failed stays unready, though Kafka may take requests: the next outage would
+    /// be a loss.
     ///
     /// # Errors
     /// Why not.
@@ -134,7 +135,7 @@ impl<P: Publish> Durable<P> {
     /// Makes a request durable. The work is done whether the sender stays or hangs up.
     pub async fn persist(self: &Arc<Self>, request: AcceptedRequest) -> Answer {
         let Some(spool) = self.spool.clone() else {
-            // The record is handed over without a wait before it, and needs nobody after that.
+            // The record is handed over without a wait, and needs no task after that.
             return match self.to_brokers(&request, self.ack_timeout).await {
                 Ok(()) => Answer::Accepted(request.raw.id),
                 Err(failure) => failure.answer(),

@@ -18,7 +18,7 @@ use tokio::sync::oneshot;
 
 use crate::byte_budget::Permit;
 
-/// What a record takes besides key, value and headers, in bytes: lengths, offsets and the head of the
+/// What a record takes in addition to key, value and headers, in bytes: lengths, offsets and the head of the
 /// batch it comes in, generously.
 const RECORD_OVERHEAD: usize = 256;
 
@@ -29,13 +29,13 @@ const BATCH_BYTES: u64 = 128 * 1024;
 /// is for the answer.
 const PATIENCE_PERCENT: u32 = 95;
 
-/// What one record takes of the producer's memory besides its bytes, for bounding their number.
+/// What one record takes of the producer's memory in addition to its bytes, for bounding their number.
 const RECORD_COST: u64 = 2 * 1024;
 
 /// For how long after a failed delivery without a good one since this process is not ready.
 const FAILING: Duration = Duration::from_secs(5);
 
-/// How often failed deliveries are told in the log, at most.
+/// How often failed deliveries are logged, at most.
 const WARN_INTERVAL: Duration = Duration::from_secs(10);
 
 /// A raw record in its parts.
@@ -63,7 +63,7 @@ impl Record<'_> {
 /// What waits for a record's fate.
 #[derive(Debug)]
 pub struct Hold {
-    /// Who is told.
+    /// Receives the outcome.
     pub reply: oneshot::Sender<Result<(), Undelivered>>,
     /// The right to hold the body's bytes: given back when the producer holds them no longer, even
     /// if the sender was answered before. What comes from the spool is bounded otherwise.
@@ -282,8 +282,8 @@ struct Deliveries(Mutex<Health>);
 struct Health {
     /// The last failed delivery, if none went through since.
     failed: Option<(Instant, RDKafkaErrorCode)>,
-    /// When a failure was last told: where some go through and some do not, each is not.
-    told: Option<Instant>,
+    /// When a failure was last logged: not each one is.
+    warned: Option<Instant>,
 }
 
 impl Deliveries {
@@ -306,10 +306,10 @@ impl Deliveries {
         let now = Instant::now();
         health.failed = Some((now, code));
         if health
-            .told
-            .is_none_or(|told| now.saturating_duration_since(told) > WARN_INTERVAL)
+            .warned
+            .is_none_or(|warned| now.saturating_duration_since(warned) > WARN_INTERVAL)
         {
-            health.told = Some(now);
+            health.warned = Some(now);
             tracing::warn!(error = %code, "records are not delivered; senders get 503, or their requests are spooled");
         }
     }
@@ -345,9 +345,9 @@ impl ProducerContext for Deliveries {
             Some(_) => Err(Undelivered::Refused),
         };
         let Hold { reply, permit } = *hold;
-        // First, so that whoever is told finds the room.
+        // First, so that the receiver of the outcome finds the room.
         drop(permit);
-        // Who waited may have been answered already, or be gone.
+        // The sender may have been answered already, or be gone.
         let _ = reply.send(outcome);
     }
 }

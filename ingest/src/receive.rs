@@ -1,4 +1,4 @@
-//! A request on its way in: who may come in, its body, its raw record, its answer.
+//! A request on its way in: whether it may pass, its body, its raw record, its answer.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -48,7 +48,7 @@ const CODINGS: [&str; 12] = [
 /// Where a request comes from, as the server found out.
 #[derive(Debug, Clone)]
 pub struct Origin {
-    /// Who sends.
+    /// The sender's address.
     pub peer: IpAddr,
     /// The authorities that stand for the client's certificate.
     pub certified: Arc<[AuthorityId]>,
@@ -111,7 +111,7 @@ impl<P: Publish> Receiver<P> {
             }
             Err((_, answer)) => answer,
         };
-        // Who asks before sending has sent nothing yet, and needs no reading to see the answer.
+        // A sender that asks before sending has sent nothing yet, and sees the answer without reading.
         let asks = head.headers.contains_key(EXPECT);
         if answer != Answer::RequestTimeout && !asks && !body.is_end_stream() {
             discard(body).await;
@@ -178,7 +178,7 @@ impl<P: Publish> Receiver<P> {
             let frame = frame.map_err(|unread| match unread {
                 Unread::Slow => Answer::RequestTimeout,
                 Unread::Broken => Answer::BadRequest,
-                // If the sender is gone, nobody reads the answer.
+                // The sender may be gone and not read the answer.
                 Unread::Ended => Answer::BrokenOff,
             })?;
             let Ok(data) = frame.into_data() else {
@@ -328,7 +328,7 @@ fn request_id(micros: i64, random: &[u8; 34]) -> Uuid {
 }
 
 /// A new trace (W3C, version 00), from the last 24 random bytes. Whether it is sampled follows from
-/// its id alone, as OpenTelemetry's ratio sampler decides it, so that whoever comes later agrees.
+/// its id alone, as OpenTelemetry's ratio sampler decides it, so that later services agree.
 fn traceparent(random: &[u8; 34], ratio: f64) -> String {
     let (trace, span) = (hex::encode(&random[10..26]), hex::encode(&random[26..]));
     let mut last = [0; 8];

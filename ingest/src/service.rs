@@ -110,7 +110,7 @@ fn refused(lines: Vec<String>) -> Refused {
     Refused::Faults(lines.into_iter().map(fault).collect())
 }
 
-/// Reads what the settings name besides: ingest's only secrets are those of Kafka and its certificate.
+/// Reads the files that the settings name: ingest's only secrets are those of Kafka and its certificate.
 ///
 /// # Errors
 /// All faults, a line each.
@@ -209,8 +209,8 @@ impl Ingest {
         }
     }
 
-    /// Closes the producer and the spool. Closing waits for librdkafka's threads and for the disk, and that wait
-    /// is bounded.
+    /// Closes the producer and the spool. Closing waits for librdkafka's threads and for the disk, and that
+    /// wait is bounded.
     async fn close(self) {
         let Self {
             publisher,
@@ -258,7 +258,7 @@ impl Ingest {
                     "the producer is broken: {reason}"
                 )));
             }
-            self.tell(state);
+            self.set_ready(state);
             self.receiver.count_buffered();
             tokio::select! {
                 () = tokio::time::sleep(PROBE_INTERVAL) => {}
@@ -277,7 +277,7 @@ impl Ingest {
                 () = tokio::time::sleep(PROBE_INTERVAL) => {
                     if self.spool.is_some() {
                         self.readiness.set("topics", Ok(()));
-                        self.tell(Err("the topics are not verified yet".to_owned()));
+                        self.set_ready(Err("the topics are not verified yet".to_owned()));
                     }
                 }
             }
@@ -294,7 +294,7 @@ impl Ingest {
         Ok(Some(kafka))
     }
 
-    fn tell(&self, kafka: Result<(), String>) {
+    fn set_ready(&self, kafka: Result<(), String>) {
         // Without a spool it is Kafka's readiness and no other.
         let condition = if self.spool.is_some() {
             "durable"
@@ -324,7 +324,7 @@ impl Ingest {
                 "records were not delivered before the end; their senders got 503 or no answer, or the spool has them"
             ),
             Err(error) => {
-                tracing::error!(%error, "the flush of the producer panicked: report this")
+                tracing::error!(%error, "the flush of the producer panicked: report this");
             }
         }
         if let Some(spool) = self.spool.as_ref().filter(|spool| spool.records() > 0) {

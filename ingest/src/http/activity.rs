@@ -18,17 +18,17 @@ use tokio::time::{Instant, Sleep};
 use crate::metrics::Shed;
 use crate::token_bucket::TokenBucket;
 
-/// What a request may bring besides its body, in bytes: its head, twice the window of bodies that are
+/// What a request may send in addition to its body, in bytes: its head, twice the window of bodies that are
 /// not read any more, and frames.
 const REQUEST_OVERHEAD: u64 = 160 << 10;
 
-/// HTTP/2: the most bytes of a request's head as the protocol counts them, 32 a header and its text. A quarter
-/// of what HTTP/1.1 may have, because each stream of a connection may hold one at once. A sender exceeds it
-/// for its own request alone: 431.
+/// HTTP/2: the most bytes of a request's head as the protocol counts them, 32 a header and its text. A
+/// quarter of what HTTP/1.1 may have, because each stream of a connection may hold one at once. A sender
+/// exceeds it for its own request alone: 431.
 pub const H2_HEADER_BYTES: u32 = 16 << 10;
 
-/// HTTP/2: the most bytes of a connection that no request accounts for: its own frames (a balancer that sends a
-/// ping of 17 bytes every second has sent as much after 16 minutes, when its connection is too old anyway),
+/// HTTP/2: the most bytes of a connection that no request accounts for: its own frames (a balancer that sends
+/// a ping of 17 bytes every second has sent as much after 16 minutes, when its connection is too old anyway),
 /// and the head of a request that is not whole yet, twice for small frames and small records of TLS. A sender
 /// exceeds it for its own connection, with all requests on it; a flood does so within a millisecond.
 const H2_OVERHEAD: u64 = (16 << 10) + 2 * (H2_HEADER_BYTES as u64);
@@ -44,7 +44,7 @@ const REFUSALS: usize = 100;
 /// How HTTP/2 begins where nothing was agreed on before.
 const PREFACE: &[u8] = b"PRI";
 
-/// What a connection did last. Shared by its socket, its requests and who watches over it.
+/// What a connection did last. Shared by its socket, its requests and its task.
 #[derive(Debug)]
 pub struct Activity {
     state: Mutex<State>,
@@ -149,7 +149,7 @@ impl Activity {
         }
     }
 
-    /// Returns once more requests were taken back, or more came besides requests, than may.
+    /// Returns once more requests were taken back, or more bytes came that no request accounts for, than may.
     pub async fn limit_exceeded(&self) -> Shed {
         self.limit_exceeded.notified().await;
         self.state().exceeded.unwrap_or(Shed::Resets)
@@ -161,7 +161,7 @@ impl Activity {
         state.refused = if refused { state.refused + 1 } else { 0 };
     }
 
-    /// Why the answer that is due shall be the connection's last, if anything says so.
+    /// Why the answer that is due must be the connection's last, if there is a reason.
     pub fn over(&self, limits: &Limits) -> Option<Shed> {
         let state = self.state();
         if state.refused >= REFUSALS {
@@ -170,8 +170,8 @@ impl Activity {
         past(limits.connection_age)(state.opened).then_some(Shed::Age)
     }
 
-    /// What is to be done now. `ended`: the connection brings no more. `near_capacity`: connections are getting
-    /// scarce, and those that have said nothing of use get a quarter of their time.
+    /// What is to be done now. `ended`: the connection brings no more. `near_capacity`: connections are
+    /// getting scarce, and those that have said nothing of use get a quarter of their time.
     pub fn verdict(
         &self,
         limits: &Limits,
@@ -271,7 +271,7 @@ impl Drop for RequestGuard {
     }
 }
 
-/// A connection's socket, which tells what it sees and reads no faster than its peer may send.
+/// A connection's socket, which reports its bytes and reads no faster than its peer may send.
 #[derive(Debug)]
 pub struct Socket {
     stream: TcpStream,
@@ -359,7 +359,7 @@ impl AsyncWrite for Socket {
     }
 }
 
-/// Whether the other end takes what is there to send. Who is gone keeps nothing waiting.
+/// Whether the other end takes what is there to send. A failed write is not waited for.
 fn wrote_all(written: &Poll<io::Result<usize>>, length: usize) -> bool {
     match written {
         Poll::Ready(Ok(count)) => *count == length,

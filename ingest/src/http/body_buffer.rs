@@ -8,8 +8,8 @@ use hyper::body::Body;
 
 use crate::byte_budget::Permit;
 
-/// The most chunks of one body: each takes hyper some half a microsecond, even where it has one byte. A sender
-/// exceeds it for its own request alone, with chunks of less than 64 bytes in a body of 1 MiB.
+/// The most chunks of one body: each takes hyper some half a microsecond, even where it has one byte. A
+/// sender exceeds it for its own request alone, with chunks of less than 64 bytes in a body of 1 MiB.
 pub const MAX_CHUNKS: usize = 16_384;
 
 /// What is read and discarded of a refused body, at most: a sender that is still writing when the connection
@@ -19,11 +19,11 @@ const DISCARD_BYTES: usize = 4 << 20;
 /// The longest time for which a refused body is read. As [`DISCARD_BYTES`].
 const DISCARD_TIME: Duration = Duration::from_secs(2);
 
-/// The memory that a body takes as it grows, in bytes; past the last, all that it may need. A sender who
+/// The memory that a body takes as it grows, in bytes; past the last, all that it may need. A sender that
 /// announces much and sends little costs little. Each step is new memory, which the system has to clear.
 const STEPS: [usize; 2] = [16 << 10, 64 << 10];
 
-/// A body as it comes, which never takes more memory than it has the right to.
+/// A body as it comes, which never takes more memory than its permit.
 #[derive(Debug)]
 pub struct BodyBuffer {
     permit: Permit,
@@ -152,8 +152,8 @@ mod tests {
     }
 
     #[test]
-    fn a_body_takes_no_more_memory_than_it_has_the_right_to() {
-        // In chunks, of which nobody knows how many come.
+    fn a_body_holds_no_more_memory_than_its_permit() {
+        // In chunks, whose number is not announced.
         for (sizes, held) in [
             (&[][..], 0),
             (&[5], 5),
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn a_body_without_room_is_not_held() {
+    fn a_chunk_without_a_permit_is_not_held() {
         let (all, source) = (ByteBudget::new(100), Arc::new(Semaphore::new(1_000)));
         let permit = |bytes| Permit::take(&all, &source, bytes);
         let mut buffer = BodyBuffer::new(permit(0).expect("room"), 1_000);

@@ -1,4 +1,4 @@
-//! One connection: who it is, its handshake, its requests, and its end.
+//! One connection: its peer, its handshake, its requests, and its end.
 
 use std::convert::Infallible;
 use std::error::Error;
@@ -45,8 +45,8 @@ const H2_WINDOW: u32 = 64 << 10;
 /// Requests that were taken back before they were looked at, at once: more is an attack.
 const H2_PENDING_RESETS: usize = 20;
 
-/// The most headers of one request, hyper's own number: room for what a provider, a balancer and a tracer add,
-/// and no more. A sender exceeds it for its own request alone: 431.
+/// The most headers of one request, hyper's own number: room for what a provider, a balancer and a tracer
+/// add, and no more. A sender exceeds it for its own request alone: 431.
 const MAX_HEADERS: usize = 100;
 
 /// The longest between two looks at a connection.
@@ -65,11 +65,10 @@ pub(super) async fn connection<P: Publish>(
     let mut peer = from.ip().to_canonical();
     if server.receiver.config().peer_from == PeerFrom::ProxyProtocol {
         match tokio::time::timeout(limits.handshake_timeout, proxy::read(&mut stream)).await {
-            Ok(Ok(told)) => peer = told.unwrap_or(peer),
+            Ok(Ok(sender)) => peer = sender.unwrap_or(peer),
             Ok(Err(_)) | Err(_) => return metrics.shed(Shed::ProxyHeader),
         }
     }
-    // Of many, each has its own share only where it is told apart.
     let guard = match server.peers.admit(peer, &limits) {
         Ok(guard) => guard,
         Err(reason) => return metrics.shed(reason),
@@ -229,9 +228,10 @@ impl<P: Publish> Session<P> {
         builder
             .http1()
             .timer(TokioTimer::new())
-            // Who ends its side behind a request is answered, and who is gone has its request taken.
+            // A sender that half-closes behind a request is answered; a request whose sender has gone is
+            // served.
             .half_close(true)
-            // Ours tells a head that comes slowly from a connection that is idle.
+            // Our own limits distinguish a slow head from an idle connection.
             .header_read_timeout(None)
             .max_headers(MAX_HEADERS)
             .max_buf_size(limits.header_bytes);
@@ -314,7 +314,7 @@ impl<P: Publish> Session<P> {
         let limits = &self.limits;
         let (mut peer, mut account) = (self.peer, None);
         if let PeerFrom::ForwardedFor { depth } = self.server.receiver.config().peer_from {
-            // Without the header the balancer itself asks, and is who it is.
+            // A request without the header is the balancer's own.
             peer = peers::forwarded_for(request.headers(), depth).unwrap_or(peer);
             account = self.server.peers.account(peer, limits);
         }
@@ -343,7 +343,7 @@ impl<P: Publish> Session<P> {
 
 /// What hyper lets through and should not: heads that are too large, for it bounds what it reads, but
 /// not to the byte, and of HTTP/2 not the number of headers; no host or two; and bodies that are
-/// encoded besides their chunks, or chunked twice, which another server may read in another way.
+/// encoded in addition to their chunks, or chunked twice, which another server may read in another way.
 fn protocol_violation<B>(request: &Request<B>, limits: &Limits) -> Option<Answer> {
     let headers = request.headers();
     let line = request.uri().path().len() + request.uri().query().map_or(0, str::len);
@@ -356,7 +356,7 @@ fn protocol_violation<B>(request: &Request<B>, limits: &Limits) -> Option<Answer
     let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
     let chunked = |coding: &HeaderValue| coding.as_bytes().eq_ignore_ascii_case(b"chunked");
     let odd = codings.next().is_some_and(|coding| !chunked(coding)) || codings.next().is_some();
-    // Who guesses at the host that was meant may guess otherwise than who stands before us.
+    // A proxy before us may choose another of two hosts than we would.
     let hosts = headers.get_all(HOST).iter().count();
     let hostless = request.version() == Version::HTTP_11 && hosts != 1;
     (odd || hostless).then_some(Answer::BadRequest)

@@ -13,8 +13,8 @@ use super::tls::Tls;
 use crate::publish::Publish;
 use crate::receive::Receiver;
 
-/// Nobody sends here any more where no connection was open or made for this long: between two requests
-/// of many there may be a moment without any.
+/// After so long without a connection, senders have gone elsewhere: between two of many requests there may be
+/// a moment without a connection.
 pub const QUIET: Duration = Duration::from_secs(1);
 
 /// How often a wait for connections to end looks again.
@@ -30,11 +30,11 @@ pub struct Server<P> {
     pub(super) open: AtomicUsize,
     /// All that ever were.
     pub(super) accepted: AtomicUsize,
-    /// Told when a connection has ended.
+    /// Notified when a connection has ended.
     pub(super) ended: Notify,
     /// Set while draining: connections end with the answer that is due.
     pub(super) leaving: AtomicBool,
-    /// Requested when idle connections shall end too.
+    /// Requested when idle connections must end too.
     pub(super) closing: Shutdown,
 }
 

@@ -1,7 +1,7 @@
 //! HTTP: connections within their bounds, from the handshake to the last answer.
 //!
-//! Comes in: a listener. Goes out: requests whose heads and bodies are within the limits, to [`crate::receive`], and
-//! its answers. Never here: what a request is for.
+//! Comes in: a listener. Goes out: requests whose heads and bodies are within the limits, to
+//! [`crate::receive`], and its answers. Never here: what a request is for.
 
 pub mod server;
 

@@ -1,4 +1,4 @@
-//! Who sends: what one peer may take, and whose word on it is taken.
+//! Peers: what one peer may take, and which address is trusted to be the sender's.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
@@ -13,7 +13,7 @@ use sluice_schemas::settings::Limits;
 use crate::metrics::Shed;
 use crate::token_bucket::TokenBucket;
 
-/// Peers that are told apart at once; those beyond share one account. Some 3 MiB.
+/// Peers that are distinguished at once; those beyond share one account. Some 3 MiB.
 const MAX_PEERS: usize = 16 * 1024;
 
 /// For how many seconds a peer may save up what it did not send.
@@ -95,7 +95,7 @@ impl Peers {
 }
 
 impl Table {
-    /// Forgets who has no connection and no debt, where the table is full.
+    /// Removes peers without a connection and without a debt, where the table is full.
     fn make_room(&mut self, now: Instant) {
         let lately = |at: Instant| now.saturating_duration_since(at) < SWEEP_INTERVAL;
         if self.known.len() < MAX_PEERS || self.swept.is_some_and(lately) {
@@ -103,8 +103,8 @@ impl Table {
         }
         self.swept = Some(now);
         self.known.retain(|_, peer| {
-            let unbounded = || peer.bytes.as_ref().is_none_or(|bytes| bytes.is_full(now));
-            peer.connections.load(Ordering::Relaxed) > 0 || !unbounded()
+            let idle_or_unlimited = || peer.bytes.as_ref().is_none_or(|bytes| bytes.is_full(now));
+            peer.connections.load(Ordering::Relaxed) > 0 || !idle_or_unlimited()
         });
     }
 }
@@ -134,7 +134,7 @@ fn peer_key(address: IpAddr) -> IpAddr {
 }
 
 /// The address that stands `depth` places from the right in `X-Forwarded-For`, over all its lines;
-/// what stands further left is anybody's word. `None` where there is none.
+/// what stands further left may be forged by the sender. `None` where there is none.
 pub fn forwarded_for(headers: &HeaderMap, depth: usize) -> Option<IpAddr> {
     let place = depth.checked_sub(1)?;
     let entry = headers

@@ -16,8 +16,8 @@ const MAX_REST: usize = 4096;
 /// How the header begins. Looked at before the rest is waited for.
 const SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
 
-/// Reads the header and nothing behind it. `None`: the balancer speaks for itself, as it does to see
-/// whether somebody is there.
+/// Reads the header and nothing behind it. `None`: the connection is the balancer's own,
+/// such as a health check.
 pub async fn read(stream: &mut TcpStream) -> io::Result<Option<IpAddr>> {
     let malformed = || io::Error::from(io::ErrorKind::InvalidData);
     let mut header = vec![0; FIXED];

@@ -32,8 +32,8 @@ const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(50);
 /// Where there is no room for one, the other end tries again after a second.
 const BACKLOG: u32 = 4096;
 
-/// After so many turns of tasks the sockets are looked at again: a connection may read some
-/// kilobytes in each, and who has just begun to speak shall not wait for dozens of them.
+/// tokio's `event_interval`: the sockets are polled every 8 task polls, so that a new connection does not
+/// wait for dozens of connections that have data.
 pub const EVENT_INTERVAL: u32 = 8;
 
 /// Listens at an address.
@@ -52,12 +52,12 @@ pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
         socket.listen(BACKLOG)
     };
     bound().map_err(|error| {
-        let told = format!("{address} cannot be listened on: {error}");
-        io::Error::new(error.kind(), told)
+        let message = format!("{address} cannot be listened on: {error}");
+        io::Error::new(error.kind(), message)
     })
 }
 
-/// Answers until `shutdown`; then goes on for [`GRACE`] or until nobody came for [`QUIET`], accepts no
+/// Answers until `shutdown`; then goes on for [`GRACE`] or until no connection came for [`QUIET`], accepts no
 /// more, and finishes what is open, for up to 15 s.
 pub async fn serve<P: Publish>(
     receiver: Arc<Receiver<P>>,
@@ -120,7 +120,7 @@ async fn renew<P: Publish>(server: Arc<Server<P>>) {
     loop {
         tokio::time::sleep(CERTIFICATE_POLL_INTERVAL).await;
         let (tls, metrics) = (Arc::clone(tls), server.receiver.metrics().clone());
-        // A disk may hang, and must not take the door with it.
+        // A disk may hang, and the connections must not wait for it.
         let reloaded = tokio::task::spawn_blocking(move || tls.reload(&metrics)).await;
         if let Err(error) = reloaded {
             tracing::error!(%error, "the check of the certificate's files panicked; the certificate in use stays: report this");

@@ -42,7 +42,7 @@ struct Watched {
     files: Files,
     good: [u8; 32],
     bad: Option<[u8; 32]>,
-    told: bool,
+    reported: bool,
 }
 
 #[derive(Debug, PartialEq)]
@@ -72,7 +72,7 @@ impl Debug for Current {
 }
 
 impl Tls {
-    /// Reads all files; `None` where the settings ask for no TLS. All faults are told at once, and
+    /// Reads all files; `None` where the settings ask for no TLS. All faults are reported at once, and
     /// none shows what a file holds.
     pub fn load(settings: &Settings) -> Result<Option<Arc<Self>>, Vec<String>> {
         let Some(files) = Files::new(settings) else {
@@ -111,33 +111,33 @@ impl Tls {
     }
 
     /// Reads the files again. A pair that does not fit may be one that is being replaced, file by
-    /// file, so it is told and counted only when it is found a second time.
+    /// file, so it is reported and counted only when it is found a second time.
     pub fn reload(&self, metrics: &Metrics) {
         let mut watched = self.watched.lock();
         let read = watched.files.read();
         let found = read.as_ref().map_or([0; 32], |contents| hash(contents));
         if found == watched.good {
-            if watched.told {
+            if watched.reported {
                 tracing::info!("the certificate's files are again those in use");
             }
-            (watched.bad, watched.told) = (None, false);
+            (watched.bad, watched.reported) = (None, false);
             return;
         }
         match read.and_then(|contents| current(&watched.files, &contents)) {
             Ok(current) => {
                 self.show(current);
-                (watched.good, watched.bad, watched.told) = (found, None, false);
+                (watched.good, watched.bad, watched.reported) = (found, None, false);
                 tracing::info!("a changed certificate is in use");
             }
-            Err(_) if watched.bad != Some(found) && !watched.told => watched.bad = Some(found),
+            Err(_) if watched.bad != Some(found) && !watched.reported => watched.bad = Some(found),
             Err(faults) => {
                 metrics.tls_not_reloaded();
-                if !watched.told {
+                if !watched.reported {
                     tracing::error!(
                         error = faults.join("; "),
                         "the certificate cannot be read and the last good one stays in use: repair its files"
                     );
-                    watched.told = true;
+                    watched.reported = true;
                 }
             }
         }
@@ -152,7 +152,7 @@ impl Watched {
             files,
             good: hash(&contents),
             bad: None,
-            told: false,
+            reported: false,
         };
         Ok((current, watched))
     }
@@ -284,7 +284,7 @@ fn server_config(
     provider: Arc<CryptoProvider>,
 ) -> Result<ServerConfig, String> {
     let chain = certificates(cert)?;
-    // What is wrong with a key is not told: the parser's words may show some of it.
+    // The parser's error is not reported: it may show some of the key.
     let key = PrivateKeyDer::from_pem_slice(key)
         .map_err(|_| "the key is not a private key in PEM".to_owned())?;
     let builder = ServerConfig::builder_with_provider(provider)

@@ -1,8 +1,9 @@
-//! Turns: nobody waits for all that another connection sends.
+//! A stream that yields to other tasks after [`READ_BUDGET`] bytes, so that no connection waits for all that
+//! another one sends.
 //!
-//! Frames and lines may be small and many, and the protocol's library looks at them for as long as there
-//! are any; of a chunk's frame it takes each byte by itself. This stands above TLS, for TLS does not tell of a socket that makes it wait as long as it
-//! has something decrypted to give.
+//! Frames and lines may be small and many, and the protocol's library reads them for as long as there are
+//! any; it reads the extension of a chunk byte by byte. This stands above TLS: TLS does not report that its
+//! socket pauses while it has decrypted bytes to give.
 
 use std::io;
 use std::pin::Pin;
@@ -10,10 +11,10 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf, Take};
 
-/// What a connection may bring at one go, in bytes: then the others have their turn.
+/// What a connection may read before it yields, in bytes.
 const READ_BUDGET: u64 = 4 << 10;
 
-/// A stream that stops to be read for a moment after each [`READ_BUDGET`].
+/// A stream whose reading yields once after each [`READ_BUDGET`].
 #[derive(Debug)]
 pub struct YieldingStream<S> {
     /// What it may still bring now is its limit.
@@ -109,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_sends_without_end_leaves_the_others_their_turn() {
+    fn an_endless_sender_yields_to_other_tasks() {
         let turn_bytes = usize::try_from(READ_BUDGET).expect("it is small");
         for buffer_bytes in [1_024, 3_000, 65_536] {
             let mut turns = YieldingStream::new(Endless);

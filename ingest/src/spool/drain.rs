@@ -36,7 +36,7 @@ const REMOVE_AFTER: Duration = Duration::from_millis(100);
 /// How long to wait before what failed is tried again.
 const SEND_RETRY_DELAY: Duration = Duration::from_millis(500);
 
-/// How often to look whether there is something to do where nothing tells.
+/// How often to look for work where no notification comes.
 const SPOOL_POLL_INTERVAL: Duration = Duration::from_millis(100);
 
 /// How long new requests may wait for the last records of the spool.
@@ -59,7 +59,7 @@ struct InFlight {
 /// What stands in the way of the next record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Blocked {
-    /// It is older than `max_age`, and nobody said that it shall be drained.
+    /// It is older than `max_age`, and the operator did not decide to drain it.
     TooOld,
     /// A newer release wrote it.
     Newer,
@@ -123,7 +123,7 @@ impl<P: Publish> Drain<P> {
         self.spool.admit_new();
     }
 
-    /// Drains until the spool is empty; what stands in the way ends it too, told in one sentence.
+    /// Drains until the spool is empty; a record that blocks it ends it too, with the reason in one sentence.
     ///
     /// # Errors
     /// Records are left that are not to be drained.
@@ -306,7 +306,7 @@ impl<P: Publish> Drain<P> {
         }
         self.in_flight_bytes = 0;
         // All that Kafka has must be out of the store before it is read again, or it would be sent and
-        // counted once more; also where there is nothing new, for what was told before comes first. A
+        // counted once more; also where there is nothing new, for what was asked for before comes first. A
         // store that fails meanwhile says so at once, and takes these out before it is read.
         let removed = self.spool.remove(std::mem::take(&mut self.removals), None);
         let _ = removed.await;

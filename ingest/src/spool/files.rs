@@ -21,7 +21,7 @@ use crate::metrics::SpoolMetrics;
 /// What is read within some hundredths of a second, in bytes: a larger file takes no new records.
 const REUSE_BELOW_BYTES: u64 = 16 << 20;
 
-/// Records of a file are numbered from this many times the file's own number on, so that a number tells
+/// Records of a file are numbered from this many times the file's own number on, so that a number names
 /// the file, and their order is that of the files.
 const NUMBERS: u32 = 40;
 
@@ -89,7 +89,7 @@ impl Content {
         })
     }
 
-    /// Tells it, where it is something.
+    /// Logs it, unless the store is empty.
     pub fn log(&self) {
         let Totals {
             records,
@@ -174,7 +174,7 @@ impl Folder {
     }
 
     /// Opens a file that was left, for the first time. Of a damaged one a new one is made, with what can
-    /// be saved: under new numbers, so nothing may be on its way of it yet.
+    /// be saved: this renumbers records, so no record of this file may be in flight.
     ///
     /// # Errors
     /// It cannot be used.
@@ -218,7 +218,7 @@ impl Folder {
         }
     }
 
-    /// Whether the disk has so many bytes left. One that does not tell is tried.
+    /// Whether the disk has so many bytes left. A disk that does not report it is tried.
     pub fn has_room(&self, bytes: u64) -> bool {
         disk::free(self.dir()).is_none_or(|free| free >= bytes)
     }

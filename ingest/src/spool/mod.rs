@@ -213,7 +213,7 @@ impl Spool {
         self.shared.drain_older.load(Ordering::Relaxed)
     }
 
-    /// A person's word on what is older than `max_age`.
+    /// The operator's decision on what is older than `max_age`.
     pub fn drain_older(&self, drain: bool) {
         self.shared.drain_older.store(drain, Ordering::Relaxed);
     }
@@ -223,7 +223,7 @@ impl Spool {
         self.shared.more.notified().await;
     }
 
-    /// Counts how often the store was opened: after a change, reading begins anew at the oldest record.
+    /// Counts how often the store was opened: after a change, reading begins again at the oldest record.
     pub fn opened(&self) -> u64 {
         self.shared.state().opened
     }
@@ -267,7 +267,7 @@ impl Spool {
     /// durable. `oldest` is the time of receipt of the oldest that is left, if known.
     pub fn remove(&self, removals: Vec<Removal>, oldest: Option<i64>) -> oneshot::Receiver<()> {
         let (done, waits) = oneshot::channel();
-        // Counted now: who waits for the last records need not wait for the disk too.
+        // Counted now: requests that wait for the last records need not wait for the disk too.
         self.shared.forget(&removals, oldest);
         self.send(Command::Remove { removals, done });
         waits

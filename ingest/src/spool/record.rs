@@ -88,8 +88,8 @@ impl Stored {
         let (request, traceparent) = (part()?, part()?);
         let (key, value) = (part()?, part()?);
         let length = bytes.len() - rest.len();
-        let told = bytes.get(CHECKED - CHECK..CHECKED)?;
-        if told != check(bytes.get(CHECKED..length)?) {
+        let stored = bytes.get(CHECKED - CHECK..CHECKED)?;
+        if stored != check(bytes.get(CHECKED..length)?) {
             return None;
         }
         let stored = Self {
@@ -131,9 +131,9 @@ pub fn seal(number: u64, bytes: &mut [u8]) {
     if let Some(place) = bytes.get_mut(CHECKED..CHECKED + 8) {
         place.copy_from_slice(&number.to_be_bytes());
     }
-    let told = check(bytes.get(CHECKED..).unwrap_or_default());
+    let check = check(bytes.get(CHECKED..).unwrap_or_default());
     if let Some(place) = bytes.get_mut(CHECKED - CHECK..CHECKED) {
-        place.copy_from_slice(&told);
+        place.copy_from_slice(&check);
     }
 }
 

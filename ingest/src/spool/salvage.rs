@@ -34,7 +34,7 @@ pub struct Saved {
     pub left: PathBuf,
 }
 
-/// Makes a new store of what is found whole in the damaged one, which stays beside it for a person.
+/// Makes a new store of what is found whole in the damaged one, which stays next to it for the operator.
 /// The first record in it gets the number `first`.
 ///
 /// What was taken out long ago may still lie in the file, and comes again; older than `max_age` it does
@@ -49,7 +49,7 @@ pub fn salvage(damaged: &Path, first: u64, max_age: Duration) -> Result<Saved, S
     let file = File::open(damaged).map_err(unusable)?;
     let found = find(&file, now, max_age).map_err(unusable)?;
     let bytes: usize = found.values().map(|(_, length)| length).sum();
-    // In pages of powers of two. A disk that does not tell is tried.
+    // In pages of powers of two. A disk that does not report it is tried.
     if free(damaged).is_some_and(|free| free < 2 * bytes as u64) {
         return Err(unusable(io::ErrorKind::StorageFull.into()));
     }

@@ -37,9 +37,9 @@ pub(super) struct Shared {
 /// What is in the spool, and whether more may come.
 #[derive(Debug, Default)]
 pub(super) struct State {
-    /// Files of which nobody knows yet what they hold, with the bytes they take of the disk.
+    /// Inherited files that are not scanned yet, with the bytes they take of the disk.
     pub(super) unscanned: BTreeMap<u64, u64>,
-    /// Those of which it is known, but for the one that takes new records: what they held when read.
+    /// Inherited files that are scanned: what they held then.
     pub(super) inherited: BTreeMap<u64, Content>,
     /// Why an unscanned file cannot be read before the next start, and with it nothing that came later.
     pub(super) unreadable: Option<String>,
@@ -155,7 +155,7 @@ impl Shared {
             let mut stores = self.stores.write();
             std::mem::take(&mut *stores)
         };
-        // Closing writes, and nobody shall wait for that.
+        // Closing writes, and no caller must wait for that.
         open.into_keys().collect()
     }
 
@@ -201,7 +201,7 @@ impl Shared {
         Ok(Some(store))
     }
 
-    /// Somebody took a file away.
+    /// A file was removed by another process.
     fn file_vanished(&self, file: u64) {
         tracing::error!(
             file,
@@ -216,7 +216,7 @@ impl Shared {
         self.show(&state);
     }
 
-    /// Reads one file of which nobody knows what it holds, the oldest; whether there was one.
+    /// Scans the oldest inherited file that is not scanned yet; whether there was one.
     ///
     /// # Errors
     /// It cannot be used.

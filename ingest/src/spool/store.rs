@@ -29,7 +29,7 @@ const NEXT: &str = "next";
 /// What all records take of the disk.
 const BYTES: &str = "bytes";
 
-/// What a file is called until it is whole, besides its name.
+/// The extension of a file until it is whole.
 const NEW: &str = "new";
 
 /// What redb keeps of the file in memory, in bytes.
@@ -197,7 +197,7 @@ impl Store {
         })
     }
 
-    /// Makes a new store beside the one that has the name, if any.
+    /// Makes a new store next to the one that has the name, if any.
     pub(super) fn make_new(file: &Path) -> Result<Self, StoreError> {
         let file = file.with_extension(NEW);
         match std::fs::remove_file(&file) {

@@ -34,7 +34,7 @@ pub enum NoRoom {
     Broken,
 }
 
-/// The record may be on disk or not: nobody may rely on it.
+/// The record may be on disk or not: no answer may rely on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("the record was not made durable")]
 pub struct NotDurable;

@@ -1,4 +1,4 @@
-//! The one thread that writes: gathers what waits into one group, and fsyncs it before anybody hears.
+//! The one thread that writes: gathers what waits into one group, and fsyncs it before any reply.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use super::types::{Command, NotDurable, Removal};
 /// The most of a group, in bytes: what comes meanwhile is the next one.
 const GROUP_BYTES: usize = 8 << 20;
 
-/// How often a store whose disk was full is opened anew.
+/// How often a store whose disk was full is opened again.
 const REOPEN_RETRY_DELAY: Duration = Duration::from_secs(1);
 
 /// Records that are set aside, taken over from another file at once.
@@ -35,7 +35,7 @@ pub struct Writer {
     commands: Receiver<Command>,
     /// The number of the next record.
     next: u64,
-    /// AcceptedRequest out by a group that failed: to be taken out by the next.
+    /// Removals of a group that failed: to be taken out by the next.
     owed: Vec<Removal>,
     /// When the store was last tried, if it does not work.
     failed: Option<Instant>,
@@ -80,7 +80,7 @@ impl Writer {
         }
     }
 
-    /// Writes until nobody can give it anything any more.
+    /// Writes until the spool is closed.
     pub fn run(mut self) {
         loop {
             let first = if self.failed.is_some() {
@@ -129,7 +129,7 @@ impl Writer {
             if store.totals()?.records > 0 || !self.take_over_quarantined(&store, &live)? {
                 return Ok(());
             }
-            // First, so that nobody opens it anew.
+            // First, so that no reader opens it again.
             self.shared.state().inherited.remove(&file);
             self.shared.close_store(file);
             self.shared.folder.remove(file);
@@ -214,7 +214,7 @@ impl Writer {
                 self.owed.clear();
                 self.shared.metrics.committed(since.elapsed());
                 for reply in replies {
-                    // Who waited may be gone; the record is here all the same.
+                    // The receiver may be gone; the record is here all the same.
                     let _ = reply.send(Ok(()));
                 }
                 for done in group.done {
@@ -261,7 +261,7 @@ impl Writer {
         self.shared.folder.has_room(2 * bytes + RESERVE)
     }
 
-    /// None of these is promised to anybody.
+    /// Reports that these records were not made durable.
     fn lose(&self, puts: Vec<(Vec<u8>, Reply)>) {
         let bytes = puts.iter().map(|(bytes, _)| cost(bytes.len() as u64)).sum();
         let mut state = self.shared.state();
@@ -274,8 +274,8 @@ impl Writer {
     }
 
     /// A write or an fsync failed. What it was to make durable is not, whatever a second try would say.
-    /// After a full disk the store is opened anew, and what it then finds is what there is; after
-    /// anything else nobody can tell what the disk has, and the spool takes nothing more.
+    /// After a full disk the store is opened again, and what it then finds is what there is; after
+    /// any other failure the content of the disk is unknown, and the spool takes nothing more.
     pub(super) fn fail(&mut self, error: &StoreError) {
         self.open.extend(self.shared.close_stores());
         self.shared.metrics.failed();
@@ -308,7 +308,7 @@ impl Writer {
                 self.open.extend(self.shared.close_stores());
                 let mut state = self.shared.state();
                 state.broken = Some(error.to_string());
-                // Only a start may put together anew what is damaged: here some of it is on its way.
+                // Only a start may rebuild a damaged file: here some of its records are in flight.
                 state.given_up |= error.is_damage();
                 self.failed = Some(Instant::now());
             }

@@ -85,8 +85,8 @@ fn names_types_units_and_labels_are_unchanged() {
     same_as_golden("metrics.txt", &masked(&page));
 }
 
-/// The page with values and label values masked, each distinct line once. TokenBucket bounds stay: they are part
-/// of the contract. Help texts are not, and are left out.
+/// The page with values and label values masked, each distinct line once. Bucket bounds stay: they are
+/// part of the contract. Help texts are not, and are left out.
 fn masked(page: &str) -> String {
     let mut lines: Vec<String> = Vec::new();
     for line in page.lines().filter(|line| !line.starts_with("# HELP ")) {

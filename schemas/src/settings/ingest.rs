@@ -98,8 +98,8 @@ fn wait(node: &mut Node, key: &str, default_secs: u64) -> Duration {
 }
 
 impl Ingest {
-    /// What is in force only after a restart stays as it was. Taken apart field by field, so that whoever adds a
-    /// setting decides here.
+    /// What is in force only after a restart stays as it was. Taken apart field by field, so that a new
+    /// setting is decided here.
     pub(super) fn keep_from(&mut self, old: &Self, waiting: &mut RestartRequired) {
         let Ingest {
             listen,
@@ -113,7 +113,7 @@ impl Ingest {
             spool,
             tls,
             peer,
-            // Asked for with every connection or request; a source's rate and bytes begin anew.
+            // Asked for with every connection or request; a source's rate and bytes begin again.
             limits: _,
         } = self;
         waiting.keep("ingest.listen", &old.listen, listen);
@@ -125,7 +125,8 @@ impl Ingest {
             waiting.keep("ingest.tls", &old.tls, tls);
         }
         waiting.keep("ingest.peer", &old.peer, peer);
-        // A person's word on old records is for the spool that there is; the rest is how it was opened.
+        // The operator's decision on old records is for the spool that is open; the rest is how it was
+        // opened.
         let mut kept = old.spool.clone();
         if let (Some(kept), Some(new)) = (&mut kept, &spool) {
             kept.drain_older = new.drain_older;

@@ -20,7 +20,7 @@ pub struct Spool {
     pub wait: Duration,
     /// Records that are brought to Kafka a second, at most.
     pub drain_rate: u32,
-    /// A person's word that records older than `max_age` are brought to Kafka too.
+    /// The operator's decision that records older than `max_age` are brought to Kafka too.
     pub drain_older: bool,
 }
 
@@ -31,7 +31,7 @@ const WAIT: (Duration, Duration) = (Duration::from_millis(50), Duration::from_se
 /// The least room worth a spool: a few of the largest records.
 const LEAST_BYTES: u64 = 4 << 20;
 
-/// The most records a second that a person may ask for.
+/// The most records a second that may be asked for.
 const MOST_RATE: i64 = 1_000_000;
 
 const HOUR: Duration = Duration::from_secs(3600);
