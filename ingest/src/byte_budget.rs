@@ -106,7 +106,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn fewer_bytes_are_owed_until_they_come_back() {
+    fn a_smaller_budget_holds_once_permits_come_back() {
         let budget = ByteBudget::new(100);
         let held = budget.take(80).expect("room");
         budget.resize(50);

@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn the_token_is_taken_out_of_the_target() {
+    fn the_token_is_removed_from_the_target() {
         for (target, kept) in [
             ("/v1/hooks/site/t0ken?a=b&c=%20", "/v1/hooks/site?a=b&c=%20"),
             ("/v1/hooks/site/t0k%65n/?a=b", "/v1/hooks/site?a=b"),

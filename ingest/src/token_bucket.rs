@@ -88,7 +88,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_saved_is_bounded_and_a_debt_is_waited_for() {
+    fn the_burst_is_bounded_and_a_debt_is_repaid() {
         let start = Instant::now();
         let after = |millis| start + Duration::from_millis(millis);
         let bucket = TokenBucket::new(10, 2, start);

@@ -191,7 +191,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_written_is_read(
+        fn an_encoded_record_decodes(
             parts in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..200), 3),
             traceparent in "[0-9a-f-]{0,60}",
             received_at: i64,

@@ -83,7 +83,7 @@ fn a_slow_body_is_408() {
 }
 
 #[test]
-fn a_sender_that_goes_mid_body_leaves_nothing() {
+fn a_sender_that_closes_within_the_body_leaves_nothing() {
     let ingest = Ingest::start();
     for head in [
         "content-length: 10\r\n\r\nabc",
@@ -103,7 +103,7 @@ fn a_sender_that_goes_mid_body_leaves_nothing() {
 }
 
 #[test]
-fn a_sender_that_hangs_up_while_it_waits_is_served_all_the_same() {
+fn a_request_is_served_although_its_sender_hangs_up() {
     let ingest = Ingest::start();
     ingest.mood(Mood::Keep);
     let mut sender = ingest.connect();
@@ -111,12 +111,12 @@ fn a_sender_that_hangs_up_while_it_waits_is_served_all_the_same() {
     eventually("the record is published", || ingest.published().len() == 1);
     drop(sender);
     let hold = ingest.publisher.kept.lock().unwrap().pop().unwrap();
-    // Whether somebody still listens is no matter.
+    // Whether the receiver is still there does not matter.
     let _ = hold.reply.send(Ok(()));
 }
 
 #[test]
-fn more_than_may_be_held_is_503_until_room_is_made() {
+fn a_full_byte_budget_is_503_until_bytes_are_released() {
     let ingest = Ingest::start();
     ingest.mood(Mood::Keep);
     let filling = ingest.connect();
@@ -196,7 +196,7 @@ fn before_the_topics_are_known_good_requests_are_503_and_others_as_ever() {
 }
 
 #[test]
-fn what_is_open_when_the_end_is_asked_for_is_finished() {
+fn open_requests_are_finished_at_shutdown() {
     let ingest = Ingest::start();
     ingest.mood(Mood::Keep);
     let mut sender = ingest.connect();
@@ -209,7 +209,7 @@ fn what_is_open_when_the_end_is_asked_for_is_finished() {
     let answer = sender.answer();
     assert_eq!(answer.status, 200);
     assert!(answer.headers.contains("connection: close"), "{answer:?}");
-    // A moment without any connection is none in which nobody sends here any more.
+    // A moment without a connection does not end the grace period.
     std::thread::sleep(server::QUIET / 5);
     ingest.mood(Mood::Acknowledge);
     assert_eq!(ingest.post("/v1/hooks/site", b"{}").status, 200);

@@ -71,7 +71,7 @@ pub fn start(settings: Settings) -> Running {
 }
 
 impl Running {
-    /// What it ended with. Bounded, for a test that waits for ever tells nothing.
+    /// What it ended with. Bounded, for a test that waits for ever reports nothing.
     pub fn end(self) -> Result<(), Failure> {
         let since = Instant::now();
         while !self.thread.is_finished() {
@@ -251,7 +251,7 @@ fn another_number_of_partitions_ends_the_start() {
 
 #[test]
 fn while_kafka_is_away_requests_are_answered_503() {
-    // A port that nobody listens on.
+    // A port without a listener.
     let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let nobody = socket.local_addr().unwrap().to_string();
     drop(socket);

@@ -2,7 +2,7 @@
 //! metrics, the command line and the spool's files, each as text in `golden/`. A difference fails the test
 //! with the file and the first differing line.
 //!
-//! `UPDATE_GOLDEN=1 cargo test -p sluice-ingest --test contract guards` writes the files anew. A changed
+//! `UPDATE_GOLDEN=1 cargo test -p sluice-ingest --test contract guards` writes the files again. A changed
 //! golden file is a change for providers, operators or the processor, and is reviewed as one.
 //!
 //! Parts that vary from run to run are replaced by a placeholder after their form was checked. The bytes

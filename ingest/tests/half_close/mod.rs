@@ -93,7 +93,7 @@ fn rest(mut from: impl Read) -> (Vec<u8>, Duration) {
 }
 
 #[test]
-fn a_whole_request_is_taken_when_its_sender_closes_at_once() {
+fn a_whole_request_is_accepted_when_its_sender_closes_at_once() {
     for size in SIZES {
         let ingest = start("");
         for _ in 0..MANY {
@@ -106,7 +106,7 @@ fn a_whole_request_is_taken_when_its_sender_closes_at_once() {
 }
 
 #[test]
-fn a_whole_request_is_taken_over_tls_when_its_sender_closes_at_once() {
+fn a_whole_request_over_tls_is_accepted_when_its_sender_closes_at_once() {
     let (dir, authority) = (tempfile::tempdir().unwrap(), Authority::new());
     let yaml = serving(&dir, &authority);
     let config = authority.trusted_by(None, b"http/1.1");
@@ -198,7 +198,7 @@ fn a_half_closed_sender_is_waited_for_as_long_as_the_brokers_take() {
 }
 
 #[test]
-fn whole_requests_over_http2_are_taken_when_their_sender_closes_at_once() {
+fn whole_requests_over_http2_are_accepted_when_their_sender_closes_at_once() {
     let goaway = frame(7, 0, 0, &[0; 8]);
     for size in H2_SIZES {
         for farewell in [&[][..], &goaway] {
@@ -249,7 +249,7 @@ fn half_closed_senders_get_their_answers_over_http2() {
 }
 
 #[test]
-fn pipelined_requests_are_taken_when_their_sender_closes_at_once() {
+fn pipelined_requests_are_accepted_when_their_sender_closes_at_once() {
     let ingest = start("");
     let mut sender = ingest.connect();
     sender.write_bytes(&request(300).repeat(20));
@@ -367,7 +367,7 @@ fn a_head_that_breaks_off_is_counted_and_so_is_one_that_is_malformed() {
 }
 
 #[test]
-fn a_request_that_is_taken_back_before_its_answer_is_counted() {
+fn a_request_that_is_reset_before_its_answer_is_counted() {
     let ingest = start("");
     ingest.mood(Mood::Keep);
     let mut sender = ingest.connect();

@@ -116,7 +116,7 @@ fn too_many_headers_are_431() {
 }
 
 #[test]
-fn who_sends_frames_of_no_use_is_closed() {
+fn a_flood_of_useless_frames_is_closed() {
     // A ping, settings, and an empty part of a body on a stream that was never opened.
     for useless in [
         frame(6, 0, 0, &[7; 8]),
@@ -135,7 +135,7 @@ fn who_sends_frames_of_no_use_is_closed() {
 }
 
 #[test]
-fn who_is_only_refused_is_ended() {
+fn a_connection_of_refused_requests_alone_gets_goaway() {
     let ingest = Ingest::start();
     run(async {
         let (mut client, connection) = connect(ingest.address).await;
@@ -152,7 +152,7 @@ fn who_is_only_refused_is_ended() {
 }
 
 #[test]
-fn bodies_and_many_requests_are_no_overhead() {
+fn bodies_and_many_requests_do_not_count_as_overhead() {
     let ingest = Ingest::start();
     run(async {
         let (mut client, _connection) = connect(ingest.address).await;
@@ -166,7 +166,7 @@ fn bodies_and_many_requests_are_no_overhead() {
 }
 
 #[test]
-fn who_takes_back_at_once_what_it_asks_is_closed() {
+fn a_sender_that_resets_requests_at_once_is_closed() {
     let ingest = Ingest::start();
     let mut sender = ingest.connect();
     sender.write_bytes(PREFACE);
@@ -187,7 +187,7 @@ fn who_takes_back_at_once_what_it_asks_is_closed() {
 }
 
 #[test]
-fn who_takes_back_what_is_being_answered_is_closed() {
+fn a_sender_that_resets_requests_in_flight_is_closed() {
     let ingest = Ingest::start();
     ingest.mood(Mood::Keep);
     run(async {
@@ -314,7 +314,7 @@ fn a_head_that_never_ends_is_closed() {
 }
 
 #[test]
-fn a_connection_without_requests_is_ended_whatever_else_it_sends() {
+fn a_connection_without_requests_is_ended_whatever_frames_it_sends() {
     let ingest = Ingest::start_tuned(true, LIMITS, "", |settings| {
         // What it may take to end in good order.
         settings.ingest.limits.write_timeout = Duration::from_millis(200);
@@ -348,7 +348,7 @@ fn an_answer_that_may_not_be_sent_ends_with_the_connection() {
 }
 
 #[test]
-fn an_old_connection_is_told_to_go_and_its_requests_are_answered() {
+fn an_old_connection_gets_goaway_and_its_requests_are_answered() {
     let ingest = Ingest::start_tuned(true, LIMITS, "", |settings| {
         settings.ingest.limits.connection_age = Duration::ZERO;
     });

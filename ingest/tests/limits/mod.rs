@@ -10,7 +10,7 @@ use crate::support::{Ingest, LIMITS, Mood, SMALL, Sender, eventually};
 const HEAD: &str = "POST /v1/hooks/site HTTP/1.1\r\nhost: x\r\n";
 
 #[test]
-fn who_says_nothing_is_counted_apart_from_who_is_slow_or_idle() {
+fn silent_slow_and_idle_connections_are_counted_apart() {
     let ingest = Ingest::start();
     for (words, reason) in [
         ("", "first_byte"),
@@ -28,7 +28,7 @@ fn who_says_nothing_is_counted_apart_from_who_is_slow_or_idle() {
 }
 
 #[test]
-fn a_head_that_comes_byte_by_byte_is_given_up() {
+fn a_head_that_comes_byte_by_byte_is_closed() {
     let ingest = Ingest::start_under("  limits: {idle_timeout: 1h}");
     let mut sender = ingest.connect();
     sender.write(HEAD);
@@ -99,8 +99,8 @@ fn a_body_of_the_most_chunks_is_accepted_and_one_more_is_413() {
 }
 
 #[test]
-fn who_reads_no_answers_is_closed() {
-    // Answers that wait do not pile up, and who is only refused is ended by another limit.
+fn a_sender_that_reads_no_answers_is_closed() {
+    // Answers that wait do not pile up; refused requests alone would meet another limit.
     let ingest = Ingest::start_under("  limits: {write_timeout: 300ms}");
     let sender = ingest.connect();
     let mut writer = sender.0.try_clone().unwrap();
@@ -134,7 +134,7 @@ fn connections_beyond_the_bound_wait_for_their_turn() {
 }
 
 #[test]
-fn when_connections_are_scarce_the_silent_ones_go_first() {
+fn near_capacity_silent_connections_are_closed_first() {
     // A quarter of it is shorter than what a test waits for, and the whole is longer.
     let ingest = Ingest::start_under("  limits: {connections: 8, first_byte_timeout: 11s}");
     let _silent: Vec<Sender> = (0..8).map(|_| ingest.connect()).collect();
@@ -209,7 +209,7 @@ fn a_source_with_a_rate_is_429_beyond_it_and_the_others_are_not() {
         let paced = settings.sources.get_mut("paced").unwrap();
         paced.token_sha256 = vec![sluice_schemas::identity::sha256(b"t0ken")];
     });
-    // Who is not let in takes nothing of it.
+    // A request that does not pass uses nothing of the rate.
     for _ in 0..5 {
         assert_eq!(ingest.post("/v1/hooks/paced/wrong", b"{}").status, 404);
     }

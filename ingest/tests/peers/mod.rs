@@ -35,7 +35,7 @@ fn peers(ingest: &Ingest) -> Vec<String> {
 }
 
 #[test]
-fn the_proxy_protocol_tells_who_sends() {
+fn the_proxy_header_names_the_peer() {
     let ingest = Ingest::start_under("  peer: {from: proxy_protocol}");
     for header in [proxied(1, [203, 0, 113, 7]), proxied(0, [203, 0, 113, 8])] {
         let mut sender = through(&ingest, &header);
@@ -76,7 +76,7 @@ fn a_connection_without_a_good_proxy_header_is_closed() {
 }
 
 #[test]
-fn a_peer_has_its_connections_and_leaves_the_others_theirs() {
+fn a_peer_cannot_use_the_connections_of_others() {
     let more = "  peer: {from: proxy_protocol}\n  limits: {peer_connections: 2}";
     let ingest = Ingest::start_under(more);
     let header = proxied(1, [203, 0, 113, 7]);
@@ -124,7 +124,7 @@ fn a_peer_that_floods_is_read_no_faster_than_it_may_send() {
 }
 
 #[test]
-fn the_trusted_place_of_x_forwarded_for_tells_who_sends() {
+fn the_trusted_place_of_x_forwarded_for_names_the_peer() {
     let ingest = Ingest::start_under("  peer: {from: forwarded_for, depth: 2}");
     for headers in [
         "X-Forwarded-For: 6.6.6.6, 203.0.113.7, 10.0.0.1",
@@ -144,7 +144,7 @@ fn the_trusted_place_of_x_forwarded_for_tells_who_sends() {
 }
 
 #[test]
-fn who_sent_more_than_its_share_through_a_proxy_is_429() {
+fn a_peer_behind_a_proxy_is_429_beyond_its_bytes() {
     let more = "  peer: {from: forwarded_for}\n  limits: {peer_bytes: 64KiB}";
     let ingest = Ingest::start_tuned(true, more, "", |settings| {
         settings.ingest.max_buffered = 4 << 20;

@@ -97,7 +97,7 @@ fn a_token_is_rotated_and_no_request_is_refused() {
 }
 
 #[test]
-fn a_source_comes_and_goes_and_what_was_taken_is_still_answered() {
+fn a_source_is_added_and_removed_and_accepted_requests_are_still_answered() {
     let watched = Watched::start();
     assert_eq!(watched.post("/v1/hooks/late"), 404);
     let late = "late: {provider: flowcode, max_body: 1KiB, secrets: [x]}";

@@ -7,7 +7,7 @@ use crate::support::{Ingest, LIMITS, hex};
 use crate::{CODED, NOT_CODED, NOT_FOUND, TWO_READINGS};
 
 #[test]
-fn a_webhook_becomes_a_raw_record_and_200_tells_its_id() {
+fn a_webhook_becomes_a_raw_record_and_200_names_its_id() {
     let ingest = Ingest::start();
     let head = "POST /v1/hooks/site?a=b HTTP/1.1\r\nWebhook-Id: msg_1\r\nX-Odd: \u{e9}\r\n\
                 Cookie: a=b\r\nAuthorization: x\r\nX-Twice: 1\r\nX-Twice: 2";
@@ -103,7 +103,7 @@ fn every_404_is_the_same_bytes() {
 }
 
 #[test]
-fn the_right_token_or_header_lets_in_and_is_not_kept() {
+fn the_right_token_or_header_passes_and_is_not_kept() {
     let ingest = Ingest::start();
     assert_eq!(ingest.post("/v1/hooks/list/t0ken?a=b", b"{}").status, 200);
     let head = "POST /v1/hooks/keyed HTTP/1.1\r\nX-Key: k3y";
@@ -169,7 +169,7 @@ fn every_spelling_of_a_path_is_the_same_source() {
 }
 
 #[test]
-fn a_coded_body_is_415_and_what_names_no_coding_is_taken() {
+fn a_coded_body_is_415_and_a_value_that_names_no_coding_is_accepted() {
     let ingest = Ingest::start();
     for coding in CODED {
         let head = format!("POST /v1/hooks/site HTTP/1.1\r\nContent-Encoding: {coding}");
@@ -182,7 +182,7 @@ fn a_coded_body_is_415_and_what_names_no_coding_is_taken() {
 }
 
 #[test]
-fn requests_that_could_be_read_in_two_ways_are_not() {
+fn ambiguous_framing_is_400_and_nothing_behind_it_is_read() {
     let ingest = Ingest::start();
     let smuggled = "POST /v1/hooks/site HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\n{}";
     for framing in TWO_READINGS {
@@ -212,7 +212,7 @@ fn requests_that_could_be_read_in_two_ways_are_not() {
 }
 
 #[test]
-fn heads_that_are_too_large_are_refused_by_the_parser() {
+fn too_large_heads_are_refused_by_the_parser() {
     let ingest = Ingest::start();
     let long = "x".repeat(70_000);
     for (head, status) in [

@@ -21,7 +21,7 @@ fn records(ingest: &Ingest) -> u64 {
 }
 
 #[test]
-fn while_kafka_acknowledges_nothing_is_spooled() {
+fn nothing_is_spooled_while_kafka_acknowledges() {
     let dir = folder();
     let ingest = Ingest::start_spooling(dir.path(), Mood::Acknowledge);
     assert_eq!(ingest.post("/v1/hooks/site", b"1").status, 200);
@@ -35,7 +35,7 @@ fn while_kafka_acknowledges_nothing_is_spooled() {
 }
 
 #[test]
-fn what_kafka_does_not_take_is_spooled_and_drained_in_order() {
+fn unacknowledged_requests_are_spooled_and_drained_in_order() {
     for mood in [Mood::Keep, Mood::TimeOut, Mood::Refuse, Mood::QueueFull] {
         let dir = folder();
         let ingest = Ingest::start_spooling(dir.path(), mood);
@@ -78,7 +78,7 @@ fn what_kafka_does_not_take_is_spooled_and_drained_in_order() {
 }
 
 #[test]
-fn what_is_spooled_outlives_the_process() {
+fn spooled_records_outlive_the_process() {
     let dir = folder();
     {
         let ingest = Ingest::start_spooling(dir.path(), Mood::QueueFull);
@@ -120,7 +120,7 @@ fn a_full_spool_is_503_and_takes_again_when_there_is_room() {
 }
 
 #[test]
-fn a_record_that_kafka_finds_too_large_is_set_aside_and_the_rest_goes_on() {
+fn a_record_that_kafka_finds_too_large_is_quarantined_and_the_rest_is_drained() {
     let dir = folder();
     let ingest = Ingest::start_spooling(dir.path(), Mood::QueueFull);
     for body in [&b"1"[..], b"large", b"2"] {
@@ -141,7 +141,7 @@ fn a_record_that_kafka_finds_too_large_is_set_aside_and_the_rest_goes_on() {
 }
 
 #[test]
-fn traffic_that_never_rests_finds_its_way_back_to_kafka() {
+fn steady_traffic_returns_to_kafka_after_an_outage() {
     let dir = folder();
     let ingest = Ingest::start_spooling(dir.path(), Mood::QueueFull);
     assert_eq!(ingest.post("/v1/hooks/site", b"1").status, 200);

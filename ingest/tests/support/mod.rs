@@ -218,7 +218,7 @@ impl Ingest {
 
     pub fn connect(&self) -> Sender {
         let stream = TcpStream::connect(self.address).unwrap();
-        // Nothing here takes near as long; a test that waits for ever tells nothing.
+        // Nothing here takes near as long; a test that waits for ever reports nothing.
         stream
             .set_read_timeout(Some(Duration::from_secs(10)))
             .unwrap();

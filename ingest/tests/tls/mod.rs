@@ -180,7 +180,7 @@ fn the_header_of_a_proxy_comes_before_the_handshake() {
 }
 
 #[test]
-fn a_handshake_that_does_not_come_about_keeps_nobody_waiting() {
+fn a_handshake_that_fails_blocks_no_other_connection() {
     let (dir, authority) = (tempfile::tempdir().unwrap(), Authority::new());
     write(dir.path(), &authority.server());
     let more = format!("{}\n  limits: {{handshake_timeout: 1s}}", yaml(&dir));
@@ -257,7 +257,7 @@ fn a_new_certificate_is_shown_to_new_connections_and_the_open_ones_go_on() {
 }
 
 #[test]
-fn a_source_may_ask_for_a_certificate_and_says_no_more_than_404() {
+fn a_source_may_require_a_certificate_and_answers_404_without_it() {
     let (dir, authority) = (tempfile::tempdir().unwrap(), Authority::new());
     let (ours, theirs, nobody) = (Authority::new(), Authority::new(), Authority::new());
     write(dir.path(), &authority.server());
@@ -293,7 +293,7 @@ fn a_source_may_ask_for_a_certificate_and_says_no_more_than_404() {
         (Some(&other), "ours", false),
         (Some(&misused), "ours", false),
         (None, "ours", false),
-        // Whoever shows its certificate everywhere is served where none is asked for.
+        // A client that shows its certificate everywhere is served where none is required.
         (Some(&other), "site", true),
         (Some(&our), "site", true),
         (None, "site", true),
@@ -308,7 +308,7 @@ fn a_source_may_ask_for_a_certificate_and_says_no_more_than_404() {
 }
 
 #[test]
-fn files_that_are_not_good_are_told_before_anything_is_served() {
+fn bad_tls_files_are_reported_before_the_start() {
     let (dir, authority) = (tempfile::tempdir().unwrap(), Authority::new());
     let pair = authority.server();
     let load = || {
@@ -348,7 +348,7 @@ fn files_that_are_not_good_are_told_before_anything_is_served() {
 }
 
 #[test]
-fn changed_settings_are_gone_over_to_whole_or_not_at_all() {
+fn changed_tls_settings_are_applied_whole_or_not_at_all() {
     let (dir, authority) = (tempfile::tempdir().unwrap(), Authority::new());
     write(dir.path(), &authority.server());
     let settings = |ingest: &str| {
@@ -372,7 +372,7 @@ fn changed_settings_are_gone_over_to_whole_or_not_at_all() {
     tls.change(&settings(&missing)).unwrap();
     let other = tls.current();
     assert!(!Arc::ptr_eq(&before, &other));
-    // The certificate is written anew and its key is not yet; the settings change meanwhile.
+    // The certificate is replaced and its key is not yet; the settings change meanwhile.
     std::fs::write(dir.path().join("other.crt"), authority.server().cert).unwrap();
     let limits = format!("{missing}\n  limits: {{idle_timeout: 1h}}");
     tls.change(&settings(&limits)).unwrap();

@@ -15,7 +15,7 @@ fn damaged_files(dir: &Path) -> usize {
 }
 
 #[test]
-fn a_damaged_file_that_was_left_is_saved_and_what_came_later_stays() {
+fn a_damaged_inherited_file_is_salvaged_and_later_records_stay() {
     let dir = tempfile::tempdir().expect("a folder");
     put_large(&open(dir.path()), 0);
     let mut bytes = std::fs::read(file(dir.path())).expect("the file");
@@ -47,24 +47,24 @@ fn killed(dir: &Path, records: u64) {
     std::fs::rename(copy, file(dir)).expect("a name");
 }
 
-/// What became of records `0..records` after some damage: all are there, or the damage is told and what
-/// is there is whole and in order. How many are there, if the damage was told.
+/// What became of records `0..records` after some damage: all are there, or the damage is reported and what
+/// is there is whole and in order. How many are there, if the damage was reported.
 fn survives(dir: &Path, records: u64, what: &str) -> Option<usize> {
     let spool = open(dir);
     let found = numbers(&spool);
     assert!(found.is_sorted_by(|a, b| a < b), "{what}: {found:?}");
     assert!(found.iter().all(|n| *n < records), "{what}: {found:?}");
-    let told = damaged_files(dir) > 0;
+    let reported = damaged_files(dir) > 0;
     assert!(
-        told || found.len() as u64 == records,
-        "{what}: {found:?} and not a word"
+        reported || found.len() as u64 == records,
+        "{what}: {found:?} and no report"
     );
     put_durably(&spool, records);
-    told.then_some(found.len())
+    reported.then_some(found.len())
 }
 
 #[test]
-fn every_truncation_of_the_last_page_is_told_and_what_is_whole_is_saved() {
+fn every_truncation_of_the_last_page_is_reported_and_whole_records_are_salvaged() {
     const RECORDS: u64 = 40;
     let dir = tempfile::tempdir().expect("a folder");
     killed(dir.path(), RECORDS);
@@ -75,7 +75,7 @@ fn every_truncation_of_the_last_page_is_told_and_what_is_whole_is_saved() {
         .rposition(|byte| *byte != 0)
         .expect("something")
         + 1;
-    let mut told = 0;
+    let mut reported = 0;
     for cut in 1..=4096 {
         let length = used - cut;
         // Most of what a cut does, the page before does too.
@@ -84,14 +84,14 @@ fn every_truncation_of_the_last_page_is_told_and_what_is_whole_is_saved() {
         }
         let dir = tempfile::tempdir().expect("a folder");
         std::fs::write(file(dir.path()), &whole[..length]).expect("a file");
-        told += u32::from(survives(dir.path(), RECORDS, &format!("cut at {length}")).is_some());
+        reported += u32::from(survives(dir.path(), RECORDS, &format!("cut at {length}")).is_some());
     }
     // Some cuts take what was free.
-    assert!(told > 0);
+    assert!(reported > 0);
 }
 
 #[test]
-fn a_flipped_bit_loses_nothing_unsaid() {
+fn a_flipped_bit_is_reported_or_loses_nothing() {
     const RECORDS: u64 = 40;
     let dir = tempfile::tempdir().expect("a folder");
     killed(dir.path(), RECORDS);
@@ -101,7 +101,7 @@ fn a_flipped_bit_loses_nothing_unsaid() {
         .rposition(|byte| *byte != 0)
         .expect("something")
         + 1;
-    let mut told = 0;
+    let mut reported = 0;
     for round in 0..150_usize {
         let at = (round * 7_919_131) % (used * 8);
         let mut bytes = whole.clone();
@@ -110,10 +110,10 @@ fn a_flipped_bit_loses_nothing_unsaid() {
         let mut file = std::fs::File::create(file(dir.path())).expect("a file");
         file.write_all(&bytes).expect("a file");
         if let Some(saved) = survives(dir.path(), RECORDS, &format!("bit {at}")) {
-            told += 1;
+            reported += 1;
             // A bit is part of one record at most.
             assert!(saved as u64 >= RECORDS - 1, "bit {at}: {saved}");
         }
     }
-    assert!(told > 0);
+    assert!(reported > 0);
 }

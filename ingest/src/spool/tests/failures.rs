@@ -30,7 +30,7 @@ fn live_store(dir: &Path, spool: &Spool) -> Arc<Store> {
 }
 
 #[test]
-fn after_a_full_disk_what_kafka_has_of_an_earlier_file_is_taken_out_whenever_that_is_told() {
+fn after_a_full_disk_delivered_records_of_an_inherited_file_are_removed() {
     let dir = tempfile::tempdir().expect("a folder");
     put_large(&open(dir.path()), 0);
     put_durably(&open(dir.path()), 10);
@@ -40,7 +40,7 @@ fn after_a_full_disk_what_kafka_has_of_an_earlier_file_is_taken_out_whenever_tha
     writer.fail(&StoreError::Failed(redb::Error::Io(
         std::io::ErrorKind::StorageFull.into(),
     )));
-    // Told while the disk is full, and again when the files were read anew but for the drain.
+    // Removed while the disk is full, and after the files were opened again.
     drop(spool.remove(removals(&found[..2]), None));
     assert_eq!(spool.records(), 7);
     std::thread::spawn(move || writer.run());
@@ -58,7 +58,7 @@ fn after_a_full_disk_what_kafka_has_of_an_earlier_file_is_taken_out_whenever_tha
 }
 
 #[test]
-fn a_file_that_somebody_took_away_is_told_and_does_not_keep_the_rest() {
+fn a_vanished_file_is_reported_and_does_not_block_later_records() {
     for known in [false, true] {
         let dir = tempfile::tempdir().expect("a folder");
         put_large(&open(dir.path()), 0);
@@ -78,7 +78,7 @@ fn a_file_that_somebody_took_away_is_told_and_does_not_keep_the_rest() {
 }
 
 #[test]
-fn a_file_that_cannot_be_read_costs_the_readiness_and_keeps_what_came_later() {
+fn an_unreadable_inherited_file_makes_the_spool_unready_and_holds_later_records() {
     let dir = tempfile::tempdir().expect("a folder");
     put_large(&open(dir.path()), 0);
     put_durably(&open(dir.path()), 10);
@@ -124,7 +124,7 @@ fn a_disk_that_fails_costs_the_readiness_and_a_full_one_does_not() {
         let wait = Duration::from_secs(4);
         let durable = Durable::new(publisher, Some(Arc::clone(&spool)), metrics, wait);
         assert_eq!(durable.ready(Ok(())), Ok(()));
-        // What the writer does when the disk tells it this.
+        // What the writer does at this error of the disk.
         let (_commands, received) = channel();
         let mut writer = writer::Writer::new(Arc::clone(&spool.shared), received, 0);
         let error = redb::Error::Io(io::Error::from(code));

@@ -31,7 +31,7 @@ fn file(dir: &Path) -> PathBuf {
 }
 
 fn open(dir: &Path) -> Spool {
-    // A file that cannot be told to be old: what is saved depends on the clock.
+    // No record is too old: what is salvaged depends on the clock.
     let mut settings = settings(dir);
     settings.max_age = Duration::from_secs(100 * 366 * 86_400);
     settings.max_bytes = 256 << 20;
@@ -138,7 +138,7 @@ fn number(found: &SpooledRecord) -> u64 {
 }
 
 #[test]
-fn records_are_numbered_in_the_order_of_their_coming_and_leave_when_told() {
+fn records_are_numbered_in_their_order_and_removed_on_request() {
     let dir = tempfile::tempdir().expect("a folder");
     let spool = open(dir.path());
     for n in 0..5 {
@@ -164,7 +164,7 @@ fn records_are_numbered_in_the_order_of_their_coming_and_leave_when_told() {
 }
 
 #[test]
-fn what_is_too_old_closes_the_door() {
+fn a_record_older_than_max_age_stops_new_records() {
     let dir = tempfile::tempdir().expect("a folder");
     let metrics = Metrics::new(&mut Registry::default());
     let spool = Spool::open(&settings(dir.path()), metrics.spool().clone()).expect("it opens");
@@ -190,11 +190,11 @@ fn one_process_at_a_time() {
 }
 
 #[test]
-fn a_large_file_is_left_as_it_is_and_drained_before_what_comes_later() {
+fn a_large_inherited_file_is_not_reused_and_is_drained_before_later_records() {
     let dir = tempfile::tempdir().expect("a folder");
     for n in 0..3 {
         let spool = open(dir.path());
-        // Before anybody knows what the others hold.
+        // Before the other files are scanned.
         assert!(n == 0 || spool.records() > 0);
         assert_eq!(spool.shared.live, n);
         put_large(&spool, n);
@@ -223,13 +223,13 @@ fn a_large_file_is_left_as_it_is_and_drained_before_what_comes_later() {
 }
 
 #[test]
-fn what_was_left_counts_for_room_before_it_is_read_and_is_read_whole_when_asked() {
+fn an_unscanned_file_counts_for_room_and_open_whole_scans_it() {
     let dir = tempfile::tempdir().expect("a folder");
     put_large(&open(dir.path()), 0);
     let metrics = Metrics::new(&mut Registry::default());
     let mut small = settings(dir.path());
     small.max_bytes = LARGE as u64;
-    // Never told what is there: as in the first moment of a start.
+    // Nothing is scanned, as in the first moment of a start.
     let spool = Spool::begin(&small, metrics.spool().clone()).expect("it opens");
     assert_eq!(spool.records(), 1);
     assert_eq!(put(&spool, 1, NOW).err(), Some(NoRoom::Full));
