@@ -33,7 +33,7 @@ pub enum Answer {
     UnsupportedEncoding,
     /// 429: more than the settings let this source or this peer send.
     TooManyRequests,
-    /// 431: more headers than may be.
+    /// 431: too many or too large headers.
     HeadTooLarge,
     /// 503: the fault is ours, and the sender must send again.
     Unavailable(UnavailableReason),
@@ -44,9 +44,9 @@ pub enum Answer {
 pub enum UnavailableReason {
     /// The topics are not verified yet.
     Starting,
-    /// As many bytes are held as may be.
+    /// `max_buffered` is used up.
     Buffers,
-    /// This source holds as many as one may.
+    /// The source's share of it is used up.
     SourceBuffers,
     /// The producer's queue takes no more.
     Queue,

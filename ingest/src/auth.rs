@@ -29,19 +29,19 @@ pub struct Route {
     pub required: Vec<HeaderName>,
     /// One permit a byte of body that this source may hold.
     pub buffers: Arc<Semaphore>,
-    /// Requests that may come.
+    /// The bound on its requests.
     rate: Option<TokenBucket>,
 }
 
 /// Which authority a client's certificate comes from: SHA-256 of the name of its file.
 pub type AuthorityId = [u8; 32];
 
-/// What stands for the authority of this file.
+/// The id of the authority in this file.
 pub fn authority_id(file: &Path) -> AuthorityId {
     sha256(file.as_os_str().as_encoded_bytes())
 }
 
-/// All sources and what they require. Whether a request is let in takes the same work whatever the
+/// All sources and what they require. Authentication takes the same work whatever the
 /// source and also where there is none, so that a guess learns nothing from the time it takes.
 #[derive(Debug)]
 pub struct SourceAuth {
@@ -50,13 +50,13 @@ pub struct SourceAuth {
     decoy: Requirements,
 }
 
-/// What one source requires, filled up to what the most demanding one does.
+/// What one source requires, padded to the source with the most hashes.
 #[derive(Debug, Clone, Default)]
 struct Requirements {
     takes_token: bool,
     authority: Option<AuthorityId>,
     tokens: Vec<[u8; 32]>,
-    /// A header and the hashes of the values that it may have; `None` fills up.
+    /// A header and the hashes of the values that it may have; `None` pads.
     headers: Vec<(Option<HeaderName>, Vec<[u8; 32]>)>,
 }
 
@@ -90,7 +90,7 @@ impl SourceAuth {
         Self { by_name, decoy }
     }
 
-    /// The source of this name, where the request may go in. `token` is the segment of the path after the
+    /// The source of this name, where the request passes. `token` is the segment of the path after the
     /// source's name, its escapes undone, `certified` the authorities that the client's certificate proves.
     pub fn authenticate(
         &self,
@@ -127,7 +127,7 @@ impl Route {
             guarded: !source.token_sha256.is_empty() || !source.require_headers.is_empty(),
             required,
             buffers: Arc::new(Semaphore::new(buffered.max(max_body))),
-            // What one second may bring may come at once.
+            // The burst is one second's requests.
             rate: source
                 .rate
                 .map(|rate| TokenBucket::new(rate.into(), rate.into(), now)),
@@ -171,7 +171,7 @@ impl Requirements {
         matches &= vouched | choice(self.authority.is_none());
         for (name, hashes) in &self.headers {
             let mut values = name.iter().flat_map(|name| headers.get_all(name));
-            // Twice is not once: which of the two a proxy looked at is not known.
+            // A header that comes twice does not match: a proxy may have checked the other one.
             let (value, another) = (values.next(), values.next());
             let value = value.map_or(b"".as_slice(), |value| value.as_bytes());
             let fitting = is_one_of(&sha256(value), hashes) & choice(another.is_none());

@@ -1,11 +1,11 @@
-//! The right to hold bytes of bodies: of all that may be held, and of what one source may hold.
+//! The byte budget: permits to hold bytes of bodies, of all that may be held and of one source's share.
 
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// One permit a byte. How many there may be can change while some are out.
+/// One permit a byte. The budget can change while permits are out.
 #[derive(Debug)]
 pub struct ByteBudget {
     permits: Arc<Semaphore>,
@@ -14,14 +14,14 @@ pub struct ByteBudget {
 
 #[derive(Debug)]
 struct Size {
-    /// As many permits are there or out.
+    /// Permits that are available or out.
     is: usize,
-    /// As many there must be: fewer than there are, until enough came back.
+    /// The budget: less than `is`, until enough permits came back.
     wanted: usize,
 }
 
 impl ByteBudget {
-    /// For so many bytes.
+    /// A budget of so many bytes.
     pub fn new(bytes: usize) -> Self {
         let (is, wanted) = (bytes, bytes);
         Self {
@@ -30,14 +30,14 @@ impl ByteBudget {
         }
     }
 
-    /// From now on for so many bytes. What is held beyond that is not taken back.
+    /// Changes the budget. Permits that are out stay valid.
     pub fn resize(&self, bytes: usize) {
         let mut size = self.size.lock();
         size.wanted = bytes;
         self.settle(&mut size);
     }
 
-    /// The right to hold so many bytes more, where there is room.
+    /// A permit for so many bytes, where there is room.
     pub fn take(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
         let bytes = u32::try_from(bytes).ok()?;
         {
@@ -63,7 +63,7 @@ impl ByteBudget {
     }
 }
 
-/// The right to hold so many bytes, given back when it is dropped.
+/// A permit to hold so many bytes, given back when it is dropped.
 #[derive(Debug)]
 pub struct Permit {
     all: OwnedSemaphorePermit,
@@ -73,14 +73,14 @@ pub struct Permit {
 /// Which bound was met.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Full {
-    /// As much is held as may be in all.
+    /// The budget of all sources is used up.
     All,
-    /// This source holds as much as one may.
+    /// The source's share is used up.
     Source,
 }
 
 impl Permit {
-    /// For so many bytes of both.
+    /// A permit for so many bytes of both budgets.
     pub fn take(all: &ByteBudget, source: &Arc<Semaphore>, bytes: usize) -> Result<Self, Full> {
         let count = u32::try_from(bytes).map_err(|_| Full::All)?;
         let source = Arc::clone(source).try_acquire_many_owned(count);
@@ -89,12 +89,12 @@ impl Permit {
         Ok(Self { all, source })
     }
 
-    /// As many bytes as may be held.
+    /// The bytes that may be held.
     pub fn bytes(&self) -> usize {
         self.all.num_permits()
     }
 
-    /// Makes one of two that were taken of the same.
+    /// Merges two permits of the same budgets.
     pub fn merge(&mut self, other: Self) {
         self.all.merge(other.all);
         self.source.merge(other.source);

@@ -1,4 +1,4 @@
-//! What ingest takes from the settings, in the shape in which it is asked for with every request.
+//! Ingest's part of the settings, in the form that each request needs.
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ pub struct Config {
     pub max_record: usize,
     /// The share of requests whose trace is sampled, 0 to 1.
     pub trace_ratio: f64,
-    /// Whose word is taken on where a request comes from.
+    /// Which address is trusted to be the sender's.
     pub peer_from: PeerFrom,
     /// What one connection, peer or source may take.
     pub limits: Limits,

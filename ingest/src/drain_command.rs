@@ -15,7 +15,7 @@ use crate::spool::drain::Drain;
 /// Empties the spool that the settings name, without taking requests: for one that a pod left behind.
 ///
 /// # Errors
-/// What stands in the way; what is left stays in the spool.
+/// What blocks the drain; the other records stay in the spool.
 pub async fn drain_only(settings: &Settings, older: bool) -> Result<Drained, Failure> {
     let metrics = Metrics::new(&mut Registry::default());
     let Some(spool) = open_spool(settings, &metrics, Spool::open_whole)? else {
@@ -42,16 +42,16 @@ pub async fn drain_only(settings: &Settings, older: bool) -> Result<Drained, Fai
     })
 }
 
-/// What [`drain_only`] came to.
+/// The result of [`drain_only`].
 #[derive(Debug)]
 pub struct Drained {
     /// Records that Kafka has now.
     pub drained: u64,
     /// Records still in the spool.
     pub left: u64,
-    /// Records set aside in it: Kafka refuses them for good, or they are damaged.
+    /// Records in quarantine: Kafka refuses them for good, or they are damaged.
     pub refused: u64,
-    /// What stood in the way of the rest.
+    /// What blocked the rest.
     pub stopped: Option<String>,
 }
 

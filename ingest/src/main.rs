@@ -61,12 +61,12 @@ fn start(settings: Settings, command: Option<Command>) -> anyhow::Result<Result<
         tracing::info!(%listen, "listening");
         Ok(run(settings, listener, admin_listener, shutdown).await)
     });
-    // Dropped at leisure, it would wait for a blocked question to Kafka.
+    // Dropped in the usual way, it would wait for a blocked call to Kafka.
     runtime.shutdown_background();
     ended
 }
 
-/// Tells what came of it as one JSON object. What could not be drained is a failure.
+/// Drains the spool and prints the result as one JSON object. Records that are left are a failure.
 async fn drain(settings: &Settings, older: bool) -> Result<(), Failure> {
     let drained = drain_only(settings, older).await?;
     println!("{}", drained.json());

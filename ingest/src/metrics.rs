@@ -1,4 +1,4 @@
-//! What is counted: one function a happening.
+//! The metrics: one function for each event that is counted.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -134,7 +134,7 @@ pub enum Shed {
     SlowHead,
     /// What is there for it is not read.
     SlowRead,
-    /// HTTP/2: too many requests were taken back, or frames of no use came.
+    /// HTTP/2: too many requests were reset, or useless frames came.
     Resets,
     /// HTTP/2: far more was sent than its requests account for.
     Overhead,
@@ -251,7 +251,8 @@ impl Metrics {
         self.ack.observe(after.as_secs_f64());
     }
 
-    /// A request is durable in the spool: that was lacking, or it lines up behind what is there already.
+    /// A request is durable in the spool: `reason` kept it from the brokers, or it lines up behind the
+    /// others.
     pub fn spooled(&self, reason: Option<UnavailableReason>) {
         let reason = reason.map_or("behind", UnavailableReason::label);
         self.spooled.get_or_create(&Unavailable { reason }).inc();
@@ -273,7 +274,7 @@ impl Metrics {
             .set(i64::try_from(open).unwrap_or(i64::MAX));
     }
 
-    /// A connection was ended. Anybody can bring that about, so it is no more than a debug line.
+    /// A connection was ended. Any client can cause that, so it is a debug line.
     pub fn shed(&self, reason: Shed) {
         let reason = reason.label();
         self.shed.get_or_create(&ShedLabel { reason }).inc();

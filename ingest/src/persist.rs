@@ -29,7 +29,7 @@ pub struct AcceptedRequest {
 }
 
 impl AcceptedRequest {
-    /// Its parts, and the right to hold its body.
+    /// Its parts, and the permit to hold its body.
     pub fn new(
         raw: RawRequest,
         key: Vec<u8>,
@@ -64,7 +64,7 @@ pub struct Durable<P> {
     publisher: Arc<P>,
     spool: Option<Arc<Spool>>,
     metrics: Metrics,
-    /// The raw topic is known to be as it must.
+    /// The raw topic is verified.
     verified: AtomicBool,
     /// Requests that are not answered yet, their senders gone or not.
     unanswered: AtomicUsize,
@@ -99,7 +99,7 @@ impl<P: Publish> Durable<P> {
         }
     }
 
-    /// From now on what comes in is handed to the publisher.
+    /// From now on requests are handed to the publisher.
     pub fn verified(&self) {
         self.verified.store(true, Ordering::Release);
     }

@@ -1,4 +1,4 @@
-//! Handing a raw record to Kafka, and hearing that all in-sync replicas have it.
+//! Hands raw records to Kafka, and reports when all in-sync replicas have them.
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -60,20 +60,20 @@ impl Record<'_> {
     }
 }
 
-/// What waits for a record's fate.
+/// What waits for a record's delivery.
 #[derive(Debug)]
 pub struct Hold {
     /// Receives the outcome.
     pub reply: oneshot::Sender<Result<(), Undelivered>>,
-    /// The right to hold the body's bytes: given back when the producer holds them no longer, even
+    /// The permit to hold the body's bytes: given back when the producer holds them no longer, even
     /// if the sender was answered before. What comes from the spool is bounded otherwise.
     pub permit: Option<Arc<Permit>>,
 }
 
-/// Why a record was not taken.
+/// Why the producer refused a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refused {
-    /// As many records or bytes wait as may.
+    /// The producer's queue is full.
     QueueFull,
     /// It is larger than the topic takes.
     TooLarge,
@@ -94,9 +94,9 @@ pub enum Undelivered {
     Refused,
 }
 
-/// Where raw records go. Returns at once; the hold hears the rest.
+/// Where raw records go. Returns at once; the hold receives the outcome.
 pub trait Publish: Debug + Send + Sync + 'static {
-    /// Takes a record, or says why not, dropping the hold.
+    /// Accepts a record, or returns why not and drops the hold.
     fn publish(&self, record: &Record<'_>, hold: Box<Hold>) -> Result<(), Refused>;
 }
 
@@ -170,12 +170,12 @@ impl Kafka {
         Ok(())
     }
 
-    /// Whether deliveries went through of late, as far as any were tried.
+    /// Whether recent deliveries succeeded, if there were any.
     pub fn delivering(&self) -> Result<(), String> {
         self.producer.context().delivering(Instant::now())
     }
 
-    /// What ended the producer for good, if anything did.
+    /// The fatal error of the producer, if there is one.
     pub fn fatal(&self) -> Option<String> {
         let (code, reason) = self.producer.client().fatal_error()?;
         Some(format!("{code}: {reason}"))
@@ -196,7 +196,7 @@ pub fn client_config(settings: &Settings, r#use: Use) -> Result<ClientConfig, Ve
     let wait = spool.map_or(settings.ingest.ack_timeout, |spool| spool.wait);
     let patience = match r#use {
         Use::Live => wait / 100 * PATIENCE_PERCENT,
-        // librdkafka's word for never.
+        // 0 means never to librdkafka.
         Use::Drain => Duration::ZERO,
     };
     let kib = settings
@@ -218,7 +218,7 @@ pub fn client_config(settings: &Settings, r#use: Use) -> Result<ClientConfig, Ve
         ("message.timeout.ms", patience.as_millis().to_string(), true),
         ("queue.buffering.max.kbytes", kib.to_string(), true),
         ("queue.buffering.max.messages", records.to_string(), true),
-        // What an operator may know better.
+        // Properties that the operator may set.
         ("compression.type", "lz4".to_owned(), false),
         ("linger.ms", "1".to_owned(), false),
         ("socket.nagle.disable", "true".to_owned(), false),
@@ -274,7 +274,7 @@ impl Publish for Kafka {
     }
 }
 
-/// Hears of every delivery, on the producer's thread.
+/// Receives each delivery report, on the producer's thread.
 #[derive(Debug, Default)]
 struct Deliveries(Mutex<Health>);
 

@@ -45,12 +45,12 @@ const CODINGS: [&str; 12] = [
     "zstd",
 ];
 
-/// Where a request comes from, as the server found out.
+/// Where a request comes from.
 #[derive(Debug, Clone)]
 pub struct Origin {
     /// The sender's address.
     pub peer: IpAddr,
-    /// The authorities that stand for the client's certificate.
+    /// The authorities that the client's certificate proves.
     pub certified: Arc<[AuthorityId]>,
     /// It has sent more than it may.
     pub over: bool,
@@ -79,7 +79,7 @@ impl<P: Publish> Receiver<P> {
         }
     }
 
-    /// Ingest's part of the settings, as it is now. What goes on for longer keeps what it began with.
+    /// Ingest's part of the settings, as it is now. A request keeps the part that it began with.
     pub fn config(&self) -> Arc<Config> {
         self.config.load_full()
     }
@@ -90,7 +90,7 @@ impl<P: Publish> Receiver<P> {
         self.config.store(Arc::new(config));
     }
 
-    /// What is counted.
+    /// The metrics.
     pub fn metrics(&self) -> &Metrics {
         &self.metrics
     }
@@ -248,8 +248,8 @@ impl<P: Publish> Receiver<P> {
     }
 }
 
-/// A request that has no answer yet. Where the work on it is dropped, its sender took it back or its
-/// connection was ended, which is counted.
+/// A request that has no answer yet. Where the work on it is dropped, its sender reset it or its connection
+/// was ended, which is counted.
 struct Open<'a> {
     metrics: &'a Metrics,
     source: Option<&'a Arc<str>>,

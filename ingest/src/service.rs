@@ -29,7 +29,7 @@ use crate::spool::Spool;
 use crate::spool::drain::Drain;
 use crate::spool::store::StoreError;
 
-/// How often Kafka is asked whether it would take a record, and how long it may take to say so.
+/// How often Kafka is asked whether it would take a record, and how long the answer may take.
 const PROBE_INTERVAL: Duration = Duration::from_secs(2);
 
 /// The pause before topics are asked for again while Kafka is away.
@@ -151,7 +151,7 @@ pub(crate) fn open_spool(
     }
 }
 
-/// What a process that serves has open.
+/// What the serving process holds open.
 struct Ingest {
     settings: Arc<Settings>,
     publisher: Arc<Kafka>,

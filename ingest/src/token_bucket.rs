@@ -1,11 +1,10 @@
-//! A bound on how much comes in a second: what was not used is saved up, to a limit.
+//! A token bucket: a bound on a rate, with a burst.
 
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-/// So much a second, and so much at once after a quiet time. What is taken beyond is a debt, which
-/// the next wait for.
+/// A rate a second and a burst. An amount that is charged in excess is a debt, which later charges wait for.
 #[derive(Debug)]
 pub struct TokenBucket {
     per_second: f64,
@@ -20,7 +19,7 @@ struct Level {
 }
 
 impl TokenBucket {
-    /// Full at first. `most` is what may be saved up.
+    /// A full bucket. `most` is the burst.
     #[expect(
         clippy::cast_precision_loss,
         reason = "a bound on a flow needs no exact number"
@@ -37,7 +36,7 @@ impl TokenBucket {
         }
     }
 
-    /// Takes one, if there is one.
+    /// Takes one token, if there is one.
     pub fn take_one(&self, now: Instant) -> bool {
         self.with(now, |saved| {
             let one = *saved >= 1.0;
@@ -48,7 +47,7 @@ impl TokenBucket {
         })
     }
 
-    /// Takes what has come already, there or not, and says how long to wait before taking more.
+    /// Charges an amount that has come already, and returns how long to wait before more is read.
     #[expect(
         clippy::cast_precision_loss,
         reason = "a bound on a flow needs no exact number"
@@ -64,12 +63,12 @@ impl TokenBucket {
         Duration::try_from_secs_f64(debt / self.per_second).unwrap_or(Duration::MAX)
     }
 
-    /// Whether more was taken than came.
+    /// Whether there is a debt.
     pub fn in_debt(&self, now: Instant) -> bool {
         self.with(now, |saved| *saved < 0.0)
     }
 
-    /// Whether it is as if nothing had been taken, so that it can be forgotten.
+    /// Whether the bucket is full, so that a new one would be the same.
     pub fn is_full(&self, now: Instant) -> bool {
         self.with(now, |saved| *saved >= self.most)
     }
@@ -97,13 +96,13 @@ mod tests {
         assert!(!bucket.take_one(start));
         assert!(bucket.take_one(after(100)));
         assert!(!bucket.take_one(after(100)));
-        // However long it was quiet, no more than two are saved.
+        // However long the quiet time, the burst is two.
         assert!(bucket.is_full(after(10_000)));
         assert_eq!(bucket.charge(2, after(10_000)), Duration::ZERO);
         assert_eq!(bucket.charge(5, after(10_000)), Duration::from_millis(500));
         assert!(bucket.in_debt(after(10_400)));
         assert!(!bucket.in_debt(after(10_600)));
-        // A clock that is read late takes nothing back.
+        // An earlier time than the last removes no tokens.
         assert!(!bucket.in_debt(after(10_000)));
     }
 }

@@ -1,4 +1,4 @@
-//! What a connection does, seen at its socket and at its requests, and what it may not do.
+//! The activity of a connection at its socket and in its requests, and the limits on it.
 
 use std::io;
 use std::pin::Pin;
@@ -18,7 +18,7 @@ use tokio::time::{Instant, Sleep};
 use crate::metrics::Shed;
 use crate::token_bucket::TokenBucket;
 
-/// What a request may send in addition to its body, in bytes: its head, twice the window of bodies that are
+/// Bytes that a request accounts for in addition to its body: its head, twice the window of bodies that are
 /// not read any more, and frames.
 const REQUEST_OVERHEAD: u64 = 160 << 10;
 
@@ -33,7 +33,7 @@ pub const H2_HEADER_BYTES: u32 = 16 << 10;
 /// exceeds it for its own connection, with all requests on it; a flood does so within a millisecond.
 const H2_OVERHEAD: u64 = (16 << 10) + 2 * (H2_HEADER_BYTES as u64);
 
-/// HTTP/2: the most requests of a connection that its sender may take back. Senders take back next to none, a
+/// HTTP/2: the most requests of a connection that its sender may reset. Senders reset next to none, a
 /// flood thousands a second. A sender exceeds it for its own connection, with all requests on it.
 pub const H2_RESETS: usize = 100;
 
@@ -64,7 +64,7 @@ struct State {
     quiet: Instant,
     /// When the first byte came of a head that is not whole yet.
     head: Option<Instant>,
-    /// Since when the other end takes less than is there to send.
+    /// Since when the other end reads less than there is to send.
     stalled: Option<Instant>,
     resets: usize,
     requests: u64,
@@ -75,19 +75,19 @@ struct State {
     exceeded: Option<Shed>,
 }
 
-/// What is to be done about a connection.
+/// What happens to a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
     /// Nothing.
     Keep,
-    /// It is ended in good order.
+    /// No new requests are accepted, and those in flight are answered.
     Drain(Shed),
     /// It is closed at once.
     Close(Shed),
 }
 
 impl Activity {
-    /// Of a connection that begins now.
+    /// The activity of a connection that begins now.
     pub fn new() -> Self {
         let now = Instant::now();
         Self {
@@ -110,7 +110,7 @@ impl Activity {
         }
     }
 
-    /// Where the bytes of bodies are counted that were read.
+    /// The counter of bytes of bodies that were read.
     pub fn bodies(&self) -> Arc<AtomicU64> {
         Arc::clone(&self.bodies)
     }
@@ -134,7 +134,7 @@ impl Activity {
         self.state().http2
     }
 
-    /// A request has begun, and ends with what is returned.
+    /// A request has begun; it ends when the guard is dropped.
     pub fn request(self: &Arc<Self>, version: Version) -> RequestGuard {
         let mut state = self.state();
         state.http2 = version == Version::HTTP_2;
@@ -149,13 +149,13 @@ impl Activity {
         }
     }
 
-    /// Returns once more requests were taken back, or more bytes came that no request accounts for, than may.
+    /// Returns once more requests were reset, or more bytes came that no request accounts for, than may.
     pub async fn limit_exceeded(&self) -> Shed {
         self.limit_exceeded.notified().await;
         self.state().exceeded.unwrap_or(Shed::Resets)
     }
 
-    /// A request has its answer, which refuses it or does not.
+    /// A request has its answer.
     pub fn answered(&self, refused: bool) {
         let mut state = self.state();
         state.refused = if refused { state.refused + 1 } else { 0 };
@@ -170,7 +170,7 @@ impl Activity {
         past(limits.connection_age)(state.opened).then_some(Shed::Age)
     }
 
-    /// What is to be done now. `ended`: the connection brings no more. `near_capacity`: connections are
+    /// What is to be done now. `ended`: the input has ended. `near_capacity`: connections are
     /// getting scarce, and those that have said nothing of use get a quarter of their time.
     pub fn verdict(
         &self,
@@ -200,7 +200,8 @@ impl Activity {
                 return Verdict::Drain(Shed::Idle);
             }
         }
-        // On HTTP/1.1 an answer must say so, else a request may be on its way that meets a closed door.
+        // Over HTTP/1.1 an answer must announce the end, else a request in flight may meet a closed
+        // connection.
         match over {
             Some(reason) if state.http2 => Verdict::Drain(reason),
             _ => Verdict::Keep,
@@ -330,7 +331,7 @@ impl AsyncWrite for Socket {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
-        // A reader that takes a byte now and then is stalled all the same.
+        // A sender that reads a byte now and then is stalled all the same.
         self.activity.wrote(wrote_all(&written, bytes.len()));
         written
     }
@@ -359,7 +360,7 @@ impl AsyncWrite for Socket {
     }
 }
 
-/// Whether the other end takes what is there to send. A failed write is not waited for.
+/// Whether the other end took all that there was to send. A failed write is not waited for.
 fn wrote_all(written: &Poll<io::Result<usize>>, length: usize) -> bool {
     match written {
         Poll::Ready(Ok(count)) => *count == length,

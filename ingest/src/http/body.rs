@@ -1,4 +1,4 @@
-//! A body on its way in: counted, and given up where it comes too slowly.
+//! An incoming body: counted, and ended where it comes too slowly.
 
 use std::error::Error;
 use std::pin::Pin;
@@ -51,7 +51,7 @@ pub struct Inbound {
 
 impl Inbound {
     /// Its time begins now. It must have `rate` bytes a second on average. `account` is charged with what
-    /// comes, and `counted` grows by it; where `input` ends, what has not come will not.
+    /// comes, and `counted` grows by it; where `input` ends, the body ends.
     pub fn new(
         body: Incoming,
         rate: u64,
@@ -87,7 +87,7 @@ impl Inbound {
         late.as_mut().poll(cx)
     }
 
-    /// Ready once the connection brings no more. All that it brought was given to this body before.
+    /// Ready once the input has ended. All bytes of the input were given to this body before.
     fn poll_ended(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let Self { input, ended, .. } = self;
         let waiter = ended.get_or_insert_with(|| input.waiter());
@@ -117,7 +117,7 @@ impl Body for Inbound {
     ) -> Poll<Option<Result<Frame<Bytes>, Unread>>> {
         let mut polled = Pin::new(&mut self.body).poll_frame(cx);
         if polled.is_pending() && self.poll_ended(cx).is_ready() {
-            // The last parts may have come between the two looks.
+            // The last chunks may have come between the two polls.
             polled = Pin::new(&mut self.body).poll_frame(cx);
             if polled.is_pending() {
                 return Poll::Ready(Some(Err(Unread::Ended)));

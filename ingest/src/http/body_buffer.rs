@@ -1,4 +1,4 @@
-//! A body on its way into memory, under the permit to hold it, or out of the way.
+//! Gathers a body in memory under a permit, or discards it.
 
 use std::time::Duration;
 
@@ -27,15 +27,15 @@ const STEPS: [usize; 2] = [16 << 10, 64 << 10];
 #[derive(Debug)]
 pub struct BodyBuffer {
     permit: Permit,
-    /// Most bodies come in one part, which is then the body and is not copied.
+    /// Most bodies come in one chunk, which is then the body and is not copied.
     whole: Bytes,
     parts: Vec<u8>,
-    /// It will not be longer.
+    /// The largest length that it can have.
     most: usize,
 }
 
 impl BodyBuffer {
-    /// With the right to hold what is announced of it. `most`: its length, or what that may be.
+    /// An empty buffer with the permit for the announced length. `most`: the largest length.
     pub fn new(permit: Permit, most: usize) -> Self {
         Self {
             permit,
@@ -45,12 +45,12 @@ impl BodyBuffer {
         }
     }
 
-    /// How much of it is here, in bytes.
+    /// The bytes gathered so far.
     pub fn length(&self) -> usize {
         self.whole.len() + self.parts.len()
     }
 
-    /// Takes the next part. `more` gives the right to hold so many bytes more.
+    /// Appends the next chunk. `more` returns a permit for so many bytes more.
     pub fn push<E>(
         &mut self,
         part: Bytes,
@@ -75,7 +75,7 @@ impl BodyBuffer {
         Ok(())
     }
 
-    /// The memory for so many bytes.
+    /// The memory to reserve for so many bytes.
     fn room(&self, length: usize) -> usize {
         let now = self.parts.capacity();
         if length <= now {
@@ -85,7 +85,7 @@ impl BodyBuffer {
         length.max(step.unwrap_or(self.most).min(self.most))
     }
 
-    /// All of it, and the right to hold it.
+    /// The whole body, and its permit.
     pub fn into_body(self) -> (Bytes, Permit) {
         let body = if self.parts.is_empty() {
             self.whole

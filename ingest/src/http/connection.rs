@@ -38,18 +38,18 @@ use crate::metrics::{Part, Shed};
 use crate::publish::Publish;
 use crate::receive::Origin;
 
-/// What may be on its way of all bodies of an HTTP/2 connection, in bytes: hyper holds it uncounted
+/// The window of all bodies of an HTTP/2 connection, in bytes: hyper holds it uncounted
 /// until it is read, as it holds as much of an HTTP/1.1 connection.
 const H2_WINDOW: u32 = 64 << 10;
 
-/// Requests that were taken back before they were looked at, at once: more is an attack.
+/// HTTP/2 requests that were reset before they are accepted, at once: more is an attack.
 const H2_PENDING_RESETS: usize = 20;
 
 /// The most headers of one request, hyper's own number: room for what a provider, a balancer and a tracer
 /// add, and no more. A sender exceeds it for its own request alone: 431.
 const MAX_HEADERS: usize = 100;
 
-/// The longest between two looks at a connection.
+/// The longest time between two checks of a connection.
 const ACTIVITY_POLL_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Serves a connection until it ends.
@@ -112,8 +112,8 @@ pub(super) async fn connection<P: Publish>(
     drop(guard);
 }
 
-/// Shakes hands. What that computes takes longer than all that a small request needs, so it is done for
-/// one connection at a time, and in between those that speak already have their turn.
+/// Makes the TLS handshake. Its computation takes longer than a small request, so handshakes are computed one
+/// at a time, and other tasks run between two of them.
 async fn handshake(
     config: Arc<ServerConfig>,
     socket: Socket,
@@ -121,7 +121,7 @@ async fn handshake(
 ) -> io::Result<TlsStream<Socket>> {
     let hello = LazyConfigAcceptor::new(Acceptor::default(), socket).await?;
     let permit = one_at_a_time.acquire().await.map_err(io::Error::other)?;
-    // It is computed here and now.
+    // The computation happens in this call.
     let accept = hello.into_stream(config);
     tokio::task::yield_now().await;
     drop(permit);
@@ -150,7 +150,7 @@ impl<P: Publish> Session<P> {
             let session = Arc::clone(&session);
             move |request: Request<Incoming>| {
                 let session = Arc::clone(&session);
-                // Counted from here on, though it may be taken back before it is looked at.
+                // Counted from here on, though it may be reset before it is accepted.
                 let guard = session.activity.request(request.version());
                 async move { Ok::<_, Infallible>(session.answer(request, guard).await) }
             }
@@ -201,7 +201,7 @@ impl<P: Publish> Session<P> {
         }
     }
 
-    /// What the connection's error says of its last request: those before it were answered.
+    /// Counts the connection's last request by the connection's error: those before it were answered.
     fn broken(&self, error: &(dyn Error + 'static)) {
         let metrics = self.server.receiver.metrics();
         if is_enhance_your_calm(error) {
@@ -217,7 +217,7 @@ impl<P: Publish> Session<P> {
         } else if error.is_parse() && !error.is_parse_version_h2() {
             metrics.answered(None, Answer::BadRequest);
         } else if !error.is_shutdown() {
-            // Its bodies get their errors, its writes have none, and between requests it just ends.
+            // Bodies have their own errors, writes have none, and an end between requests is no error.
             metrics.broken_off(None, Part::Head);
         }
     }
@@ -254,7 +254,7 @@ impl<P: Publish> Session<P> {
             .verdict(&self.limits, head_time, ended, near_capacity)
     }
 
-    /// How often the connection is looked at: often enough for the shortest of its times.
+    /// How often the connection is checked: often enough for the shortest of its times.
     fn look(&self) -> Duration {
         let times = [
             self.limits.first_byte_timeout,
@@ -268,7 +268,7 @@ impl<P: Publish> Session<P> {
             .fold(ACTIVITY_POLL_INTERVAL, Duration::min)
     }
 
-    /// How long a connection that is to end may take for what it still answers.
+    /// How long a draining connection may take for its last answers.
     fn patience(&self) -> Duration {
         let config = self.server.receiver.config();
         config.body_timeout + config.ack_timeout + self.limits.write_timeout
@@ -297,11 +297,11 @@ impl<P: Publish> Session<P> {
         let last = self.server.leaving.load(Ordering::Relaxed) || over.is_some();
         let mut response = answer.response(last);
         if http2 {
-            // There it has no meaning: a connection ends by GOAWAY.
+            // HTTP/2 has no such header: a connection ends by GOAWAY.
             response.headers_mut().remove(CONNECTION);
         }
-        // A reset within the body ends the body before hyper looks for one. It counts as a request
-        // that was taken back, like any other reset.
+        // A reset within the body ends the body before hyper looks for one. It counts like any
+        // other reset.
         let reset = http2 && answer == Answer::BrokenOff && !self.input.has_ended();
         if !reset {
             guard.answered();
@@ -309,7 +309,7 @@ impl<P: Publish> Session<P> {
         response
     }
 
-    /// Where a request comes from, and its body with the least that is asked of it.
+    /// The origin of a request, and its body with its limits.
     fn origin(&self, request: Request<Incoming>) -> (Request<Inbound>, Origin) {
         let limits = &self.limits;
         let (mut peer, mut account) = (self.peer, None);
@@ -341,7 +341,7 @@ impl<P: Publish> Session<P> {
     }
 }
 
-/// What hyper lets through and should not: heads that are too large, for it bounds what it reads, but
+/// What hyper accepts and Ingest does not: heads that are too large, for it bounds what it reads, but
 /// not to the byte, and of HTTP/2 not the number of headers; no host or two; and bodies that are
 /// encoded in addition to their chunks, or chunked twice, which another server may read in another way.
 fn protocol_violation<B>(request: &Request<B>, limits: &Limits) -> Option<Answer> {
@@ -362,7 +362,7 @@ fn protocol_violation<B>(request: &Request<B>, limits: &Limits) -> Option<Answer
     (odd || hostless).then_some(Answer::BadRequest)
 }
 
-/// Whether h2 ended a connection because it asked for more than is good.
+/// Whether h2 ended a connection with `ENHANCE_YOUR_CALM`.
 fn is_enhance_your_calm(error: &(dyn Error + 'static)) -> bool {
     find::<h2::Error>(error)
         .is_some_and(|error| error.reason() == Some(h2::Reason::ENHANCE_YOUR_CALM))

@@ -17,18 +17,18 @@ use crate::receive::Receiver;
 /// a moment without a connection.
 pub const QUIET: Duration = Duration::from_secs(1);
 
-/// How often a wait for connections to end looks again.
+/// How often the end of connections is polled.
 const DRAIN_POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 /// What all connections share.
 pub struct Server<P> {
     pub(super) receiver: Arc<Receiver<P>>,
     pub(super) tls: Option<Arc<Tls>>,
-    /// The one handshake that is computed now.
+    /// The permit to compute a handshake.
     pub(super) handshakes: Semaphore,
     pub(super) peers: Peers,
     pub(super) open: AtomicUsize,
-    /// All that ever were.
+    /// All connections accepted so far.
     pub(super) accepted: AtomicUsize,
     /// Notified when a connection has ended.
     pub(super) ended: Notify,
@@ -39,7 +39,7 @@ pub struct Server<P> {
 }
 
 impl<P: Publish> Server<P> {
-    /// Of a server that has accepted nothing yet.
+    /// A server that has accepted nothing yet.
     pub(super) fn new(receiver: Arc<Receiver<P>>, tls: Option<Arc<Tls>>) -> Self {
         Self {
             receiver,

@@ -22,7 +22,7 @@ pub const GRACE: Duration = Duration::from_secs(5);
 /// How long open requests may take after that.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// How often the files of the certificate are looked at: a new pair is in use within twice that.
+/// How often the files of the certificate are checked: a new pair is in use within twice that.
 const CERTIFICATE_POLL_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The pause after a connection could not be accepted, most often for want of file descriptors.
@@ -112,7 +112,7 @@ async fn accept<P: Publish>(server: &Arc<Server<P>>, listener: &TcpListener) {
     }
 }
 
-/// Looks at the files of the certificate for as long as it is let.
+/// Checks the files of the certificate until it is aborted.
 async fn renew<P: Publish>(server: Arc<Server<P>>) {
     let Some(tls) = &server.tls else {
         return;

@@ -14,7 +14,7 @@ use crate::spool::record::RecordError;
 use crate::spool::{Removal, Spool, SpooledRecord, is_older};
 use crate::token_bucket::TokenBucket;
 
-/// Records on their way to Kafka at once: some thousandths of a second's worth, so that one broker's
+/// Records in flight at once: some thousandths of a second's worth, so that one broker's
 /// round trip does not slow the rest.
 const MAX_IN_FLIGHT: usize = 1_000;
 
@@ -27,13 +27,13 @@ const READ: usize = 250;
 /// Their bytes.
 const READ_BYTES: usize = 1 << 20;
 
-/// Records that are taken out of the store at once while many are left: each time costs two fsyncs.
+/// Records that are removed from the store at once while many are left: each time costs two fsyncs.
 const REMOVE_BATCH: usize = 500;
 
-/// How long one waits for as many.
+/// How long removals wait for a whole batch.
 const REMOVE_AFTER: Duration = Duration::from_millis(100);
 
-/// How long to wait before what failed is tried again.
+/// The pause after a failed delivery or read.
 const SEND_RETRY_DELAY: Duration = Duration::from_millis(500);
 
 /// How often to look for work where no notification comes.
@@ -48,7 +48,7 @@ const HOLD_BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::fr
 
 const TOO_LARGE: &str = "it is larger than the raw topic takes";
 
-/// A record on its way.
+/// A record in flight.
 struct InFlight {
     number: u64,
     size: u64,
@@ -56,7 +56,7 @@ struct InFlight {
     reply: oneshot::Receiver<Result<(), Undelivered>>,
 }
 
-/// What stands in the way of the next record.
+/// What blocks the next record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Blocked {
     /// It is older than `max_age`, and the operator did not decide to drain it.
@@ -89,7 +89,7 @@ pub struct Drain<P> {
 }
 
 impl<P: Publish> Drain<P> {
-    /// One that has read nothing yet. The publisher must never give up a record for want of time: a
+    /// A drain that has read nothing yet. The publisher must never give up a record for want of time: a
     /// later one of the same key would overtake it.
     pub fn new(spool: Arc<Spool>, publisher: Arc<P>) -> Self {
         let rate = spool.settings().drain_rate;
@@ -113,8 +113,8 @@ impl<P: Publish> Drain<P> {
         }
     }
 
-    /// Drains whatever comes, until `shutdown`. What is on its way then is still in the spool, and comes
-    /// again.
+    /// Drains whatever comes, until `shutdown`. Records in flight then are still in the spool, and
+    /// are sent again.
     pub async fn run(mut self, shutdown: Shutdown) {
         tokio::select! {
             () = self.forever() => {}
@@ -188,7 +188,7 @@ impl<P: Publish> Drain<P> {
         }
     }
 
-    /// Sends a record, or sets it aside. Given back, it cannot be sent now.
+    /// Sends a record, or quarantines it. Returned, it cannot be sent now.
     fn send_one(&mut self, found: SpooledRecord) -> Result<(), SpooledRecord> {
         let stored = match &found.stored {
             Ok(stored) => stored,
@@ -293,7 +293,7 @@ impl<P: Publish> Drain<P> {
         }
     }
 
-    /// Waits for all that fly, and begins again at the oldest record that is left.
+    /// Waits for all records in flight, and begins again at the oldest record that is left.
     async fn restart(&mut self) {
         while let Some(first) = self.in_flight.pop_front() {
             if let Ok(Ok(())) = first.reply.await {
@@ -329,7 +329,7 @@ impl<P: Publish> Drain<P> {
         }
     }
 
-    /// What will not be taken whenever it is tried must not keep the rest. It stays in the store.
+    /// A record that Kafka refuses for good must not block the others. It stays in the store.
     fn quarantine(&self, number: u64, size: u64, why: &str) {
         tracing::error!(
             number,

@@ -1,8 +1,8 @@
 //! Requests on disk while Kafka is away: fsynced before their 200, and brought to Kafka in their order.
 //!
-//! As long as there is anything here, whatever comes goes behind it ([`WritePath::Spool`]), so that the order
+//! As long as the spool holds a record, new requests go behind it ([`WritePath::Spool`]), so that the order
 //! in which requests were acknowledged is that of the raw topic. One thread writes ([`writer`]), many
-//! requests to one fsync; [`drain`] reads. What earlier processes left lies in [`files`] of its
+//! requests to one fsync; [`drain`] reads. Inherited records lie in [`files`] of their
 //! own.
 
 use std::sync::Arc;
@@ -48,7 +48,7 @@ pub use types::{NoRoom, NotDurable, Removal, SpooledRecord, WritePath, is_older}
 /// behind them: what Kafka takes in some hundredths of a second.
 const HOLD_BELOW: u64 = 256;
 
-/// How long until a file that an earlier process left, and that cannot be read, is tried again.
+/// How long until an inherited file that cannot be read is tried again.
 const SCAN_RETRY_DELAY: Duration = Duration::from_secs(5);
 
 /// The spool. Dropped, it writes what it has been given and closes.
@@ -57,13 +57,13 @@ pub struct Spool {
     shared: Arc<Shared>,
     commands: Mutex<Option<Sender<Command>>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
-    // Dropped, it ends the thread that reads what earlier processes left.
+    // Dropped, it ends the thread that scans inherited files.
     closing: Mutex<Option<Sender<()>>>,
 }
 
 impl Spool {
-    /// Opens the spool and recovers what is in it. What earlier processes left in large files is read on
-    /// a thread of its own, while new requests go behind it.
+    /// Opens the spool and recovers what is in it. Large inherited files are scanned on a
+    /// thread of its own, while new requests go behind them.
     ///
     /// # Errors
     /// Where the folder cannot be used: it is not there and cannot be made, another process has it, or
@@ -77,7 +77,7 @@ impl Spool {
         Ok(spool)
     }
 
-    /// The same, but for what earlier processes left: that is read before this returns.
+    /// The same, but inherited files are scanned before this returns.
     ///
     /// # Errors
     /// As [`Spool::open`].
@@ -134,7 +134,7 @@ impl Spool {
         decided.map_or(WritePath::Spool, |path| *path)
     }
 
-    /// Takes a record. The reply comes when it is on the disk.
+    /// Writes a record. The reply comes when it is on the disk.
     pub fn put(
         &self,
         record: &Record<'_>,
@@ -198,7 +198,7 @@ impl Spool {
         self.shared.state().held()
     }
 
-    /// How many records are set aside.
+    /// How many records are in quarantine.
     pub fn quarantined(&self) -> u64 {
         self.shared.state().quarantined
     }
@@ -263,7 +263,7 @@ impl Spool {
         Ok(found.collect())
     }
 
-    /// Kafka has these, or does not want them: they are taken out, and the receiver hears when that is
+    /// Kafka has these records, or refuses them for good: they are removed, and the reply comes when that is
     /// durable. `oldest` is the time of receipt of the oldest that is left, if known.
     pub fn remove(&self, removals: Vec<Removal>, oldest: Option<i64>) -> oneshot::Receiver<()> {
         let (done, waits) = oneshot::channel();
@@ -287,7 +287,7 @@ impl Spool {
         few
     }
 
-    /// Lets new requests go here again: the last records did not reach Kafka in time.
+    /// Writes new requests to the spool again: the last records did not reach Kafka in time.
     pub fn admit_new(&self) {
         let state = self.shared.state();
         if *self.shared.write_path.borrow() == WritePath::Hold {
@@ -313,7 +313,7 @@ impl Spool {
     }
 }
 
-/// Reads all files that earlier processes left, until that is done or the spool is closed.
+/// Scans all inherited files, until that is done or the spool is closed.
 fn scan_inherited(shared: &Shared, closed: &Receiver<()>) {
     loop {
         let pause = match shared.scan_next() {

@@ -34,11 +34,11 @@ pub struct Saved {
     pub left: PathBuf,
 }
 
-/// Makes a new store of what is found whole in the damaged one, which stays next to it for the operator.
-/// The first record in it gets the number `first`.
+/// Makes a new store of what is found whole in the damaged one, which stays next to it for the operator. The
+/// first record in it gets the number `first`.
 ///
-/// What was taken out long ago may still lie in the file, and comes again; older than `max_age` it does
-/// not, so the deduplication knows it.
+/// A record that was removed long ago may still lie in the file, and comes again as a duplicate; records
+/// older than `max_age` do not.
 ///
 /// # Errors
 /// Where the file cannot be read or the new store cannot be written. Nothing is lost by that: the

@@ -14,7 +14,7 @@ use super::store::{Store, StoreError, cost};
 use super::types::{NoRoom, Removal, WritePath, is_older};
 use crate::metrics::SpoolMetrics;
 
-/// How long after a full disk another record is tried, where nothing was taken out meanwhile.
+/// How long after a full disk another record is tried, where nothing was removed meanwhile.
 const DISK_FULL_RETRY_DELAY: Duration = Duration::from_secs(5);
 
 /// What the spool, its writer and its drain share.
@@ -49,7 +49,7 @@ pub(super) struct State {
     pub(super) bytes: u64,
     /// Of those that Kafka has, how many the store still has, and what they take there.
     pub(super) removing: (u64, u64),
-    /// Records set aside.
+    /// Records in quarantine.
     pub(super) quarantined: u64,
     /// When the oldest came, microseconds since 1970.
     pub(super) oldest: Option<i64>,
@@ -58,9 +58,9 @@ pub(super) struct State {
     /// It will not work again in this process: a failed write or fsync leaves in the system's cache what
     /// is not on the disk, and a store opened on that would promise what it cannot keep.
     pub(super) given_up: bool,
-    /// When the disk had no room for a group, if nothing was taken out since.
+    /// When the disk had no room for a group, if nothing was removed since.
     pub(super) disk_full: Option<Instant>,
-    /// Counts how often the store was opened: what was read of one before may be wrong.
+    /// Counts how often the store was opened: what was read before may be outdated.
     pub(super) opened: u64,
 }
 
@@ -108,7 +108,7 @@ impl Shared {
             .holds(state.held(), state.used(), state.quarantined, state.oldest);
     }
 
-    /// Kafka has these, or does not want them.
+    /// Kafka has these records, or refuses them for good.
     pub(super) fn forget(&self, removals: &[Removal], oldest: Option<i64>) {
         let quarantined = removals
             .iter()
@@ -127,7 +127,7 @@ impl Shared {
         self.metrics.drained(removals.len() as u64 - quarantined);
     }
 
-    /// The store does not have these any more either.
+    /// These records are removed from the store too.
     pub(super) fn removed(&self, removals: &[Removal]) {
         let mut state = self.state();
         state.removing.0 = state.removing.0.saturating_sub(removals.len() as u64);
@@ -159,8 +159,8 @@ impl Shared {
         open.into_keys().collect()
     }
 
-    /// The files to drain, from the one of this record on, oldest first: as far as it is known what they
-    /// hold.
+    /// The files to drain, from the one of this record on, oldest first: as far as they are
+    /// scanned.
     pub(super) fn to_drain(&self, from: u64) -> Vec<u64> {
         let state = self.state();
         if state.broken.is_some() {

@@ -1,7 +1,7 @@
 //! The store under the spool: one file of redb, whose every commit is fsynced.
 //!
 //! redb, and neither fjall nor its own one-fsync commit: those two were seen to open a damaged file
-//! without the last records and without a word (figures in docs/measurements.md).
+//! without the last records and without an error (figures in docs/measurements.md).
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -17,7 +17,7 @@ use super::types::Removal;
 /// The records by their numbers.
 const RECORDS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("records");
 
-/// What was set aside: the record, and why.
+/// The quarantine: the record, and why. Its name on disk is of version 1.
 const QUARANTINE: TableDefinition<'_, u64, (&[u8], &str)> = TableDefinition::new("refused");
 
 /// What must be right whatever records are there, by [`NEXT`] and the others.

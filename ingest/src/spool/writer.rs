@@ -1,4 +1,4 @@
-//! The one thread that writes: gathers what waits into one group, and fsyncs it before any reply.
+//! The one thread that writes: it commits all waiting records as one group, with fsync, before any reply.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -13,16 +13,16 @@ use super::state::Shared;
 use super::store::{Batch, Store, StoreError, cost};
 use super::types::{Command, NotDurable, Removal};
 
-/// The most of a group, in bytes: what comes meanwhile is the next one.
+/// The largest group, in bytes: records that come meanwhile are in the next one.
 const GROUP_BYTES: usize = 8 << 20;
 
 /// How often a store whose disk was full is opened again.
 const REOPEN_RETRY_DELAY: Duration = Duration::from_secs(1);
 
-/// Records that are set aside, taken over from another file at once.
+/// Records in quarantine that are moved from another file at once.
 const REFUSED: usize = 16;
 
-/// What stays free on the disk, in bytes: taking records out needs room too.
+/// What stays free on the disk, in bytes: removing records needs room too.
 const RESERVE: u64 = 2 << 20;
 
 /// What an empty store may take of the disk before that is given back, in bytes.
@@ -35,11 +35,11 @@ pub struct Writer {
     commands: Receiver<Command>,
     /// The number of the next record.
     next: u64,
-    /// Removals of a group that failed: to be taken out by the next.
+    /// Removals of a group that failed: the next group applies them.
     owed: Vec<Removal>,
     /// When the store was last tried, if it does not work.
     failed: Option<Instant>,
-    /// The files that were open then: of these, records may be on their way.
+    /// The files that were open then: their records may be in flight.
     open: BTreeSet<u64>,
 }
 
@@ -137,7 +137,7 @@ impl Writer {
         }
     }
 
-    /// What was set aside in one store is, from now on, in another; whether there was room for that.
+    /// Moves the quarantine of one store to another; whether there was room for that.
     fn take_over_quarantined(&self, from: &Store, to: &Store) -> Result<bool, StoreError> {
         let mut next = 0;
         loop {
@@ -171,7 +171,7 @@ impl Writer {
             return Ok(());
         }
         self.shared.close_store(live);
-        // A reader that is still at it keeps it as it is, until the next time.
+        // Where a reader still uses the store, the next call compacts it.
         let store = match Arc::try_unwrap(store) {
             Ok(mut store) => {
                 store.compact()?;
@@ -233,7 +233,7 @@ impl Writer {
         }
     }
 
-    /// Writes new records, and takes out of every file what is owed.
+    /// Writes new records, and removes from each file what is owed.
     fn commit(&self, store: &Store, puts: &[(u64, Vec<u8>)]) -> Result<(), StoreError> {
         let mut owed = by_file(&self.owed);
         let removals = owed.remove(&self.shared.live).unwrap_or_default();
@@ -273,7 +273,7 @@ impl Writer {
         }
     }
 
-    /// A write or an fsync failed. What it was to make durable is not, whatever a second try would say.
+    /// A write or an fsync failed. Its records are not durable, whatever a second try returns.
     /// After a full disk the store is opened again, and what it then finds is what there is; after
     /// any other failure the content of the disk is unknown, and the spool takes nothing more.
     pub(super) fn fail(&mut self, error: &StoreError) {
@@ -351,7 +351,7 @@ impl Writer {
     }
 }
 
-/// What is to be taken out of each file.
+/// The removals of each file.
 fn by_file(removals: &[Removal]) -> BTreeMap<u64, Vec<Removal>> {
     let mut sorted: BTreeMap<u64, Vec<Removal>> = BTreeMap::new();
     for removal in removals {

@@ -1,8 +1,8 @@
-//! `ingest.peer`: where a request comes from.
+//! `ingest.peer`: which address is trusted to be the sender's.
 
 use crate::settings::reader::Node;
 
-/// `ingest.peer.from`: whose word is taken on where a request comes from.
+/// `ingest.peer.from`: which address is trusted to be the sender's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PeerFrom {
     /// The other end of the connection, which behind a balancer is the balancer.
