@@ -303,7 +303,7 @@ impl SpoolMetrics {
         registry.register(SPOOL_RECORDS, help, metrics.records.clone());
         let help = "What the records in the spool take";
         registry.register_with_unit(SPOOL, help, Unit::Bytes, metrics.bytes.clone());
-        let help = "Records set aside, refused for good or damaged";
+        let help = "Records in quarantine, refused for good or damaged";
         registry.register(SPOOL_REFUSED, help, metrics.refused.clone());
         let help = "When the oldest record of the spool came";
         registry.register_with_unit(SPOOL_OLDEST, help, Unit::Seconds, metrics.oldest.clone());

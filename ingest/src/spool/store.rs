@@ -136,7 +136,7 @@ pub struct Totals {
     pub records: u64,
     /// What they take of the disk.
     pub bytes: u64,
-    /// Records set aside.
+    /// Records in quarantine.
     pub quarantined: u64,
     /// The number of the next record.
     pub next: u64,
@@ -147,13 +147,13 @@ pub struct Totals {
 pub struct Batch<'a> {
     /// New records under their numbers.
     pub puts: &'a [(u64, Vec<u8>)],
-    /// Records to be forgotten or set aside.
+    /// Records to be removed or quarantined.
     pub removals: &'a [Removal],
-    /// What was set aside in another store.
+    /// The quarantine of another store.
     pub quarantined: &'a [Quarantined],
 }
 
-/// A record that was set aside: its number, itself, and why.
+/// A record in quarantine: its number, itself, and why.
 pub type Quarantined = (u64, Vec<u8>, String);
 
 /// An open store.
@@ -330,7 +330,7 @@ impl Store {
         Ok(found)
     }
 
-    /// The records that were set aside, from a number on: as many as there may be.
+    /// The records in quarantine from a number on, `records` at most.
     ///
     /// # Errors
     /// Where they cannot be read.

@@ -39,25 +39,25 @@ pub enum NoRoom {
 #[error("the record was not made durable")]
 pub struct NotDurable;
 
-/// A record that needs to be here no longer.
+/// A record that is removed from the spool.
 #[derive(Debug, Clone)]
 pub struct Removal {
     /// Its number.
     pub number: u64,
     /// Its bytes.
     pub size: u64,
-    /// Why it is set aside instead of being forgotten: Kafka does not want it, or it cannot be read.
+    /// Why it goes to the quarantine: Kafka refuses it for good, or it is damaged. `None`: Kafka has it.
     pub quarantine: Option<String>,
 }
 
 /// A record as the drain finds it.
 #[derive(Debug)]
 pub struct SpooledRecord {
-    /// Its number: the order of all.
+    /// Its number: the records are in the order of their numbers.
     pub number: u64,
     /// Its bytes.
     pub size: u64,
-    /// What it is.
+    /// The record, decoded.
     pub stored: Result<Stored, RecordError>,
 }
 
