@@ -43,6 +43,10 @@ mod fixture;
 mod tests;
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "the golden file is a file")]
+mod golden_tests;
+
+#[cfg(test)]
 mod vector_tests;
 
 #[cfg(test)]
