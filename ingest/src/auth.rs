@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use hyper::header::{HeaderMap, HeaderName};
 use sluice_schemas::identity::sha256;
-use sluice_schemas::providers::Provider;
+use sluice_schemas::providers::Verifier;
 use sluice_schemas::settings::Source;
 use subtle::{Choice, ConstantTimeEq};
 use tokio::sync::Semaphore;
@@ -19,8 +19,10 @@ use crate::token_bucket::TokenBucket;
 pub struct Route {
     /// The source's name. Shared, for every answer is counted under it.
     pub name: Arc<str>,
-    /// The provider that sends to it.
-    pub provider: &'static dyn Provider,
+    /// The name of its provider.
+    pub provider: &'static str,
+    /// Gives the key of the raw record.
+    pub verifier: Arc<dyn Verifier>,
     /// The largest body, in bytes.
     pub max_body: u64,
     /// Whether a token or headers are required, so that a request that passes has proved something.
@@ -122,7 +124,8 @@ impl Route {
             .collect();
         Self {
             name: source.name.as_str().into(),
-            provider: source.provider,
+            provider: source.provider.spec().name,
+            verifier: Arc::clone(&source.verifier),
             max_body: source.max_body,
             guarded: !source.token_sha256.is_empty() || !source.require_headers.is_empty(),
             required,

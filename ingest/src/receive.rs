@@ -229,7 +229,7 @@ impl<P: Publish> Receiver<P> {
         let raw = RawRequest {
             id: request_id(received_at, &random),
             source: route.name.to_string(),
-            provider: route.provider.facts().name.to_owned(),
+            provider: route.provider.to_owned(),
             received_at,
             method: head.method.as_str().to_owned(),
             target: path::target_without_token(&head.uri, &route.name),
@@ -238,7 +238,7 @@ impl<P: Publish> Receiver<P> {
             ack: Ack::Broker,
             headers: headers::kept(&head.headers, &route.required),
         };
-        let key = partition_key(route.provider, &raw.headers, &body);
+        let key = partition_key(route.verifier.as_ref(), &raw.headers, &body);
         let traceparent = traceparent(&random, config.trace_ratio);
         let request = AcceptedRequest::new(raw, key, traceparent, body, permit);
         if request.record().size() > config.max_record {

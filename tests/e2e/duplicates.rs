@@ -80,7 +80,7 @@ fn a_repetition_is_known_within_a_batch_and_after_a_kill_and_after_a_restart() {
     let at = now();
     let mut originals = Vec::new();
     for provider in ALL {
-        let source = running.source(provider.facts().name);
+        let source = running.source(provider.spec().name);
         let event = source.samples().expect("samples")[0];
         originals.push(source.signed(event, 77, at).expect("a request"));
     }

@@ -53,7 +53,7 @@ fn with(mut request: Outgoing, name: &str, make: impl FnOnce(&str) -> String) ->
 fn of_every_provider(running: &Running) -> Vec<Row> {
     let mut rows = Vec::new();
     for provider in ALL {
-        let source = running.source(provider.facts().name);
+        let source = running.source(provider.spec().name);
         for (event, n) in provider.sender().events().iter().zip(1..) {
             let key = sample(&source, event, n, |body| {
                 // The comma is one too many where an object is empty.

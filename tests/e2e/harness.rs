@@ -10,6 +10,7 @@ use rdkafka::ClientConfig;
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use sluice_schemas::providers::partition_key;
+use sluice_schemas::providers::testing::verifier;
 use sluice_schemas::raw::{REQUEST, RawRequest};
 use sluice_schemas::topic::TopicNames;
 use sluice_tests::account::{Outcome, outcome};
@@ -235,7 +236,7 @@ pub fn produce_raw(site: &Site, request: &RawRequest, body: &[u8], more: &[(&str
     let provider = sluice_schemas::providers::by_name(&request.provider);
     let key = provider.map_or_else(
         || b"key".to_vec(),
-        |provider| partition_key(provider, &request.headers, body),
+        |provider| partition_key(verifier(provider).as_ref(), &request.headers, body),
     );
     let topic = site.names().raw();
     producer

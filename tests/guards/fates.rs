@@ -12,6 +12,7 @@ use sluice_processor::pipeline::route::{Framing, Router};
 use sluice_processor::pipeline::{Rules, judge};
 use sluice_processor::record::Record;
 use sluice_schemas::dedup_log::DedupRecord;
+use sluice_schemas::providers::testing::verifier;
 use sluice_schemas::providers::{by_name, partition_key};
 use sluice_schemas::raw::{Ack, Headers, RawRequest};
 use sluice_schemas::reason::Reason;
@@ -129,7 +130,11 @@ fn record(number: u64, request: &RawRequest, body: &[u8]) -> Record {
         partition: 3,
         offset: 1_000 + i64::try_from(number).expect("small"),
         appended_ms: request.received_at / 1_000 + 5,
-        key: Some(partition_key(provider, &request.headers, body)),
+        key: Some(partition_key(
+            verifier(provider).as_ref(),
+            &request.headers,
+            body,
+        )),
         value: body.to_vec(),
         headers: vec![
             ("request".to_owned(), Some(request.encode())),

@@ -92,7 +92,7 @@ fn header(line: &str) -> (String, Vec<u8>) {
 /// Every fixture of every provider, in order.
 pub fn fixtures() -> Vec<Fixture> {
     let mut all = Vec::new();
-    for provider in ALL.map(|provider| provider.facts().name) {
+    for provider in ALL.map(|provider| provider.spec().name) {
         let folder = Path::new(PROVIDERS).join(provider).join("fixtures");
         let entries = fs::read_dir(folder).expect("each provider has fixtures");
         let mut paths: Vec<PathBuf> = entries

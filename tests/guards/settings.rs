@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
-use sluice_schemas::providers::{ALL, Facts};
+use sluice_schemas::providers::testing::verifier;
+use sluice_schemas::providers::{ALL, Spec};
 use sluice_schemas::settings::{
     Begin, Ingest, Kafka, Limits, LogFormat, Membership, PeerFrom, Processor, Retention,
     SchemaRegistry, Settings, Source, Spool, Telemetry, TlsFiles, Topics,
@@ -175,7 +176,7 @@ fn source(source: &Source) -> Value {
     let Source {
         name,
         provider,
-        endpoint: _,
+        verifier: _,
         secrets,
         token_sha256,
         require_headers,
@@ -188,7 +189,7 @@ fn source(source: &Source) -> Value {
     } = source;
     json!({
         "name": name,
-        "provider": provider.facts().name,
+        "provider": provider.spec().name,
         "secrets": secrets,
         "token_sha256": token_sha256.len(),
         "require_headers": require_headers.len(),
@@ -319,18 +320,14 @@ fn every_default_is_the_same() {
         all.insert(what.to_owned(), shown(&load(yaml)));
     }
     for provider in ALL {
-        let Facts {
-            name,
-            events,
-            max_body,
-            by_sequence,
-            retry_horizon,
-        } = provider.facts();
-        let facts = json!({
-            "events": events, "max_body": max_body, "by_sequence": by_sequence,
-            "retry_horizon": ms(*retry_horizon),
+        let Spec { name, documented } = provider.spec();
+        let verifier = verifier(provider);
+        assert!(verifier.topic_types() == *documented);
+        let spec = json!({
+            "events": documented, "max_body": verifier.max_body(), "by_sequence": verifier.by_sequence(),
+            "retry_horizon": ms(verifier.retry_horizon()),
         });
-        all.insert(format!("(facts of {name})"), facts);
+        all.insert(format!("(facts of {name})"), spec);
     }
     let text = serde_json::to_string_pretty(&all).expect("JSON");
     compare("settings-defaults.json", &(text + "\n"));

@@ -11,8 +11,9 @@ use std::time::Duration;
 
 use sluice_schemas::fate::Fate;
 use sluice_schemas::metric::{FATES, INGEST_REQUESTS};
-use sluice_schemas::providers::by_name;
-use sluice_schemas::raw::Ack;
+use sluice_schemas::providers::ALL;
+use sluice_schemas::providers::testing::verifier;
+use sluice_schemas::raw::{Ack, RawRequest};
 use sluice_schemas::topic::TopicNames;
 
 use crate::audit::{Digest, Invariant, Place, RawSeen, Seen, Verdict, look};
@@ -67,13 +68,16 @@ fn check_sequences(seen: &Seen<'_>, verdict: &mut Verdict) {
     let mut places: Vec<Place> = seen.events.iter().map(|event| event.place).collect();
     places.sort_unstable();
     let mut last: HashMap<(&str, &[u8]), (Place, Digest)> = HashMap::new();
+    let by_sequence: HashSet<&str> = (ALL.into_iter())
+        .filter(|provider| verifier(*provider).by_sequence())
+        .map(|provider| provider.spec().name)
+        .collect();
     for place in places {
         let Some(raw) = seen.raw.get(&place) else {
             continue;
         };
-        let Some(request) = raw.request.as_ref().filter(|request| {
-            by_name(&request.provider).is_some_and(|provider| provider.facts().by_sequence)
-        }) else {
+        let of_sequence = |request: &&RawRequest| by_sequence.contains(request.provider.as_str());
+        let Some(request) = raw.request.as_ref().filter(of_sequence) else {
             continue;
         };
         // The raw key is the entity's, so it stands for it.

@@ -5,7 +5,7 @@ use crate::audit::digest;
 use crate::audit::tests::{NAMES, event, id, record, request, sound};
 use crate::ledger::{Line, to_hex};
 use sluice_schemas::event::{CONTENT_TYPE, CONTENT_TYPE_SINGLE_OBJECT};
-use sluice_schemas::raw::{REQUEST, RawRequest};
+use sluice_schemas::raw::REQUEST;
 
 /// A ledger in which requests are sent and acknowledged one after the other.
 #[derive(Clone, Default)]
@@ -134,10 +134,10 @@ fn i3_a_repetition_by_sequence_that_became_an_event() {
         let mut wanted = RawRequest::decode(&request(n)).expect("a request");
         let provider = sluice_schemas::providers::ALL
             .into_iter()
-            .find(|provider| provider.facts().by_sequence);
+            .find(|provider| verifier(*provider).by_sequence());
         provider
             .expect("one")
-            .facts()
+            .spec()
             .name
             .clone_into(&mut wanted.provider);
         wanted.encode()

@@ -7,7 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
-use sluice_schemas::providers::testing::Unsigned;
+use sluice_schemas::providers::testing::{Unsigned, verifier};
 use sluice_schemas::providers::{ALL, Provider};
 use sluice_schemas::topic::{OTHER, TopicNames};
 
@@ -55,8 +55,8 @@ impl Site {
         let mut sources = Vec::new();
         let mut settings = serde_json::Map::new();
         for provider in ALL {
-            let facts = provider.facts();
-            let name = format!("my-{}", facts.name);
+            let spec = provider.spec();
+            let name = format!("my-{}", spec.name);
             let test = provider.sender().source(&name);
             for (file, content) in &test.files {
                 std::fs::write(secrets.join(file), content)?;
@@ -70,7 +70,7 @@ impl Site {
             settings.insert(name.clone(), test.settings);
             sources.push(Source {
                 name,
-                provider: facts.name,
+                provider: spec.name,
                 secret_file,
                 secret,
                 token: test.token,
@@ -246,7 +246,8 @@ impl Source {
 
     /// The topic of an event type of this source.
     pub fn topic(&self, names: &TopicNames, event: &str) -> Result<String> {
-        let known = self.provider()?.facts().events.contains(&event)
+        let verifier = verifier(self.provider()?);
+        let known = verifier.topic_types().contains(&event)
             || self.events.iter().any(|known| known == event);
         Ok(names.event(self.provider, if known { event } else { OTHER }))
     }

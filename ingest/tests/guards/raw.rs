@@ -187,7 +187,7 @@ fn request_masked(json: &str) -> String {
 fn yaml(bootstrap: &str) -> String {
     let mut sources = serde_json::Map::new();
     for provider in ALL {
-        let name = provider.facts().name;
+        let name = provider.spec().name;
         let mut open = provider.sender().source(name).settings;
         if let Some(open) = open.as_object_mut()
             && open.remove("token_sha256").is_some()
@@ -284,7 +284,7 @@ fn fixture(file: &Path) -> Case {
 }
 
 fn playground_name(provider: &dyn Provider) -> String {
-    format!("my-{}", provider.facts().name)
+    format!("my-{}", provider.spec().name)
 }
 
 fn source(provider: &dyn Provider) -> TestSource {
@@ -310,7 +310,7 @@ fn playground() -> Vec<Case> {
             }
             cases.push(Case {
                 file: "playground".to_owned(),
-                name: format!("{}: {what}", provider.facts().name),
+                name: format!("{}: {what}", provider.spec().name),
                 request: request(path, &lines, &unsigned.body),
             });
         };

@@ -437,7 +437,7 @@ fn is_output(names: &TopicNames, topic: &str) -> bool {
     ]
     .iter()
     .any(|name| name == topic)
-        || ALL.iter().any(|provider| event(provider.facts().name))
+        || ALL.iter().any(|provider| event(provider.spec().name))
 }
 
 fn headers(message: &BorrowedMessage<'_>) -> Vec<(String, Option<Vec<u8>>)> {

@@ -144,7 +144,7 @@ fn kept<'a>(
 fn label(source: Option<&Source>, reason: Option<Reason>) -> Label<'_> {
     Label {
         source: source.map_or(UNKNOWN_SOURCE, |source| source.name.as_str()),
-        provider: source.map_or(UNKNOWN_SOURCE, |source| source.provider.facts().name),
+        provider: source.map_or(UNKNOWN_SOURCE, |source| source.provider.spec().name),
         fate: reason.map_or(Fate::Event, Reason::fate),
         reason,
     }

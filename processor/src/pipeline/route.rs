@@ -92,14 +92,11 @@ impl Router {
             }
         };
         let source_topics = |source: &Source| {
-            let facts = source.provider.facts();
-            let catalogue = facts.events.iter().map(|name| (*name).to_owned());
+            let provider = source.provider.spec().name;
+            let by_type = |r#type: &str| (r#type.to_owned(), topic(provider, r#type));
             SourceTopics {
-                by_type: catalogue
-                    .chain(source.events.iter().cloned())
-                    .map(|r#type| (r#type.clone(), topic(facts.name, &r#type)))
-                    .collect(),
-                other: topic(facts.name, OTHER),
+                by_type: source.topic_types().map(by_type).collect(),
+                other: topic(provider, OTHER),
             }
         };
         let fed = settings.fed_max_message_bytes();

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde_json::json;
 use sluice_schemas::fate::{DUPLICATE_OF, Fate, RAW_OFFSET, REDRIVE_COUNT};
 use sluice_schemas::providers::testing::Unsigned;
-use sluice_schemas::providers::{ALL, Provider};
+use sluice_schemas::providers::{ALL, Provider, testing};
 use sluice_schemas::raw::{Ack, Headers, REQUEST, RawRequest};
 use sluice_schemas::reason::Reason;
 use sluice_schemas::settings::Settings;
@@ -28,7 +28,7 @@ struct Bench {
 }
 
 fn source_name(provider: &dyn Provider) -> String {
-    format!("my-{}", provider.facts().name)
+    format!("my-{}", provider.spec().name)
 }
 
 fn bench() -> Bench {
@@ -129,7 +129,7 @@ fn record(provider: &dyn Provider, unsigned: &Unsigned, id: u128) -> Record {
     let request = RawRequest {
         id: uuid::Uuid::from_u128(id),
         source: source_name(provider),
-        provider: provider.facts().name.to_owned(),
+        provider: provider.spec().name.to_owned(),
         received_at: AT * 1_000_000,
         method: "POST".to_owned(),
         target: format!("/v1/hooks/{}", source_name(provider)),
@@ -168,15 +168,13 @@ fn every_sample() -> Vec<(&'static dyn Provider, &'static str, Record)> {
 fn every_event_of_every_provider_goes_to_its_topic_the_same_each_time() {
     let bench = bench();
     for (provider, event, record) in every_sample() {
-        let facts = provider.facts();
+        let spec = provider.spec();
         let judged = bench.alone(&record);
         assert_eq!((judged.fate, judged.reason), (Fate::Event, None), "{event}");
-        let own = facts.events.contains(&event)
-            || bench.settings.sources[&source_name(provider)]
-                .events
-                .contains(event);
+        let source = &bench.settings.sources[&source_name(provider)];
+        let own = source.topic_types().any(|r#type| r#type == event);
         let names = &bench.settings.topics.names;
-        let topic = names.event(facts.name, if own { event } else { "other" });
+        let topic = names.event(spec.name, if own { event } else { "other" });
         assert_eq!(judged.topic, topic);
         assert_eq!(judged.header("ce_type").as_deref(), Some(event));
         let time = judged.header("ce_time");
@@ -287,7 +285,10 @@ fn an_event_that_outgrows_its_topic_is_a_dead_letter() {
     let bench = bench();
     let provider = ALL
         .into_iter()
-        .find(|provider| !provider.facts().by_sequence && provider.facts().max_body > 1 << 20)
+        .find(|provider| {
+            let verifier = testing::verifier(*provider);
+            !verifier.by_sequence() && verifier.max_body() > 1 << 20
+        })
         .expect("a provider with large bodies");
     // The type stands in the body, in a column and in a header: three times its length.
     let body = json!({"type": "x".repeat(1 << 20)})

@@ -23,7 +23,7 @@ pub fn source<'a>(settings: &'a Settings, request: &RawRequest) -> Result<&'a So
     let Some(source) = settings.sources.get(&request.source) else {
         return Err(Reason::UnknownSource.because("no source of this name is in the settings"));
     };
-    if source.provider.facts().name != request.provider {
+    if source.provider.spec().name != request.provider {
         return Err(Reason::UnknownSource
             .because("the source was of another provider when the request was received"));
     }
@@ -54,7 +54,7 @@ pub fn verify<'s, 'r>(
     body: &'r [u8],
 ) -> Result<Verified<'s, 'r>, Refusal> {
     let authentic = source
-        .endpoint
+        .verifier
         .verify(Delivery { request, body }, credentials)?;
     Ok(Verified {
         source,

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use serde_json::json;
-use sluice_schemas::providers::{ALL, Provider};
+use sluice_schemas::providers::{ALL, Provider, partition_key, testing};
 use sluice_schemas::raw::{Ack, Headers, REQUEST, RawRequest};
 use sluice_service::admin::Readiness;
 use sluice_service::secrets::Store;
@@ -44,7 +44,7 @@ impl Site {
         let mut sources = serde_json::Map::new();
         let mut deliveries = Vec::new();
         for provider in ALL {
-            let name = format!("my-{}", provider.facts().name);
+            let name = format!("my-{}", provider.spec().name);
             let source = provider.sender().source(&name);
             for (file, content) in &source.files {
                 std::fs::write(dir.path().join(file), content).expect("a secret");
@@ -123,11 +123,12 @@ fn delivery(provider: &dyn Provider, source: &str, secret: &[u8], token: bool, n
             .map(|(name, value)| (name.to_lowercase(), value.into_bytes()))
             .collect(),
     );
-    let key = sluice_schemas::providers::partition_key(provider, &headers, &unsigned.body);
+    let verifier = testing::verifier(provider);
+    let key = partition_key(verifier.as_ref(), &headers, &unsigned.body);
     let request = RawRequest {
         id: uuid::Uuid::nil(),
         source: source.to_owned(),
-        provider: provider.facts().name.to_owned(),
+        provider: provider.spec().name.to_owned(),
         received_at: AT * 1_000_000,
         method: "POST".to_owned(),
         target: format!("/v1/hooks/{source}"),

@@ -10,7 +10,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::registry::Registry;
 
 use sluice_schemas::identity::sha256;
-use sluice_schemas::providers::{Credentials, Endpoint};
+use sluice_schemas::providers::{Credentials, Verifier};
 use sluice_schemas::settings::Fault;
 use sluice_schemas::settings::{Settings, Source};
 
@@ -40,7 +40,7 @@ pub struct Store {
 #[derive(Debug)]
 struct Watched {
     source: String,
-    endpoint: Arc<dyn Endpoint>,
+    verifier: Arc<dyn Verifier>,
     secrets: Vec<String>,
     files: Vec<String>,
     /// SHA-256 of each file's content when it was last good, by name. The content itself is not kept
@@ -181,9 +181,9 @@ impl Watched {
     fn new(source: &Source) -> Self {
         Self {
             source: source.name.clone(),
-            endpoint: Arc::clone(&source.endpoint),
+            verifier: Arc::clone(&source.verifier),
             secrets: source.secrets.clone(),
-            files: source.endpoint.files().to_vec(),
+            files: source.verifier.files().to_vec(),
             seen: BTreeMap::new(),
             failing: false,
         }
@@ -215,7 +215,7 @@ impl Watched {
             });
         };
         for name in &self.secrets {
-            match reading.file(dir, name, |content| self.endpoint.key(content)) {
+            match reading.file(dir, name, |content| self.verifier.key(content)) {
                 Ok((_, mut key)) => {
                     key.name.clone_from(name);
                     reading.credentials.keys.push(key);
@@ -224,7 +224,7 @@ impl Watched {
             }
         }
         for name in &self.files {
-            match reading.file(dir, name, |content| self.endpoint.check_file(content)) {
+            match reading.file(dir, name, |content| self.verifier.check_file(content)) {
                 Ok((content, ())) => {
                     reading.credentials.files.insert(name.clone(), content);
                 }

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::fixture::endpoint;
+use super::fixture::verifier;
 use super::sender_tests::Source;
 use super::testing::Unsigned;
 use super::{ALL, Provider, partition_key};
@@ -26,7 +26,7 @@ fn signed(
     let authentic = source
         .verify(&request, body)
         .map_err(|refusal| format!("{}: {}", refusal.reason, refusal.detail))?;
-    let key = partition_key(provider, &request.headers, body);
+    let key = partition_key(source.verifier.as_ref(), &request.headers, body);
     Ok((key, authentic.payload.fields()))
 }
 
@@ -165,7 +165,7 @@ fn a_folded_header_without_a_good_entry_is_as_bad_as_before() {
 fn beside_a_token(signature: &str, values: &[&str]) -> Result<(), Reason> {
     let provider = super::by_name("referralloop").expect("a provider");
     let source = Source {
-        endpoint: endpoint(provider, json!({ "signature": signature })),
+        verifier: verifier(provider, json!({ "signature": signature })),
         ..Source::new(provider)
     };
     let sample = provider.sender().sample("signup.created", 7, AT);

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use super::signature::Key;
-use super::{ALL, Authentic, Credentials, Delivery, Endpoint, Payload, Provider};
+use super::{ALL, Authentic, Credentials, Delivery, Payload, Provider, Verifier};
 use crate::event::Fields;
 use crate::identity::{event_id, fingerprint};
 use crate::raw::{Ack, Headers, RawRequest};
@@ -20,7 +20,7 @@ use crate::settings::reader::{Faults, Node};
 pub struct Fixture {
     pub provider: &'static dyn Provider,
     pub path: PathBuf,
-    pub endpoint: Box<dyn Endpoint>,
+    pub verifier: Box<dyn Verifier>,
     pub credentials: Credentials,
     pub request: RawRequest,
     pub body: Vec<u8>,
@@ -43,9 +43,9 @@ impl Fixture {
         let mut fixture = Self {
             provider,
             path: path.to_owned(),
-            endpoint: endpoint(provider, json!({})),
+            verifier: verifier(provider, json!({})),
             credentials: Credentials::default(),
-            request: request(provider.facts().name),
+            request: request(provider.spec().name),
             body: content[end + 2..].to_vec(),
             age: None,
         };
@@ -79,16 +79,16 @@ impl Fixture {
         match name {
             "options" => {
                 let options = serde_json::from_str(value).expect("options are JSON");
-                self.endpoint = endpoint(self.provider, options);
+                self.verifier = verifier(self.provider, options);
             }
             "secret" => {
                 let (name, content) = value.split_once('=').expect("name=content");
-                let key = key(self.endpoint.as_ref(), name, content.as_bytes());
+                let key = key(self.verifier.as_ref(), name, content.as_bytes());
                 self.credentials.keys.push(key);
             }
             "file" => {
                 let (name, content) = value.split_once('=').expect("name=content");
-                assert_eq!(self.endpoint.check_file(content.as_bytes()), Ok(()));
+                assert_eq!(self.verifier.check_file(content.as_bytes()), Ok(()));
                 let content = content.as_bytes().to_vec();
                 self.credentials.files.insert(name.to_owned(), content);
             }
@@ -103,7 +103,7 @@ impl Fixture {
     /// Whether this is the case of the number that its file's name begins with.
     pub fn is(&self, provider: &str, case: &str) -> bool {
         let name = self.path.file_name().and_then(|name| name.to_str());
-        self.provider.facts().name == provider && name.is_some_and(|name| name.starts_with(case))
+        self.provider.spec().name == provider && name.is_some_and(|name| name.starts_with(case))
     }
 
     /// What the source makes of it.
@@ -112,7 +112,7 @@ impl Fixture {
             request: &self.request,
             body: &self.body,
         };
-        self.endpoint.verify(delivery, &self.credentials)
+        self.verifier.verify(delivery, &self.credentials)
     }
 
     /// Why it is no event; `None`: it is one.
@@ -122,7 +122,7 @@ impl Fixture {
 
     /// What becomes of it, as it stands in the file beside it.
     pub fn outcome(&self) -> Value {
-        let key = super::partition_key(self.provider, &self.request.headers, &self.body);
+        let key = super::partition_key(self.verifier.as_ref(), &self.request.headers, &self.body);
         let key = String::from_utf8(key).unwrap_or_else(|error| hex(error.as_bytes()));
         match self.verify() {
             Ok(Authentic { proof, payload }) => json!({
@@ -178,10 +178,10 @@ impl Fixture {
 }
 
 /// A source of a provider under some options, which must be good.
-pub fn endpoint(provider: &dyn Provider, options: Value) -> Box<dyn Endpoint> {
+pub fn verifier(provider: &dyn Provider, options: Value) -> Box<dyn Verifier> {
     let faults = Faults::default();
     let mut node = Node::root(options, &faults);
-    let endpoint = provider.endpoint(&mut node);
+    let verifier = provider.verifier(&mut node);
     node.finish();
     let found = faults.take();
     // Without options Flockler has no URL; its fixtures set some.
@@ -190,12 +190,12 @@ pub fn endpoint(provider: &dyn Provider, options: Value) -> Box<dyn Endpoint> {
         found.iter().all(|fault| is_default(&fault.path)),
         "{found:?}"
     );
-    endpoint
+    verifier
 }
 
 /// A secret of this name.
-pub fn key(endpoint: &dyn Endpoint, name: &str, content: &[u8]) -> Key {
-    let mut key = endpoint.key(content).expect("a secret");
+pub fn key(verifier: &dyn Verifier, name: &str, content: &[u8]) -> Key {
+    let mut key = verifier.key(content).expect("a secret");
     name.clone_into(&mut key.name);
     key
 }
@@ -261,7 +261,7 @@ pub fn folder(provider: &str) -> PathBuf {
 pub fn fixtures() -> Vec<Fixture> {
     let mut all = Vec::new();
     for provider in ALL {
-        let folder = folder(provider.facts().name).join("fixtures");
+        let folder = folder(provider.spec().name).join("fixtures");
         let mut paths: Vec<PathBuf> = fs::read_dir(folder)
             .expect("each provider has fixtures")
             .map(|entry| entry.expect("an entry").path())
@@ -271,7 +271,7 @@ pub fn fixtures() -> Vec<Fixture> {
             })
             .collect();
         paths.sort();
-        assert!(!paths.is_empty(), "{} has fixtures", provider.facts().name);
+        assert!(!paths.is_empty(), "{} has fixtures", provider.spec().name);
         all.extend(paths.iter().map(|path| Fixture::read(provider, path)));
     }
     all

@@ -31,11 +31,15 @@ fn no_byte_that_a_provider_decides_differs_from_the_golden_file() {
 
 fn shown(fixture: &Fixture) -> String {
     let name = fixture.path.file_stem().expect("a name").to_string_lossy();
-    let mut text = format!("{}/{name}\n", fixture.provider.facts().name);
+    let mut text = format!("{}/{name}\n", fixture.provider.spec().name);
     let mut line = |what: &str, value: &str| {
         writeln!(text, "  {what}: {value}").expect("a text takes a line");
     };
-    let key = partition_key(fixture.provider, &fixture.request.headers, &fixture.body);
+    let key = partition_key(
+        fixture.verifier.as_ref(),
+        &fixture.request.headers,
+        &fixture.body,
+    );
     line("partition key", &hex(&key));
     match fixture.verify() {
         Ok(authentic) => {

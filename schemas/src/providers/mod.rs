@@ -2,15 +2,10 @@
 //!
 //! # Adding a provider
 //!
-//! 1. Make a folder here with `mod.rs`, `signature.rs`, `payload.rs`, `normalize.rs` and `README.md`.
-//! 2. Implement [`Provider`] (what holds for all of its sources), [`Endpoint`] (one source of it) and,
-//!    for tests and the playground, `testing::Sender`.
-//! 3. Record requests as `fixtures/NN-case.http`: lines of `# setting: value` (`options`, `secret`, `file`,
-//!    `received_at`, `token`, `age`), then the request as it came. Write what each becomes with
-//!    `UPDATE_GOLDEN=1 cargo test -p sluice-schemas`, and read it.
-//! 4. Add it to [`ALL`].
-//! 5. Run `make test`: every suite walks [`ALL`], so it is tried tampered, late, under another secret
-//!    and end to end without another line.
+//! `CONTRIBUTING.md` has the steps. In short: a folder here with `mod.rs`, `sender.rs`, `README.md` and
+//! `fixtures/`, which implements [`Provider`] (its name and its documented types), [`Verifier`] (one source of
+//! it) and, for tests and the playground, `testing::Sender`; and a line in [`ALL`]. How signatures are made is
+//! in [`schemes`]: take one, and add one only where none fits.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -22,6 +17,8 @@ use crate::reason::Refusal;
 use crate::settings::reader::Node;
 
 pub mod signature;
+
+pub mod schemes;
 
 pub mod flock;
 
@@ -71,37 +68,28 @@ pub const ALL: [&dyn Provider; 4] = [
 /// The provider of a name.
 pub fn by_name(name: &str) -> Option<&'static dyn Provider> {
     ALL.into_iter()
-        .find(|provider| provider.facts().name == name)
+        .find(|provider| provider.spec().name == name)
 }
 
-/// What holds for a provider whatever the source.
+/// What holds for a provider whatever the source. All that a source's options may change is asked of its
+/// [`Verifier`].
 #[derive(Debug)]
-pub struct Facts {
+pub struct Spec {
     /// The name in settings, topics and events: lower case letters and digits.
     pub name: &'static str,
-    /// The documented event types. Each has a topic of its own; others go to `events.{name}.other`.
-    pub events: &'static [&'static str],
-    /// The largest body, in bytes, where the source does not say otherwise.
-    pub max_body: u64,
-    /// Whether repetition is judged by the entity's last event (see [`crate::identity::Sequence`]).
-    pub by_sequence: bool,
-    /// For how long after the first attempt the provider may send the same delivery again.
-    pub retry_horizon: Duration,
+    /// The documented event types: each has a fixture and, in tests, a sample. Which types have a topic of
+    /// their own is another question ([`Verifier::topic_types`]).
+    pub documented: &'static [&'static str],
 }
 
 /// A provider, as the registry knows it.
 pub trait Provider: Sync {
     /// What holds whatever the source.
-    fn facts(&self) -> &'static Facts;
+    fn spec(&self) -> &'static Spec;
 
-    /// A cheap look for what keeps the retries of one delivery, and all of one entity, in one
-    /// partition. It proves nothing, never fails, and depends on nothing outside the delivery's
-    /// identity. `None`: the body's SHA-256 serves.
-    fn partition_key(&self, headers: &Headers, body: &[u8]) -> Option<PartitionKey>;
-
-    /// One source of this provider, from its `options`. Takes out of `options` what it knows; faults
-    /// gather there, and the caller reports what is left as unknown.
-    fn endpoint(&self, options: &mut Node) -> Box<dyn Endpoint>;
+    /// One source of this provider, from its `options`. Takes the keys that it knows out of `options`; faults
+    /// gather there, and the caller reports the keys that are left as unknown.
+    fn verifier(&self, options: &mut Node) -> Box<dyn Verifier>;
 
     /// What tests and the playground need to send as this provider does.
     #[cfg(feature = "testing")]
@@ -110,12 +98,29 @@ pub trait Provider: Sync {
 
 impl std::fmt::Debug for dyn Provider {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.facts().name)
+        f.write_str(self.spec().name)
     }
 }
 
+/// The largest body where the source does not say otherwise, in bytes.
+pub const DEFAULT_MAX_BODY_BYTES: u64 = 1 << 20;
+
 /// One source of a provider: its options are read, its secrets come with each call.
-pub trait Endpoint: Send + Sync + std::fmt::Debug {
+///
+/// # What a signature proves
+///
+/// A signature proves the bytes that are under it and nothing else. Flock's `ts.data` covers the time and
+/// `data`, Flockler's the action, the environment, the URL and the body, Standard Webhooks' the id, the time
+/// and the body, and many a provider's the body alone. A header outside of the signature is whatever the
+/// sender of the request wrote: somebody who recorded one genuine request can send it again under another
+/// value of that header, and its signature is as good as before.
+///
+/// The identity ([`Payload::identity`]) must therefore consist of proved parts only. An identity made of an
+/// unsigned header, such as a delivery id beside a signature over the body, lets the recorder replay: each new
+/// value of the header is a new identity and one more event. Where a provider signs no id, take the MAC or the
+/// proved parts of the body. The event type may come from an unsigned header only where [`Proof::authenticity`]
+/// says [`Authenticity::PartiallySigned`].
+pub trait Verifier: Send + Sync + std::fmt::Debug {
     /// Reads the content of a secret file (one trailing line end already taken off). An error is one
     /// sentence that does not show the content.
     fn key(&self, content: &[u8]) -> Result<Key, String>;
@@ -123,16 +128,44 @@ pub trait Endpoint: Send + Sync + std::fmt::Debug {
     /// How signatures matter here.
     fn signing(&self) -> Signing;
 
-    /// Files under `secrets_dir`, besides the secrets, that this source reads ([`Credentials::files`]).
+    /// Files under `secrets_dir`, apart from the secrets, that this source reads ([`Credentials::files`]).
     fn files(&self) -> &[String] {
         &[]
     }
 
-    /// Reads one of [`Endpoint::files`]: an error is one sentence that does not show the content.
+    /// Reads one of [`Verifier::files`]: an error is one sentence that does not show the content.
     fn check_file(&self, content: &[u8]) -> Result<(), String> {
         let _ = content;
         Ok(())
     }
+
+    /// The largest body, in bytes, where `max_body` is not set.
+    fn max_body(&self) -> u64 {
+        DEFAULT_MAX_BODY_BYTES
+    }
+
+    /// For how long after the first attempt the provider may send the same delivery again. The source's
+    /// `dedup_window` must be at least as long.
+    fn retry_horizon(&self) -> Duration {
+        Duration::ZERO
+    }
+
+    /// Whether repetition is judged by the entity's last event (see [`crate::identity::Sequence`]).
+    fn by_sequence(&self) -> bool {
+        false
+    }
+
+    /// The event types that have a topic of their own although the source's `events` does not name them; all
+    /// others go to `events.{name}.other`. Each topic costs partitions and replicas on the brokers: a provider
+    /// with hundreds of types returns few of them or none.
+    fn topic_types(&self) -> Vec<&str> {
+        Vec::new()
+    }
+
+    /// Reads, without verifying anything, what keeps the retries of one delivery, and all deliveries of one
+    /// entity, in one partition. It never fails, and depends on nothing outside the delivery's identity.
+    /// `None`: the body's SHA-256 serves.
+    fn partition_key(&self, headers: &Headers, body: &[u8]) -> Option<PartitionKey>;
 
     /// Decides whether a delivery is authentic and what it says. Pure: age is judged against
     /// [`RawRequest::received_at`]. The refusal is the first in the order of
@@ -160,7 +193,7 @@ pub enum Signing {
 pub struct Credentials {
     /// The secrets in the order of the settings; all are tried.
     pub keys: Vec<Key>,
-    /// The content of each of [`Endpoint::files`], by name, one trailing line end taken off.
+    /// The content of each of [`Verifier::files`], by name, one trailing line end taken off.
     pub files: BTreeMap<String, Vec<u8>>,
 }
 
@@ -237,9 +270,9 @@ pub enum PartitionKey {
 /// The longest text that serves as a key as it is, in bytes; a longer one is hashed.
 pub const KEY_BYTES: usize = 256;
 
-/// The raw record's key: the provider's, else the body's SHA-256. Never empty.
-pub fn partition_key(provider: &dyn Provider, headers: &Headers, body: &[u8]) -> Vec<u8> {
-    match provider.partition_key(headers, body) {
+/// The raw record's key: the verifier's, else the body's SHA-256. Never empty.
+pub fn partition_key(verifier: &dyn Verifier, headers: &Headers, body: &[u8]) -> Vec<u8> {
+    match verifier.partition_key(headers, body) {
         Some(PartitionKey::Text(text)) if text.is_empty() => sha256(body).to_vec(),
         Some(PartitionKey::Text(text)) if text.len() > KEY_BYTES => {
             sha256(text.as_bytes()).to_vec()

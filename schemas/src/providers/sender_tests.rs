@@ -4,9 +4,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use super::fixture::{endpoint, key, request};
+use super::fixture::{key, request, verifier};
 use super::testing::Unsigned;
-use super::{ALL, Authentic, Credentials, Delivery, Endpoint, Provider, partition_key};
+use super::{ALL, Authentic, Credentials, Delivery, Provider, Verifier, partition_key};
 use crate::event::Authenticity;
 use crate::identity::fingerprint;
 use crate::raw::RawRequest;
@@ -18,7 +18,7 @@ const MIB: usize = 1 << 20;
 /// A source as the provider's sender describes it.
 pub struct Source {
     pub provider: &'static dyn Provider,
-    pub endpoint: Box<dyn Endpoint>,
+    pub verifier: Box<dyn Verifier>,
     pub credentials: Credentials,
     pub secret: Vec<u8>,
 }
@@ -26,25 +26,25 @@ pub struct Source {
 impl Source {
     pub fn new(provider: &'static dyn Provider) -> Self {
         let test = provider.sender().source("site");
-        assert_eq!(test.settings["provider"], provider.facts().name);
+        assert_eq!(test.settings["provider"], provider.spec().name);
         assert_eq!(test.settings["secrets"], json!([test.files[0].0]));
-        let endpoint = endpoint(provider, test.settings["options"].clone());
+        let verifier = verifier(provider, test.settings["options"].clone());
         let (name, secret) = test.files[0].clone();
-        let keys = vec![key(endpoint.as_ref(), &name, &secret)];
+        let keys = vec![key(verifier.as_ref(), &name, &secret)];
         let credentials = Credentials {
             keys,
             ..Credentials::default()
         };
         Self {
             provider,
-            endpoint,
+            verifier,
             credentials,
             secret,
         }
     }
 
     pub fn sign(&self, unsigned: &Unsigned, secret: &[u8], at: i64) -> RawRequest {
-        let mut request = request(self.provider.facts().name);
+        let mut request = request(self.provider.spec().name);
         request.received_at = at * 1_000_000;
         let signature = self.provider.sender().sign(unsigned, secret, at);
         let headers = unsigned.headers.iter().cloned().chain(signature);
@@ -59,7 +59,7 @@ impl Source {
         request: &'a RawRequest,
         body: &'a [u8],
     ) -> Result<Authentic<'a>, Refusal> {
-        self.endpoint
+        self.verifier
             .verify(Delivery { request, body }, &self.credentials)
     }
 
@@ -81,8 +81,8 @@ fn every_sample_is_authentic_and_tells_its_event() {
         let events = sender.events();
         assert!(
             provider
-                .facts()
-                .events
+                .spec()
+                .documented
                 .iter()
                 .all(|event| events.contains(event))
         );
@@ -204,7 +204,7 @@ fn a_mebibyte_is_judged_at_once_whatever_it_is() {
             let forged = source.sign(&sample, b"another secret of some length", AT);
             for request in [good, forged] {
                 let start = Instant::now();
-                let _ = partition_key(provider, &request.headers, &sample.body);
+                let _ = partition_key(source.verifier.as_ref(), &request.headers, &sample.body);
                 let outcome = source.verify(&request, &sample.body);
                 if let Ok(authentic) = &outcome {
                     let _ = (authentic.payload.identity(), authentic.payload.fields());
@@ -218,7 +218,7 @@ fn a_mebibyte_is_judged_at_once_whatever_it_is() {
                         .map_or("an event", |refusal| refusal.reason.name());
                     println!(
                         "{:>12} {name:>28} {told:>20} {took:?}",
-                        provider.facts().name
+                        provider.spec().name
                     );
                 }
             }

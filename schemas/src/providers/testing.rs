@@ -6,6 +6,8 @@ use serde_json::Value;
 use time::OffsetDateTime;
 
 use super::signature::Key;
+use super::{Provider, Verifier};
+use crate::settings::reader::{Faults, Node};
 
 /// What a provider's sender does: makes bodies for its events and signs them as the provider would.
 pub trait Sender: Sync {
@@ -52,6 +54,12 @@ pub struct Unsigned {
     pub body: Vec<u8>,
     /// The provider's id of the delivery, where it has one: a retry has the same.
     pub delivery_id: String,
+}
+
+/// The verifier of a provider under the options of its source in tests.
+pub fn verifier(provider: &dyn Provider) -> Box<dyn Verifier> {
+    let options = provider.sender().source("site").settings["options"].take();
+    provider.verifier(&mut Node::root(options, &Faults::default()))
 }
 
 /// The MAC that a provider would send under a secret that is used as text.

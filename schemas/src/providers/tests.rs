@@ -25,19 +25,14 @@ fn the_folders_on_disk_are_the_registry() {
         .map(|entry| entry.expect("an entry"))
         .filter(|entry| entry.path().is_dir())
         .map(|entry| entry.file_name().into_string().expect("UTF-8"))
+        .filter(|name| name != "schemes")
         .collect();
     folders.sort();
-    let mut names: Vec<&str> = ALL.iter().map(|provider| provider.facts().name).collect();
+    let mut names: Vec<&str> = ALL.iter().map(|provider| provider.spec().name).collect();
     names.sort_unstable();
     assert_eq!(folders, names);
     for name in names {
-        for file in [
-            "mod.rs",
-            "signature.rs",
-            "payload.rs",
-            "normalize.rs",
-            "README.md",
-        ] {
+        for file in ["mod.rs", "README.md"] {
             assert!(folder(name).join(file).is_file(), "{name}/{file}");
         }
         assert!(super::by_name(name).is_some());
@@ -66,7 +61,7 @@ fn every_documented_event_has_a_fixture() {
     let mut types: BTreeMap<&str, Vec<String>> = BTreeMap::new();
     for fixture in fixtures() {
         if let Ok(authentic) = fixture.verify() {
-            let name = fixture.provider.facts().name;
+            let name = fixture.provider.spec().name;
             types
                 .entry(name)
                 .or_default()
@@ -74,10 +69,10 @@ fn every_documented_event_has_a_fixture() {
         }
     }
     for provider in ALL {
-        let facts = provider.facts();
-        for event in facts.events {
+        let spec = provider.spec();
+        for event in spec.documented {
             assert!(
-                types[facts.name].iter().any(|found| found == event),
+                types[spec.name].iter().any(|found| found == event),
                 "{event}"
             );
         }
@@ -106,7 +101,7 @@ fn every_reason_that_a_provider_decides_has_a_fixture() {
 #[test]
 fn no_expectation_stands_without_its_request() {
     for provider in ALL {
-        let entries = fs::read_dir(folder(provider.facts().name).join("fixtures"));
+        let entries = fs::read_dir(folder(provider.spec().name).join("fixtures"));
         for entry in entries.expect("each provider has fixtures") {
             let path = entry.expect("an entry").path();
             let name = path.to_string_lossy().replace(".event.json", ".http");
@@ -245,7 +240,7 @@ fn another_secret_is_a_mismatch_and_a_rotation_is_none() {
             }
             // Nothing is a dead letter that is not authentic.
             Err(refusal) if refusal.reason.fate() == Fate::DeadLetter => {
-                if fixture.endpoint.signing() == Signing::Required {
+                if fixture.verifier.signing() == Signing::Required {
                     let reason = fixture.with_keys(other(), Fixture::reason);
                     assert_eq!(reason, Some(Reason::SignatureMismatch), "{path}");
                 }
@@ -264,7 +259,7 @@ fn only_a_provider_by_sequence_tells_a_sequence() {
         else {
             continue;
         };
-        let by_sequence = fixture.provider.facts().by_sequence;
+        let by_sequence = fixture.verifier.by_sequence();
         assert_eq!(
             first.sequence.is_some(),
             by_sequence,

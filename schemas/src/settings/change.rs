@@ -2,7 +2,6 @@
 
 use super::file::{MadeFor, Settings};
 use super::restart::RestartRequired;
-use super::spool;
 use crate::settings::reader::Fault;
 
 /// Which service asks. The other one's part of the file does not concern it.
@@ -100,7 +99,7 @@ impl Settings {
                 fault(&source.name, "client_ca_file", message.to_owned());
             }
             let age = self.ingest.spool.as_ref().map(|spool| spool.max_age);
-            if age.is_some_and(|age| !spool::fits(age, source)) {
+            if age.is_some_and(|age| !source.fits_window(age)) {
                 let message = "does not fit the ingest.spool.max_age that is in force, with the \
                                time for which its provider retries: this needs a restart";
                 fault(&source.name, "dedup_window", message.to_owned());

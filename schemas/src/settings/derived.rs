@@ -42,11 +42,9 @@ impl Settings {
     pub fn event_topics(&self) -> BTreeSet<String> {
         let mut topics = BTreeSet::new();
         for source in self.sources.values() {
-            let facts = source.provider.facts();
-            let types = facts.events.iter().copied();
-            let own = source.events.iter().map(String::as_str);
-            for r#type in types.chain(own).chain([OTHER]) {
-                topics.insert(self.topics.names.event(facts.name, r#type));
+            let provider = source.provider.spec().name;
+            for r#type in source.topic_types().chain([OTHER]) {
+                topics.insert(self.topics.names.event(provider, r#type));
             }
         }
         topics

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::limits::{self, Limits};
 use super::peer::{self, PeerFrom};
 use super::restart::RestartRequired;
-use super::source::Source;
+use super::source::{self, Source};
 use super::spool::{self, Spool};
 use super::tls::{self, TlsFiles};
 use super::values::{address, within};
@@ -62,7 +62,8 @@ pub(super) fn ingest(
     if max_buffered / 1024 > 2_097_151 {
         node.fault("max_buffered", "must be under 2048 MiB");
     }
-    let spool = spool::spool(node.child("spool"), ack_timeout, sources);
+    let spool = spool::spool(node.child("spool"), ack_timeout);
+    source::windows(sources, spool.as_ref().map(|spool| spool.max_age), faults);
     let tls = tls::tls(node.child("tls"), secrets_dir);
     let guarded = |source: &&Source| source.client_ca_file.is_some();
     if let Some(source) = sources.values().find(guarded)

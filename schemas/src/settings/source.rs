@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::values::{FILE_NAME, bounded, file, is_file_name, is_set};
 use crate::identity::sha256;
 use crate::metric::UNKNOWN_SOURCE;
-use crate::providers::{self, Endpoint, Provider, Signing};
+use crate::providers::{self, DEFAULT_MAX_BODY_BYTES, Provider, Signing, Verifier};
 use crate::settings::reader::{Faults, Node};
 use crate::topic::{OTHER, is_event_type};
 
@@ -21,9 +21,9 @@ pub struct Source {
     pub name: String,
     /// Who sends to it.
     pub provider: &'static dyn Provider,
-    /// The provider under this source's options. Shared with the store of the secrets, which
+    /// The check of this source's deliveries, under its options. Shared with the store of the secrets, which
     /// reads secrets by it.
-    pub endpoint: Arc<dyn Endpoint>,
+    pub verifier: Arc<dyn Verifier>,
     /// The names of secret files; all are tried.
     pub secrets: Vec<String>,
     /// SHA-256 of the tokens that the URL may carry; empty: no token.
@@ -34,7 +34,7 @@ pub struct Source {
     pub max_body: u64,
     /// For how long an event suppresses its repetitions.
     pub dedup_window: Duration,
-    /// Types with a topic of their own besides the provider's catalogue.
+    /// Types with a topic of their own, apart from [`Verifier::topic_types`].
     pub events: BTreeSet<String>,
     /// A disabled source is answered like one that is not there; its raw records are still judged.
     pub enabled: bool,
@@ -46,9 +46,6 @@ pub struct Source {
 
 /// The largest body that a source may allow, in bytes: what one Kafka record still carries well.
 const MAX_BODY_BYTES: u64 = 64 << 20;
-
-/// The largest body where neither provider nor source says, in bytes.
-const DEFAULT_MAX_BODY_BYTES: u64 = 1 << 20;
 
 /// The most that `rate` may say, in requests a second: more than a process can take is no bound.
 const MAX_RATE: i64 = 1_000_000;
@@ -105,9 +102,13 @@ fn source(
     file_names(&node, "secrets", &secrets);
     let token_sha256 = token_sha256(&mut node);
     let require_headers = require_headers(&mut node);
+    if let Some(options) = node.peek("options").filter(|_| provider.is_some()) {
+        plain_tokens(&node, "options", options, &token_sha256);
+    }
+    let verifier = provider.map(|provider| verifier(&mut node, provider));
     let max_body = node.size(
         "max_body",
-        provider.map_or(DEFAULT_MAX_BODY_BYTES, |provider| provider.facts().max_body),
+        (verifier.as_ref()).map_or(DEFAULT_MAX_BODY_BYTES, |verifier| verifier.max_body()),
     );
     if max_body > MAX_BODY_BYTES {
         node.fault(
@@ -124,27 +125,21 @@ fn source(
     let client_ca_file = file(&mut node, "client_ca_file", secrets_dir);
     let rate = rate(&mut node);
 
-    let Some(provider) = provider else {
+    let (Some(provider), Some(verifier)) = (provider, verifier) else {
         // Whose options these are is not known, so nothing can be said about them.
         node.value("options");
         node.finish();
         return None;
     };
-    slugs.check(&node, provider, &events);
-    if let Some(options) = node.peek("options") {
-        plain_tokens(&node, "options", options, &token_sha256);
-    }
-    let mut options = node.child("options");
-    let endpoint: Arc<dyn Endpoint> = provider.endpoint(&mut options).into();
-    options.finish();
-    file_names(&node, "options", endpoint.files());
+    let provider_name = provider.spec().name;
+    slugs.check(&node, provider_name, &verifier.topic_types(), &events);
     let proved = !token_sha256.is_empty() || !require_headers.is_empty();
-    signing(&node, endpoint.signing(), proved, &secrets);
+    signing(&node, verifier.signing(), proved, &secrets);
     node.finish();
     Some(Source {
         name,
         provider,
-        endpoint,
+        verifier,
         secrets,
         token_sha256,
         require_headers,
@@ -163,11 +158,69 @@ fn provider(node: &mut Node) -> Option<&'static dyn Provider> {
     if found.is_none() {
         let names: Vec<&str> = providers::ALL
             .iter()
-            .map(|known| known.facts().name)
+            .map(|known| known.spec().name)
             .collect();
         node.fault("provider", format!("must be one of {}", names.join(", ")));
     }
     found
+}
+
+/// The verifier under the source's `options`.
+fn verifier(node: &mut Node, provider: &dyn Provider) -> Arc<dyn Verifier> {
+    let mut options = node.child("options");
+    let verifier: Arc<dyn Verifier> = provider.verifier(&mut options).into();
+    options.finish();
+    file_names(node, "options", verifier.files());
+    verifier
+}
+
+impl Source {
+    /// The event types that have a topic of their own.
+    pub fn topic_types(&self) -> impl Iterator<Item = &str> {
+        let own = self.events.iter().map(String::as_str);
+        self.verifier.topic_types().into_iter().chain(own)
+    }
+
+    /// Whether a record that waits on a spool for so long, and each of its repetitions, fall into one window.
+    pub(super) fn fits_window(&self, spooled: Duration) -> bool {
+        let horizon = self.verifier.retry_horizon();
+        !self.enabled || spooled.saturating_add(horizon) <= self.dedup_window
+    }
+}
+
+/// Checks each window against the time for which repetitions come. A provider sends a delivery again until its
+/// retry horizon ends, and a record may come to raw `spooled` after its sender had its answer: all of them must
+/// fall into one window, or one delivery becomes two events. `spooled`: `None` without a spool.
+pub(super) fn windows(
+    sources: &BTreeMap<String, Source>,
+    spooled: Option<Duration>,
+    faults: &Faults,
+) {
+    let late = |source: &&Source| !source.fits_window(spooled.unwrap_or_default());
+    for source in sources.values().filter(late) {
+        let (horizon, provider) = (source.verifier.retry_horizon(), source.provider.spec().name);
+        let on_a_spool = spooled.map_or_else(String::new, |age| {
+            let age = in_words(age);
+            format!(", and a record may stay on the spool for {age} (ingest.spool.max_age)")
+        });
+        let message = format!(
+            "must be at least {}, and is {}: {provider} retries for {}{on_a_spool}",
+            in_words(horizon.saturating_add(spooled.unwrap_or_default())),
+            in_words(source.dedup_window),
+            in_words(horizon),
+        );
+        faults.add(format!("sources.{}.dedup_window", source.name), message);
+    }
+}
+
+/// A time as the settings write it, in its largest whole unit.
+fn in_words(time: Duration) -> String {
+    match time.as_secs() {
+        _ if time.subsec_millis() != 0 => format!("{}ms", time.as_millis()),
+        seconds if seconds % 3600 == 0 => format!("{}h", seconds / 3600),
+        seconds if seconds % 60 == 0 => format!("{}m", seconds / 60),
+        seconds => format!("{seconds}s"),
+    }
 }
 
 /// Requests a second, or nothing for no bound.
@@ -284,10 +337,15 @@ fn plain_tokens(node: &Node, path: &str, value: &Value, hashes: &[[u8; 32]]) {
 struct Slugs(BTreeMap<(&'static str, String), String>);
 
 impl Slugs {
-    fn check(&mut self, node: &Node, provider: &'static dyn Provider, events: &BTreeSet<String>) {
-        let facts = provider.facts();
-        let slug = |r#type: &str| (facts.name, r#type.replace('_', "-"));
-        for r#type in facts.events.iter().copied().chain([OTHER]) {
+    fn check(
+        &mut self,
+        node: &Node,
+        provider: &'static str,
+        topic_types: &[&str],
+        events: &BTreeSet<String>,
+    ) {
+        let slug = |r#type: &str| (provider, r#type.replace('_', "-"));
+        for r#type in topic_types.iter().copied().chain([OTHER]) {
             self.0
                 .entry(slug(r#type))
                 .or_insert_with(|| r#type.to_owned());

@@ -1,10 +1,8 @@
 //! `ingest.spool`: what is kept on disk while Kafka is away.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::source::Source;
 use crate::settings::reader::Node;
 
 /// `ingest.spool`
@@ -37,11 +35,7 @@ const MOST_RATE: i64 = 1_000_000;
 const HOUR: Duration = Duration::from_secs(3600);
 
 /// `None` where no folder is named.
-pub(super) fn spool(
-    mut node: Node,
-    ack_timeout: Duration,
-    sources: &BTreeMap<String, Source>,
-) -> Option<Spool> {
+pub(super) fn spool(mut node: Node, ack_timeout: Duration) -> Option<Spool> {
     let dir = node.text("dir").map(PathBuf::from);
     let max_bytes = node.size("max_bytes", 1 << 30);
     let max_age = node.positive_duration("max_age", 24 * HOUR);
@@ -57,9 +51,6 @@ pub(super) fn spool(
     if !(WAIT.0..=WAIT.1).contains(&wait) || wait > ack_timeout {
         node.fault("wait", "must be from 50ms to 1m and at most ack_timeout");
     }
-    if dir.is_some() {
-        fits_windows(&node, max_age, sources);
-    }
     node.finish();
     Some(Spool {
         dir: dir?,
@@ -69,28 +60,4 @@ pub(super) fn spool(
         drain_rate: u32::try_from(drain_rate).unwrap_or(1),
         drain_older,
     })
-}
-
-/// Whether a record of this age and any of its repetitions fall into one window.
-pub(super) fn fits(max_age: Duration, source: &Source) -> bool {
-    let horizon = source.provider.facts().retry_horizon;
-    !source.enabled || max_age.saturating_add(horizon) <= source.dedup_window
-}
-
-/// A record may come to raw `max_age` after its sender had its answer, and a repetition that its
-/// provider sent to another process long before or after: both must fall into one window, or one
-/// event becomes two.
-fn fits_windows(node: &Node, max_age: Duration, sources: &BTreeMap<String, Source>) {
-    for source in sources.values() {
-        if !fits(max_age, source) {
-            let horizon = source.provider.facts().retry_horizon;
-            let message = format!(
-                "and the {} h for which {} retries must fit the dedup_window of source {}",
-                horizon.as_secs().div_ceil(3600),
-                source.provider.facts().name,
-                source.name
-            );
-            node.fault("max_age", message);
-        }
-    }
 }

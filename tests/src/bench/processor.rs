@@ -11,6 +11,7 @@ use rdkafka::types::RDKafkaErrorCode;
 use serde_json::json;
 use sluice_schemas::metric::FATES;
 use sluice_schemas::providers::partition_key;
+use sluice_schemas::providers::testing::verifier;
 use sluice_schemas::raw::{Ack, Headers, REQUEST, RawRequest, TRACEPARENT};
 use sluice_tests::metrics::{cpu_time, peak_memory};
 use sluice_tests::offsets::create_topic;
@@ -68,7 +69,8 @@ fn fill(site: &Site, records: u64) -> Result<()> {
         let event = events[usize::try_from(n)? / site.sources.len() % events.len()];
         let request = source.signed(event, n, at)?;
         let raw_request = raw_request(source, &request, n, at);
-        let key = partition_key(source.provider()?, &raw_request.headers, &request.body);
+        let verifier = verifier(source.provider()?);
+        let key = partition_key(verifier.as_ref(), &raw_request.headers, &request.body);
         let headers = [
             (REQUEST, raw_request.encode()),
             (TRACEPARENT, format!("00-{n:032x}-{n:016x}-00").into_bytes()),

@@ -111,14 +111,14 @@ kafka: {{bootstrap_servers: b}}
 topics: {{prefix: 'eu.'}}
 processor: {{member: m-0, group: g}}
 sources:
-  codes: {{provider: flowcode, secrets: [a], events: [scan_more.created], dedup_window: 1h}}
-  list: {{provider: referralloop, token_sha256: ['{TOKEN}'], dedup_window: 5h, enabled: false}}
+  codes: {{provider: flowcode, secrets: [a], events: [scan_more.created], dedup_window: 28h}}
+  list: {{provider: referralloop, token_sha256: ['{TOKEN}'], dedup_window: 29h, enabled: false}}
 "
     );
     let settings = load(&yaml).expect("good settings");
     assert_eq!(settings.raw_max_message_bytes(), (2 << 20) + (256 << 10));
     assert_eq!(settings.fed_max_message_bytes(), (2 << 20) + (320 << 10));
-    assert_eq!(settings.longest_window(), Duration::from_secs(5 * 3_600));
+    assert_eq!(settings.longest_window(), Duration::from_secs(29 * 3_600));
     assert_eq!(settings.group_id(), "eu.g");
     assert_eq!(settings.transactional_id(3), "eu.g.m-0.3");
     let topics = settings.event_topics();
@@ -412,7 +412,7 @@ fn the_topics_are_as_the_design_says() {
 }
 
 #[test]
-fn a_spool_has_a_folder_and_fits_the_windows() {
+fn a_spool_has_a_folder_and_bounds() {
     assert!(load(MINIMAL).expect("it loads").ingest.spool.is_none());
     let spool = |spool: &str| format!("{MINIMAL}ingest: {{spool: {{{spool}}}}}");
     let settings = load(&spool("dir: /var/spool")).expect("it loads");
@@ -426,7 +426,6 @@ fn a_spool_has_a_folder_and_fits_the_windows() {
         ("dir: /d, wait: 5s", "wait"),
         ("dir: /d, wait: 10ms", "wait"),
         ("dir: /d, drain_rate: 0", "drain_rate"),
-        ("dir: /d, max_age: 73h", "max_age"),
     ] {
         assert_eq!(
             paths(&spool(text)),
@@ -434,10 +433,28 @@ fn a_spool_has_a_folder_and_fits_the_windows() {
             "{text}"
         );
     }
-    // Flowcode retries for 28 hours: with 44 of age they fill the window of 72, with one more not.
-    let flowcode =
-        "kafka: {bootstrap_servers: b}\nsources: {c: {provider: flowcode, secrets: [c]}}\n";
-    let aged = |age: &str| format!("{flowcode}ingest: {{spool: {{dir: /d, max_age: {age}}}}}");
-    assert!(load(&aged("44h")).is_ok());
-    assert_eq!(paths(&aged("45h")), ["ingest.spool.max_age"]);
+}
+
+#[test]
+fn a_window_covers_the_retries_of_its_provider_and_the_spool() {
+    let with = |window: &str, spool: &str| {
+        let source = format!("{{provider: flowcode, secrets: [c], {window}}}");
+        let kafka = "kafka: {bootstrap_servers: b}";
+        format!("{kafka}\nsources: {{c: {source}}}\ningest: {{spool: {{{spool}}}}}")
+    };
+    // Flowcode retries for 28 hours.
+    assert!(load(&with("dedup_window: 28h", "max_age: 24h")).is_ok());
+    let found = load(&with("dedup_window: 27h", "")).expect_err("too short");
+    let found: Vec<String> = found.iter().map(ToString::to_string).collect();
+    let short =
+        "sources.c.dedup_window: must be at least 28h, and is 27h: flowcode retries for 28h";
+    assert_eq!(found, [short]);
+    assert!(load(&with("enabled: false, dedup_window: 1h", "")).is_ok());
+    // With 44 hours on a spool they fill the window of 72, with one more not.
+    assert!(load(&with("", "dir: /d, max_age: 44h")).is_ok());
+    let found = load(&with("", "dir: /d, max_age: 45h")).expect_err("too short");
+    let found: Vec<String> = found.iter().map(ToString::to_string).collect();
+    let short = "sources.c.dedup_window: must be at least 73h, and is 72h: flowcode retries for 28h, \
+                 and a record may stay on the spool for 45h (ingest.spool.max_age)";
+    assert_eq!(found, [short]);
 }

@@ -3,8 +3,10 @@
 
 use std::time::Duration;
 
-use super::signature::{Key, check_body_time, header, text_key};
-use super::{Authentic, Credentials, Delivery, Endpoint, Facts, PartitionKey, Provider, Signing};
+use super::schemes::age::check_body_time;
+use super::schemes::hmac::Template;
+use super::signature::{Key, header, text_key};
+use super::{Authentic, Credentials, Delivery, PartitionKey, Provider, Signing, Spec, Verifier};
 use crate::json;
 use crate::raw::Headers;
 use crate::reason::{Reason, Refusal};
@@ -21,7 +23,7 @@ mod sender;
 
 use normalize::Event;
 use payload::{Body, Data};
-use signature::{Encoding, Scheme};
+use signature::{Encoding, Field};
 
 /// The header that carries the MAC.
 const SIGNATURE: &str = "x-flock-signature";
@@ -30,9 +32,9 @@ const SIGNATURE: &str = "x-flock-signature";
 /// documentation's example allows five minutes.
 const MAX_AGE: Duration = Duration::from_secs(300);
 
-static FACTS: Facts = Facts {
+static SPEC: Spec = Spec {
     name: "flock",
-    events: &[
+    documented: &[
         "campaign.launched",
         "campaign.ended",
         "campaign.archived",
@@ -49,10 +51,6 @@ static FACTS: Facts = Facts {
         "reward.provisioned",
         "reward.fulfilled",
     ],
-    max_body: 1 << 20,
-    by_sequence: false,
-    // Flock never sends again.
-    retry_horizon: Duration::ZERO,
 };
 
 /// The provider.
@@ -60,17 +58,13 @@ static FACTS: Facts = Facts {
 pub struct Flock;
 
 impl Provider for Flock {
-    fn facts(&self) -> &'static Facts {
-        &FACTS
+    fn spec(&self) -> &'static Spec {
+        &SPEC
     }
 
-    fn partition_key(&self, _headers: &Headers, body: &[u8]) -> Option<PartitionKey> {
-        payload::partition_key(body)
-    }
-
-    fn endpoint(&self, options: &mut Node) -> Box<dyn Endpoint> {
+    fn verifier(&self, options: &mut Node) -> Box<dyn Verifier> {
         Box::new(Source {
-            schemes: options.choice("scheme", &signature::SCHEMES, &Scheme::ALL),
+            schemes: options.choice("scheme", &signature::SCHEMES, &signature::ALL),
             encoding: options.choice("encoding", &signature::ENCODINGS, Encoding::Auto),
             max_age: options.duration("max_age", MAX_AGE),
         })
@@ -86,19 +80,27 @@ impl Provider for Flock {
 #[derive(Debug)]
 struct Source {
     /// What is tried, in this order.
-    schemes: &'static [Scheme],
+    schemes: &'static [Template<Field>],
     encoding: Encoding,
     /// Zero: age is not judged.
     max_age: Duration,
 }
 
-impl Endpoint for Source {
+impl Verifier for Source {
     fn key(&self, content: &[u8]) -> Result<Key, String> {
         text_key(content)
     }
 
     fn signing(&self) -> Signing {
         Signing::Required
+    }
+
+    fn topic_types(&self) -> Vec<&str> {
+        SPEC.documented.to_vec()
+    }
+
+    fn partition_key(&self, _headers: &Headers, body: &[u8]) -> Option<PartitionKey> {
+        payload::partition_key(body)
     }
 
     fn verify<'a>(
@@ -113,7 +115,8 @@ impl Endpoint for Source {
             Ok(members) => members.as_ref(),
             Err(_) => None,
         };
-        let proof = signature::prove(self.schemes, &credentials.keys, body, readable, &mac)?;
+        let proof =
+            signature::verify_signature(self.schemes, &credentials.keys, body, readable, &mac)?;
 
         // What does not parse has no time that could be judged.
         let members = parsed?.unwrap_or_default();

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{FACTS, SIGNATURE};
+use super::{SIGNATURE, SPEC};
 use crate::json;
 use crate::providers::testing::{self, TestSource, Unsigned};
 
@@ -12,14 +12,14 @@ pub struct Sender;
 impl testing::Sender for Sender {
     fn source(&self, name: &str) -> TestSource {
         TestSource {
-            settings: json!({"provider": FACTS.name, "secrets": [name]}),
+            settings: json!({"provider": SPEC.name, "secrets": [name]}),
             files: vec![(name.to_owned(), format!("{name}-flock-secret").into_bytes())],
             token: None,
         }
     }
 
     fn events(&self) -> &'static [&'static str] {
-        FACTS.events
+        SPEC.documented
     }
 
     fn grows_old(&self) -> bool {

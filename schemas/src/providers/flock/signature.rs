@@ -1,57 +1,72 @@
 //! How Flock signs: HMAC-SHA256 over something that its documentation does not pin, so four readings
 //! are tried, and an operator can pin one.
 
+use std::borrow::Cow;
+
 use crate::event::Authenticity;
 use crate::json;
 use crate::providers::Proof;
+use crate::providers::schemes::hmac::{Part, Signature, Template};
 use crate::providers::signature::{self, Key};
 use crate::reason::{Reason, Refusal};
 
 use super::SIGNATURE;
 use super::payload::Body;
 
-/// What is under the signature.
+/// A field that a message is made of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Scheme {
-    /// The timestamp, a full stop, the bytes of `data`.
-    TsData,
+pub enum Field {
+    /// The body's `timestamp`, as it is written.
+    Time,
+    /// The bytes of the body's `data`.
+    Data,
     /// The whole body.
-    Raw,
-    /// The timestamp, a full stop, the whole body.
-    TsRaw,
-    /// The timestamp and the bytes of `data`, nothing between them.
-    TsDataJoined,
+    Body,
 }
 
-impl Scheme {
-    /// All, in the order of trying.
-    pub const ALL: [Self; 4] = [Self::TsData, Self::Raw, Self::TsRaw, Self::TsDataJoined];
+/// All that may be signed, in the order of trying. Under those over `data`, the members next to it are not
+/// proved.
+pub const ALL: [Template<Field>; 4] = [TS_DATA, RAW, TS_RAW, TS_DATA_JOINED];
 
-    const fn name(self) -> &'static str {
-        match self {
-            Self::TsData => "ts.data",
-            Self::Raw => "raw",
-            Self::TsRaw => "ts.raw",
-            Self::TsDataJoined => "tsdata",
-        }
-    }
+const TS_DATA: Template<Field> = Template {
+    name: "ts.data",
+    authenticity: Authenticity::PartiallySigned,
+    parts: &[
+        Part::Field(Field::Time),
+        Part::Text("."),
+        Part::Field(Field::Data),
+    ],
+};
 
-    /// Under the schemes over `data`, the members beside it are not proved.
-    const fn authenticity(self) -> Authenticity {
-        match self {
-            Self::Raw | Self::TsRaw => Authenticity::Signed,
-            Self::TsData | Self::TsDataJoined => Authenticity::PartiallySigned,
-        }
-    }
-}
+const RAW: Template<Field> = Template {
+    name: "raw",
+    authenticity: Authenticity::Signed,
+    parts: &[Part::Field(Field::Body)],
+};
+
+const TS_RAW: Template<Field> = Template {
+    name: "ts.raw",
+    authenticity: Authenticity::Signed,
+    parts: &[
+        Part::Field(Field::Time),
+        Part::Text("."),
+        Part::Field(Field::Body),
+    ],
+};
+
+const TS_DATA_JOINED: Template<Field> = Template {
+    name: "tsdata",
+    authenticity: Authenticity::PartiallySigned,
+    parts: &[Part::Field(Field::Time), Part::Field(Field::Data)],
+};
 
 /// The setting `scheme`.
-pub const SCHEMES: [(&str, &[Scheme]); 5] = [
-    ("auto", &Scheme::ALL),
-    ("ts.data", &[Scheme::TsData]),
-    ("raw", &[Scheme::Raw]),
-    ("ts.raw", &[Scheme::TsRaw]),
-    ("tsdata", &[Scheme::TsDataJoined]),
+pub const SCHEMES: [(&str, &[Template<Field>]); 5] = [
+    ("auto", &ALL),
+    (TS_DATA.name, &[TS_DATA]),
+    (RAW.name, &[RAW]),
+    (TS_RAW.name, &[TS_RAW]),
+    (TS_DATA_JOINED.name, &[TS_DATA_JOINED]),
 ];
 
 /// How the MAC is written.
@@ -88,30 +103,29 @@ pub fn decode(value: &[u8], encoding: Encoding) -> Result<[u8; 32], Refusal> {
 
 /// Finds the scheme and the secret under which the MAC is right. `members`: what could be read of the
 /// body; without it the whole body alone can be what was signed.
-pub fn prove(
-    schemes: &[Scheme],
+pub fn verify_signature(
+    schemes: &[Template<Field>],
     keys: &[Key],
     body: &[u8],
     members: Option<&Body<'_>>,
     mac: &[u8; 32],
 ) -> Result<Proof, Refusal> {
+    let signature = Signature {
+        header: SIGNATURE,
+        mac,
+        keys,
+    };
     let time = members.and_then(|members| json::token(members.timestamp));
     let time = time.as_deref().map(str::as_bytes);
     // Data without a member is not accepted: its signature would fit any event of that second.
-    let data = members
-        .and_then(Body::data)
-        .map(|data| data.get().as_bytes());
-    for scheme in schemes {
-        let parts: [&[u8]; 3] = match (scheme, time, data) {
-            (Scheme::Raw, _, _) => [body, b"", b""],
-            (Scheme::TsRaw, Some(time), _) => [time, b".", body],
-            (Scheme::TsData, Some(time), Some(data)) => [time, b".", data],
-            (Scheme::TsDataJoined, Some(time), Some(data)) => [time, data, b""],
-            (Scheme::TsRaw | Scheme::TsData | Scheme::TsDataJoined, _, _) => continue,
+    let data = members.and_then(Body::data);
+    let data = data.map(|data| data.get().as_bytes());
+    signature.verify(schemes, |field| {
+        let bytes = match field {
+            Field::Time => time?,
+            Field::Data => data?,
+            Field::Body => body,
         };
-        if let Some(key) = keys.iter().find(|key| key.hmac_matches(&parts, mac)) {
-            return Ok(Proof::signed(scheme.authenticity(), scheme.name(), key));
-        }
-    }
-    Err(Reason::SignatureMismatch.because(format!("no secret gives {SIGNATURE} over this request")))
+        Some(Cow::Borrowed(bytes))
+    })
 }

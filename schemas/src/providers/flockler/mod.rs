@@ -1,10 +1,8 @@
 //! Flockler: social content. What is odd about it, and where that is known from, stands in this
 //! folder's `README.md`.
 
-use std::time::Duration;
-
 use super::signature::{Key, header, text_key};
-use super::{Authentic, Credentials, Delivery, Endpoint, Facts, PartitionKey, Provider, Signing};
+use super::{Authentic, Credentials, Delivery, PartitionKey, Provider, Signing, Spec, Verifier};
 use crate::json;
 use crate::raw::{Headers, RawRequest, Single};
 use crate::reason::{Reason, Refusal};
@@ -38,13 +36,9 @@ const ACTIONS: [&str; 3] = ["publish", "update", "unpublish"];
 /// All environments. Documented, with the advice to accept `production` alone.
 const ENVIRONMENTS: [&str; 4] = ["development", "sandbox", "staging", "production"];
 
-static FACTS: Facts = Facts {
+static SPEC: Spec = Spec {
     name: "flockler",
-    events: &["article.publish", "article.update", "article.unpublish"],
-    max_body: 1 << 20,
-    by_sequence: true,
-    // Nothing is said of retries.
-    retry_horizon: Duration::ZERO,
+    documented: &["article.publish", "article.update", "article.unpublish"],
 };
 
 /// The provider.
@@ -52,15 +46,11 @@ static FACTS: Facts = Facts {
 pub struct Flockler;
 
 impl Provider for Flockler {
-    fn facts(&self) -> &'static Facts {
-        &FACTS
+    fn spec(&self) -> &'static Spec {
+        &SPEC
     }
 
-    fn partition_key(&self, _headers: &Headers, body: &[u8]) -> Option<PartitionKey> {
-        payload::partition_key(body)
-    }
-
-    fn endpoint(&self, options: &mut Node) -> Box<dyn Endpoint> {
+    fn verifier(&self, options: &mut Node) -> Box<dyn Verifier> {
         Box::new(Source::read(options))
     }
 
@@ -70,13 +60,25 @@ impl Provider for Flockler {
     }
 }
 
-impl Endpoint for Source {
+impl Verifier for Source {
     fn key(&self, content: &[u8]) -> Result<Key, String> {
         text_key(content)
     }
 
     fn signing(&self) -> Signing {
         Signing::Required
+    }
+
+    fn by_sequence(&self) -> bool {
+        true
+    }
+
+    fn topic_types(&self) -> Vec<&str> {
+        SPEC.documented.to_vec()
+    }
+
+    fn partition_key(&self, _headers: &Headers, body: &[u8]) -> Option<PartitionKey> {
+        payload::partition_key(body)
     }
 
     fn files(&self) -> &[String] {
@@ -99,7 +101,7 @@ impl Endpoint for Source {
         let Delivery { request, body } = delivery;
         let value = header(&request.headers, SIGNATURE)?;
         let mac = signature::decode(value, self.encoding)?;
-        let proof = signature::prove(self, credentials, delivery, &mac)?;
+        let proof = signature::verify_signature(self, credentials, delivery, &mac)?;
         let members = json::utf8(body).and_then(json::object::<Body<'_>>)?;
         let members = members.unwrap_or_default();
         let article: Article<'_> = json::inner(members.article)?;

@@ -69,7 +69,7 @@ impl Source {
     }
 }
 
-/// Whether it is an endpoint of ours, whose URL has the token as its last part.
+/// Whether it is an verifier of ours, whose URL has the token as its last part.
 fn carries_token(url: &str) -> bool {
     let path = url.split_once("/v1/hooks/").map(|(_, path)| path);
     let token = path.and_then(|path| path.split(['?', '#']).next()?.split('/').nth(1));

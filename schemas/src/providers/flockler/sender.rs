@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::lowercase::Lowercase;
-use super::{ACTION, ENVIRONMENT, FACTS, SIGNATURE};
+use super::{ACTION, ENVIRONMENT, SIGNATURE, SPEC};
 use crate::providers::testing::{self, TestSource, Unsigned};
 
 /// The URL as a person typed it, capitals included: what is signed is this text, wherever the request
@@ -17,7 +17,7 @@ impl testing::Sender for Sender {
     fn source(&self, name: &str) -> TestSource {
         TestSource {
             settings: json!({
-                "provider": FACTS.name,
+                "provider": SPEC.name,
                 "secrets": [name],
                 "options": {"webhook_urls": [URL]},
             }),
@@ -30,7 +30,7 @@ impl testing::Sender for Sender {
     }
 
     fn events(&self) -> &'static [&'static str] {
-        FACTS.events
+        SPEC.documented
     }
 
     fn sample(&self, event: &str, n: u64, at: i64) -> Unsigned {

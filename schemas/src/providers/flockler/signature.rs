@@ -3,7 +3,8 @@
 use super::options::{Encoding, Source};
 use super::{ACTION, ENVIRONMENT, SIGNATURE};
 use crate::event::Authenticity;
-use crate::providers::signature::{self, Key};
+use crate::providers::schemes::hmac::Signature;
+use crate::providers::signature;
 use crate::providers::{Credentials, Delivery, Proof};
 use crate::reason::{Reason, Refusal};
 
@@ -26,13 +27,18 @@ pub fn decode(value: &[u8], encoding: Encoding) -> Result<[u8; 32], Refusal> {
 }
 
 /// Finds the way of lower-casing, the URL and the secret under which the MAC is right.
-pub fn prove(
+pub fn verify_signature(
     source: &Source,
     credentials: &Credentials,
     delivery: Delivery<'_>,
     mac: &[u8; 32],
 ) -> Result<Proof, Refusal> {
     let Delivery { request, body } = delivery;
+    let signature = Signature {
+        header: SIGNATURE,
+        mac,
+        keys: &credentials.keys,
+    };
     // A header that is not there, or there twice, is judged once the delivery is authentic. Until then
     // it is taken as empty, or as its first value.
     let first = |name| request.headers.all(name).next().unwrap_or_default();
@@ -56,12 +62,12 @@ pub fn prove(
             continue;
         }
         for prefix in &candidate.0 {
-            let matches = |key: &&Key| key.hmac_matches(&[prefix, &candidate.1], mac);
-            if let Some(key) = credentials.keys.iter().find(matches) {
-                return Ok(Proof::signed(Authenticity::Signed, way.name(), key));
+            let message: [&[u8]; 2] = [prefix, &candidate.1];
+            if let Some(proof) = signature.over(way.name(), Authenticity::Signed, &message) {
+                return Ok(proof);
             }
         }
         tried.push(candidate);
     }
-    Err(Reason::SignatureMismatch.because(format!("no secret gives {SIGNATURE} over this request")))
+    Err(signature.mismatch())
 }

@@ -3,14 +3,14 @@
 
 use std::time::Duration;
 
-use super::signature::{Key, check_age};
-use super::{Authentic, Credentials, Delivery, Endpoint, Facts, PartitionKey, Provider, Signing};
+use super::schemes::age::check_age;
+use super::schemes::standard_webhooks::{self, Family, Signed};
+use super::signature::Key;
+use super::{Authentic, Credentials, Delivery, PartitionKey, Provider, Signing, Spec, Verifier};
 use crate::json;
 use crate::raw::Headers;
 use crate::reason::Refusal;
 use crate::settings::reader::Node;
-
-mod signature;
 
 mod payload;
 
@@ -20,39 +20,36 @@ mod normalize;
 mod sender;
 
 use payload::{Body, TypeMember};
-use signature::{Family, Signed};
 
 /// How far the attempt's time may be from the receipt where the source does not say otherwise: what
 /// Svix's own libraries allow.
 const MAX_AGE: Duration = Duration::from_secs(300);
 
-static FACTS: Facts = Facts {
+static SPEC: Spec = Spec {
     name: "flowcode",
-    // Its catalogue is not public: a source names the types that shall have topics of their own.
-    events: &[],
-    max_body: 2 << 20,
-    by_sequence: false,
-    // 5 s, 5 min, 30 min, 2 h, 5 h, 10 h and 10 h, and some room for the attempts themselves. A person
-    // who replays by hand may come later than that.
-    retry_horizon: Duration::from_secs(28 * 3600),
+    // Its catalogue is not public: a source's `events` names the types that have topics of their own.
+    documented: &[],
 };
+
+/// The largest body where the source does not say otherwise, in bytes.
+const MAX_BODY_BYTES: u64 = 2 << 20;
+
+/// 5 s, 5 min, 30 min, 2 h, 5 h, 10 h and 10 h, and some room for the attempts themselves. A replay by hand
+/// may come later than that.
+const RETRY_HORIZON: Duration = Duration::from_secs(28 * 3600);
 
 /// The provider.
 #[derive(Debug)]
 pub struct Flowcode;
 
 impl Provider for Flowcode {
-    fn facts(&self) -> &'static Facts {
-        &FACTS
+    fn spec(&self) -> &'static Spec {
+        &SPEC
     }
 
-    fn partition_key(&self, headers: &Headers, _body: &[u8]) -> Option<PartitionKey> {
-        signature::partition_key(headers)
-    }
-
-    fn endpoint(&self, options: &mut Node) -> Box<dyn Endpoint> {
+    fn verifier(&self, options: &mut Node) -> Box<dyn Verifier> {
         Box::new(Source {
-            families: options.choice("headers", &signature::FAMILIES, &Family::ALL),
+            families: options.choice("headers", &standard_webhooks::FAMILIES, &Family::ALL),
             type_members: options.choice("type_field", &payload::TYPE_FIELDS, &TypeMember::ALL),
             max_age: options.duration("max_age", MAX_AGE),
         })
@@ -75,13 +72,25 @@ struct Source {
     max_age: Duration,
 }
 
-impl Endpoint for Source {
+impl Verifier for Source {
     fn key(&self, content: &[u8]) -> Result<Key, String> {
-        signature::key(content)
+        standard_webhooks::key(content)
     }
 
     fn signing(&self) -> Signing {
         Signing::Required
+    }
+
+    fn max_body(&self) -> u64 {
+        MAX_BODY_BYTES
+    }
+
+    fn retry_horizon(&self) -> Duration {
+        RETRY_HORIZON
+    }
+
+    fn partition_key(&self, headers: &Headers, _body: &[u8]) -> Option<PartitionKey> {
+        standard_webhooks::partition_key(headers)
     }
 
     fn verify<'a>(
@@ -91,7 +100,7 @@ impl Endpoint for Source {
     ) -> Result<Authentic<'a>, Refusal> {
         let Delivery { request, body } = delivery;
         let signed = Signed::read(&request.headers, self.families)?;
-        let proof = signature::prove(&signed, &credentials.keys, body)?;
+        let proof = standard_webhooks::verify_signature(&signed, &credentials.keys, body)?;
         check_age(request.received_at, signed.millis(), self.max_age)?;
         let members = json::utf8(body).and_then(json::object::<Body<'_>>)?;
         let event =

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::FACTS;
+use super::SPEC;
 use crate::identity::sha256;
 use crate::providers::signature::base64_bytes;
 use crate::providers::testing::{self, TestSource, Unsigned};
@@ -17,7 +17,7 @@ impl testing::Sender for Sender {
     fn source(&self, name: &str) -> TestSource {
         let secret = sha256(format!("{name}-flowcode-secret").as_bytes());
         TestSource {
-            settings: json!({"provider": FACTS.name, "secrets": [name], "events": ["scan.created"]}),
+            settings: json!({"provider": SPEC.name, "secrets": [name], "events": ["scan.created"]}),
             files: vec![(
                 name.to_owned(),
                 format!("whsec_{}", testing::base64(&secret)).into_bytes(),

@@ -3,9 +3,11 @@
 
 use std::time::Duration;
 
-use super::signature::{Key, check_body_time, header, text_key};
+use super::schemes::age::check_body_time;
+use super::schemes::hmac::Template;
+use super::signature::{Key, header, text_key};
 use super::{
-    Authentic, Credentials, Delivery, Endpoint, Facts, PartitionKey, Proof, Provider, Signing,
+    Authentic, Credentials, Delivery, PartitionKey, Proof, Provider, Signing, Spec, Verifier,
 };
 use crate::json;
 use crate::raw::{Headers, RawRequest};
@@ -22,38 +24,33 @@ mod normalize;
 mod sender;
 
 use payload::Body;
-use signature::Content;
+use signature::Field;
 
 /// The header that will carry the MAC: announced, not sent yet.
 const SIGNATURE: &str = "x-webhook-signature";
 
-static FACTS: Facts = Facts {
+static SPEC: Spec = Spec {
     name: "referralloop",
-    events: &[
+    documented: &[
         "signup.created",
         "signup.position_changed",
         "signup.deleted",
     ],
-    max_body: 1 << 20,
-    by_sequence: false,
-    // 1 + 5 + 15 + 60 minutes between five attempts that may each hang for a while.
-    retry_horizon: Duration::from_secs(90 * 60),
 };
+
+/// 1 + 5 + 15 + 60 minutes between five attempts that may each hang for a while.
+const RETRY_HORIZON: Duration = Duration::from_secs(90 * 60);
 
 /// The provider.
 #[derive(Debug)]
 pub struct ReferralLoop;
 
 impl Provider for ReferralLoop {
-    fn facts(&self) -> &'static Facts {
-        &FACTS
+    fn spec(&self) -> &'static Spec {
+        &SPEC
     }
 
-    fn partition_key(&self, _headers: &Headers, body: &[u8]) -> Option<PartitionKey> {
-        payload::partition_key(body)
-    }
-
-    fn endpoint(&self, options: &mut Node) -> Box<dyn Endpoint> {
+    fn verifier(&self, options: &mut Node) -> Box<dyn Verifier> {
         let signing = [
             ("off", Signing::Off),
             ("optional", Signing::Optional),
@@ -61,7 +58,7 @@ impl Provider for ReferralLoop {
         ];
         Box::new(Source {
             signing: options.choice("signature", &signing, Signing::Optional),
-            contents: options.choice("signed", &signature::CONTENTS, &Content::ALL),
+            contents: options.choice("signed", &signature::CONTENTS, &signature::ALL),
             // A retry may carry the time of the first attempt, so age is judged only where asked.
             max_age: options.duration("max_age", Duration::ZERO),
         })
@@ -78,7 +75,7 @@ impl Provider for ReferralLoop {
 struct Source {
     signing: Signing,
     /// What may be under a signature, in the order of trying.
-    contents: &'static [Content],
+    contents: &'static [Template<Field>],
     /// Zero: age is not judged.
     max_age: Duration,
 }
@@ -94,7 +91,7 @@ impl Source {
         }
     }
 
-    fn prove(
+    fn verify_request(
         &self,
         delivery: Delivery<'_>,
         credentials: &Credentials,
@@ -103,7 +100,7 @@ impl Source {
         let Delivery { request, body } = delivery;
         if self.by_signature(request, credentials) {
             let mac = signature::decode(header(&request.headers, SIGNATURE)?)?;
-            signature::prove(self.contents, &credentials.keys, body, is_json, &mac)
+            signature::verify_signature(self.contents, &credentials.keys, body, is_json, &mac)
         } else if request.token {
             let passed_over = self.signing == Signing::Optional && carries_signature(request);
             Ok(Proof::token(passed_over))
@@ -121,7 +118,7 @@ fn carries_signature(request: &RawRequest) -> bool {
     values.any(|value| !value.trim_ascii().is_empty())
 }
 
-impl Endpoint for Source {
+impl Verifier for Source {
     fn key(&self, content: &[u8]) -> Result<Key, String> {
         text_key(content)
     }
@@ -130,13 +127,25 @@ impl Endpoint for Source {
         self.signing
     }
 
+    fn retry_horizon(&self) -> Duration {
+        RETRY_HORIZON
+    }
+
+    fn topic_types(&self) -> Vec<&str> {
+        SPEC.documented.to_vec()
+    }
+
+    fn partition_key(&self, _headers: &Headers, body: &[u8]) -> Option<PartitionKey> {
+        payload::partition_key(body)
+    }
+
     fn verify<'a>(
         &self,
         delivery: Delivery<'a>,
         credentials: &Credentials,
     ) -> Result<Authentic<'a>, Refusal> {
         let parsed = json::utf8(delivery.body).and_then(json::object::<Body<'_>>);
-        let proof = self.prove(delivery, credentials, parsed.is_ok())?;
+        let proof = self.verify_request(delivery, credentials, parsed.is_ok())?;
 
         // What does not parse has no time that could be judged.
         let members = parsed?.unwrap_or_default();

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{FACTS, SIGNATURE};
+use super::{SIGNATURE, SPEC};
 use crate::identity::sha256;
 use crate::providers::testing::{self, TestSource, Unsigned};
 
@@ -14,7 +14,7 @@ impl testing::Sender for Sender {
         let token = format!("{name}-token-5b0e7a31");
         TestSource {
             settings: json!({
-                "provider": FACTS.name,
+                "provider": SPEC.name,
                 "secrets": [name],
                 "token_sha256": [testing::hex(&sha256(token.as_bytes()))],
                 "options": {"signature": "optional"},
@@ -28,7 +28,7 @@ impl testing::Sender for Sender {
     }
 
     fn events(&self) -> &'static [&'static str] {
-        FACTS.events
+        SPEC.documented
     }
 
     fn sample(&self, event: &str, n: u64, at: i64) -> Unsigned {

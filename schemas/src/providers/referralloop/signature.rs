@@ -6,35 +6,39 @@ use super::SIGNATURE;
 use crate::event::Authenticity;
 use crate::json;
 use crate::providers::Proof;
+use crate::providers::schemes::hmac::{Part, Signature, Template};
 use crate::providers::signature::{self, Key};
 use crate::reason::{Reason, Refusal};
 
-/// What is under the signature.
+/// A field that a message is made of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Content {
+pub enum Field {
     /// The body as it came.
     Raw,
     /// The body as JavaScript would write it again, which the documentation's example hashes.
     Compact,
 }
 
-impl Content {
-    /// All, in the order of trying.
-    pub const ALL: [Self; 2] = [Self::Raw, Self::Compact];
+/// All that may be signed, in the order of trying.
+pub const ALL: [Template<Field>; 2] = [RAW, COMPACT];
 
-    const fn name(self) -> &'static str {
-        match self {
-            Self::Raw => "raw",
-            Self::Compact => "compact",
-        }
-    }
-}
+const RAW: Template<Field> = Template {
+    name: "raw",
+    authenticity: Authenticity::Signed,
+    parts: &[Part::Field(Field::Raw)],
+};
+
+const COMPACT: Template<Field> = Template {
+    name: "compact",
+    authenticity: Authenticity::Signed,
+    parts: &[Part::Field(Field::Compact)],
+};
 
 /// The setting `signed`.
-pub const CONTENTS: [(&str, &[Content]); 3] = [
-    ("auto", &Content::ALL),
-    ("raw", &[Content::Raw]),
-    ("compact", &[Content::Compact]),
+pub const CONTENTS: [(&str, &[Template<Field>]); 3] = [
+    ("auto", &ALL),
+    (RAW.name, &[RAW]),
+    (COMPACT.name, &[COMPACT]),
 ];
 
 /// The MAC that the header carries: hex, with or without `sha256=`.
@@ -46,22 +50,23 @@ pub fn decode(value: &[u8]) -> Result<[u8; 32], Refusal> {
 
 /// Finds the content and the secret under which the MAC is right. What is not JSON cannot be written
 /// again, so it is tried as it came alone.
-pub fn prove(
-    contents: &[Content],
+pub fn verify_signature(
+    contents: &[Template<Field>],
     keys: &[Key],
     body: &[u8],
     is_json: bool,
     mac: &[u8; 32],
 ) -> Result<Proof, Refusal> {
-    for content in contents {
-        let signed = match (content, json::utf8(body)) {
-            (Content::Raw, _) => Cow::Borrowed(body),
-            (Content::Compact, Ok(text)) if is_json => Cow::Owned(json::compact(text).into_bytes()),
-            (Content::Compact, _) => continue,
-        };
-        if let Some(key) = keys.iter().find(|key| key.hmac_matches(&[&signed], mac)) {
-            return Ok(Proof::signed(Authenticity::Signed, content.name(), key));
+    let signature = Signature {
+        header: SIGNATURE,
+        mac,
+        keys,
+    };
+    signature.verify(contents, |field| match field {
+        Field::Raw => Some(Cow::Borrowed(body)),
+        Field::Compact => {
+            let text = json::utf8(body).ok().filter(|_| is_json)?;
+            Some(Cow::Owned(json::compact(text).into_bytes()))
         }
-    }
-    Err(Reason::SignatureMismatch.because(format!("no secret gives {SIGNATURE} over this request")))
+    })
 }

@@ -17,6 +17,7 @@ use serde::Serialize;
 use serde_json::Value;
 use sluice_schemas::metric::FATES;
 use sluice_schemas::providers::partition_key;
+use sluice_schemas::providers::testing::verifier;
 use sluice_schemas::raw::REQUEST;
 use sluice_tests::metrics::memory;
 use sluice_tests::offsets;
@@ -310,7 +311,8 @@ fn send(
     let event = source.samples()?.first().context("no event")?;
     let request = source.signed(event, n, at)?;
     let raw_request = raw_request(source, &request, n, at);
-    let key = partition_key(source.provider()?, &raw_request.headers, &request.body);
+    let verifier = verifier(source.provider()?);
+    let key = partition_key(verifier.as_ref(), &raw_request.headers, &request.body);
     let encoded = raw_request.encode();
     let headers = OwnedHeaders::new().insert(Header {
         key: REQUEST,

@@ -1,4 +1,5 @@
-//! How Flowcode signs: Standard Webhooks, HMAC-SHA256 (`v1`) or Ed25519 (`v1a`) over id, time and body.
+//! Standard Webhooks, as Svix sends it too: HMAC-SHA256 (`v1`) or Ed25519 (`v1a`) over id, time and body. By
+//! hand, for the crate `standardwebhooks` does not say which secret matched, and reads the clock itself.
 
 use crate::event::Authenticity;
 use crate::providers::signature::{Key, base64_bytes, base64_strict, header, is_base64url};
@@ -21,7 +22,7 @@ const V1A: &[u8] = b"v1a";
 /// Under which names the three headers stand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Family {
-    /// Standard Webhooks' names, which Flowcode documents.
+    /// Standard Webhooks' names.
     Webhook,
     /// Svix's own names.
     Svix,
@@ -206,7 +207,7 @@ impl Entries {
 
 /// Tries every entry against every secret: while a secret rotates, the header carries both signatures
 /// and the settings may know either.
-pub fn prove(signed: &Signed<'_>, keys: &[Key], body: &[u8]) -> Result<Proof, Refusal> {
+pub fn verify_signature(signed: &Signed<'_>, keys: &[Key], body: &[u8]) -> Result<Proof, Refusal> {
     let (id, timestamp) = (signed.id.as_bytes(), signed.timestamp.as_bytes());
     let parts: [&[u8]; 5] = [id, b".", timestamp, b".", body];
     let proof = |scheme, key: &Key| Proof::signed(Authenticity::Signed, scheme, key);
@@ -258,7 +259,7 @@ fn decoded(prefix: &str, text: &[u8]) -> Result<Vec<u8>, String> {
     base64_bytes(text).ok_or_else(|| {
         if is_base64url(text) {
             format!(
-                "what follows {prefix} is base64url, and base64 is needed: copy the secret anew, or write + for - and / for _"
+                "what follows {prefix} is base64url, and base64 is needed: copy the secret again, or write + for - and / for _"
             )
         } else {
             format!("what follows {prefix} is not base64")
