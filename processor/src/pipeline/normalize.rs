@@ -3,7 +3,7 @@
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 use sluice_schemas::dedup_log::Entry;
-use sluice_schemas::event::WebhookEvent;
+use sluice_schemas::event::{Envelope, WebhookEvent};
 use sluice_schemas::identity::event_id;
 use sluice_schemas::reason::{Reason, Refusal};
 use sluice_schemas::settings::Source;
@@ -35,39 +35,12 @@ pub fn normalize<'s>(fresh: Fresh<'s, '_>, record: &Record) -> Result<Event<'s>,
         (Some(kind), Some(id)) => Some(format!("{kind}/{id}")),
         _ => None,
     };
-    let event = WebhookEvent {
+    let columns = fields.into_event(Envelope {
         id: event_id(&entry.identity).to_string(),
         source: request.source.clone(),
         provider: request.provider.clone(),
-        r#type: fields.r#type,
         subject,
-        occurred_at: fields.occurred_at,
         received_at: request.received_at.div_euclid(1000),
-        entity_type: fields.entity_type,
-        entity_id: fields.entity_id,
-        scope_type: fields.scope_type,
-        scope_id: fields.scope_id,
-        organization_id: fields.organization_id,
-        application_id: fields.application_id,
-        environment: fields.environment,
-        person_id: fields.person_id,
-        person_email: fields.person_email,
-        person_name: fields.person_name,
-        referrer_id: fields.referrer_id,
-        invitee_id: fields.invitee_id,
-        referral_code: fields.referral_code,
-        referrer_reward_id: fields.referrer_reward_id,
-        invitee_reward_id: fields.invitee_reward_id,
-        position: fields.position,
-        previous_position: fields.previous_position,
-        title: fields.title,
-        url: fields.url,
-        author: fields.author,
-        content_type: fields.content_type,
-        section_id: fields.section_id,
-        tags: fields.tags,
-        published_at: fields.published_at,
-        delivery_id: fields.delivery_id,
         authenticity: proof.authenticity.name().to_owned(),
         signature_scheme: proof.scheme.map(str::to_owned),
         key_id: proof.key_id,
@@ -75,10 +48,10 @@ pub fn normalize<'s>(fresh: Fresh<'s, '_>, record: &Record) -> Result<Event<'s>,
         raw_partition: record.partition,
         raw_offset: record.offset,
         data,
-    };
+    });
     Ok(Event {
         source: verified.source,
-        columns: event,
+        columns,
         entry,
         unverified_signature: proof.unverified_signature,
         _only_here: (),

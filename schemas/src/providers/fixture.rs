@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::signature::Key;
@@ -226,29 +226,11 @@ pub fn hex(bytes: &[u8]) -> String {
 
 /// The columns that are filled.
 fn columns(fields: &Fields) -> Value {
-    let all = json!({
-        "type": fields.r#type, "occurred_at": fields.occurred_at,
-        "entity_type": fields.entity_type, "entity_id": fields.entity_id,
-        "scope_type": fields.scope_type, "scope_id": fields.scope_id,
-        "organization_id": fields.organization_id, "application_id": fields.application_id,
-        "environment": fields.environment, "person_id": fields.person_id,
-        "person_email": fields.person_email, "person_name": fields.person_name,
-        "referrer_id": fields.referrer_id, "invitee_id": fields.invitee_id,
-        "referral_code": fields.referral_code, "referrer_reward_id": fields.referrer_reward_id,
-        "invitee_reward_id": fields.invitee_reward_id, "position": fields.position,
-        "previous_position": fields.previous_position, "title": fields.title, "url": fields.url,
-        "author": fields.author, "content_type": fields.content_type,
-        "section_id": fields.section_id, "tags": fields.tags,
-        "published_at": fields.published_at, "delivery_id": fields.delivery_id,
-    });
-    let Value::Object(all) = all else {
-        unreachable!("an object was written above")
-    };
-    let filled: Map<_, _> = all
-        .into_iter()
-        .filter(|(_, value)| !value.is_null())
-        .collect();
-    Value::Object(filled)
+    let mut all = serde_json::to_value(fields).expect("columns are JSON");
+    if let Some(columns) = all.as_object_mut() {
+        columns.retain(|_, value| !value.is_null());
+    }
+    all
 }
 
 /// A provider's folder.

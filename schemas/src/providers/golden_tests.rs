@@ -8,7 +8,7 @@ use apache_avro::writer::datum::GenericDatumWriter;
 
 use super::fixture::{Fixture, fixtures, folder, hex};
 use super::{Authentic, partition_key};
-use crate::event::{FINGERPRINT, PARSED, WebhookEvent};
+use crate::event::{Envelope, FINGERPRINT, PARSED, WebhookEvent};
 use crate::identity::{event_id, fingerprint};
 
 /// Where the raw record of each fixture is taken to stand.
@@ -65,41 +65,14 @@ fn shown(fixture: &Fixture) -> String {
 fn event(fixture: &Fixture, authentic: Authentic<'_>, id: String) -> WebhookEvent {
     let (request, proof) = (&fixture.request, authentic.proof);
     let fields = authentic.payload.fields().without_nul();
-    WebhookEvent {
+    let subject = (fields.entity_type.as_ref()).zip(fields.entity_id.as_ref());
+    let subject = subject.map(|(kind, id)| format!("{kind}/{id}"));
+    fields.into_event(Envelope {
         id,
         source: request.source.clone(),
         provider: request.provider.clone(),
-        r#type: fields.r#type,
-        subject: (fields.entity_type.as_ref())
-            .zip(fields.entity_id.as_ref())
-            .map(|(kind, id)| format!("{kind}/{id}")),
-        occurred_at: fields.occurred_at,
+        subject,
         received_at: request.received_at.div_euclid(1000),
-        entity_type: fields.entity_type,
-        entity_id: fields.entity_id,
-        scope_type: fields.scope_type,
-        scope_id: fields.scope_id,
-        organization_id: fields.organization_id,
-        application_id: fields.application_id,
-        environment: fields.environment,
-        person_id: fields.person_id,
-        person_email: fields.person_email,
-        person_name: fields.person_name,
-        referrer_id: fields.referrer_id,
-        invitee_id: fields.invitee_id,
-        referral_code: fields.referral_code,
-        referrer_reward_id: fields.referrer_reward_id,
-        invitee_reward_id: fields.invitee_reward_id,
-        position: fields.position,
-        previous_position: fields.previous_position,
-        title: fields.title,
-        url: fields.url,
-        author: fields.author,
-        content_type: fields.content_type,
-        section_id: fields.section_id,
-        tags: fields.tags,
-        published_at: fields.published_at,
-        delivery_id: fields.delivery_id,
         authenticity: proof.authenticity.name().to_owned(),
         signature_scheme: proof.scheme.map(str::to_owned),
         key_id: proof.key_id,
@@ -107,7 +80,7 @@ fn event(fixture: &Fixture, authentic: Authentic<'_>, id: String) -> WebhookEven
         raw_partition: RAW.0,
         raw_offset: RAW.1,
         data: String::from_utf8(fixture.body.clone()).expect("an authentic body is UTF-8"),
-    }
+    })
 }
 
 fn single_object(event: &WebhookEvent) -> Vec<u8> {
