@@ -9,42 +9,16 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
-use prometheus_client::registry::{Registry, Unit};
-use sluice_schemas::metric::{INGEST_REQUESTS, UNKNOWN_SOURCE};
+use prometheus_client::registry::Registry;
+use sluice_schemas::metric::{
+    INGEST_ACK, INGEST_BROKEN_OFF, INGEST_BUFFERED, INGEST_CONNECTIONS, INGEST_DRAINED,
+    INGEST_REQUESTS, INGEST_SHED, INGEST_SPOOL, INGEST_SPOOL_COMMIT, INGEST_SPOOL_FAILURES,
+    INGEST_SPOOL_OLDEST, INGEST_SPOOL_RECORDS, INGEST_SPOOL_REFUSED, INGEST_SPOOLED,
+    INGEST_TLS_RELOAD_FAILURES, INGEST_UNAVAILABLE, UNKNOWN_SOURCE,
+};
+use sluice_service::metric::register;
 
 use crate::answer::{Answer, UnavailableReason};
-
-/// Counter: requests that ended before their answer, by the part of them that was waited for.
-const BROKEN_OFF: &str = "sluice_ingest_requests_broken_off";
-/// Counter: requests answered with 503, by what was lacking.
-const UNAVAILABLE: &str = "sluice_ingest_unavailable";
-/// Histogram: from handing a record over until all in-sync replicas have it.
-const ACK: &str = "sluice_ingest_ack";
-/// Gauge: bytes of bodies held now.
-const BUFFERED: &str = "sluice_ingest_buffered";
-/// Gauge: connections open now.
-const CONNECTIONS: &str = "sluice_ingest_connections";
-/// Counter: connections that ingest ended, by the limit that they met.
-const SHED: &str = "sluice_ingest_connections_shed";
-/// Counter: how often the certificate could not be read again and the last good one stayed.
-const TLS_RELOAD_FAILURES: &str = "sluice_ingest_tls_reload_failures";
-
-/// Counter: requests made durable in the spool, by what was lacking at the brokers.
-const SPOOLED: &str = "sluice_ingest_spooled";
-/// Counter: records of the spool that Kafka took.
-const DRAINED: &str = "sluice_ingest_drained";
-/// Gauge: records in the spool.
-const SPOOL_RECORDS: &str = "sluice_ingest_spool_records";
-/// Gauge: what they take.
-const SPOOL: &str = "sluice_ingest_spool";
-/// Gauge: records that Kafka refused for good, or that were damaged: operator action required.
-const SPOOL_REFUSED: &str = "sluice_ingest_spool_refused";
-/// Gauge: when the oldest record of the spool came, seconds since 1970; 0 where it is empty.
-const SPOOL_OLDEST: &str = "sluice_ingest_spool_oldest_timestamp";
-/// Histogram: an fsynced write of the spool.
-const SPOOL_COMMIT: &str = "sluice_ingest_spool_commit";
-/// Counter: writes of the spool that failed, after which it was opened again.
-const SPOOL_FAILURES: &str = "sluice_ingest_spool_failures";
 
 /// Ingest's metrics.
 #[derive(Debug, Clone)]
@@ -182,32 +156,16 @@ impl Metrics {
             tls_reload_failures: Counter::default(),
             unknown: UNKNOWN_SOURCE.into(),
         };
-        registry.register(
-            INGEST_REQUESTS,
-            "Requests answered",
-            metrics.requests.clone(),
-        );
-        let help = "Requests that ended before their answer, by the part that was waited for: the sender \
-                    ended them, or a limit or the shutdown ended the connection";
-        registry.register(BROKEN_OFF, help, metrics.broken_off.clone());
-        let help = "Requests answered with 503, by what was lacking";
-        registry.register(UNAVAILABLE, help, metrics.unavailable.clone());
-        let help = "Time until all in-sync replicas had a record";
-        registry.register_with_unit(ACK, help, Unit::Seconds, metrics.ack.clone());
-        let help = "Bodies held now";
-        registry.register_with_unit(BUFFERED, help, Unit::Bytes, metrics.buffered.clone());
-        registry.register(
-            CONNECTIONS,
-            "Connections open now",
-            metrics.connections.clone(),
-        );
-        let help = "Requests made durable in the spool, by what was lacking, or behind those there";
-        registry.register(SPOOLED, help, metrics.spooled.clone());
-        let help = "Connections that were ended, by the limit that they met";
-        registry.register(SHED, help, metrics.shed.clone());
-        let help = "Times that the certificate could not be read again";
+        register(registry, INGEST_REQUESTS, metrics.requests.clone());
+        register(registry, INGEST_BROKEN_OFF, metrics.broken_off.clone());
+        register(registry, INGEST_UNAVAILABLE, metrics.unavailable.clone());
+        register(registry, INGEST_ACK, metrics.ack.clone());
+        register(registry, INGEST_BUFFERED, metrics.buffered.clone());
+        register(registry, INGEST_CONNECTIONS, metrics.connections.clone());
+        register(registry, INGEST_SPOOLED, metrics.spooled.clone());
+        register(registry, INGEST_SHED, metrics.shed.clone());
         let failures = metrics.tls_reload_failures.clone();
-        registry.register(TLS_RELOAD_FAILURES, help, failures);
+        register(registry, INGEST_TLS_RELOAD_FAILURES, failures);
         metrics
     }
 
@@ -299,20 +257,13 @@ impl SpoolMetrics {
             commit: Histogram::new(exponential_buckets(0.0005, 2.0, 15)),
             failures: Counter::default(),
         };
-        let help = "Records in the spool";
-        registry.register(SPOOL_RECORDS, help, metrics.records.clone());
-        let help = "What the records in the spool take";
-        registry.register_with_unit(SPOOL, help, Unit::Bytes, metrics.bytes.clone());
-        let help = "Records in quarantine, refused for good or damaged";
-        registry.register(SPOOL_REFUSED, help, metrics.refused.clone());
-        let help = "When the oldest record of the spool came";
-        registry.register_with_unit(SPOOL_OLDEST, help, Unit::Seconds, metrics.oldest.clone());
-        let help = "Records of the spool that Kafka took";
-        registry.register(DRAINED, help, metrics.drained.clone());
-        let help = "Time of an fsynced write of the spool";
-        registry.register_with_unit(SPOOL_COMMIT, help, Unit::Seconds, metrics.commit.clone());
-        let help = "Writes of the spool that failed";
-        registry.register(SPOOL_FAILURES, help, metrics.failures.clone());
+        register(registry, INGEST_SPOOL_RECORDS, metrics.records.clone());
+        register(registry, INGEST_SPOOL, metrics.bytes.clone());
+        register(registry, INGEST_SPOOL_REFUSED, metrics.refused.clone());
+        register(registry, INGEST_SPOOL_OLDEST, metrics.oldest.clone());
+        register(registry, INGEST_DRAINED, metrics.drained.clone());
+        register(registry, INGEST_SPOOL_COMMIT, metrics.commit.clone());
+        register(registry, INGEST_SPOOL_FAILURES, metrics.failures.clone());
         metrics
     }
 

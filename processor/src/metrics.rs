@@ -7,8 +7,9 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
-use sluice_schemas::metric::{FATES, HELD_BACK};
+use sluice_schemas::metric::{FATES, HELD_BACK, UNVERIFIED_SIGNATURES};
 use sluice_schemas::reason::Reason;
+use sluice_service::metric::register;
 
 use crate::pipeline::outgoing::Label;
 
@@ -27,9 +28,6 @@ impl From<Label<'_>> for FateLabels {
     }
 }
 
-/// Events whose signature was passed over, for their source has no secret. Label: `source`.
-const UNVERIFIED: &str = "sluice_unverified_signatures";
-
 /// The counters.
 #[derive(Debug, Clone, Default)]
 pub struct Metrics {
@@ -42,21 +40,9 @@ impl Metrics {
     /// Makes the counters known to the registry.
     pub fn new(registry: &mut Registry) -> Self {
         let metrics = Self::default();
-        registry.register(
-            FATES,
-            "Raw records that ended, after the commit",
-            metrics.fates.clone(),
-        );
-        registry.register(
-            UNVERIFIED,
-            "Events whose signature was passed over, for their source has no secret",
-            metrics.unverified.clone(),
-        );
-        registry.register(
-            HELD_BACK,
-            "For how long the last stable offset of a topic that we write to has stood still behind its end",
-            metrics.held_back.clone(),
-        );
+        register(registry, FATES, metrics.fates.clone());
+        register(registry, UNVERIFIED_SIGNATURES, metrics.unverified.clone());
+        register(registry, HELD_BACK, metrics.held_back.clone());
         metrics
     }
 

@@ -233,16 +233,22 @@ pub fn compare_counts(services: &[Samples], told: &Told, verdict: &mut Verdict) 
             Fate::Rejected => total(verdict.rejected.values()),
             Fate::DeadLetter => total(verdict.dead_letters.values()),
         };
-        compare(services, FATES, &[("fate", fate.name())], found, verdict);
+        compare(
+            services,
+            FATES.name,
+            &[("fate", fate.name())],
+            found,
+            verdict,
+        );
     }
     let reasons = [verdict.rejected.clone(), verdict.dead_letters.clone()];
     for (reason, found) in reasons.iter().flatten() {
-        compare(services, FATES, &[("reason", reason)], *found, verdict);
+        compare(services, FATES.name, &[("reason", reason)], *found, verdict);
     }
     let acked = told.acked().count();
     compare(
         services,
-        INGEST_REQUESTS,
+        INGEST_REQUESTS.name,
         &[("status", "200")],
         acked,
         verdict,
@@ -250,7 +256,7 @@ pub fn compare_counts(services: &[Samples], told: &Told, verdict: &mut Verdict) 
     let refused = told.refused(503);
     compare(
         services,
-        INGEST_REQUESTS,
+        INGEST_REQUESTS.name,
         &[("status", "503")],
         refused,
         verdict,

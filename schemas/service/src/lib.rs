@@ -14,6 +14,8 @@ pub mod telemetry;
 
 pub mod kafka;
 
+pub mod metric;
+
 pub mod admin;
 
 pub mod shutdown;

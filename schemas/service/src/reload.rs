@@ -10,8 +10,11 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
 use sluice_schemas::identity::sha256;
+use sluice_schemas::metric::{SETTINGS_IN_FORCE, SETTINGS_RELOAD_FAILURES};
 use sluice_schemas::settings::Fault;
 use sluice_schemas::settings::{Change, Part, Settings};
+
+use crate::metric::register;
 
 /// How often the file is looked at. With [`SETTLE`], a change is in force within 2 s.
 pub const LOOK: Duration = Duration::from_secs(1);
@@ -27,12 +30,6 @@ pub const AGAIN: Duration = Duration::from_secs(10);
 /// For how long records of a source that is not known are held back while Kafka or the registry cannot
 /// say whether its topics are there. Others wait behind them.
 pub const PATIENCE: Duration = Duration::from_secs(30);
-
-/// Counter: how often a settings file was refused and the settings stayed as they were.
-pub const RELOAD_FAILURES: &str = "sluice_settings_reload_failures";
-
-/// Gauge: 1 where what the settings file says is in force, all of it.
-pub const IN_FORCE: &str = "sluice_settings_in_force";
 
 /// Why new settings are not put in force.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -100,10 +97,8 @@ impl Watcher {
     pub fn new(in_force: Arc<Settings>, part: Part, registry: &mut Registry) -> (Self, Outlook) {
         let metrics = Metrics::default();
         metrics.in_force.set(1);
-        let help = "Times that a settings file was refused";
-        registry.register(RELOAD_FAILURES, help, metrics.failures.clone());
-        let help = "Whether all that the settings file says is in force";
-        registry.register(IN_FORCE, help, metrics.in_force.clone());
+        register(registry, SETTINGS_RELOAD_FAILURES, metrics.failures.clone());
+        register(registry, SETTINGS_IN_FORCE, metrics.in_force.clone());
         let judged = Arc::new(Mutex::new(in_force.origin.digest));
         let (poke, pokes) = sync_channel(1);
         let outlook = Outlook {

@@ -10,18 +10,18 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::registry::Registry;
 
 use sluice_schemas::identity::sha256;
+use sluice_schemas::metric::SECRET_RELOAD_FAILURES;
 use sluice_schemas::providers::{Credentials, Verifier};
 use sluice_schemas::settings::Fault;
 use sluice_schemas::settings::{Settings, Source};
+
+use crate::metric::register;
 
 /// The largest secret file, in bytes: far above any key, far below what hurts to read every time.
 pub const MAX_SECRET_BYTES: u64 = 64 * 1024;
 
 /// How often files are looked at again. A change is promised to be seen within 10 s.
 pub const RELOAD_INTERVAL: Duration = Duration::from_secs(5);
-
-/// Counter: how often a source's secrets could not be read again and the last good ones stayed.
-pub const RELOAD_FAILURES: &str = "sluice_secret_reload_failures";
 
 /// What all sources' credentials were at one moment, by the source's name.
 pub type Snapshot = Arc<BTreeMap<String, Arc<Credentials>>>;
@@ -111,10 +111,9 @@ impl Store {
         Arc::clone(&self.snapshot.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Registers the counter [`RELOAD_FAILURES`].
+    /// Registers the counter [`SECRET_RELOAD_FAILURES`].
     pub fn register(&self, registry: &mut Registry) {
-        let help = "Times that a source's secrets could not be read again";
-        registry.register(RELOAD_FAILURES, help, self.failures.clone());
+        register(registry, SECRET_RELOAD_FAILURES, self.failures.clone());
     }
 
     /// Reads all files again, always by their path, so that a directory swapped by symlink is seen.

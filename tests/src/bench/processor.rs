@@ -162,7 +162,7 @@ fn process(site: &Site, records: u64) -> Result<Measure> {
     let mut processor = site.processor("bench")?;
     processor.wait_ready()?;
     let deadline = Instant::now() + PATIENCE;
-    let counter = format!("{FATES}_total");
+    let counter = FATES.exposed();
     let mut first: Option<(u64, Instant)> = None;
     let (done, time) = loop {
         #[expect(

@@ -205,7 +205,7 @@ fn judged(site: &Site, processor: &Service, made: &Made, round: u32) -> Result<(
         let at = offsets::committed(site.bootstrap(), &site.group(), &raw)?;
         Ok((at[0] == Some(end)).then_some(()))
     })?;
-    let duplicates = format!("{FATES}_total");
+    let duplicates = FATES.exposed();
     wait_for("its fate to be counted", PATIENCE, || {
         let counted = processor
             .metrics()?
@@ -231,7 +231,7 @@ fn restored(processor: &Service) -> Result<Option<Value>> {
     reason = "a counter of at most some millions"
 )]
 fn events(processor: &Service) -> Result<u64> {
-    let name = format!("{FATES}_total");
+    let name = FATES.exposed();
     Ok(processor.metrics()?.sum(&name, &[("fate", "event")]) as u64)
 }
 
