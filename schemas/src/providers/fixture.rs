@@ -123,14 +123,14 @@ impl Fixture {
     /// What becomes of it, as it stands in the file beside it.
     pub fn outcome(&self) -> Value {
         let key = super::partition_key(self.verifier.as_ref(), &self.request.headers, &self.body);
-        let key = String::from_utf8(key).unwrap_or_else(|error| hex(error.as_bytes()));
+        let key = String::from_utf8(key).unwrap_or_else(|error| hex::encode(error.as_bytes()));
         match self.verify() {
             Ok(Authentic { proof, payload }) => json!({
                 "partition_key": key,
                 "identity": self.identity(payload.as_ref()),
                 "sequence": payload.identity().sequence.map(|sequence| json!({
                     "entity": String::from_utf8_lossy(&sequence.entity),
-                    "mac": hex(&sequence.mac),
+                    "mac": hex::encode(sequence.mac),
                 })),
                 "proof": {
                     "authenticity": proof.authenticity.name(),
@@ -214,14 +214,6 @@ pub fn request(provider: &str) -> RawRequest {
         ack: Ack::Broker,
         headers: Headers::default(),
     }
-}
-
-/// Lower-case hex.
-pub fn hex(bytes: &[u8]) -> String {
-    let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
-    digits
-        .filter_map(|digit| char::from_digit(u32::from(digit), 16))
-        .collect()
 }
 
 /// The columns that are filled.

@@ -6,10 +6,11 @@ use std::fs;
 
 use apache_avro::writer::datum::GenericDatumWriter;
 
-use super::fixture::{Fixture, fixtures, folder, hex};
+use super::fixture::{Fixture, fixtures, folder};
 use super::{Authentic, partition_key};
 use crate::event::{Envelope, FINGERPRINT, PARSED, WebhookEvent};
 use crate::identity::{event_id, fingerprint};
+use hex::encode as hex;
 
 /// Where the raw record of each fixture is taken to stand.
 const RAW: (i32, i64) = (3, 4_000_000_000);
@@ -49,12 +50,12 @@ fn shown(fixture: &Fixture) -> String {
             }
             if let Some(sequence) = &identity.sequence {
                 line("sequence entity", &hex(&sequence.entity));
-                line("sequence MAC", &hex(&sequence.mac));
+                line("sequence MAC", &hex(sequence.mac));
             }
             let parts = identity.parts.iter().map(Vec::as_slice);
             let id = event_id(&fingerprint(&fixture.request.source, parts)).to_string();
             line("event id", &id);
-            line("Avro", &hex(&single_object(&event(fixture, authentic, id))));
+            line("Avro", &hex(single_object(&event(fixture, authentic, id))));
         }
         Err(refusal) => line("reason", refusal.reason.name()),
     }

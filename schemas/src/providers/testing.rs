@@ -67,14 +67,6 @@ pub(super) fn mac(secret: &[u8], parts: &[&[u8]]) -> [u8; 32] {
     Key::hmac(secret).hmac_of(parts).unwrap_or_default()
 }
 
-/// Lower-case hex.
-pub(super) fn hex(bytes: &[u8]) -> String {
-    let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
-    digits
-        .filter_map(|digit| char::from_digit(u32::from(digit), 16))
-        .collect()
-}
-
 /// Standard base64, padded.
 pub(super) fn base64(bytes: &[u8]) -> String {
     STANDARD.encode(bytes)

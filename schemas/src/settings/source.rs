@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::values::{FILE_NAME, bounded, file, is_file_name, is_set};
+use super::values::{FILE_NAME, bounded, file, hash, is_file_name, is_set};
 use crate::identity::sha256;
 use crate::metric::UNKNOWN_SOURCE;
 use crate::providers::{self, DEFAULT_MAX_BODY_BYTES, Provider, Signing, Verifier};
@@ -244,21 +244,6 @@ fn signing(node: &Node, signing: Signing, proved: bool, secrets: &[String]) {
         }
         Signing::Required | Signing::Optional | Signing::Off => {}
     }
-}
-
-/// 64 hex digits, but not the hash of nothing: an empty token is no token.
-fn hash(text: &str) -> Option<[u8; 32]> {
-    let mut bytes = [0; 32];
-    if text.len() != 64 || !text.is_ascii() {
-        return None;
-    }
-    for (byte, digits) in bytes.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
-        let digits = std::str::from_utf8(digits).ok()?;
-        *byte = u8::from_str_radix(digits, 16)
-            .ok()
-            .filter(|_| !digits.contains('+'))?;
-    }
-    (bytes != sha256(b"")).then_some(bytes)
 }
 
 fn token_sha256(node: &mut Node) -> Vec<[u8; 32]> {

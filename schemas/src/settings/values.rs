@@ -5,6 +5,7 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::identity::sha256;
 use crate::settings::reader::Node;
 
 /// The longest retention or window: the milliseconds of two of them must fit 63 bits with room.
@@ -124,4 +125,49 @@ pub fn bytes(node: &mut Node, key: &str, default: u64, from: u64, to: u64) -> u6
 /// A number whose bounds were checked and fit the type that it is asked for in.
 pub fn fitting<N: TryInto<T>, T: Default>(number: N) -> T {
     number.try_into().unwrap_or_default()
+}
+
+/// 64 hex digits, but not the hash of nothing: an empty token is no token.
+pub fn hash(text: &str) -> Option<[u8; 32]> {
+    let mut bytes = [0; 32];
+    hex::decode_to_slice(text, &mut bytes).ok()?;
+    (bytes != sha256(b"")).then_some(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// The decoder by hand that stood here before the crate's.
+    fn hash_by_hand(text: &str) -> Option<[u8; 32]> {
+        let mut bytes = [0; 32];
+        if text.len() != 64 || !text.is_ascii() {
+            return None;
+        }
+        for (byte, digits) in bytes.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
+            let digits = std::str::from_utf8(digits).ok()?;
+            let read = u8::from_str_radix(digits, 16).ok();
+            *byte = read.filter(|_| !digits.contains('+'))?;
+        }
+        (bytes != sha256(b"")).then_some(bytes)
+    }
+
+    #[test]
+    fn the_hash_of_an_empty_token_is_refused() {
+        let empty = hex::encode(sha256(b""));
+        assert_eq!(hash(&empty), None);
+        assert_eq!(hash(&empty.to_uppercase()), None);
+        assert!(hash(&hex::encode(sha256(b"t"))).is_some());
+    }
+
+    proptest! {
+        #[test]
+        fn a_hash_is_taken_and_refused_as_it_was(
+            text in prop_oneof!["[0-9a-fA-F]{60,68}", "[0-9a-fA-FgG+ x-]{64}", "[0-9a-f]{62}ä"],
+        ) {
+            prop_assert_eq!(hash(&text), hash_by_hand(&text));
+        }
+    }
 }

@@ -61,6 +61,6 @@ impl testing::Sender for Sender {
             }
             _ => testing::mac(secret, &[body]),
         };
-        vec![(SIGNATURE.to_owned(), testing::hex(&mac))]
+        vec![(SIGNATURE.to_owned(), hex::encode(mac))]
     }
 }

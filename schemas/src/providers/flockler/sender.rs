@@ -70,6 +70,6 @@ impl testing::Sender for Sender {
         // As Ruby does.
         let lower = |text: &[u8]| Lowercase::Unicode.apply(text);
         let mac = testing::mac(secret, &[&lower(text.as_bytes()), &lower(&request.body)]);
-        vec![(SIGNATURE.to_owned(), testing::hex(&mac))]
+        vec![(SIGNATURE.to_owned(), hex::encode(mac))]
     }
 }

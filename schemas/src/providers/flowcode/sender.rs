@@ -41,7 +41,7 @@ impl testing::Sender for Sender {
             "data": {"code_id": format!("code_{n}"), "scans": n},
         });
         // Letters and digits, as Svix's ids: a full stop would not be accepted.
-        let id = testing::hex(&sha256(format!("{event} {n} {at}").as_bytes())[..12]);
+        let id = hex::encode(&sha256(format!("{event} {n} {at}").as_bytes())[..12]);
         Unsigned {
             headers: Vec::new(),
             body: body.to_string().into_bytes(),

@@ -16,7 +16,7 @@ impl testing::Sender for Sender {
             settings: json!({
                 "provider": SPEC.name,
                 "secrets": [name],
-                "token_sha256": [testing::hex(&sha256(token.as_bytes()))],
+                "token_sha256": [hex::encode(sha256(token.as_bytes()))],
                 "options": {"signature": "optional"},
             }),
             files: vec![(
@@ -59,9 +59,6 @@ impl testing::Sender for Sender {
 
     fn sign(&self, request: &Unsigned, secret: &[u8], _at: i64) -> Vec<(String, String)> {
         let mac = testing::mac(secret, &[&request.body]);
-        vec![(
-            SIGNATURE.to_owned(),
-            format!("sha256={}", testing::hex(&mac)),
-        )]
+        vec![(SIGNATURE.to_owned(), format!("sha256={}", hex::encode(mac)))]
     }
 }
