@@ -196,3 +196,24 @@ fn wait(node: &mut Node, key: &str, default: Duration) -> Duration {
     let range = Duration::from_millis(100)..=Duration::from_secs(3_600);
     within(node, key, default, range, "must be from 100ms to 1h")
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::settings::reader::Faults;
+
+    #[test]
+    fn each_removed_key_is_a_fault_that_says_what_holds_now() {
+        for (key, now) in REMOVED {
+            let faults = Faults::default();
+            let mut root = Node::root(json!({"limits": {key: "100"}}), &faults);
+            limits(root.child("limits"), PeerFrom::Connection);
+            let found = faults.take();
+            assert_eq!(found.len(), 1, "{found:?}");
+            assert_eq!(found[0].path, format!("limits.{key}"));
+            assert!(found[0].message.ends_with(now), "{found:?}");
+        }
+    }
+}
