@@ -42,9 +42,10 @@ test: rust kafka registry python ## all tests: unit, contract and end-to-end on 
 	@$(CARGO) build --workspace --bins
 	@$(CARGO) test --workspace $(ARGS)
 
-check: rust ## format, lints, and that the mutants' patches fit
+check: rust ## format, lints, what tests/tidy asks of the tree, and that the mutants' patches fit
 	@cargo fmt --all --check
 	@$(CARGO) clippy --workspace --all-targets -- -D warnings
+	@$(CARGO) test --quiet -p sluice-tests --test tidy
 	@for patch in tests/mutants/*.patch; do git apply --check $$patch || exit 1; done
 
 audit: rust kafka ## 100,000 requests through real Kafka while the processor is killed, and the audit; at most 5 minutes
