@@ -4,8 +4,8 @@ use serde_json::json;
 use sluice_schemas::fate::Fate;
 use sluice_schemas::providers::ALL;
 use sluice_schemas::providers::testing::Unsigned;
-use sluice_tests::send::Outgoing;
-use sluice_tests::site::{Source, now};
+use sluice_tests::harness::client::Outgoing;
+use sluice_tests::harness::deployment::{Source, now};
 
 use crate::harness::{Running, site};
 

@@ -1,8 +1,8 @@
 //! The processor is killed, stopped and joined by others: every record still ends once.
 
 use serde_json::json;
-use sluice_tests::child::Signal;
-use sluice_tests::site::now;
+use sluice_tests::harness::child::Signal;
+use sluice_tests::harness::deployment::now;
 
 use crate::harness::{Running, site};
 

@@ -8,9 +8,9 @@ use sluice_schemas::fate::{DETAIL_BYTES, Fate, REDRIVE_COUNT, REDRIVE_LIMIT};
 use sluice_schemas::providers::testing::Unsigned;
 use sluice_schemas::raw::{Ack, Headers, RawRequest};
 use sluice_schemas::reason::Reason;
-use sluice_tests::cases::foreign_secret;
-use sluice_tests::send::Outgoing;
-use sluice_tests::site::{Source, now};
+use sluice_tests::harness::client::Outgoing;
+use sluice_tests::harness::deployment::{Source, now};
+use sluice_tests::load::mix::foreign_secret;
 
 use crate::harness::{Running, fresh_id, produce_raw, site};
 

@@ -7,11 +7,11 @@ use sluice_schemas::fate::Fate;
 use sluice_schemas::providers::ALL;
 use sluice_schemas::providers::testing::Unsigned;
 use sluice_service::EXIT_CONFIG;
-use sluice_tests::account::outcome;
-use sluice_tests::process::find;
-use sluice_tests::send::Outgoing;
-use sluice_tests::site::{Source, now};
-use sluice_tests::topics::{Isolation, read};
+use sluice_tests::harness::client::Outgoing;
+use sluice_tests::harness::deployment::{Source, now};
+use sluice_tests::harness::process::find;
+use sluice_tests::harness::topics::{Isolation, read};
+use sluice_tests::report::outcome;
 
 use crate::harness::{Running, fate_topics, site};
 

@@ -1,8 +1,8 @@
 //! Senders that close the connection, or their side of it, right behind a request.
 
-use sluice_tests::send::{Hurry, parse, raw};
-use sluice_tests::topics::{Isolation, read};
-use sluice_tests::wait::{PATIENCE, wait_for};
+use sluice_tests::harness::client::{Hurry, parse, raw};
+use sluice_tests::harness::topics::{Isolation, read};
+use sluice_tests::harness::wait::{PATIENCE, wait_for};
 
 use crate::harness::Running;
 

@@ -13,15 +13,15 @@ use sluice_schemas::providers::partition_key;
 use sluice_schemas::providers::testing::verifier;
 use sluice_schemas::raw::{REQUEST, RawRequest};
 use sluice_schemas::topic::TopicNames;
-use sluice_tests::account::{Outcome, outcome};
 use sluice_tests::audit::{Acked, Verdict, audit};
-use sluice_tests::cluster::{Cluster, Purpose};
-use sluice_tests::offsets;
-use sluice_tests::process::Service;
-use sluice_tests::send::{Answer, Client, Outgoing};
-use sluice_tests::site::{Site, Source};
-use sluice_tests::topics::{Isolation, Reader, read, with_prefix};
-use sluice_tests::wait::PATIENCE;
+use sluice_tests::harness::client::{Answer, Client, Outgoing};
+use sluice_tests::harness::cluster::{Cluster, Purpose};
+use sluice_tests::harness::deployment::{Site, Source};
+use sluice_tests::harness::offsets;
+use sluice_tests::harness::process::Service;
+use sluice_tests::harness::topics::{Isolation, Reader, read, with_prefix};
+use sluice_tests::harness::wait::PATIENCE;
+use sluice_tests::report::{Outcome, outcome};
 use uuid::Uuid;
 
 /// One node for all tests; it dies with the test binary.

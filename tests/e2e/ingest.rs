@@ -5,9 +5,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde_json::json;
 use sluice_schemas::raw::{Ack, REQUEST, RawRequest};
-use sluice_tests::send::{Hurry, Outgoing, parse, raw};
-use sluice_tests::site::now;
-use sluice_tests::topics::{Isolation, read};
+use sluice_tests::harness::client::{Hurry, Outgoing, parse, raw};
+use sluice_tests::harness::deployment::now;
+use sluice_tests::harness::topics::{Isolation, read};
 
 use crate::harness::{Running, site};
 
@@ -213,7 +213,7 @@ fn sigterm_lets_requests_finish() {
     running.accept(&good);
     running
         .ingest
-        .signal(sluice_tests::child::Signal::Term)
+        .signal(sluice_tests::harness::child::Signal::Term)
         .expect("a signal");
     let status = running.ingest.wait_end().expect("an end");
     assert!(status.success(), "{status}");

@@ -8,7 +8,7 @@ mod ingest;
 
 mod half_close;
 
-mod road;
+mod journey;
 
 mod fates;
 

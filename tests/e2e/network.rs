@@ -10,11 +10,11 @@ use std::time::Duration;
 use rdkafka::ClientConfig;
 use rdkafka::error::KafkaError;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
-use sluice_tests::cluster::{Cluster, Options};
-use sluice_tests::offsets;
-use sluice_tests::proxy::{Api, Link, Side, Sprung, Then, Trap};
-use sluice_tests::topics::{Isolation, Record, read};
-use sluice_tests::wait::{PATIENCE, wait_for};
+use sluice_tests::harness::cluster::{Cluster, Options};
+use sluice_tests::harness::offsets;
+use sluice_tests::harness::proxy::{Api, Link, Side, Sprung, Then, Trap};
+use sluice_tests::harness::topics::{Isolation, Record, read};
+use sluice_tests::harness::wait::{PATIENCE, wait_for};
 
 const SLOT: &str = "processor-0";
 const TRANSACTIONAL_ID: &str = "network-0";

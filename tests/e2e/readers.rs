@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::process::Command;
 
 use serde_json::{Value, json};
-use sluice_tests::cluster::{cache, root};
-use sluice_tests::registry::Registry;
-use sluice_tests::site::now;
+use sluice_tests::harness::cluster::{cache, root};
+use sluice_tests::harness::deployment::now;
+use sluice_tests::harness::registry::Registry;
 
 use crate::harness::{Running, site};
 

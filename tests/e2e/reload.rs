@@ -10,13 +10,13 @@ use sluice_schemas::fate::{Fate, REDRIVE_COUNT};
 use sluice_schemas::identity::sha256;
 use sluice_schemas::raw::{Ack, Headers, REQUEST, RawRequest};
 use sluice_schemas::reason::Reason;
-use sluice_tests::account::outcome;
-use sluice_tests::process::Service;
-use sluice_tests::registry::Registry;
-use sluice_tests::send::Outgoing;
-use sluice_tests::site::{Site, Source, now};
-use sluice_tests::topics::{Isolation, Record, read, with_prefix};
-use sluice_tests::wait::{PATIENCE, wait_for};
+use sluice_tests::harness::client::Outgoing;
+use sluice_tests::harness::deployment::{Site, Source, now};
+use sluice_tests::harness::process::Service;
+use sluice_tests::harness::registry::Registry;
+use sluice_tests::harness::topics::{Isolation, Record, read, with_prefix};
+use sluice_tests::harness::wait::{PATIENCE, wait_for};
+use sluice_tests::report::outcome;
 
 use crate::harness::{Running, fresh_id, produce_raw, site};
 

@@ -4,11 +4,11 @@ use serde_json::json;
 use sluice_schemas::dedup_log::SEEN;
 use sluice_schemas::fate::Fate;
 use sluice_schemas::raw::REQUEST;
-use sluice_tests::offsets;
-use sluice_tests::send::Outgoing;
-use sluice_tests::site::now;
-use sluice_tests::topics::{Isolation, read};
-use sluice_tests::wait::{PATIENCE, wait_for};
+use sluice_tests::harness::client::Outgoing;
+use sluice_tests::harness::deployment::now;
+use sluice_tests::harness::offsets;
+use sluice_tests::harness::topics::{Isolation, read};
+use sluice_tests::harness::wait::{PATIENCE, wait_for};
 
 use crate::harness::{Running, produce_raw, site};
 

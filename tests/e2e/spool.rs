@@ -5,12 +5,12 @@ use std::process::Command;
 use bytes::Bytes;
 use serde_json::{Value, json};
 use sluice_schemas::raw::{Ack, REQUEST, RawRequest};
-use sluice_tests::cluster::{Cluster, Purpose};
-use sluice_tests::process::find;
-use sluice_tests::send::Outgoing;
-use sluice_tests::site::{Site, now};
-use sluice_tests::topics::{Isolation, read};
-use sluice_tests::wait::PATIENCE;
+use sluice_tests::harness::client::Outgoing;
+use sluice_tests::harness::cluster::{Cluster, Purpose};
+use sluice_tests::harness::deployment::{Site, now};
+use sluice_tests::harness::process::find;
+use sluice_tests::harness::topics::{Isolation, read};
+use sluice_tests::harness::wait::PATIENCE;
 
 use crate::harness::Running;
 

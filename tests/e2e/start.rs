@@ -2,8 +2,8 @@
 
 use serde_json::json;
 use sluice_service::EXIT_CONFIG;
-use sluice_tests::offsets;
-use sluice_tests::topics::with_prefix;
+use sluice_tests::harness::offsets;
+use sluice_tests::harness::topics::with_prefix;
 
 use crate::harness::{bootstrap, site};
 

@@ -8,9 +8,9 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use serde_json::json;
 use sluice_schemas::fate::Fate;
-use sluice_tests::offsets;
-use sluice_tests::site::now;
-use sluice_tests::wait::{PATIENCE, wait_for};
+use sluice_tests::harness::deployment::now;
+use sluice_tests::harness::offsets;
+use sluice_tests::harness::wait::{PATIENCE, wait_for};
 
 use crate::harness::{Running, site};
 

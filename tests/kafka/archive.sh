@@ -23,7 +23,7 @@ log.dirs=$dir/data
 offsets.topic.replication.factor=1
 log.cleaner.dedupe.buffer.size=8388608
 EOF
-# The class path must be the same text as in the harness (tests/src/cluster/jvm.rs): sorted, absolute.
+# The class path must be the same text as in the harness (tests/src/harness/cluster/jvm.rs): sorted, absolute.
 classpath=$(printf "%s\n" "$libs"/*.jar | LC_ALL=C sort | paste -sd:)
 run=("$java" -Xmx256m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -XX:-UsePerfData "-Djava.io.tmpdir=$dir"
   "-Dlog4j2.configurationFile=$(dirname "$(readlink -f "$0")")/log4j2.properties" -cp "$classpath")

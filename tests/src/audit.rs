@@ -11,7 +11,7 @@ use sluice_schemas::fate::{DUPLICATE_OF, Fate, RAW_OFFSET, RAW_PARTITION, RAW_TO
 use sluice_schemas::raw::{REQUEST, RawRequest};
 use sluice_schemas::topic::TopicNames;
 
-use crate::topics::Record;
+use crate::harness::topics::Record;
 
 /// A request that ingest answered with 200.
 #[derive(Debug, Clone)]

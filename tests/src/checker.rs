@@ -17,9 +17,9 @@ use sluice_schemas::raw::{Ack, RawRequest};
 use sluice_schemas::topic::TopicNames;
 
 use crate::audit::{Digest, Invariant, Place, RawSeen, Seen, Verdict, look};
-use crate::ledger::{Answer, Attempt, Told};
-use crate::metrics::Samples;
-use crate::topics::Record;
+use crate::harness::metrics::Samples;
+use crate::harness::topics::Record;
+use crate::load::ledger::{Answer, Attempt, Told};
 
 /// Checks I1 to I5.
 pub fn check(names: &TopicNames, records: &[Record], told: &Told) -> Verdict {

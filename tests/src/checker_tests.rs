@@ -3,7 +3,7 @@
 use super::*;
 use crate::audit::digest;
 use crate::audit::tests::{NAMES, event, id, record, request, sound};
-use crate::ledger::{Line, to_hex};
+use crate::load::ledger::{Line, to_hex};
 use sluice_schemas::event::{CONTENT_TYPE, CONTENT_TYPE_SINGLE_OBJECT};
 use sluice_schemas::raw::REQUEST;
 

@@ -7,18 +7,9 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-mod audit_run;
-mod bench;
-mod dev;
-mod faults;
-mod hints;
-mod hold;
-mod hostile;
-mod playground;
-mod roll;
-mod rotate;
-mod steady;
-mod table;
+mod trials;
+
+use trials::{audit, bench, dev, faults, hostile, outage, playground, roll, rotate};
 
 #[derive(Parser)]
 #[command(about = "Sluice: playground, trials and audit")]
@@ -28,7 +19,7 @@ enum Command {
     /// Leaves a real one-node Kafka and both services running for trials by hand.
     Dev(dev::Options),
     /// Sends many requests through real Kafka while the processor is killed, and audits what came out.
-    Audit(audit_run::Options),
+    Audit(audit::Options),
     /// Injects faults of every kind under a steady load on three brokers, and checks that nothing is lost or doubled.
     Faults(faults::Options),
     /// Measures both services beside their floors on a real Kafka.
@@ -36,7 +27,7 @@ enum Command {
     /// Measures the restore of a partition with a long memory, and that memory, beside their floors.
     BenchDedup(bench::dedup::Options),
     /// Takes all brokers away for minutes under a steady load, and checks that ingest takes everything all the same.
-    Outage(faults::outage::Options),
+    Outage(outage::Options),
     /// Restarts two processes of ingest in turn under a steady load that must not notice.
     Roll(roll::Options),
     /// Changes certificate and URL token again and again under a steady load that must not notice.
@@ -55,11 +46,11 @@ fn main() -> ExitCode {
     let done = match Command::parse() {
         Command::Playground(options) => playground::run(&options),
         Command::Dev(options) => dev::run(&options),
-        Command::Audit(options) => audit_run::run(&options),
+        Command::Audit(options) => audit::run(&options),
         Command::Faults(options) => faults::run(&options),
         Command::Bench(options) => bench::run(&options),
         Command::BenchDedup(options) => bench::dedup::run(&options),
-        Command::Outage(options) => faults::outage::run(&options),
+        Command::Outage(options) => outage::run(&options),
         Command::Roll(options) => roll::run(&options),
         Command::Rotate(options) => rotate::run(&options),
         Command::Hostile(options) => hostile::run(&options),

@@ -253,5 +253,5 @@ fn nanoseconds(spent: Duration, count: u64) -> f64 {
 
 /// What the system says of this process's memory, in bytes.
 fn resident(field: &str) -> Result<u64> {
-    sluice_tests::metrics::memory(std::process::id(), field)
+    sluice_tests::harness::metrics::memory(std::process::id(), field)
 }

@@ -1,0 +1,228 @@
+//! What an operator's tools can do to groups and topics: tests do it to see what the processor makes
+//! of it.
+
+use std::future::Future;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use rdkafka::admin::{
+    AdminClient, AdminOptions, NewPartitions, NewTopic, ResourceSpecifier, TopicReplication,
+};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
+use rdkafka::{ClientConfig, Offset, TopicPartitionList};
+
+use crate::harness::wait::{PATIENCE, wait_for};
+
+const REQUEST: Duration = Duration::from_secs(20);
+
+/// The first and the next offset of each partition of a topic, as an uncommitted reader sees them.
+pub fn bounds(bootstrap: &str, topic: &str) -> Result<Vec<(i64, i64)>> {
+    let client = member(bootstrap, "sluice-tests-bounds")?;
+    (0..partitions(&client, topic)?)
+        .map(|partition| {
+            // A topic that was just made, or a leader that moved: the client learns it by asking again.
+            wait_for("the bounds of a partition", PATIENCE, || {
+                Ok(client.fetch_watermarks(topic, partition, REQUEST).ok())
+            })
+        })
+        .collect()
+}
+
+/// The next offset of each partition of a topic.
+pub fn ends(bootstrap: &str, topic: &str) -> Result<Vec<i64>> {
+    let bounds = bounds(bootstrap, topic)?;
+    Ok(bounds.into_iter().map(|(_, end)| end).collect())
+}
+
+/// The committed offset of each partition of a topic; `None` where there is none.
+pub fn committed(bootstrap: &str, group: &str, topic: &str) -> Result<Vec<Option<i64>>> {
+    let client = member(bootstrap, group)?;
+    let mut list = TopicPartitionList::new();
+    for partition in 0..partitions(&client, topic)? {
+        list.add_partition(topic, partition);
+    }
+    let found = wait_for("the committed offsets", PATIENCE, || {
+        Ok(client.committed_offsets(list.clone(), REQUEST).ok())
+    })?;
+    Ok(found
+        .elements()
+        .iter()
+        .map(|element| match element.offset() {
+            Offset::Offset(offset) => Some(offset),
+            _ => None,
+        })
+        .collect())
+}
+
+/// Waits until the group has committed all that stands in a topic.
+pub fn wait_caught_up(bootstrap: &str, group: &str, topic: &str, patience: Duration) -> Result<()> {
+    wait_for("the group to catch up", patience, || {
+        let ends = bounds(bootstrap, topic)?;
+        let at = committed(bootstrap, group, topic)?;
+        let behind = ends
+            .iter()
+            .zip(at)
+            .any(|((_, end), at)| *end > 0 && at.is_none_or(|at| at < *end));
+        Ok((!behind).then_some(()))
+    })
+}
+
+/// Commits offsets in the name of a group that has no members now.
+pub fn commit(bootstrap: &str, group: &str, topic: &str, offsets: &[(i32, i64)]) -> Result<()> {
+    let client = member(bootstrap, group)?;
+    let mut list = TopicPartitionList::new();
+    for (partition, offset) in offsets {
+        list.add_partition_offset(topic, *partition, Offset::Offset(*offset))?;
+    }
+    // A killed member counts until its session ends, and nobody else may commit before.
+    wait_for("the group to be empty", PATIENCE, || {
+        Ok(client.commit(&list, CommitMode::Sync).ok())
+    })
+}
+
+/// Deletes a group with all of its offsets, once its last member is gone.
+pub fn delete_group(bootstrap: &str, group: &str) -> Result<()> {
+    wait_for("the group to be empty", PATIENCE, || {
+        let answer = admin(bootstrap, |admin, options| async move {
+            admin.delete_groups(&[group], &options).await
+        })?;
+        match answer.into_iter().next().context("no answer")? {
+            Ok(_) => Ok(Some(())),
+            Err((_, rdkafka::types::RDKafkaErrorCode::NonEmptyGroup)) => Ok(None),
+            Err((group, code)) => bail!("cannot delete {group}: {code}"),
+        }
+    })
+}
+
+/// Deletes the records of a partition below an offset.
+pub fn delete_records(bootstrap: &str, topic: &str, below: &[(i32, i64)]) -> Result<()> {
+    let mut list = TopicPartitionList::new();
+    for (partition, offset) in below {
+        list.add_partition_offset(topic, *partition, Offset::Offset(*offset))?;
+    }
+    let answer = admin(bootstrap, |admin, options| async move {
+        admin.delete_records(&list, &options).await
+    })?;
+    for element in answer.elements() {
+        element.error()?;
+    }
+    Ok(())
+}
+
+/// Deletes a topic and waits until it is gone.
+pub fn delete_topic(bootstrap: &str, topic: &str) -> Result<()> {
+    let answer = admin(bootstrap, |admin, options| async move {
+        admin.delete_topics(&[topic], &options).await
+    })?;
+    for one in answer {
+        one.map_err(|(topic, code)| anyhow::anyhow!("cannot delete {topic}: {code}"))?;
+    }
+    wait_for("the topic to go", PATIENCE, || {
+        let names = crate::harness::topics::with_prefix(bootstrap, topic)?;
+        Ok((!names.iter().any(|name| name == topic)).then_some(()))
+    })
+}
+
+/// What a topic's setting says; `None` where the broker knows no such setting.
+pub fn topic_setting(bootstrap: &str, topic: &str, key: &str) -> Result<Option<String>> {
+    let topic = ResourceSpecifier::Topic(topic);
+    let answer = admin(bootstrap, |admin, options| async move {
+        admin.describe_configs([&topic], &options).await
+    })?;
+    let found = answer.into_iter().next().context("no answer")?;
+    let found = found.map_err(|code| anyhow::anyhow!("cannot read a topic's settings: {code}"))?;
+    Ok(found.get(key).and_then(|entry| entry.value.clone()))
+}
+
+/// Makes a topic with settings, and waits until it is known.
+pub fn create_topic(
+    bootstrap: &str,
+    topic: &str,
+    partitions: i32,
+    configs: &[(&str, &str)],
+) -> Result<()> {
+    // As many replicas as the cluster's nodes have by default.
+    let new = NewTopic::new(topic, partitions, TopicReplication::Fixed(-1));
+    make(bootstrap, new, configs)
+}
+
+/// Makes a topic whose partitions have these replicas, a list of the nodes' ids for each.
+pub fn create_topic_on(
+    bootstrap: &str,
+    topic: &str,
+    replicas: &[&[i32]],
+    configs: &[(&str, &str)],
+) -> Result<()> {
+    let partitions = i32::try_from(replicas.len())?;
+    let new = NewTopic::new(topic, partitions, TopicReplication::Variable(replicas));
+    make(bootstrap, new, configs)
+}
+
+fn make<'a>(bootstrap: &str, mut new: NewTopic<'a>, configs: &[(&'a str, &'a str)]) -> Result<()> {
+    let (topic, partitions) = (new.name, new.num_partitions);
+    new.config = configs.to_vec();
+    let answer = admin(bootstrap, |admin, options| async move {
+        admin.create_topics(&[new], &options).await
+    })?;
+    for one in answer {
+        one.map_err(|(topic, code)| anyhow::anyhow!("cannot create {topic}: {code}"))?;
+    }
+    wait_partitions(bootstrap, topic, partitions)
+}
+
+/// Gives a topic more partitions.
+pub fn grow_topic(bootstrap: &str, topic: &str, partitions: i32) -> Result<()> {
+    let new = NewPartitions::new(topic, usize::try_from(partitions)?);
+    let answer = admin(bootstrap, |admin, options| async move {
+        admin.create_partitions(&[new], &options).await
+    })?;
+    for one in answer {
+        one.map_err(|(topic, code)| anyhow::anyhow!("cannot grow {topic}: {code}"))?;
+    }
+    wait_partitions(bootstrap, topic, partitions)
+}
+
+fn wait_partitions(bootstrap: &str, topic: &str, wanted: i32) -> Result<()> {
+    let client = member(bootstrap, "sluice-tests-bounds")?;
+    wait_for("the partitions", PATIENCE, || {
+        Ok((partitions(&client, topic).ok() == Some(wanted)).then_some(()))
+    })
+}
+
+/// One request of the admin client, on a runtime of its own: not to be called from within one.
+fn admin<F, R, T>(bootstrap: &str, request: F) -> Result<T>
+where
+    F: FnOnce(AdminClient<DefaultClientContext>, AdminOptions) -> R,
+    R: Future<Output = rdkafka::error::KafkaResult<T>>,
+{
+    let client: AdminClient<_> = ClientConfig::new()
+        .set("bootstrap.servers", bootstrap)
+        .create()?;
+    let options = AdminOptions::new()
+        .operation_timeout(Some(REQUEST))
+        .request_timeout(Some(REQUEST));
+    let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+    Ok(runtime.block_on(request(client, options))?)
+}
+
+fn member(bootstrap: &str, group: &str) -> Result<BaseConsumer> {
+    Ok(ClientConfig::new()
+        .set("bootstrap.servers", bootstrap)
+        .set("group.id", group)
+        .set("enable.auto.commit", "false")
+        .set("log_level", "3")
+        .create()?)
+}
+
+fn partitions(client: &BaseConsumer, topic: &str) -> Result<i32> {
+    let metadata = client.fetch_metadata(Some(topic), REQUEST)?;
+    let count = metadata
+        .topics()
+        .first()
+        .map_or(0, |topic| topic.partitions().len());
+    if count == 0 {
+        bail!("topic {topic} is not there");
+    }
+    Ok(i32::try_from(count)?)
+}

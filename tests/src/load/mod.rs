@@ -1,0 +1,7 @@
+//! What senders do: which requests, at which pace, and what they write down of it.
+
+pub mod mix;
+
+pub mod open_loop;
+
+pub mod ledger;

@@ -1,0 +1,267 @@
+//! Sends the corpus and judges what came back, and what stands on raw.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use sluice_tests::harness::topics::Record;
+use sluice_tests::harness::wire::Wire;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use super::corpus::{CASES, Case, Expect};
+
+/// Cases at once.
+const AT_ONCE: usize = 16;
+
+/// How long the other side may say nothing before we take it that it has said all: longer than ingest
+/// reads on after a refusal.
+const QUIET: Duration = Duration::from_secs(3);
+
+/// How long it may say nothing at all: longer than ingest waits for what is missing.
+const SILENT: Duration = Duration::from_secs(14);
+
+/// What came back for a case.
+#[derive(Debug)]
+pub struct Exchange {
+    case: &'static Case,
+    /// The status of each answer.
+    statuses: Vec<u16>,
+    /// What is wrong with it, in words.
+    fault: Option<String>,
+}
+
+/// A case's request as bytes.
+fn bytes(case: &Case, path: &str) -> Vec<u8> {
+    let (outer, inner) = (outer(case.name), second(case.name, path));
+    let fill = |text: &str| {
+        text.replace("{nB}", &outer.len().to_string())
+            .replace("{xB}", &format!("{:x}", outer.len()))
+            .replace("{nI}", &inner.len().to_string())
+            .replace("{xI}", &format!("{:x}", inner.len()))
+            .replace("{B}", &outer)
+            .replace("{I}", &inner)
+            .replace("{P}", path)
+    };
+    let body = fill(case.body);
+    let head = fill(case.head).replace("{n}", &body.len().to_string());
+    // The corpus names bytes by code points up to U+00FF; what is beyond is a mistake there.
+    let bytes = head.chars().chain(body.chars());
+    bytes
+        .map(|c| u8::try_from(u32::from(c)).unwrap_or(b'?'))
+        .collect()
+}
+
+/// A whole second request.
+fn second(case: &str, path: &str) -> String {
+    let body = inner(case);
+    let length = body.len();
+    format!("POST {path} HTTP/1.1\r\nhost: h\r\ncontent-length: {length}\r\n\r\n{body}")
+}
+
+fn outer(case: &str) -> String {
+    format!("outer:{case}")
+}
+
+fn inner(case: &str) -> String {
+    format!("inner:{case}")
+}
+
+/// Sends every case on a connection of its own.
+pub async fn send(wire: &Wire, address: SocketAddr, path: &str) -> Result<Vec<Exchange>> {
+    let mut open = JoinSet::new();
+    let mut exchanges = Vec::new();
+    for case in CASES {
+        if open.len() == AT_ONCE
+            && let Some(done) = open.join_next().await
+        {
+            exchanges.push(done??);
+        }
+        let (wire, request) = (wire.clone(), bytes(case, path));
+        open.spawn(async move { exchange(&wire, address, case, &request).await });
+    }
+    while let Some(done) = open.join_next().await {
+        exchanges.push(done??);
+    }
+    Ok(exchanges)
+}
+
+async fn exchange(
+    wire: &Wire,
+    address: SocketAddr,
+    case: &'static Case,
+    request: &[u8],
+) -> Result<Exchange> {
+    let mut stream = wire.connect(address).await?;
+    // A server that closes early has answered before.
+    let _ = stream.write_all(request).await;
+    let mut bytes = Vec::new();
+    let mut buffer = [0; 4096];
+    let mut closed = true;
+    loop {
+        let patience = if bytes.is_empty() { SILENT } else { QUIET };
+        match timeout(patience, stream.read(&mut buffer)).await {
+            Ok(Ok(0) | Err(_)) => break,
+            Ok(Ok(length)) => bytes.extend_from_slice(&buffer[..length]),
+            Err(_) => {
+                closed = false;
+                break;
+            }
+        }
+    }
+    let (statuses, fault) = match statuses(&bytes, case.head.starts_with("HEAD")) {
+        Ok(statuses) => {
+            let fault = judge(case.expect, &statuses, closed);
+            (statuses, fault)
+        }
+        Err(error) => (
+            Vec::new(),
+            Some(format!("what came is no answer: {error:#}")),
+        ),
+    };
+    let fault = fault.map(|fault| format!("{}: {fault}", case.name));
+    Ok(Exchange {
+        case,
+        statuses,
+        fault,
+    })
+}
+
+/// The statuses of the answers that these bytes are, one after the other, to the last byte. Interim
+/// answers are passed over.
+fn statuses(mut bytes: &[u8], to_head: bool) -> Result<Vec<u16>> {
+    let mut statuses = Vec::new();
+    while !bytes.is_empty() {
+        let mut headers = [httparse::EMPTY_HEADER; 32];
+        let mut answer = httparse::Response::new(&mut headers);
+        let httparse::Status::Complete(head) = answer.parse(bytes)? else {
+            anyhow::bail!("a head that is cut off");
+        };
+        let status = answer.code.context("no status")?;
+        let length = answer
+            .headers
+            .iter()
+            .find(|header| header.name.eq_ignore_ascii_case("content-length"));
+        let length: usize = match length {
+            Some(length) if !to_head => std::str::from_utf8(length.value)?.parse()?,
+            _ => 0,
+        };
+        bytes = bytes
+            .get(head + length..)
+            .context("a body that is cut off")?;
+        if status >= 200 {
+            statuses.push(status);
+        }
+    }
+    Ok(statuses)
+}
+
+fn judge(expect: Expect, statuses: &[u16], closed: bool) -> Option<String> {
+    let fits = match (expect, statuses) {
+        (Expect::Twice, [200, 200]) | (Expect::Once | Expect::Either, [200]) => true,
+        (Expect::Refused | Expect::Either, [status]) => (400..600).contains(status),
+        (Expect::Refused | Expect::Either, []) | (Expect::Closed(_), [_]) => closed,
+        _ => false,
+    };
+    let end = if closed { "then closed" } else { "left open" };
+    (!fits).then(|| format!("answered {statuses:?}, {end}; expected {expect:?}"))
+}
+
+/// Faults of the answers alone.
+pub fn faults_of_answers(exchanges: &[Exchange]) -> Vec<String> {
+    let faults = exchanges.iter();
+    faults
+        .filter_map(|exchange| exchange.fault.clone())
+        .collect()
+}
+
+/// Faults of the answers, and of the records: each 200 has its record, with the body as it was meant,
+/// and nothing else of a case has one. `rounds` are all that was sent, to `path`.
+pub fn faults(rounds: &[Vec<Exchange>], raw: &[Record], path: &str) -> Vec<String> {
+    let mut found: HashMap<&[u8], usize> = HashMap::new();
+    for record in raw {
+        *found.entry(&record.value).or_default() += 1;
+    }
+    // Some bodies are those of several cases.
+    let mut wanted: HashMap<String, usize> = HashMap::new();
+    let mut faults = Vec::new();
+    for exchange in rounds.iter().flatten() {
+        faults.extend(exchange.fault.clone());
+        let name = exchange.case.name;
+        let accepted = exchange.statuses.iter().filter(|s| **s == 200).count();
+        // Whatever was taken and should not have been was told already.
+        let taken = if exchange.fault.is_none() {
+            accepted
+        } else {
+            0
+        };
+        let (first, second) = match exchange.case.expect {
+            Expect::Closed(body) => (body.replace("{I}", &second(name, path)), 0),
+            Expect::Twice => (outer(name), taken / 2),
+            _ => (outer(name), 0),
+        };
+        *wanted.entry(first).or_default() += taken - second;
+        *wanted.entry(inner(name)).or_default() += second;
+    }
+    for (body, wanted) in wanted {
+        let found = found.get(body.as_bytes()).copied().unwrap_or(0);
+        if found != wanted {
+            faults.push(format!(
+                "{found} records of {body:?}, and {wanted} are meant"
+            ));
+        }
+    }
+    faults
+}
+
+/// The statuses of a case, for the report: `400`, `200,200`, or `closed`.
+pub fn told(exchange: &Exchange) -> String {
+    let statuses: Vec<String> = exchange.statuses.iter().map(u16::to_string).collect();
+    if statuses.is_empty() {
+        return "none".into();
+    }
+    statuses.join(",")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cases_are_filled_in_and_have_names_of_their_own() {
+        let names: std::collections::HashSet<_> = CASES.iter().map(|case| case.name).collect();
+        assert_eq!(names.len(), CASES.len());
+        for case in CASES {
+            let bytes = bytes(case, "/v1/hooks/a/b");
+            assert!(
+                !bytes.contains(&b'{') && !bytes.contains(&b'?'),
+                "{}",
+                case.name
+            );
+        }
+        let cl_te = CASES.iter().find(|case| case.name == "cl-te");
+        let text = bytes(cl_te.expect("the case"), "/p");
+        let text = String::from_utf8(text).expect("text");
+        let (head, body) = text.split_once("\r\n\r\n").expect("a head");
+        assert!(head.contains(&format!("content-length: {}\r\n", body.len())));
+        assert!(body.ends_with("content-length: 11\r\n\r\ninner:cl-te"));
+    }
+
+    #[test]
+    fn answers_are_counted_to_the_last_byte() {
+        let one = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
+        let two = [
+            one.as_slice(),
+            b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n",
+        ]
+        .concat();
+        assert_eq!(statuses(&two, false).expect("answers"), [200, 400]);
+        assert!(statuses(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nok", false).is_err());
+        assert!(statuses(b"<html>", false).is_err());
+        assert!(judge(Expect::Refused, &[400], true).is_none());
+        assert!(judge(Expect::Refused, &[400, 400], true).is_some());
+        assert!(judge(Expect::Either, &[], false).is_some());
+    }
+}

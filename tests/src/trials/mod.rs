@@ -1,0 +1,25 @@
+//! What an operator or a developer runs by hand, each behind a target of the `Makefile`.
+
+pub mod playground;
+
+pub mod dev;
+
+pub mod audit;
+
+pub mod faults;
+
+pub mod outage;
+
+pub mod roll;
+
+pub mod rotate;
+
+pub mod hostile;
+
+pub mod bench;
+
+mod hints;
+
+mod table;
+
+mod until_ctrl_c;
