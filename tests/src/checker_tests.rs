@@ -3,7 +3,7 @@
 use super::*;
 use crate::audit::digest;
 use crate::audit::tests::{NAMES, event, id, record, request, sound};
-use crate::load::ledger::{Line, to_hex};
+use crate::load::ledger::Line;
 use sluice_schemas::event::{CONTENT_TYPE, CONTENT_TYPE_SINGLE_OBJECT};
 use sluice_schemas::raw::REQUEST;
 
@@ -17,7 +17,7 @@ impl Book {
             number: n.unsigned_abs(),
             attempt: 1,
             source: "s".into(),
-            sha256: to_hex(&digest(body.as_bytes())),
+            sha256: hex::encode(digest(body.as_bytes())),
             process: process.into(),
             at: 0,
         });

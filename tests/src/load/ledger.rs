@@ -225,22 +225,9 @@ impl Told {
     }
 }
 
-/// Lower-case hex.
-pub fn to_hex(digest: &Digest) -> String {
-    let digits = digest.iter().flat_map(|byte| [byte >> 4, byte & 15]);
-    digits
-        .filter_map(|digit| char::from_digit(u32::from(digit), 16))
-        .collect()
-}
-
 fn from_hex(text: &str) -> Option<Digest> {
     let mut digest = Digest::default();
-    if text.len() != 2 * digest.len() || !text.is_ascii() {
-        return None;
-    }
-    for (n, byte) in digest.iter_mut().enumerate() {
-        *byte = u8::from_str_radix(&text[2 * n..2 * n + 2], 16).ok()?;
-    }
+    hex::decode_to_slice(text, &mut digest).ok()?;
     Some(digest)
 }
 
@@ -254,7 +241,7 @@ mod tests {
             number,
             attempt,
             source: "s".into(),
-            sha256: to_hex(&digest(b"body")),
+            sha256: hex::encode(digest(b"body")),
             process: "ingest-0 #1".into(),
             at: now_micros(),
         }

@@ -2,6 +2,8 @@
 
 pub mod mix;
 
+pub mod times;
+
 pub mod open_loop;
 
 pub mod ledger;

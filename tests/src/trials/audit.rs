@@ -18,6 +18,8 @@ use sluice_tests::harness::topics::{Isolation, read, with_prefix};
 use sluice_tests::harness::wait::{PATIENCE, wait_for};
 use sluice_tests::load::mix::{broken, foreign_secret};
 
+use crate::trials::frame;
+
 /// What the audit is asked for.
 #[derive(clap::Args)]
 pub struct Options {
@@ -53,6 +55,16 @@ struct Report {
     requests_per_second: f64,
     catch_up_seconds: f64,
     elapsed_seconds: f64,
+}
+
+impl frame::Report for Report {
+    fn holds(&self) -> bool {
+        self.holds
+    }
+
+    fn faults(&self) -> &[String] {
+        &self.verdict.faults
+    }
 }
 
 /// How many of each fate there must be.
@@ -203,8 +215,7 @@ pub fn run(options: &Options) -> Result<bool> {
         catch_up_seconds: catch_up.as_secs_f64(),
         elapsed_seconds: start.elapsed().as_secs_f64(),
     };
-    println!("{}", serde_json::to_string(&report)?);
-    Ok(report.holds)
+    frame::conclude(&report, None)
 }
 
 fn found(verdict: &Verdict) -> Sums {

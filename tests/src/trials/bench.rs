@@ -10,6 +10,8 @@ use anyhow::Result;
 use serde::Serialize;
 use sluice_tests::harness::cluster::{Cluster, Purpose};
 
+use crate::trials::frame;
+
 mod children;
 pub mod dedup;
 mod ingest;
@@ -101,6 +103,12 @@ struct Report {
     elapsed_seconds: f64,
 }
 
+impl frame::Report for Report {
+    fn holds(&self) -> bool {
+        self.holds
+    }
+}
+
 #[derive(Serialize)]
 struct Expected {
     ingest_rate_ratio: f64,
@@ -144,6 +152,5 @@ pub fn run(options: &Options) -> Result<bool> {
         latency,
         elapsed_seconds: start.elapsed().as_secs_f64(),
     };
-    println!("{}", serde_json::to_string(&report)?);
-    Ok(holds)
+    frame::conclude(&report, None)
 }

@@ -8,16 +8,14 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
+use fastrand::Rng;
 use serde::Serialize;
 use serde_json::json;
 use sluice_tests::audit::{Invariant, Verdict};
 use sluice_tests::checker::{check, check_settled, compare_counts};
-use sluice_tests::harness::process;
 use sluice_tests::harness::topics::{Isolation, read, with_prefix};
 use sluice_tests::load::ledger::{Told, now_micros};
-
-mod random;
 
 pub mod load;
 
@@ -41,9 +39,9 @@ pub mod spool;
 
 mod torn;
 
+use crate::trials::frame;
 use fleet::Role;
 use kind::Kind;
-use random::Random;
 use world::{DISK_MIB, DISK_MIB_A_MINUTE, EXTRA, Setup, World};
 
 /// What the run is asked for.
@@ -138,6 +136,12 @@ struct Report {
     elapsed_seconds: f64,
 }
 
+impl frame::Report for Report {
+    fn holds(&self) -> bool {
+        self.holds
+    }
+}
+
 /// What came of the kinds that share a world.
 #[derive(Serialize)]
 struct Schedules {
@@ -168,7 +172,7 @@ const LATE: u32 = 2;
 /// Runs the schedules; whether the verdict holds.
 pub fn run(options: &Options) -> Result<bool> {
     let seed = options.seed.unwrap_or_else(|| now_micros() / 1_000);
-    let (dir, start) = (folder("faults", seed)?, Instant::now());
+    let (dir, start) = (frame::folder("faults", seed)?, Instant::now());
     eprintln!(
         "seed {seed}; brokers and services start, under {}",
         dir.display()
@@ -190,22 +194,7 @@ pub fn run(options: &Options) -> Result<bool> {
         torn,
         elapsed_seconds: start.elapsed().as_secs_f64(),
     };
-    println!("{}", serde_json::to_string(&report)?);
-    if report.holds {
-        std::fs::remove_dir_all(&dir)?;
-    } else {
-        eprintln!("the ledger and the logs are in {}", dir.display());
-    }
-    Ok(report.holds)
-}
-
-/// Where a run's ledger and logs stand: beside the binaries. The number is its seed, or the time.
-pub fn folder(run: &str, seed: u64) -> Result<PathBuf> {
-    let binary = process::find("sluice-ingest")?;
-    let target = binary.ancestors().nth(2).context("a target folder")?;
-    let dir = target.join(format!("{run}/{seed}-{}", std::process::id()));
-    std::fs::create_dir_all(&dir)?;
-    Ok(dir)
+    frame::conclude(&report, Some(&dir))
 }
 
 /// A run on its way.
@@ -249,12 +238,12 @@ impl<'a> Run<'a> {
             .options
             .minutes
             .map(|minutes| Duration::from_secs(60 * minutes));
-        let mut choices = Random::new(self.seed).split();
+        let mut choices = Rng::with_seed(self.seed).fork();
         let plan = plan(self.options, &mut choices);
         let mut next = plan.iter().copied();
         while let Some(kind) = next.next().or_else(|| {
             let more = end.is_some_and(|end| self.start.elapsed() < end);
-            more.then(|| *choices.pick(&plan))
+            more.then(|| plan[choices.usize(..plan.len())])
         }) {
             if let Err(error) = self.inject(kind) {
                 self.stuck = Some(format!("{kind:?}: {error:#}"));
@@ -382,12 +371,12 @@ impl<'a> Run<'a> {
 }
 
 /// The kinds that are wanted: those that end no process first, the rest in an order by chance.
-fn plan(options: &Options, choices: &mut Random) -> Vec<Kind> {
+fn plan(options: &Options, choices: &mut Rng) -> Vec<Kind> {
     let mut plan = Kind::all();
     plan.retain(|kind| options.shares(*kind));
     let calm = plan.iter().filter(|kind| **kind == Kind::NetSlow).count();
     for n in (calm + 1..plan.len()).rev() {
-        plan.swap(n, calm + choices.index(n + 1 - calm));
+        plan.swap(n, calm + choices.usize(..(n + 1 - calm)));
     }
     plan
 }
@@ -413,7 +402,7 @@ mod tests {
 
     #[test]
     fn a_plan_has_every_kind_once_the_calm_one_first_and_repeats_with_its_seed() {
-        let order = |seed| plan(&options(&[]), &mut Random::new(seed));
+        let order = |seed| plan(&options(&[]), &mut Rng::with_seed(seed));
         let (one, other) = (order(1), order(2));
         assert_eq!(one, order(1));
         assert_ne!(one, other);
@@ -424,6 +413,6 @@ mod tests {
         assert_eq!(sorted, Kind::all()[..Kind::all().len() - 1]);
         assert!(!sorted.contains(&Kind::Torn));
         let two = [Kind::Outage, Kind::Churn];
-        assert_eq!(plan(&options(&two), &mut Random::new(1)).len(), 2);
+        assert_eq!(plan(&options(&two), &mut Rng::with_seed(1)).len(), 2);
     }
 }

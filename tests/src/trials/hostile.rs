@@ -80,7 +80,7 @@ pub fn run(options: &Options) -> Result<bool> {
     let site = site(options, &cluster.bootstrap())?;
     let mut ingest = site.ingest()?;
     ingest.wait_ready()?;
-    let dir = crate::trials::faults::folder("hostile", now_micros() / 1_000)?;
+    let dir = crate::trials::frame::folder("hostile", now_micros() / 1_000)?;
     let front = front(options, &site, dir.clone())?;
     let beside = site.settings_beside()?;
     let _beside = {

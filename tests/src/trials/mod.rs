@@ -1,5 +1,7 @@
 //! What an operator or a developer runs by hand, each behind a target of the `Makefile`.
 
+mod frame;
+
 pub mod playground;
 
 pub mod dev;

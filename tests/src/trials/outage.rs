@@ -22,7 +22,9 @@ use super::faults::fsync::Floor;
 use super::faults::load::{Answered, Counts};
 use super::faults::spool::{SPOOL_RECORDS, Spool};
 use super::faults::world::{Setup, World};
-use sluice_tests::load::open_loop::percentile;
+use sluice_tests::load::times::Times;
+
+use crate::trials::frame;
 
 /// What the run is asked for.
 #[derive(Debug, Clone, clap::Args)]
@@ -114,10 +116,20 @@ struct Report {
     elapsed_seconds: f64,
 }
 
+impl frame::Report for Report {
+    fn holds(&self) -> bool {
+        self.holds
+    }
+
+    fn faults(&self) -> &[String] {
+        &self.verdict.faults
+    }
+}
+
 /// Runs the outage; whether it holds.
 pub fn run(options: &Options) -> Result<bool> {
     let seed = options.seed.unwrap_or_else(|| now_micros() / 1_000);
-    let dir = super::faults::folder("outage", seed)?;
+    let dir = frame::folder("outage", seed)?;
     eprintln!(
         "seed {seed}; three brokers and the services start, under {}",
         dir.display()
@@ -128,16 +140,7 @@ pub fn run(options: &Options) -> Result<bool> {
     let mut report = Run::new(options, world).finish(&dir)?;
     report.seed = seed;
     report.elapsed_seconds = start.elapsed().as_secs_f64();
-    for fault in &report.verdict.faults {
-        eprintln!("  fault: {fault}");
-    }
-    println!("{}", serde_json::to_string(&report)?);
-    if report.holds {
-        std::fs::remove_dir_all(&dir)?;
-    } else {
-        eprintln!("the ledger and the logs are in {}", dir.display());
-    }
-    Ok(report.holds)
+    frame::conclude(&report, Some(&dir))
 }
 
 fn setup(options: &Options, dir: &Path) -> Setup {
@@ -359,9 +362,11 @@ impl<'a> Run<'a> {
         let counts = self.world.load.counts();
         let answers = self.world.load.answers();
         let within = answers.iter().filter(|a| a.sent >= gone && a.sent < back);
-        let mut took: Vec<Duration> = within.map(|answered| answered.took).collect();
-        took.sort_unstable();
-        let p99_ms = percentile(&took, 99);
+        let took: Vec<Duration> = within.map(|answered| answered.took).collect();
+        let answered = took.len();
+        let took: Times = took.into_iter().collect();
+        let fsyncs: Times = fsyncs.iter().copied().collect();
+        let p99_ms = took.percentile_ms(99.0);
         let share = share(&counts, self.kills > 0);
         let mut faults = self.faults;
         faults.extend(self.world.fleet.faults());
@@ -394,13 +399,13 @@ impl<'a> Run<'a> {
             refused: counts.refused,
             unanswered: counts.unanswered,
             kills: self.kills,
-            answers: took.len(),
-            p50_ms: percentile(&took, 50),
+            answers: answered,
+            p50_ms: took.percentile_ms(50.0),
             p99_ms,
-            max_ms: percentile(&took, 100),
-            fsync_p50_ms: percentile(fsyncs, 50),
-            fsync_p99_ms: percentile(fsyncs, 99),
-            fsync_max_ms: percentile(fsyncs, 100),
+            max_ms: took.percentile_ms(100.0),
+            fsync_p50_ms: fsyncs.percentile_ms(50.0),
+            fsync_p99_ms: fsyncs.percentile_ms(99.0),
+            fsync_max_ms: fsyncs.percentile_ms(100.0),
             spool_most: self.spool.most,
             spooled: self.spool.spooled(),
             spooled_before: self.spooled_before,

@@ -18,6 +18,8 @@ use sluice_tests::harness::wire::Wire;
 
 use sluice_tests::load::open_loop::{self, Rotation, Steady, Window};
 
+use crate::trials::frame;
+
 /// What the run is asked for.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Options {
@@ -50,6 +52,16 @@ struct Report {
     sent: Window,
     faults: Vec<String>,
     elapsed_seconds: f64,
+}
+
+impl frame::Report for Report {
+    fn holds(&self) -> bool {
+        self.holds
+    }
+
+    fn faults(&self) -> &[String] {
+        &self.faults
+    }
 }
 
 /// Runs it; whether it holds.
@@ -113,8 +125,7 @@ pub fn run(options: &Options) -> Result<bool> {
         faults,
         elapsed_seconds: start.elapsed().as_secs_f64(),
     };
-    println!("{}", serde_json::to_string(&report)?);
-    Ok(report.holds)
+    frame::conclude(&report, None)
 }
 
 /// Looks who is ready, on a thread, and sends there alone.

@@ -18,9 +18,10 @@ use sluice_tests::harness::deployment::{Site, Source, now};
 use sluice_tests::harness::process::Service;
 use sluice_tests::harness::wait::wait_for;
 use sluice_tests::harness::wire::{Authority, Handshakes, Wire};
-use sluice_tests::load::ledger::to_hex;
 
 use sluice_tests::load::open_loop::{self, Steady, Window};
+
+use crate::trials::frame;
 
 /// What the run is asked for.
 #[derive(Debug, Clone, clap::Args)]
@@ -87,6 +88,16 @@ struct Report {
     elapsed_seconds: f64,
 }
 
+impl frame::Report for Report {
+    fn holds(&self) -> bool {
+        self.holds
+    }
+
+    fn faults(&self) -> &[String] {
+        &self.faults
+    }
+}
+
 /// Runs it; whether it holds.
 pub fn run(options: &Options) -> Result<bool> {
     let start = Instant::now();
@@ -139,11 +150,7 @@ pub fn run(options: &Options) -> Result<bool> {
         faults: run.faults,
         elapsed_seconds: start.elapsed().as_secs_f64(),
     };
-    for fault in &report.faults {
-        eprintln!("  fault: {fault}");
-    }
-    println!("{}", serde_json::to_string(&report)?);
-    Ok(report.holds)
+    frame::conclude(&report, None)
 }
 
 /// What was changed so far, and what came of it.
@@ -362,7 +369,7 @@ impl Tokens {
 
     /// Writes settings in which these tokens alone are good, in the place of those that are there.
     fn allow(&mut self, tokens: &[&str]) -> Result<()> {
-        let hash = |token: &&str| to_hex(&sha256(token.as_bytes()));
+        let hash = |token: &&str| hex::encode(sha256(token.as_bytes()));
         let hashes: Vec<String> = tokens.iter().map(hash).collect();
         let path = ["sources", &self.source.name, "token_sha256"];
         self.site.set(&path, json!(hashes));

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::mpsc::{Sender, channel};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer, ThreadedProducer};
@@ -15,6 +15,7 @@ use sluice_tests::harness::client::Client;
 use sluice_tests::harness::deployment::{Site, now};
 use sluice_tests::harness::offsets::{bounds, create_topic};
 use sluice_tests::harness::topics::{Record, with_prefix};
+use sluice_tests::load::times::Times;
 
 use super::Options;
 
@@ -47,16 +48,12 @@ pub fn measure(bootstrap: &str, options: &Options) -> Result<Latencies> {
     })
 }
 
-fn percentiles(mut times: Vec<Duration>) -> Result<Percentiles> {
-    times.sort_unstable();
-    let at = |share: usize| {
-        let place = (times.len() * share / 100).min(times.len().saturating_sub(1));
-        times.get(place).map(|time| time.as_secs_f64() * 1e3)
-    };
-    let none = "nothing was measured";
+fn percentiles(times: Vec<Duration>) -> Result<Percentiles> {
+    anyhow::ensure!(!times.is_empty(), "nothing was measured");
+    let times: Times = times.into_iter().collect();
     Ok(Percentiles {
-        p50_ms: at(50).context(none)?,
-        p99_ms: at(99).context(none)?,
+        p50_ms: times.percentile_ms(50.0),
+        p99_ms: times.percentile_ms(99.0),
     })
 }
 

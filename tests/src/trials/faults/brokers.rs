@@ -111,7 +111,7 @@ pub fn clocks(world: &mut World) -> Result<u64> {
 
 /// All nodes are gone, killed or asleep. Ingest must answer 503 all the time, and nothing else.
 pub fn outage(world: &mut World) -> Result<u64> {
-    let asleep = world.random.below(2) == 0;
+    let asleep = world.random.u64(..2) == 0;
     let nodes = 0..world.cluster.len();
     for node in nodes.clone() {
         if asleep {

@@ -17,10 +17,10 @@ use sluice_tests::audit::digest;
 use sluice_tests::harness::client::{Client, Outgoing};
 use sluice_tests::harness::deployment::{Source, now};
 use sluice_tests::harness::wait::wait_for;
-use sluice_tests::load::ledger::{Ledger, Line, now_micros, to_hex};
+use sluice_tests::load::ledger::{Ledger, Line, now_micros};
 use sluice_tests::load::mix::{broken, foreign_secret};
 
-use super::random::Random;
+use fastrand::Rng;
 
 /// The longest that a sender waits for an answer: longer than ingest may take by its settings.
 const ANSWER: Duration = Duration::from_secs(10);
@@ -112,7 +112,7 @@ impl Load {
         ledger: Ledger,
         rate: u32,
         lanes: u32,
-        random: &mut Random,
+        random: &mut Rng,
     ) -> Result<Self> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
@@ -142,7 +142,7 @@ impl Load {
             answers: Mutex::default(),
         });
         let tasks = (0..lanes)
-            .map(|_| runtime.spawn(lane(Arc::clone(&shared), random.split())))
+            .map(|_| runtime.spawn(lane(Arc::clone(&shared), random.fork())))
             .collect();
         Ok(Self {
             runtime,
@@ -217,10 +217,10 @@ struct Chain {
 }
 
 impl Chain {
-    fn new(shared: &Shared, random: &mut Random) -> Self {
-        let steps = 1 + random.below(STEPS);
+    fn new(shared: &Shared, random: &mut Rng) -> Self {
+        let steps = 1 + random.u64(..STEPS);
         Self {
-            source: random.index(shared.sources.len()),
+            source: random.usize(..shared.sources.len()),
             entity: shared.next.fetch_add(1, Relaxed),
             steps,
             left: steps,
@@ -240,12 +240,12 @@ impl Chain {
     }
 }
 
-async fn lane(shared: Arc<Shared>, mut random: Random) -> Result<()> {
+async fn lane(shared: Arc<Shared>, mut random: Rng) -> Result<()> {
     let mut chain = Chain::new(&shared, &mut random);
     let mut kept: Vec<(Outgoing, usize)> = Vec::new();
     // Lanes begin one after the other, within one period.
     let period = u64::try_from(shared.period.as_micros())?;
-    let mut due = Instant::now() + Duration::from_micros(random.below(period));
+    let mut due = Instant::now() + Duration::from_micros(random.u64(..period.max(1)));
     loop {
         tokio::time::sleep_until(due.into()).await;
         // After a wait nothing is made up for: the load is steady, not as much as possible.
@@ -270,13 +270,13 @@ async fn turn(
     shared: &Shared,
     chain: &mut Chain,
     kept: &mut Vec<(Outgoing, usize)>,
-    random: &mut Random,
+    random: &mut Rng,
 ) -> Result<()> {
-    let choice = random.below(100);
+    let choice = random.u64(..100);
     let source = chain.source;
     let request = match choice {
         0..6 if !kept.is_empty() => {
-            let (request, source) = random.pick(kept).clone();
+            let (request, source) = kept[random.usize(..kept.len())].clone();
             return deliver(shared, &request, source, random).await;
         }
         6..8 => match forgery(shared, random)? {
@@ -289,7 +289,7 @@ async fn turn(
         }
         11..15 => {
             let request = chain.step(shared)?;
-            let (mut one, mut other) = (random.split(), random.split());
+            let (mut one, mut other) = (random.fork(), random.fork());
             let (first, second) = tokio::join!(
                 deliver(shared, &request, source, &mut one),
                 deliver(shared, &request, source, &mut other),
@@ -309,11 +309,13 @@ async fn turn(
 }
 
 /// A request signed with a guess; `None` where the source chosen does not sign.
-fn forgery(shared: &Shared, random: &mut Random) -> Result<Option<(Outgoing, usize)>> {
-    let place = random.index(shared.sources.len());
+fn forgery(shared: &Shared, random: &mut Rng) -> Result<Option<(Outgoing, usize)>> {
+    let place = random.usize(..shared.sources.len());
     let source = &shared.sources[place];
     let (sender, at) = (source.provider()?.sender(), now());
-    let event = random.pick(source.samples()?);
+    let event = random
+        .choice(source.samples()?)
+        .context("a provider without events")?;
     let unsigned = sender.sample(event, shared.next.fetch_add(1, Relaxed), at);
     let guess = foreign_secret(&source.secret);
     if sender.sign(&unsigned, &guess, at).is_empty() {
@@ -324,12 +326,14 @@ fn forgery(shared: &Shared, random: &mut Random) -> Result<Option<(Outgoing, usi
 
 /// A signed body that is no event: broken JSON, no UTF-8, nothing at all, or large and not what it
 /// should be.
-fn poison(shared: &Shared, chain: &Chain, random: &mut Random) -> Result<Outgoing> {
+fn poison(shared: &Shared, chain: &Chain, random: &mut Rng) -> Result<Outgoing> {
     let (source, at) = (&shared.sources[chain.source], now());
     let n = shared.next.fetch_add(1, Relaxed);
-    let event = random.pick(source.samples()?);
+    let event = random
+        .choice(source.samples()?)
+        .context("a provider without events")?;
     let mut unsigned: Unsigned = broken(source, event, n, at)?;
-    match random.below(4) {
+    match random.u64(..4) {
         0 => {}
         1 => unsigned.body.extend([0xff, 0xfe, 0x00]),
         2 => unsigned.body.clear(),
@@ -343,15 +347,15 @@ async fn deliver(
     shared: &Shared,
     request: &Outgoing,
     source: usize,
-    random: &mut Random,
+    random: &mut Rng,
 ) -> Result<()> {
     let number = shared.next.fetch_add(1, Relaxed);
-    let sha256 = to_hex(&digest(&request.body));
+    let sha256 = hex::encode(digest(&request.body));
     let source = &shared.sources[source].name;
     let mut attempt = 0;
     while !shared.stopping.load(Relaxed) {
         attempt += 1;
-        let (target, client) = random.pick(&shared.targets);
+        let (target, client) = &shared.targets[random.usize(..shared.targets.len())];
         shared.ledger.write(&Line::Intent {
             number,
             attempt,
@@ -400,7 +404,7 @@ async fn deliver(
     Ok(())
 }
 
-async fn pause(random: &mut Random) {
-    let wait = AGAIN_MS + random.below(2 * AGAIN_MS);
+async fn pause(random: &mut Rng) {
+    let wait = AGAIN_MS + random.u64(..(2 * AGAIN_MS));
     tokio::time::sleep(Duration::from_millis(wait)).await;
 }

@@ -41,7 +41,7 @@ pub fn half_open(world: &mut World) -> u64 {
 /// Spoils the link of a service to a node for some milliseconds, then another.
 fn spoil(world: &mut World, from: u64, to: u64, link: impl Fn(u64) -> Link) -> u64 {
     for n in 0..LINKS {
-        let choice = world.random.next();
+        let choice = world.random.u64(..);
         // Ingest is not left out by chance.
         let slot = if n == 0 {
             world.ingest()

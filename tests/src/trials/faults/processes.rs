@@ -62,7 +62,7 @@ impl Point {
 pub fn kill_point(world: &mut World, point: Point) -> Result<u64> {
     for late in [false, true] {
         let victim = world.processor();
-        let produces = 1 + world.random.index(4);
+        let produces = 1 + world.random.usize(..4);
         let sprung = world.cluster.trap(&victim.name, point.trap(produces));
         sprung.wait(SPRING)?;
         victim.kill()?;

@@ -19,7 +19,7 @@ use anyhow::Result;
 use serde::Serialize;
 use sluice_tests::harness::cluster::Release;
 
-use super::random::Random;
+use fastrand::Rng;
 
 mod cases;
 
@@ -67,14 +67,14 @@ pub enum Case {
 
 impl Case {
     /// How long the brokers are away, in seconds, round by round.
-    fn rounds(self, short: bool, random: &mut Random) -> Vec<u64> {
+    fn rounds(self, short: bool, random: &mut Rng) -> Vec<u64> {
         match self {
             // Around the 30 s that a transaction lasts.
             Self::Away if short => vec![15, 27],
             Self::Away => vec![5, 15, 27, 40],
             Self::AtCommit => {
                 let rounds = if short { ROUNDS_SHORT } else { ROUNDS };
-                (0..rounds).map(|_| 1 + random.below(12)).collect()
+                (0..rounds).map(|_| 1 + random.u64(..12)).collect()
             }
             Self::Leaderless => vec![8],
             Self::AllNodes => vec![2, 20],
@@ -132,7 +132,7 @@ struct Tried {
 /// release's, for runs of all kinds.
 pub fn run(options: &Options, short: bool, rate: u32, seed: u64, dir: &Path) -> Result<Report> {
     let start = Instant::now();
-    let mut random = Random::new(seed).split();
+    let mut random = Rng::with_seed(seed).fork();
     let mut plan = VecDeque::from(plan(options, short, &mut random));
     let mut trials = Vec::with_capacity(plan.len());
     while let Some(trial) = plan.pop_front() {
@@ -149,7 +149,7 @@ pub fn run(options: &Options, short: bool, rate: u32, seed: u64, dir: &Path) -> 
         let means = trial::Means {
             binaries: options.binaries.as_deref(),
             rate,
-            seed: random.next(),
+            seed: random.u64(..),
         };
         let outcome = trial::run(&trial, &means, &dir);
         // Where the harness itself fails, the others are tried all the same.
@@ -172,7 +172,7 @@ pub fn run(options: &Options, short: bool, rate: u32, seed: u64, dir: &Path) -> 
 }
 
 /// The trials that are wanted: by release, the affected one first.
-fn plan(options: &Options, short: bool, random: &mut Random) -> Vec<Trial> {
+fn plan(options: &Options, short: bool, random: &mut Rng) -> Vec<Trial> {
     let mut plan = Vec::new();
     for release in [Release::Current, Release::Control] {
         let wanted = match options.release {
@@ -209,7 +209,7 @@ mod tests {
     use super::*;
 
     fn tried(options: &Options, short: bool) -> Vec<(Release, Case)> {
-        let plan = plan(options, short, &mut Random::new(7));
+        let plan = plan(options, short, &mut Rng::with_seed(7));
         plan.iter()
             .map(|trial| (trial.release, trial.case))
             .collect()
@@ -217,7 +217,7 @@ mod tests {
 
     #[test]
     fn the_control_is_tried_with_the_same_choices() {
-        let plan = plan(&Options::default(), false, &mut Random::new(7));
+        let plan = plan(&Options::default(), false, &mut Rng::with_seed(7));
         let of = |release| -> Vec<Vec<u64>> {
             let trials = plan.iter().filter(|trial| trial.release == release);
             trials.map(|trial| trial.away_seconds.clone()).collect()

@@ -15,7 +15,7 @@ use sluice_tests::load::ledger::Ledger;
 use super::fleet::{Fleet, Role, Slot};
 use super::load::{Load, Target};
 use super::observer::Observer;
-use super::random::Random;
+use fastrand::Rng;
 
 /// Partitions of raw: one for each worker.
 const PARTITIONS: u32 = 6;
@@ -89,7 +89,7 @@ pub struct World {
     pub load: Load,
     pub fleet: Fleet,
     pub eyes: Observer,
-    pub random: Random,
+    pub random: Rng,
     pub outage: Duration,
     /// The binaries of an older build.
     pub old: Option<PathBuf>,
@@ -105,7 +105,7 @@ pub struct World {
 impl World {
     /// Starts everything and waits until all of it works.
     pub fn start(setup: Setup, seed: u64, dir: &Path) -> Result<Self> {
-        let mut random = Random::new(seed);
+        let mut random = Rng::with_seed(seed);
         let slots = setup.names.iter().map(|(name, _)| (*name).to_owned());
         let cluster = Cluster::start_with(&cluster::Options {
             nodes: setup.nodes,
@@ -173,13 +173,13 @@ impl World {
     pub fn processor(&mut self) -> Arc<Slot> {
         let mut all = self.fleet.of(Role::Processor);
         all.retain(|slot| slot.name != EXTRA);
-        Arc::clone(self.random.pick(&all))
+        Arc::clone(&all[self.random.usize(..all.len())])
     }
 
     /// One of the processes of ingest.
     pub fn ingest(&mut self) -> Arc<Slot> {
         let all = self.fleet.of(Role::Ingest);
-        Arc::clone(self.random.pick(&all))
+        Arc::clone(&all[self.random.usize(..all.len())])
     }
 
     /// The member that comes and goes; it is not running between schedules.
@@ -189,7 +189,7 @@ impl World {
 
     /// One of the nodes.
     pub fn node(&mut self) -> usize {
-        self.random.index(self.cluster.len())
+        self.random.usize(..self.cluster.len())
     }
 
     /// The consumer group.
@@ -200,7 +200,7 @@ impl World {
     /// Lets a fault last for some time between two bounds, in milliseconds. The length of a fault is
     /// a choice, not a wait for anything.
     pub fn last(&mut self, from: u64, to: u64) {
-        let length = from + self.random.below(to.saturating_sub(from) + 1);
+        let length = from + self.random.u64(..=to.saturating_sub(from));
         std::thread::sleep(Duration::from_millis(length));
     }
 

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use sluice_tests::harness::metrics;
 
-use sluice_tests::load::open_loop::{self, Window};
+use sluice_tests::load::open_loop::Window;
+use sluice_tests::load::times::Times;
 
 /// How often ingest's memory is looked at.
 const LOOK: Duration = Duration::from_millis(50);
@@ -87,9 +88,8 @@ impl Machine {
     pub fn p99_ms(&self, from: Instant, to: Instant) -> f64 {
         let samples = self.late.lock().unwrap_or_else(PoisonError::into_inner);
         let within = samples.iter().filter(|(due, _)| (from..to).contains(due));
-        let mut late: Vec<Duration> = within.map(|(_, late)| *late).collect();
-        late.sort_unstable();
-        open_loop::percentile(&late, 99)
+        let late: Times = within.map(|(_, late)| *late).collect();
+        late.percentile_ms(99.0)
     }
 }
 

@@ -33,7 +33,7 @@ pub fn away(world: &mut World, away: Duration) -> Result<()> {
 pub fn at_commit(world: &mut World, away: Duration, and_processor: bool) -> Result<()> {
     let victim = world.processor();
     let sprung = world.cluster.trap(&victim.name, Point::AfterCommit.trap(0));
-    let soon = Duration::from_micros(world.random.below(SOON_US));
+    let soon = Duration::from_micros(world.random.u64(..SOON_US));
     sprung.wait_at_once(SPRING)?;
     std::thread::sleep(soon);
     world.cluster.kill(0)?;
@@ -84,7 +84,7 @@ pub fn leaderless(world: &mut World, away: Duration) -> Result<()> {
 pub fn all_nodes(world: &mut World, away: Duration) -> Result<()> {
     let victim = world.processor();
     let sprung = world.cluster.trap(&victim.name, Point::AfterCommit.trap(0));
-    let soon = Duration::from_micros(world.random.below(SOON_US));
+    let soon = Duration::from_micros(world.random.u64(..SOON_US));
     sprung.wait_at_once(SPRING)?;
     std::thread::sleep(soon);
     let mut nodes: Vec<usize> = (0..world.cluster.len()).collect();
@@ -93,7 +93,7 @@ pub fn all_nodes(world: &mut World, away: Duration) -> Result<()> {
     }
     std::thread::sleep(away);
     while !nodes.is_empty() {
-        let node = nodes.swap_remove(world.random.index(nodes.len()));
+        let node = nodes.swap_remove(world.random.usize(..nodes.len()));
         world.cluster.restart(node)?;
         world.last(0, GAP_MS);
     }
