@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use sluice_schemas::event::{CONTENT_TYPE, CONTENT_TYPE_SINGLE_OBJECT, WebhookEvent};
 use sluice_tests::harness::deployment::now;
 use sluice_tests::harness::topics::{Isolation, Record, read};
-use sluice_tests::load::mix::{self, Case, Expected};
+use sluice_tests::load::mix::cases::{self, Case, Expected};
 use sluice_tests::report::outcome;
 
 use crate::harness::{Running, fate_topics};
@@ -16,7 +16,7 @@ fn every_event_of_every_provider_is_in_its_topic() {
     let at = now();
     let mut sent: BTreeMap<String, Case> = BTreeMap::new();
     let mut refused = 0;
-    for case in mix::all(&running.site, 1, at).expect("cases") {
+    for case in cases::all(&running.site, 1, at).expect("cases") {
         let answer = running.post(&case.outgoing);
         match case.expected {
             Expected::Refused(status) => {

@@ -19,7 +19,7 @@ use sluice_schemas::reason::Reason;
 use sluice_schemas::settings::Settings;
 use sluice_service::secrets::Store;
 use sluice_tests::harness::deployment::Site;
-use sluice_tests::load::mix::{self, Case, Expected};
+use sluice_tests::load::mix::cases::{self, Case, Expected};
 use uuid::Uuid;
 
 use crate::fixture::{Fixture, fixtures};
@@ -219,7 +219,7 @@ fn playground(framing: Framing) -> String {
     let site = Site::new("", "localhost:9092").expect("a site");
     let mut bench = Bench::new(&site.settings, framing);
     let mut text = String::new();
-    let cases = mix::all(&site, 1, AT).expect("cases");
+    let cases = cases::all(&site, 1, AT).expect("cases");
     for (number, one) in (0..).zip(&cases) {
         if let Some(record) = case(number, &site, one) {
             text += &bench.judge(&format!("{}: {}", one.provider, one.what), &record);

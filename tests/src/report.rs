@@ -9,7 +9,7 @@ use sluice_schemas::topic::TopicNames;
 
 use crate::audit::fate_of;
 use crate::harness::topics::Record;
-use crate::load::mix::Expected;
+use crate::load::mix::cases::Expected;
 
 /// What became of one request.
 #[derive(Debug, Clone)]

@@ -6,4 +6,6 @@ pub mod times;
 
 pub mod open_loop;
 
+pub mod lanes;
+
 pub mod ledger;

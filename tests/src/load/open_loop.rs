@@ -7,7 +7,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::harness::client::{Client, Outgoing};
-use crate::harness::deployment::{Site, now};
 use crate::harness::wait::{PATIENCE, wait_for};
 use crate::harness::wire::Wire;
 use crate::load::times::Times;
@@ -17,9 +16,6 @@ use tokio::sync::oneshot;
 
 /// Every so many requests one comes on a connection of its own, as from a sender that keeps none.
 const FRESH_EVERY: usize = 10;
-
-/// Requests that are sent again and again.
-const REQUESTS: u64 = 2_000;
 
 /// The slowest requests that are told of a window.
 const SLOWEST: usize = 8;
@@ -239,20 +235,6 @@ fn window(samples: &[Sample], from: Instant, to: Instant) -> Window {
             .map(|sample| (millis(sample.due - from), millis(sample.took)))
             .collect(),
     }
-}
-
-/// Requests of every provider, signed now, each in its turn.
-pub fn requests(site: &Site) -> Result<Vec<Outgoing>> {
-    let at = now();
-    let sources = site.sources.iter().cycle();
-    (0..REQUESTS)
-        .zip(sources)
-        .map(|(n, source)| {
-            let events = source.samples()?;
-            let event = events[usize::try_from(n)? % events.len()];
-            source.signed(event, n, at)
-        })
-        .collect()
 }
 
 async fn send(shared: Arc<Shared>, rate: u32, mut stopped: oneshot::Receiver<()>) -> Result<()> {

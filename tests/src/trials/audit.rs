@@ -9,14 +9,14 @@ use anyhow::{Context, Result, bail};
 use serde::Serialize;
 use serde_json::json;
 use sluice_tests::audit::{Acked, Invariant, Verdict, audit};
-use sluice_tests::harness::client::{Client, Outgoing};
+use sluice_tests::harness::client::Client;
 use sluice_tests::harness::cluster::{Cluster, Purpose};
 use sluice_tests::harness::deployment::{Site, now};
 use sluice_tests::harness::offsets;
 use sluice_tests::harness::process::Service;
 use sluice_tests::harness::topics::{Isolation, read, with_prefix};
 use sluice_tests::harness::wait::{PATIENCE, wait_for};
-use sluice_tests::load::mix::{broken, foreign_secret};
+use sluice_tests::load::mix::numbered::{Sums, expected, request};
 
 use crate::trials::frame;
 
@@ -67,85 +67,8 @@ impl frame::Report for Report {
     }
 }
 
-/// How many of each fate there must be.
-#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize)]
-struct Sums {
-    events: u64,
-    duplicates: u64,
-    rejected: u64,
-    dead_letters: u64,
-}
-
 /// All but the sending, once the last answer came, must be over by then.
 const CATCH_UP: Duration = Duration::from_secs(180);
-
-/// What a request of the mix is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Event,
-    /// The same bytes as the request of this number.
-    Again(u64),
-    Forged,
-    Broken,
-}
-
-/// Of every hundred: five repetitions, a forgery, a broken one. A repetition is of a request of at
-/// least half a hundred before; in the first hundred, of one to come: whichever is first is the event.
-fn kind(n: u64) -> Kind {
-    match n % 100 {
-        slot @ 0..5 => {
-            let spread = (n / 100) % 37 * 100;
-            let before = n.saturating_sub(50 + spread);
-            Kind::Again(before / 100 * 100 + 50 + slot)
-        }
-        5 => Kind::Forged,
-        6 => Kind::Broken,
-        _ => Kind::Event,
-    }
-}
-
-fn expected(requests: u64) -> Sums {
-    let mut sums = Sums::default();
-    for n in 0..requests {
-        match kind(n) {
-            Kind::Event => sums.events += 1,
-            Kind::Again(_) => sums.duplicates += 1,
-            Kind::Forged => sums.rejected += 1,
-            Kind::Broken => sums.dead_letters += 1,
-        }
-    }
-    sums
-}
-
-/// Makes request `n`: the same `n` gives the same bytes.
-fn request(site: &Site, n: u64, at: i64) -> Result<Outgoing> {
-    let count = u64::try_from(site.sources.len())?;
-    // Sources whose requests carry no signature cannot be forged by a wrong one: the next is asked.
-    let mut place = n / 100 + n;
-    loop {
-        let source = &site.sources[usize::try_from(place % count)?];
-        let events = source.samples()?;
-        let event = events[usize::try_from(n / count)? % events.len()];
-        match kind(n) {
-            Kind::Again(other) => return request(site, other, at),
-            Kind::Event => return source.signed(event, n, at),
-            Kind::Broken => return source.sign(&broken(source, event, n, at)?, at),
-            Kind::Forged => {
-                let unsigned = source.provider()?.sender().sample(event, n, at);
-                let guess = foreign_secret(&source.secret);
-                if !source
-                    .provider()?
-                    .sender()
-                    .sign(&unsigned, &guess, at)
-                    .is_empty()
-                {
-                    return source.sign_with(&unsigned, &guess, at);
-                }
-                place += 1;
-            }
-        }
-    }
-}
 
 /// Runs the audit; whether it holds.
 pub fn run(options: &Options) -> Result<bool> {
@@ -337,28 +260,4 @@ fn kill_on_the_way(
         );
     }
     Ok(options.kills)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_mix_is_as_said_and_repetitions_are_of_events() {
-        let sums = expected(100_000);
-        assert_eq!(
-            (
-                sums.events,
-                sums.duplicates,
-                sums.rejected,
-                sums.dead_letters
-            ),
-            (93_000, 5_000, 1_000, 1_000)
-        );
-        for n in 0..10_000 {
-            if let Kind::Again(other) = kind(n) {
-                assert_eq!(kind(other), Kind::Event, "{n} repeats {other}");
-            }
-        }
-    }
 }

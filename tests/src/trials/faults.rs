@@ -5,19 +5,16 @@
 //! told by its ledger and its logs, which are kept when the verdict does not hold.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use fastrand::Rng;
 use serde::Serialize;
-use serde_json::json;
 use sluice_tests::audit::{Invariant, Verdict};
 use sluice_tests::checker::{check, check_settled, compare_counts};
 use sluice_tests::harness::topics::{Isolation, read, with_prefix};
 use sluice_tests::load::ledger::{Told, now_micros};
-
-pub mod load;
 
 pub mod fleet;
 
@@ -39,79 +36,13 @@ pub mod spool;
 
 mod torn;
 
+mod options;
+
 use crate::trials::frame;
 use fleet::Role;
 use kind::Kind;
-use world::{DISK_MIB, DISK_MIB_A_MINUTE, EXTRA, Setup, World};
-
-/// What the run is asked for.
-#[derive(Debug, Clone, clap::Args)]
-pub struct Options {
-    /// Choices repeat with the seed; without one the clock gives it.
-    #[arg(long)]
-    seed: Option<u64>,
-    /// After every kind came once, goes on with kinds by chance until so many minutes are over.
-    #[arg(long)]
-    minutes: Option<u64>,
-    /// These kinds alone; may be repeated.
-    #[arg(long = "kind", value_enum)]
-    kinds: Vec<Kind>,
-    /// Requests a second.
-    #[arg(long, default_value_t = 150)]
-    rate: u32,
-    /// `processor.membership`.
-    #[arg(long, default_value = "dynamic", value_parser = ["dynamic", "static"])]
-    membership: String,
-    /// How long all brokers are gone, in seconds.
-    #[arg(long, default_value_t = 20)]
-    outage: u64,
-    /// A folder with the binaries of an older build, for the kind `upgrade`.
-    #[arg(long)]
-    old: Option<PathBuf>,
-    /// The longest that all may take to settle after a heal, in seconds.
-    #[arg(long, default_value_t = 120)]
-    bound: u64,
-    /// Checks after every fault, and ends with the first that breaks something.
-    #[arg(long)]
-    stop_at_first_fault: bool,
-    #[command(flatten)]
-    torn: torn::Options,
-}
-
-impl Options {
-    fn wants(&self, kind: Kind) -> bool {
-        // Without an older build there is nothing to upgrade from.
-        let every = self.kinds.is_empty() && (kind != Kind::Upgrade || self.old.is_some());
-        every || self.kinds.contains(&kind)
-    }
-
-    /// Whether a kind is wanted in the world that most kinds share.
-    fn shares(&self, kind: Kind) -> bool {
-        kind != Kind::Torn && self.wants(kind)
-    }
-
-    fn setup(&self) -> Setup {
-        let disk = DISK_MIB + DISK_MIB_A_MINUTE * self.minutes.unwrap_or(0);
-        let membership: &[&str] = &["processor", "membership"];
-        Setup {
-            names: &[
-                ("ingest-0", Role::Ingest),
-                ("ingest-1", Role::Ingest),
-                ("processor-0", Role::Processor),
-                ("processor-1", Role::Processor),
-                ("processor-2", Role::Processor),
-                (EXTRA, Role::Processor),
-            ],
-            disk: self.wants(Kind::DiskFull).then_some(disk),
-            settings: vec![(membership, json!(self.membership))],
-            rate: self.rate,
-            lanes: LANES,
-            outage: Duration::from_secs(self.outage),
-            old: self.old.clone(),
-            ..Setup::default()
-        }
-    }
-}
+pub use options::Options;
+use world::World;
 
 /// What came of a kind.
 #[derive(Debug, Default, Serialize)]
@@ -159,9 +90,6 @@ struct Schedules {
     #[serde(flatten)]
     verdict: Verdict,
 }
-
-/// Senders at once. Each waits for its answers, so this bounds what is on the way.
-const LANES: u32 = 48;
 
 /// How often a long run is checked on its way.
 const CHECK_EVERY: Duration = Duration::from_secs(600);
@@ -383,6 +311,8 @@ fn plan(options: &Options, choices: &mut Rng) -> Vec<Kind> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
     use super::*;
 
     fn options(kinds: &[Kind]) -> Options {

@@ -1,7 +1,6 @@
 //! All brokers are gone for minutes under a steady load: ingest must take what comes all the same, keep
 //! it on its own disk, and hand it over when they are back. Then the checker over all that was ever sent.
 
-use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -9,7 +8,6 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use serde::Serialize;
 use serde_json::json;
 use sluice_tests::audit::Verdict;
 use sluice_tests::checker::check;
@@ -19,12 +17,16 @@ use sluice_tests::load::ledger::{Told, now_micros};
 
 use super::faults::fleet::Role;
 use super::faults::fsync::Floor;
-use super::faults::load::{Answered, Counts};
 use super::faults::spool::{SPOOL_RECORDS, Spool};
 use super::faults::world::{Setup, World};
+use sluice_tests::load::lanes::Answered;
 use sluice_tests::load::times::Times;
 
 use crate::trials::frame;
+
+mod report;
+
+use report::{DRAINED, P99_MS, Report, SHARE, share};
 
 /// What the run is asked for.
 #[derive(Debug, Clone, clap::Args)]
@@ -49,15 +51,6 @@ pub struct Options {
     no_spool: bool,
 }
 
-/// The share of requests that must be answered with 200.
-const SHARE: f64 = 0.999;
-
-/// What ninety-nine of a hundred answers may take during the outage, in milliseconds.
-const P99_MS: f64 = 250.0;
-
-/// From the brokers' return until the spool is empty.
-const DRAINED: Duration = Duration::from_secs(60);
-
 /// Beyond that, so much longer is waited before the run gives up.
 const LATE: u32 = 2;
 
@@ -74,57 +67,6 @@ const TELL: Duration = Duration::from_secs(5);
 
 /// One question to a broker.
 const ASK: Duration = Duration::from_millis(500);
-
-/// The last line of standard output. Times are from the return of the brokers where not said otherwise.
-#[derive(Serialize)]
-struct Report {
-    holds: bool,
-    seed: u64,
-    rate: u32,
-    outage_seconds: f64,
-    attempts: u64,
-    /// Answered with 200 of all that were answered, or that had to be.
-    share: f64,
-    refused: u64,
-    /// No answer, or no connection; expected where ingest is killed, and then in no share.
-    unanswered: u64,
-    kills: u64,
-    /// Answers during the outage, in milliseconds.
-    answers: usize,
-    p50_ms: f64,
-    p99_ms: f64,
-    max_ms: f64,
-    /// A bare write and fsync on the same disk, ten times a second meanwhile.
-    fsync_p50_ms: f64,
-    fsync_p99_ms: f64,
-    fsync_max_ms: f64,
-    /// The most records that were seen in the spool, and how many the processes counted.
-    spool_most: f64,
-    spooled: f64,
-    /// Spooled before the brokers went: they answered too late.
-    spooled_before: f64,
-    /// From their start until the first broker answered, and until all three were in the metadata:
-    /// from that moment on the spool's time runs.
-    brokers_first_seconds: f64,
-    brokers_all_seconds: f64,
-    spool_empty_seconds: Option<f64>,
-    settled_seconds: f64,
-    ingest_peak_bytes: u64,
-    ends: BTreeMap<String, BTreeMap<String, u64>>,
-    #[serde(flatten)]
-    verdict: Verdict,
-    elapsed_seconds: f64,
-}
-
-impl frame::Report for Report {
-    fn holds(&self) -> bool {
-        self.holds
-    }
-
-    fn faults(&self) -> &[String] {
-        &self.verdict.faults
-    }
-}
 
 /// Runs the outage; whether it holds.
 pub fn run(options: &Options) -> Result<bool> {
@@ -420,37 +362,5 @@ impl<'a> Run<'a> {
         };
         self.world.load.finish()?;
         Ok(report)
-    }
-}
-
-/// The share of attempts that were answered with 200. A connection that a killed process broke is the
-/// kill's doing, and its sender comes again.
-fn share(counts: &Counts, killed: bool) -> f64 {
-    let unanswered = if killed { 0 } else { counts.unanswered };
-    #[expect(
-        clippy::cast_precision_loss,
-        reason = "counts are far below 2 to the 52nd"
-    )]
-    let parts = (
-        counts.acked as f64,
-        (counts.acked + counts.refused + unanswered).max(1) as f64,
-    );
-    parts.0 / parts.1
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_broken_connection_counts_where_nobody_was_killed() {
-        let counts = Counts {
-            attempts: 100,
-            acked: 90,
-            refused: 0,
-            unanswered: 10,
-        };
-        assert!((share(&counts, false) - 0.9).abs() < 1e-9);
-        assert!((share(&counts, true) - 1.0).abs() < 1e-9);
     }
 }

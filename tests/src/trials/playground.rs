@@ -14,7 +14,7 @@ use sluice_tests::harness::ports;
 use sluice_tests::harness::process::Service;
 use sluice_tests::harness::topics::{Isolation, Reader};
 use sluice_tests::harness::wait::PATIENCE;
-use sluice_tests::load::mix::{self, Case, Expected};
+use sluice_tests::load::mix::cases::{self, Case, Expected};
 use sluice_tests::report::{Outcome, Sums, outcome};
 
 use crate::trials::table::{Table, cut};
@@ -69,7 +69,7 @@ pub fn run(options: &Options) -> Result<bool> {
     processor.wait_ready()?;
     let mut reader = Reader::new(site.bootstrap(), &topics, Isolation::Committed)?;
 
-    let cases = mix::all(&site, 1, now())?;
+    let cases = cases::all(&site, 1, now())?;
     eprintln!(
         "sending {} requests of {} providers",
         cases.len(),

@@ -16,7 +16,8 @@ use sluice_tests::harness::deployment::{Site, listen_of};
 use sluice_tests::harness::process::Service;
 use sluice_tests::harness::wire::Wire;
 
-use sluice_tests::load::open_loop::{self, Rotation, Steady, Window};
+use sluice_tests::load::mix;
+use sluice_tests::load::open_loop::{Rotation, Steady, Window};
 
 use crate::trials::frame;
 
@@ -79,7 +80,7 @@ pub fn run(options: &Options) -> Result<bool> {
         services.push(service);
     }
     let addresses = settings.iter().map(listen_of).collect::<Result<Vec<_>>>()?;
-    let requests = open_loop::requests(&site)?;
+    let requests = mix::events(&site)?;
     let from = Instant::now();
     let good = Steady::start(&addresses, &Wire::plain(), requests, options.rate)?;
     let _balancer = Balancer::start(

@@ -19,7 +19,8 @@ use sluice_tests::harness::process::Service;
 use sluice_tests::harness::wait::wait_for;
 use sluice_tests::harness::wire::{Authority, Handshakes, Wire};
 
-use sluice_tests::load::open_loop::{self, Steady, Window};
+use sluice_tests::load::mix;
+use sluice_tests::load::open_loop::{Steady, Window};
 
 use crate::trials::frame;
 
@@ -347,7 +348,7 @@ impl Tokens {
     /// Requests of every provider, many of which go to this source with the token of now.
     fn requests(&self) -> Result<Vec<Outgoing>> {
         let request = self.request(&self.now)?;
-        let mut requests: Vec<Outgoing> = open_loop::requests(&self.site)?
+        let mut requests: Vec<Outgoing> = mix::events(&self.site)?
             .into_iter()
             // These have the token of the start.
             .filter(|request| request.path != self.source.path())

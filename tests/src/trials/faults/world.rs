@@ -13,15 +13,18 @@ use sluice_tests::harness::wait::{PATIENCE, wait_for};
 use sluice_tests::load::ledger::Ledger;
 
 use super::fleet::{Fleet, Role, Slot};
-use super::load::{Load, Target};
 use super::observer::Observer;
 use fastrand::Rng;
+use sluice_tests::load::lanes::{Load, Target};
 
 /// Partitions of raw: one for each worker.
 const PARTITIONS: u32 = 6;
 
 /// Answers with 200 that count as a sign of life.
 const LIFE: u64 = 50;
+
+/// Senders at once. Each waits for its answers, so this bounds what is on the way.
+pub const LANES: u32 = 48;
 
 /// The node whose disk can be filled.
 pub const SMALL_DISK: usize = 2;

@@ -15,7 +15,8 @@ use sluice_tests::harness::wait::wait_for;
 use super::attack::{self, Attack, Front, Seen};
 use super::judge::{Machine, Memory, best, quickest, ratio};
 use super::{Options, smuggling};
-use sluice_tests::load::open_loop::{Sent, Steady, Window, requests};
+use sluice_tests::load::mix;
+use sluice_tests::load::open_loop::{Sent, Steady, Window};
 
 /// Ingest may grow by less than this, in bytes.
 const GROWTH: u64 = 64 << 20;
@@ -130,7 +131,7 @@ impl Run {
         beside: SocketAddr,
     ) -> Result<Self> {
         let wire = front.wire.clone().from(GOOD);
-        let requests = requests(site)?;
+        let requests = mix::events(site)?;
         let start = |address| Steady::start(&[address], &wire, requests.clone(), options.rate);
         let (good, beside) = (start(front.address)?, start(beside)?);
         let machine = Machine::watch();

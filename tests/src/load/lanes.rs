@@ -8,25 +8,24 @@
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::audit::digest;
+use crate::harness::client::{Client, Outgoing};
+use crate::harness::deployment::{Source, now};
+use crate::harness::wait::wait_for;
+use crate::load::ledger::{Ledger, Line, now_micros};
+use crate::load::mix::{forged, unreadable};
 use anyhow::{Context, Result};
-use sluice_schemas::providers::testing::Unsigned;
-use sluice_tests::audit::digest;
-use sluice_tests::harness::client::{Client, Outgoing};
-use sluice_tests::harness::deployment::{Source, now};
-use sluice_tests::harness::wait::wait_for;
-use sluice_tests::load::ledger::{Ledger, Line, now_micros};
-use sluice_tests::load::mix::{broken, foreign_secret};
 
 use fastrand::Rng;
 
 /// The longest that a sender waits for an answer: longer than ingest may take by its settings.
 const ANSWER: Duration = Duration::from_secs(10);
 
-/// The shortest that a sender waits before it sends again; up to three times as long.
-const AGAIN_MS: u64 = 150;
+/// The shortest time that a sender waits before it sends again; up to three times as long.
+const RETRY_DELAY_MS: u64 = 150;
 
 /// The longest life of an entity, in steps.
 const STEPS: u64 = 8;
@@ -34,8 +33,8 @@ const STEPS: u64 = 8;
 /// Of the last requests of a lane, so many may be repeated.
 const KEPT: usize = 12;
 
-/// Odd answers that are told in words.
-const TOLD: usize = 5;
+/// Odd answers that are kept as text.
+const ODD_ANSWERS: usize = 5;
 
 /// A process of ingest.
 #[derive(Debug, Clone)]
@@ -93,15 +92,6 @@ pub struct Answered {
     pub sent: Instant,
     /// How long its answer took.
     pub took: Duration,
-}
-
-impl Shared {
-    fn answered(&self, answered: Answered) {
-        let answers = self.answers.lock();
-        answers
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(answered);
-    }
 }
 
 impl Load {
@@ -164,14 +154,12 @@ impl Load {
 
     /// Answers that no sender of these requests should get, in words.
     pub fn odd(&self) -> Vec<String> {
-        let odd = self.shared.odd.lock();
-        odd.unwrap_or_else(PoisonError::into_inner).clone()
+        lock(&self.shared.odd).clone()
     }
 
     /// The attempts that were answered so far, by when they ended.
     pub fn answers(&self) -> Vec<Answered> {
-        let answers = self.shared.answers.lock();
-        answers.unwrap_or_else(PoisonError::into_inner).clone()
+        lock(&self.shared.answers).clone()
     }
 
     /// Lets every lane finish its request, to the 200, and wait.
@@ -308,38 +296,30 @@ async fn turn(
     Ok(())
 }
 
-/// A request signed with a guess; `None` where the source chosen does not sign.
+/// A forgery of any source; `None` where the source chosen does not sign.
 fn forgery(shared: &Shared, random: &mut Rng) -> Result<Option<(Outgoing, usize)>> {
     let place = random.usize(..shared.sources.len());
     let source = &shared.sources[place];
-    let (sender, at) = (source.provider()?.sender(), now());
     let event = random
         .choice(source.samples()?)
         .context("a provider without events")?;
-    let unsigned = sender.sample(event, shared.next.fetch_add(1, Relaxed), at);
-    let guess = foreign_secret(&source.secret);
-    if sender.sign(&unsigned, &guess, at).is_empty() {
-        return Ok(None);
-    }
-    Ok(Some((source.sign_with(&unsigned, &guess, at)?, place)))
+    let forged = forged(source, event, shared.next.fetch_add(1, Relaxed), now())?;
+    Ok(forged.map(|request| (request, place)))
 }
 
-/// A signed body that is no event: broken JSON, no UTF-8, nothing at all, or large and not what it
-/// should be.
+/// A signed body that is no event, of the chain's source.
 fn poison(shared: &Shared, chain: &Chain, random: &mut Rng) -> Result<Outgoing> {
-    let (source, at) = (&shared.sources[chain.source], now());
-    let n = shared.next.fetch_add(1, Relaxed);
+    let source = &shared.sources[chain.source];
     let event = random
         .choice(source.samples()?)
         .context("a provider without events")?;
-    let mut unsigned: Unsigned = broken(source, event, n, at)?;
-    match random.u64(..4) {
-        0 => {}
-        1 => unsigned.body.extend([0xff, 0xfe, 0x00]),
-        2 => unsigned.body.clear(),
-        _ => unsigned.body = format!("[{n},{}0]", "1,".repeat(20_000)).into_bytes(),
-    }
-    source.sign(&unsigned, at)
+    unreadable(
+        source,
+        event,
+        shared.next.fetch_add(1, Relaxed),
+        now(),
+        random,
+    )
 }
 
 /// Sends a request until it is answered with 200, and writes all of it down.
@@ -374,7 +354,7 @@ async fn deliver(
             pause(random).await;
             continue;
         };
-        shared.answered(Answered { sent, took });
+        lock(&shared.answers).push(Answered { sent, took });
         if answer.status == 200 {
             let id = answer.id()?;
             shared.ledger.write(&Line::Ack {
@@ -392,8 +372,8 @@ async fn deliver(
         })?;
         if answer.status != 503 {
             let text = String::from_utf8_lossy(&answer.body).into_owned();
-            let mut odd = shared.odd.lock().unwrap_or_else(PoisonError::into_inner);
-            if odd.len() < TOLD {
+            let mut odd = lock(&shared.odd);
+            if odd.len() < ODD_ANSWERS {
                 odd.push(format!("{source} answered {}: {text}", answer.status));
             }
             return Ok(());
@@ -405,6 +385,10 @@ async fn deliver(
 }
 
 async fn pause(random: &mut Rng) {
-    let wait = AGAIN_MS + random.u64(..(2 * AGAIN_MS));
+    let wait = RETRY_DELAY_MS + random.u64(..(2 * RETRY_DELAY_MS));
     tokio::time::sleep(Duration::from_millis(wait)).await;
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -3,11 +3,12 @@
 
 use anyhow::Result;
 use sluice_schemas::fate::Fate;
-use sluice_schemas::providers::testing::Unsigned;
 use sluice_schemas::reason::Reason;
 
 use crate::harness::client::Outgoing;
 use crate::harness::deployment::{Site, Source};
+
+use super::{broken, forged};
 
 /// A request and what must become of it.
 #[derive(Debug, Clone)]
@@ -39,15 +40,6 @@ pub enum Expected {
 /// Far beyond every replay window.
 const STALE_SECONDS: i64 = 3_600;
 
-/// What a stranger signs with: the form of every provider's secrets, and nobody's.
-pub fn foreign_secret(secret: &[u8]) -> Vec<u8> {
-    match secret.strip_prefix(b"whsec_") {
-        // Base64 of 32 bytes of 0.
-        Some(_) => b"whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=".to_vec(),
-        None => b"a stranger's guess".to_vec(),
-    }
-}
-
 /// All cases of all sources of a site, in an order in which each repetition follows its original.
 /// `at` is now, in seconds since 1970; `first` numbers the entities, so that runs do not meet.
 pub fn all(site: &Site, first: u64, at: i64) -> Result<Vec<Case>> {
@@ -74,19 +66,12 @@ fn refused(source: &Source, n: u64, at: i64) -> Result<Vec<Case>> {
     let Some(event) = source.samples()?.first().copied() else {
         return Ok(Vec::new());
     };
-    let sender = source.provider()?.sender();
-    let unsigned = sender.sample(event, n, at);
-    let signs = !sender.sign(&unsigned, &source.secret, at).is_empty();
+    let unsigned = source.provider()?.sender().sample(event, n, at);
     let mut cases = Vec::new();
-    if signs {
-        let forged = source.sign_with(&unsigned, &foreign_secret(&source.secret), at)?;
+    if let Some(forged) = forged(source, event, n, at)? {
         let expected = Expected::Ended(Fate::Rejected, Reason::SignatureMismatch);
-        cases.push(case(
-            source,
-            "a forgery, signed with a guess",
-            forged,
-            expected,
-        ));
+        let what = "a forgery, signed with a guess";
+        cases.push(case(source, what, forged, expected));
     }
     if source.token.is_some() {
         let mut forged = source.sign(&unsigned, at)?;
@@ -108,13 +93,6 @@ fn refused(source: &Source, n: u64, at: i64) -> Result<Vec<Case>> {
     let expected = Expected::Ended(Fate::DeadLetter, Reason::MalformedJson);
     cases.push(case(source, "a broken one, signed", broken, expected));
     Ok(cases)
-}
-
-/// A request whose JSON lacks its last bracket.
-pub fn broken(source: &Source, event: &str, n: u64, at: i64) -> Result<Unsigned> {
-    let mut unsigned = source.provider()?.sender().sample(event, n, at);
-    unsigned.body.pop();
-    Ok(unsigned)
 }
 
 fn case(source: &Source, what: &str, outgoing: Outgoing, expected: Expected) -> Case {
