@@ -75,7 +75,7 @@ rotate: rust kafka ## certificate and URL token changed every 5 s under load, wh
 	@$(CARGO) build --workspace --bins
 	@target/debug/sluice-tests rotate $(ARGS)
 
-hostile: rust kafka hostile-tools ## slow, huge, flooding and smuggling clients beside good traffic; 8 minutes, at most 35 where each attack needs its three rounds and the machine is rarely calm, over TLS by ARGS=--tls
+hostile: rust kafka hostile-tools ## slow, huge, flooding and smuggling clients under good traffic; at most 10 minutes, over TLS by ARGS=--tls
 	@$(CARGO) build --release --workspace --bins
 	@target/release/sluice-tests hostile $(ARGS)
 

@@ -115,7 +115,7 @@ impl Site {
     }
 
     /// The settings of a second ingest: the same with ports of their own.
-    pub fn settings_beside(&self) -> Result<Value> {
+    pub fn settings_of_a_second(&self) -> Result<Value> {
         let mut settings = self.settings.clone();
         settings["ingest"]["listen"] = json!(ports::local(ports::free()?));
         settings["ingest"]["admin_listen"] = json!(ports::local(ports::free()?));

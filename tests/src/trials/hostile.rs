@@ -1,12 +1,13 @@
-//! What the internet sends: good traffic is timed in quiet, then under one attack after the other.
+//! What the internet sends: good traffic goes on in quiet, then under one attack after the other.
 //!
-//! It holds where ingest stays as small and, for the good, as quick as it was, where every bad request
-//! got its answer, and where nothing stands on raw that was smuggled in. Attackers come from 127.0.0.1,
-//! good traffic from another address, so that bounds by peer tell them apart. A second ingest that nobody
-//! attacks gets the same traffic: what is slow there too is the machine's, which attackers share.
+//! The trial holds where each bad request gets its answer, no good request fails, ingest's memory stays
+//! within its bound, and nothing stands on raw that was smuggled in. Times are printed and not judged.
+//! Attackers come from 127.0.0.1, good traffic from another address, so that bounds by peer can keep them
+//! apart. A second ingest that nobody attacks gets the same traffic: what is slow there too is the
+//! machine's, which attackers share.
 
 use std::path::PathBuf;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
@@ -16,6 +17,8 @@ use sluice_tests::harness::janitor;
 use sluice_tests::harness::wire::{Wire, write_certificate};
 use sluice_tests::load::ledger::now_micros;
 
+use crate::trials::frame;
+
 mod attack;
 
 mod corpus;
@@ -24,7 +27,7 @@ pub mod flood;
 
 mod idle;
 
-mod judge;
+mod watch;
 
 mod run;
 
@@ -41,8 +44,7 @@ pub struct Options {
     /// How long each attack goes on, in seconds; those that wait for the server's times take longer.
     #[arg(long, default_value_t = 12)]
     seconds: u64,
-    /// How long good traffic is timed in quiet, in seconds, each of three times at first and once more
-    /// before an attack is tried again.
+    /// How long good traffic is timed in quiet, in seconds.
     #[arg(long, default_value_t = 10)]
     quiet: u64,
     /// Good requests a second.
@@ -57,7 +59,7 @@ pub struct Options {
     /// These attacks alone; may be repeated.
     #[arg(long = "attack", value_enum)]
     attacks: Vec<Attack>,
-    /// A setting besides, as PATH=JSON; may be repeated.
+    /// A further setting, as PATH=JSON; may be repeated.
     #[arg(long = "set", value_parser = setting)]
     settings: Vec<(String, Value)>,
     /// Without the settings that this run gives by itself, for a build that does not know them.
@@ -65,7 +67,7 @@ pub struct Options {
     bare: bool,
 }
 
-/// Attackers are one peer, and so are told from the good ones; the bound leaves room for everyone else.
+/// Attackers are one peer; the bound leaves room for all others.
 const PEER_CONNECTIONS: u32 = 256;
 
 /// Kafka and its log take no more than this, in bytes.
@@ -80,22 +82,19 @@ pub fn run(options: &Options) -> Result<bool> {
     let site = site(options, &cluster.bootstrap())?;
     let mut ingest = site.ingest()?;
     ingest.wait_ready()?;
-    let dir = crate::trials::frame::folder("hostile", now_micros() / 1_000)?;
+    let dir = frame::folder("hostile", now_micros() / 1_000)?;
     let front = front(options, &site, dir.clone())?;
-    let beside = site.settings_beside()?;
-    let _beside = {
-        let mut service = site.start("sluice-ingest", "ingest", &beside)?;
-        service.wait_ready()?;
-        service
-    };
-    let mut run = Run::start(options, &site, front, &ingest, listen_of(&beside)?)?;
+    let baseline = site.settings_of_a_second()?;
+    let mut untouched = site.start("sluice-ingest", "ingest", &baseline)?;
+    untouched.wait_ready()?;
+    let pace = (options.rate, Duration::from_secs(options.quiet));
+    let mut run = Run::start(pace, &site, front, &ingest, listen_of(&baseline)?)?;
     for attack in Attack::all() {
         if options.attacks.is_empty() || options.attacks.contains(&attack) {
             run.under(attack, &mut ingest)?;
         }
     }
-    run.again(&mut ingest)?;
-    let mut report = run.finish(options, &site)?;
+    let mut report = run.finish(options.tls, &site)?;
     report.in_memory = in_memory;
     if let Err(error) = ingest.stop() {
         report.faults.push(format!("ingest did not end: {error:#}"));
@@ -105,17 +104,10 @@ pub fn run(options: &Options) -> Result<bool> {
     report.faults.extend(panics.map(str::to_owned));
     report.holds = report.faults.is_empty();
     report.elapsed_seconds = start.elapsed().as_secs_f64();
-    for fault in &report.faults {
-        eprintln!("  fault: {fault}");
-    }
-    println!("{}", serde_json::to_string(&report)?);
-    if report.holds {
-        std::fs::remove_dir_all(&dir)?;
-    } else {
+    if !report.holds {
         std::fs::write(dir.join("ingest.log"), log)?;
-        eprintln!("what the tools and ingest told is in {}", dir.display());
     }
-    Ok(report.holds)
+    frame::conclude(&report, Some(&dir))
 }
 
 fn setting(text: &str) -> Result<(String, Value)> {
@@ -149,7 +141,7 @@ fn certificate(site: &Site) -> PathBuf {
 }
 
 fn front(options: &Options, site: &Site, dir: PathBuf) -> Result<Front> {
-    // Its requests are proved by the path alone, so whatever has that path could become a record.
+    // Its requests are proved by the path alone, so each request with that path could become a record.
     let path = site.source("referralloop")?.path();
     let certificate = options.tls.then(|| certificate(site));
     let wire = match &certificate {

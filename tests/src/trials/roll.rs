@@ -72,7 +72,7 @@ pub fn run(options: &Options) -> Result<bool> {
     let cluster = Cluster::start(1, Purpose::Tests)?;
     let mut site = Site::new("", &cluster.bootstrap())?;
     site.set(&["topics", "partitions"], json!(6));
-    let settings = [site.settings.clone(), site.settings_beside()?];
+    let settings = [site.settings.clone(), site.settings_of_a_second()?];
     let mut services = Vec::new();
     for settings in &settings {
         let mut service = site.start("sluice-ingest", "ingest", settings)?;

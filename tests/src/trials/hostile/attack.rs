@@ -21,8 +21,6 @@ use super::tools::{self, Found, Slow, Target};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Attack {
-    /// No attack: others use the processors, as every attacker on this machine does. Not judged.
-    Neighbour,
     SlowHeaders,
     SlowBody,
     SlowRead,
@@ -81,11 +79,6 @@ impl Attack {
         Self::value_variants().iter().copied()
     }
 
-    /// Whether good traffic must stay quick under it.
-    pub fn judged(self) -> bool {
-        self != Self::Neighbour
-    }
-
     /// Runs it to its end. (The corpus is run by [`smuggle`].)
     pub fn run(self, front: &Front) -> Result<Seen> {
         let target = Target {
@@ -97,7 +90,6 @@ impl Attack {
         let (connections, seconds) = (front.connections, front.seconds);
         let slow = |mode| tools::slow(&target, mode, connections, seconds + SLOW).map(found);
         match self {
-            Self::Neighbour => neighbour(front),
             Self::SlowHeaders => slow(Slow::Headers),
             Self::SlowBody => slow(Slow::Body),
             Self::SlowRead => slow(Slow::Read),
@@ -120,16 +112,6 @@ impl Attack {
     }
 }
 
-/// Keeps as many processors busy as the floods do, at their priority.
-fn neighbour(front: &Front) -> Result<Seen> {
-    let arguments = ["-n", "19", "sh", "-c", "while :; do :; done"].map(str::to_owned);
-    let log = front.dir.join("neighbour.log");
-    let start = || Child::start("a neighbour", Path::new("nice"), &arguments, &log);
-    let _busy = [start()?, start()?];
-    std::thread::sleep(Duration::from_secs(front.seconds));
-    Ok(Seen::default())
-}
-
 fn found(found: Found) -> Seen {
     Seen {
         told: BTreeMap::from([("told".to_owned(), found.told)]),
@@ -137,7 +119,7 @@ fn found(found: Found) -> Seen {
     }
 }
 
-/// Holds connections, on a thread at the priority of the floods: what attackers compute, TLS and
+/// Keeps connections open, on a thread at the priority of the floods: what attackers compute, TLS and
 /// megabytes, others would on machines of their own.
 fn hold(front: &Front, kind: idle::Kind) -> Result<Seen> {
     let held = std::thread::scope(|scope| {
@@ -194,7 +176,7 @@ pub fn smuggle(front: &Front) -> Result<Vec<Exchange>> {
     runtime.block_on(smuggling::send(&front.wire, front.address, &front.path))
 }
 
-/// What is told of the corpus before raw is read.
+/// What is printed of the corpus before raw is read.
 pub fn seen_of(exchanges: &[Exchange]) -> Seen {
     let mut told: BTreeMap<String, usize> = BTreeMap::new();
     for exchange in exchanges {
@@ -258,7 +240,6 @@ fn flood_process(front: &Front, kind: flood::Kind) -> Result<Account> {
     let mut child = Child::start("a flood", Path::new("nice"), &arguments, &log)?;
     let status = child.wait(Duration::from_secs(front.seconds) + FLOOD)?;
     anyhow::ensure!(status.success(), "{}", tail(&log));
-    // Rounds before this one wrote to the same file.
     let printed = std::fs::read_to_string(&log)?;
     let last = printed.lines().last().unwrap_or_default();
     serde_json::from_str(last).with_context(|| tail(&log))

@@ -69,7 +69,7 @@ const CONNECTIONS: usize = 8;
 /// Frames of one write.
 const BATCH: u32 = 64;
 
-/// Before a connection that was ended is made anew: what is flooded is not the listener.
+/// Before a connection that was ended is made again: what is flooded is not the listener.
 const AGAIN: Duration = Duration::from_millis(20);
 
 /// Requests of [`Kind::Unread`], more than any server answers at once.
@@ -170,7 +170,7 @@ async fn connection(stream: Box<dyn Stream>, kind: Kind, counts: &Counts, until:
     let ended = async {
         tokio::select! {
             () = &mut reading => {}
-            // A closed connection says why to whoever reads on.
+            // A reader of a closed connection learns why.
             () = &mut flood => reading.await,
         }
     };

@@ -123,7 +123,7 @@ async fn one(wire: &Wire, address: SocketAddr, script: &Script, n: usize) -> Str
     };
     match script.kind {
         Kind::Silent => {}
-        // What fails to be written was refused before: the answer tells.
+        // A write that fails was refused before: the answer says so.
         Kind::HalfHead => {
             let _ = stream.write_all(begin.as_bytes()).await;
         }

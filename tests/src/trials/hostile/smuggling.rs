@@ -179,7 +179,7 @@ pub fn faults_of_answers(exchanges: &[Exchange]) -> Vec<String> {
 
 /// Faults of the answers, and of the records: each 200 has its record, with the body as it was meant,
 /// and nothing else of a case has one. `rounds` are all that was sent, to `path`.
-pub fn faults(rounds: &[Vec<Exchange>], raw: &[Record], path: &str) -> Vec<String> {
+pub fn faults(exchanges: &[Exchange], raw: &[Record], path: &str) -> Vec<String> {
     let mut found: HashMap<&[u8], usize> = HashMap::new();
     for record in raw {
         *found.entry(&record.value).or_default() += 1;
@@ -187,11 +187,11 @@ pub fn faults(rounds: &[Vec<Exchange>], raw: &[Record], path: &str) -> Vec<Strin
     // Some bodies are those of several cases.
     let mut wanted: HashMap<String, usize> = HashMap::new();
     let mut faults = Vec::new();
-    for exchange in rounds.iter().flatten() {
+    for exchange in exchanges {
         faults.extend(exchange.fault.clone());
         let name = exchange.case.name;
         let accepted = exchange.statuses.iter().filter(|s| **s == 200).count();
-        // Whatever was taken and should not have been was told already.
+        // A body that should not have been accepted is a fault already.
         let taken = if exchange.fault.is_none() {
             accepted
         } else {

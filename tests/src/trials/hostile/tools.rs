@@ -38,7 +38,7 @@ pub struct Found {
 /// and is answered by its rules.
 const NO_PREFACE: &str = "Sends invalid connection preface";
 
-/// So many failures of the conformance tests are told by name.
+/// So many failures of the conformance tests are named.
 const NAMED: usize = 12;
 
 /// A tool's target.
@@ -77,7 +77,7 @@ pub fn slow(target: &Target<'_>, mode: Slow, connections: usize, seconds: u64) -
     arguments.extend(["-r", &rate, "-l", &seconds_text, "-p", "3", "-x", "8"]);
     arguments.extend(flags);
     let output = run(target, "slowhttptest", &arguments, seconds + 20)?;
-    // It asks from the attackers' address, whose bound may be used up: good traffic tells of the rest.
+    // It asks from the attackers' address, whose bound may be used up: good traffic shows the rest.
     let unavailable = output
         .lines()
         .filter(|line| line.contains("service available") && line.contains("NO"))
@@ -91,7 +91,7 @@ pub fn slow(target: &Target<'_>, mode: Slow, connections: usize, seconds: u64) -
     let told = format!("{end}; {errors} errors; {unavailable} times away to its own address");
     let mut faults = Vec::new();
     if end.is_empty() {
-        faults.push(format!("slowhttptest told nothing: {}", end_of(&output)));
+        faults.push(format!("slowhttptest printed nothing: {}", end_of(&output)));
     }
     // Slow readers are given what they asked for; those who take none of it are tried elsewhere.
     if mode != Slow::Read && end != ALL_ENDED {
@@ -153,10 +153,10 @@ pub fn h2spec(target: &Target<'_>, seconds: u64) -> Result<Found> {
         .rev()
         .find(|line| line.contains("tests,") && line.contains("failed"));
     let Some(summary) = summary else {
-        bail!("h2spec told nothing: {}", end_of(&output));
+        bail!("h2spec printed nothing: {}", end_of(&output));
     };
     let failed = number_before(summary, "failed").unwrap_or(u64::MAX);
-    // Each is told with a cross before it, and once more at the end, where its section stands too.
+    // Each is printed with a cross before it, and once more at the end, where its section stands too.
     let crosses = output.lines().filter_map(|line| line.rsplit_once('×'));
     let mut named: Vec<&str> = crosses.map(|(_, name)| name.trim()).collect();
     named.truncate(usize::try_from(failed).unwrap_or(usize::MAX));
@@ -180,7 +180,7 @@ fn run(target: &Target<'_>, tool: &str, arguments: &[&str], seconds: u64) -> Res
 }
 
 /// Runs a program to its end and gives what it printed, without colours. How it ended is not asked: the
-/// tools tell in words.
+/// tools print as text.
 fn run_program(
     target: &Target<'_>,
     program: &Path,
