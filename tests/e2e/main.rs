@@ -10,6 +10,8 @@ mod half_close;
 
 mod journey;
 
+mod refusals;
+
 mod fates;
 
 mod field;

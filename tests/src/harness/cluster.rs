@@ -1,9 +1,8 @@
 //! Real Kafka: one or three combined KRaft nodes on this machine, and what may go wrong with them.
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -12,9 +11,13 @@ use rdkafka::producer::{BaseProducer, Producer};
 use rdkafka::{ClientConfig, TopicPartitionList};
 
 use crate::harness::child::{Child, Signal};
-use crate::harness::proxy::{Proxy, Sprung, Trap, Traps};
+use crate::harness::proxy::{Proxy, Sprung, Trap};
 use crate::harness::wait::{PATIENCE, wait_for};
 use crate::harness::{janitor, ports};
+
+mod options;
+
+mod node;
 
 mod properties;
 
@@ -24,47 +27,10 @@ mod disk;
 
 mod leaders;
 
-pub use jvm::{Release, cache, root};
+pub use jvm::{Purpose, Release, cache, root};
+pub use options::Options;
 
-/// What the nodes are for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Purpose {
-    /// Up in a second: the first compiler alone, 256 MB of heap.
-    Tests,
-    /// As fast as it gets once warm: both compilers, 512 MB of heap.
-    Bench,
-}
-
-/// What a cluster is made of. Nodes are counted from 0.
-#[derive(Debug, Clone)]
-pub struct Options {
-    /// 1 or 3.
-    pub nodes: usize,
-    /// What the nodes run.
-    pub release: Release,
-    /// What the nodes are for.
-    pub purpose: Purpose,
-    /// Names of service processes, each with a proxy of its own before every node.
-    pub slots: Vec<String>,
-    /// Nodes whose data is on a disk of its own, and its MiB. Needs root.
-    pub disks: BTreeMap<usize, u64>,
-    /// Nodes whose wall clock is off, and by how much: `+600s`. Needs root and `make faketime`.
-    pub clocks: BTreeMap<usize, String>,
-}
-
-impl Default for Options {
-    /// Three nodes for tests, with nothing special.
-    fn default() -> Self {
-        Self {
-            nodes: 3,
-            release: Release::Current,
-            purpose: Purpose::Tests,
-            slots: Vec::new(),
-            disks: BTreeMap::new(),
-            clocks: BTreeMap::new(),
-        }
-    }
-}
+use node::{Node, Slot};
 
 /// Nodes that run for as long as this value lives.
 #[derive(Debug)]
@@ -74,30 +40,6 @@ pub struct Cluster {
     release: Release,
     purpose: Purpose,
     dir: PathBuf,
-}
-
-#[derive(Debug)]
-struct Node {
-    /// Counted from 1.
-    id: usize,
-    broker: u16,
-    controller: u16,
-    /// The listener behind the proxy of each slot.
-    slots: Vec<u16>,
-    dir: PathBuf,
-    /// MiB of its disk, if it has one of its own.
-    disk: Option<u64>,
-    clock: Mutex<Option<String>>,
-    child: Mutex<Option<Child>>,
-}
-
-/// The way of one service process to the nodes.
-#[derive(Debug)]
-struct Slot {
-    name: String,
-    traps: Arc<Traps>,
-    /// One for each node.
-    links: Vec<Proxy>,
 }
 
 /// A node asked to stop that has not stopped after this long is killed: of three that stop at once,
@@ -354,7 +296,10 @@ impl Cluster {
             if let Some(mib) = node.disk {
                 janitor::mount(&node.data(), mib)?;
             }
-            std::fs::write(node.config(), properties::properties(self, node))?;
+            std::fs::write(
+                node.config(),
+                properties::properties(&self.nodes, &self.slots, node),
+            )?;
             let child = Command::new(jvm::java())
                 .args(jvm::jvm(self.release, Purpose::Tests, &node.dir))
                 .args(["kafka.tools.StorageTool", "format", "--ignore-formatted"])
@@ -374,54 +319,6 @@ impl Cluster {
             }
         }
         Ok(())
-    }
-}
-
-impl Node {
-    /// The node of this number, counted from 0.
-    fn new(n: usize, cluster: &Path, options: &Options) -> Result<Self> {
-        let id = n + 1;
-        let dir = cluster.join(format!("node-{id}"));
-        std::fs::create_dir_all(&dir)?;
-        Ok(Self {
-            id,
-            broker: ports::free()?,
-            controller: ports::free()?,
-            slots: options
-                .slots
-                .iter()
-                .map(|_| ports::free())
-                .collect::<Result<_>>()?,
-            dir,
-            disk: options.disks.get(&n).copied(),
-            clock: Mutex::new(options.clocks.get(&n).cloned()),
-            child: Mutex::new(None),
-        })
-    }
-
-    fn config(&self) -> PathBuf {
-        self.dir.join("server.properties")
-    }
-
-    fn data(&self) -> PathBuf {
-        self.dir.join("data")
-    }
-
-    fn log(&self) -> PathBuf {
-        self.dir.join("log")
-    }
-}
-
-impl Slot {
-    /// A slot whose proxies lead to these ports, one of each node.
-    fn new<'a>(name: &str, ports: impl Iterator<Item = &'a u16>) -> Result<Self> {
-        let traps = Arc::new(Traps::default());
-        let links = ports.map(|port| Proxy::start(ports::local(*port), &traps));
-        Ok(Self {
-            name: name.to_owned(),
-            links: links.collect::<Result<_>>()?,
-            traps,
-        })
     }
 }
 

@@ -2,7 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
-use super::Purpose;
+/// What the nodes are for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// Up in a second: the first compiler alone, 256 MB of heap.
+    Tests,
+    /// As fast as it gets once warm: both compilers, 512 MB of heap.
+    Bench,
+}
 
 /// The release of Apache Kafka that the nodes run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, clap::ValueEnum)]

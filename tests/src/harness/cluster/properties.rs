@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{Cluster, Node};
+use super::node::{Node, Slot};
 use crate::harness::ports;
 
 /// The partitions of each of the two coordinators' topics.
@@ -29,11 +29,10 @@ const FIXED: [(&str, &str); 11] = [
 ];
 
 /// The text of a node's settings file.
-pub(super) fn properties(cluster: &Cluster, node: &Node) -> String {
-    let replicas = cluster.nodes.len();
+pub(super) fn properties(nodes: &[Node], slots: &[Slot], node: &Node) -> String {
+    let replicas = nodes.len();
     let in_sync = if replicas == 1 { 1 } else { 2 };
-    let voters: Vec<String> = cluster
-        .nodes
+    let voters: Vec<String> = nodes
         .iter()
         .map(|node| format!("{}@{}", node.id, ports::local(node.controller)))
         .collect();
@@ -57,7 +56,7 @@ pub(super) fn properties(cluster: &Cluster, node: &Node) -> String {
         voters = voters.join(","),
         data = node.data().display(),
     );
-    text.push_str(&listeners(cluster, node));
+    text.push_str(&listeners(slots, node));
     for (name, value) in FIXED {
         // Writing to a String cannot fail.
         let _ = writeln!(text, "{name}={value}");
@@ -67,7 +66,7 @@ pub(super) fn properties(cluster: &Cluster, node: &Node) -> String {
 
 /// One listener for the nodes and the harness, one for the quorum, and one for each slot, which sends
 /// its clients to the slot's proxy: a broker tells every client its own address anew.
-fn listeners(cluster: &Cluster, node: &Node) -> String {
+fn listeners(slots: &[Slot], node: &Node) -> String {
     let broker = ports::local(node.broker);
     let mut listeners = format!(
         "listeners=PLAINTEXT://{broker},CONTROLLER://{}",
@@ -77,7 +76,7 @@ fn listeners(cluster: &Cluster, node: &Node) -> String {
     let mut protocols =
         "listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT".to_owned();
     let mut threads = String::new();
-    for (n, slot) in cluster.slots.iter().enumerate() {
+    for (n, slot) in slots.iter().enumerate() {
         let (Some(port), Some(link)) = (node.slots.get(n), slot.links.get(node.id - 1)) else {
             continue;
         };

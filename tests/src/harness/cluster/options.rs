@@ -1,0 +1,36 @@
+//! What a cluster is made of.
+
+use std::collections::BTreeMap;
+
+use super::jvm::{Purpose, Release};
+
+/// What a cluster is made of. Nodes are counted from 0.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// 1 or 3.
+    pub nodes: usize,
+    /// What the nodes run.
+    pub release: Release,
+    /// What the nodes are for.
+    pub purpose: Purpose,
+    /// Names of service processes, each with a proxy of its own before every node.
+    pub slots: Vec<String>,
+    /// Nodes whose data is on a disk of its own, and its MiB. Needs root.
+    pub disks: BTreeMap<usize, u64>,
+    /// Nodes whose wall clock is off, and by how much: `+600s`. Needs root and `make faketime`.
+    pub clocks: BTreeMap<usize, String>,
+}
+
+impl Default for Options {
+    /// Three nodes for tests, with nothing special.
+    fn default() -> Self {
+        Self {
+            nodes: 3,
+            release: Release::Current,
+            purpose: Purpose::Tests,
+            slots: Vec::new(),
+            disks: BTreeMap::new(),
+            clocks: BTreeMap::new(),
+        }
+    }
+}
