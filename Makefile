@@ -1,5 +1,5 @@
-# The only entry, CI's too. Each target checks first what it needs, says what it does on standard error, is quick when
-# there is nothing to do, and takes options by ARGS="…".
+# The only entry, CI's too. Each target checks first what it needs, says what it does on standard error, is
+# quick when there is nothing to do, and takes options by ARGS="…".
 SHELL       := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
@@ -126,7 +126,8 @@ $(KAFKA)/.done $(CONTROL)/.done: $(CACHE)/kafka-%/.done: tests/kafka/pom.xml tes
 	  { echo "Maven brought jars that tests/kafka/SHA256SUMS-$* does not name" >&2; exit 1; }
 	@touch $@
 
-# An archive is good for one Java and one place of the jars; a node that cannot use it starts slower, and starts.
+# An archive is good for one Java and one place of the jars; a node that cannot use it starts slower, and
+# starts.
 $(KAFKA)/kafka.jsa $(CONTROL)/kafka.jsa: $(CACHE)/kafka-%/kafka.jsa: $(CACHE)/kafka-%/.done tests/kafka/archive.sh
 	@$(call need,perl,apt-get install perl)
 	@echo "making the class archive of Kafka $*" >&2
@@ -144,7 +145,8 @@ $(REGISTRY)/.done: tests/registry/pom.xml tests/registry/SHA256SUMS tests/regist
 	@rm -rf $(REGISTRY)/download
 	@touch $@
 
-# Whatever version the system's release has: it is a tool of the tests, and every libfaketime since 0.9.8 serves.
+# Whatever version the system's release has: it is a tool of the tests, and every libfaketime since 0.9.8
+# serves.
 $(FAKETIME)/.done:
 	@$(call need,apt-get,put your system's libfaketimeMT.so.1 into $(FAKETIME) and run: touch $@)
 	@$(call need,dpkg-deb,apt-get install dpkg)

@@ -14,7 +14,7 @@ trap cleanup EXIT
 mkdir -p "$folder"
 cleanup
 git -C "$root" worktree add --quiet --force --detach "$tree" "$commit"
-# Cargo tells crates of one name and version apart by nothing else: a folder of its own it must be.
+# For Cargo, crates of one name and version differ by their folder alone, so this needs its own.
 (cd "$tree" && CARGO_TARGET_DIR="$folder/target" cargo build --locked -p sluice-ingest -p sluice-processor)
 cp "$folder/target/debug/sluice-ingest" "$folder/target/debug/sluice-processor" "$folder/"
 rm -rf "$folder/target"

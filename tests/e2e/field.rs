@@ -168,7 +168,7 @@ fn odd_requests_that_are_as_good_as_any_are_events() {
                 row.what,
                 outcome.fate,
                 outcome.reason,
-                outcome.told()
+                outcome.summary()
             )),
         }
     }

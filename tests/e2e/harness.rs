@@ -166,13 +166,13 @@ impl Running {
             .expect("the request is on raw")
     }
 
-    /// Kills the processor and starts it anew.
+    /// Kills the processor and starts it again.
     pub fn kill_processor(&mut self) {
         self.processor.kill().expect("a kill");
         self.start_processor();
     }
 
-    /// Starts the processor anew, once it has ended, and waits for it.
+    /// Starts the processor again, once it has ended, and waits for it.
     pub fn start_processor(&mut self) {
         self.processor = self.site.processor("p0").expect("the processor starts");
         self.processor.wait_ready().expect("the processor is ready");

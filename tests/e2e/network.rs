@@ -249,7 +249,7 @@ fn set(cluster: &Cluster, link: Link) {
     }
 }
 
-/// Waits until exactly this is committed: the coordinator tells its client that a transaction is
+/// Waits until exactly this is committed: the coordinator reports to its client that a transaction is
 /// committed before the topic's readers see it.
 #[track_caller]
 fn committed(cluster: &Cluster, expected: &[String]) {

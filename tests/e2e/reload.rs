@@ -157,7 +157,7 @@ fn sources_come_under_load_and_each_of_their_requests_is_an_event() {
         let (name, event) = (format!("late-{round}"), format!("late.event{round}"));
         let source = reloaded.late(&name, &event);
         reloaded.write_settings();
-        // Before either service may have looked: whoever reads raw looks at the file first.
+        // Before either service may have looked: a reader of raw reads the file first.
         let early = reloaded.signed(&source, &event);
         let raw = raw_of(&source, &early);
         produce_raw(&reloaded.running.site, &raw, &early.body, &[]);
@@ -276,7 +276,7 @@ fn a_bad_file_changes_nothing_and_a_part_that_needs_a_restart_waits() {
     assert_eq!(
         log.matches("not-there is not there").count(),
         1,
-        "told once"
+        "logged once"
     );
     assert!(log.contains("wait for a restart"), "{log}");
     reloaded.running.finish(&[

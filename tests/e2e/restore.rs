@@ -184,7 +184,7 @@ fn a_new_partition_of_a_grown_raw_stops_too() {
     offsets::grow_topic(&bootstrap, &names.raw(), 2).expect("a second partition");
     offsets::grow_topic(&bootstrap, &names.dedup_log(), 2).expect("a second partition");
     running.site.set(&["topics", "partitions"], json!(2));
-    // Nothing was sent since, so that the new partition alone can tell: its log is empty, but the
+    // Nothing was sent since, so that the new partition alone can show it: its log is empty, but the
     // other one's says that there was one partition.
     stops_for_a_person(&mut running, "\"partition\":1");
 }

@@ -38,7 +38,7 @@ fn kill_broker(running: &mut Running, cluster: &Cluster) {
     cluster.kill(0).expect("a kill");
 }
 
-/// Runs `sluice-ingest drain`; its status and what it told.
+/// Runs `sluice-ingest drain`; its status and what it printed.
 fn drain(site: &Site, settings: &Value, more: &[&str]) -> (Option<i32>, Value) {
     let file = site.dir().join("drain.yaml");
     std::fs::write(&file, settings.to_string()).expect("a file");

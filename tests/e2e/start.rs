@@ -37,7 +37,7 @@ fn six_faults_are_told_at_once() {
         let log = service.log().expect("a log");
         for path in paths {
             let told = log.lines().filter(|line| line.contains(path)).count();
-            assert_eq!(told, 1, "{binary} tells {path} once:\n{log}");
+            assert_eq!(told, 1, "{binary} reports {path} once:\n{log}");
         }
     }
 }

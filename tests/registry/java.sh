@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Prints a Java of version 21 or newer, which the schema registry needs: JAVA_HOME's, the path's, else the newest that
-# stands in the usual folder.
+# Prints a Java of version 21 or newer, which the schema registry needs: JAVA_HOME's, the path's, else the
+# newest that stands in the usual folder.
 set -euo pipefail
 shopt -s nullglob
 major() { "$1" -XshowSettings:properties -version 2>&1 | sed -nE 's/^ *java\.specification\.version = ([0-9]+).*/\1/p'; }

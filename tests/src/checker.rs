@@ -4,7 +4,7 @@
 //! verdict on the invariants [`Invariant::I1`] to [`Invariant::I7`]. It knows nothing of the faults
 //! that were injected, and nothing of how the services work. Pure, except that somebody else read.
 //!
-//! About a kilobyte is held for a record besides its bytes: 100,000 requests take some 500 MB.
+//! About a kilobyte is held for a record in addition to its bytes: 100,000 requests take some 500 MB.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
@@ -33,7 +33,7 @@ pub fn check(names: &TopicNames, records: &[Record], told: &Told) -> Verdict {
 /// I4: every body on raw was sent, and stands there under no more request ids than it was tried.
 ///
 /// A request id may stand on raw more than once: the producer of ingest writes again what it did not
-/// hear of in time. DESIGN reckons with that (a request id makes one event at most), and I3 tells.
+/// hear of in time. DESIGN reckons with that (a request id makes one event at most), and I3 shows it.
 fn check_sent(seen: &Seen<'_>, told: &Told, verdict: &mut Verdict) {
     let mut tried: HashMap<Digest, usize> = HashMap::with_capacity(told.attempts.len());
     for attempt in &told.attempts {
@@ -63,7 +63,7 @@ fn check_sent(seen: &Seen<'_>, told: &Told, verdict: &mut Verdict) {
 }
 
 /// I3 for providers by sequence, whose ids differ from request to request: the same delivery twice,
-/// one after the other in its entity, must not be two events. (The others' ids tell.)
+/// one after the other in its entity, must not be two events. (The ids of the others show it.)
 fn check_sequences(seen: &Seen<'_>, verdict: &mut Verdict) {
     let mut places: Vec<Place> = seen.events.iter().map(|event| event.place).collect();
     places.sort_unstable();

@@ -36,7 +36,7 @@ impl Book {
         self.ack(n);
     }
 
-    fn told(&self) -> Told {
+    fn read(&self) -> Told {
         Told::of(self.0.clone()).expect("a ledger")
     }
 }
@@ -68,7 +68,7 @@ fn pair(n: i64, offset: i64, event_offset: i64, body: &str) -> [Record; 2] {
 
 #[track_caller]
 fn fault_of(records: &[Record], book: &Book) -> (Invariant, String) {
-    let verdict = check(&NAMES, records, &book.told());
+    let verdict = check(&NAMES, records, &book.read());
     assert_eq!(verdict.fault_count, 1, "{:?}", verdict.faults);
     let invariant = *verdict.violations.keys().next().expect("one");
     (invariant, verdict.faults[0].clone())
@@ -81,7 +81,7 @@ fn sound_records_hold() {
         records.extend(pair(n, offset, offset, &format!("body {n}")));
         book.sent(n, &format!("body {n}"));
     }
-    let verdict = check(&NAMES, &records, &book.told());
+    let verdict = check(&NAMES, &records, &book.read());
     assert!(verdict.holds(), "{:?}", verdict.faults);
     assert_eq!((verdict.acked, verdict.lost, verdict.doubled), (6, 0, 0));
 }
@@ -150,7 +150,7 @@ fn i3_a_repetition_by_sequence_that_became_an_event() {
         book.sent(n, body);
     }
     // With another between them it is a state that came back.
-    assert!(check(&NAMES, &records, &book.told()).holds());
+    assert!(check(&NAMES, &records, &book.read()).holds());
     let [mut raw, event] = pair(7, 7, 7, "same");
     raw.headers[0].1 = by_sequence(7);
     records.extend([raw, event]);
@@ -194,7 +194,7 @@ fn a_request_that_ingest_wrote_twice_is_counted_and_is_one_event_at_most() {
     repeated.headers.push((REQUEST.into(), request(4)));
     repeated.headers.push(("raw.offset".into(), b"6".to_vec()));
     records.extend([copy, repeated]);
-    let verdict = check(&NAMES, &records, &book.told());
+    let verdict = check(&NAMES, &records, &book.read());
     assert!(verdict.holds(), "{:?}", verdict.faults);
     assert_eq!(verdict.rewritten, 1);
     // A second event of it has the same id.
@@ -215,7 +215,7 @@ fn i4_bytes_that_changed() {
     let (mut records, _) = good();
     records[1].value = b"body 0".to_vec();
     records[5].value = b"body 0".to_vec();
-    let verdict = check(&NAMES, &records, &book.told());
+    let verdict = check(&NAMES, &records, &book.read());
     assert!(verdict.faults[0].ends_with("has another body on raw"));
     assert!(verdict.violations.keys().eq(&[Invariant::I4]));
 }
@@ -249,13 +249,13 @@ fn i5_acknowledged_one_after_the_other_and_in_another_order_on_raw() {
     at_once.intent(5, "body 5", "ingest-0");
     at_once.ack(4);
     at_once.ack(5);
-    assert!(check(&NAMES, &records, &at_once.told()).holds());
+    assert!(check(&NAMES, &records, &at_once.read()).holds());
 
     // Not acknowledged: it may arrive whenever it likes.
     let mut late = before;
     late.intent(4, "body 4", "ingest-0");
     late.sent(5, "body 5");
-    assert!(check(&NAMES, &records, &late.told()).holds());
+    assert!(check(&NAMES, &records, &late.read()).holds());
 }
 
 #[test]
@@ -275,7 +275,7 @@ fn i5_spools_of_two_processes_keep_no_order_between_them() {
     book.sent(4, "body 4");
     book.intent(5, "body 5", "ingest-1");
     book.ack(5);
-    assert!(check(&NAMES, &records, &book.told()).holds());
+    assert!(check(&NAMES, &records, &book.read()).holds());
     one.sent(4, "body 4");
     one.sent(5, "body 5");
     assert_eq!(fault_of(&records, &one).0, Invariant::I5);
@@ -326,7 +326,7 @@ sluice_ingest_requests_total{source=\"s\",status=\"200\"} 4
 #[test]
 fn i6_counts_that_are_not_the_topics() {
     let (records, book) = good();
-    let told = book.told();
+    let told = book.read();
     let mut verdict = check(&NAMES, &records, &told);
     compare_counts(&counts(COUNTED), &told, &mut verdict);
     assert!(verdict.holds(), "{:?}", verdict.faults);

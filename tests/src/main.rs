@@ -1,6 +1,6 @@
-//! What a person runs by hand: the playground, a real Kafka for trials, the audit.
+//! What a developer runs by hand: the playground, a real Kafka for trials, the audit.
 //!
-//! Each tells on standard error what it does, and ends standard output with its verdict as one JSON
+//! Each prints on standard error what it does, and ends standard output with its verdict as one JSON
 //! object on one line; the exit status is 0 only where it holds.
 
 use std::process::ExitCode;
@@ -14,19 +14,22 @@ use trials::{audit, bench, dev, faults, hostile, outage, playground, roll, rotat
 #[derive(Parser)]
 #[command(about = "Sluice: playground, trials and audit")]
 enum Command {
-    /// Sends every provider's events through both services on an embedded broker, and tells what became of each.
+    /// Sends every provider's events through both services on an embedded broker, and prints
+    /// what became of each.
     Playground(playground::Options),
     /// Leaves a real one-node Kafka and both services running for trials by hand.
     Dev(dev::Options),
     /// Sends many requests through real Kafka while the processor is killed, and audits what came out.
     Audit(audit::Options),
-    /// Injects faults of every kind under a steady load on three brokers, and checks that nothing is lost or doubled.
+    /// Injects faults of every kind under a steady load on three brokers, and checks that nothing is lost or
+    /// doubled.
     Faults(faults::Options),
-    /// Measures both services beside their floors on a real Kafka.
+    /// Measures both services next to their floors on a real Kafka.
     Bench(bench::Options),
-    /// Measures the restore of a partition with a long memory, and that memory, beside their floors.
+    /// Measures the restore of a partition with a long memory, and that memory, next to their floors.
     BenchDedup(bench::dedup::Options),
-    /// Takes all brokers away for minutes under a steady load, and checks that ingest takes everything all the same.
+    /// Takes all brokers away for minutes under a steady load, and checks that ingest takes everything all
+    /// the same.
     Outage(outage::Options),
     /// Restarts two processes of ingest in turn under a steady load that must not notice.
     Roll(roll::Options),

@@ -1,4 +1,4 @@
-//! What became of each request, told by its id: the account that the playground gives.
+//! What became of each request, by its id: what the playground prints.
 
 use std::collections::BTreeMap;
 
@@ -20,7 +20,7 @@ pub struct Outcome {
     pub topic: String,
     /// The reason, as the header has it; empty for events.
     pub reason: String,
-    /// The header's sentence for a person; on duplicates, which event it repeats; empty for events.
+    /// The header's sentence; on duplicates, which event it repeats; empty for events.
     pub detail: String,
     /// The source's name.
     pub source: String,
@@ -75,7 +75,7 @@ impl Outcome {
     }
 
     /// The main fields of an event, or why it became none.
-    pub fn told(&self) -> String {
+    pub fn summary(&self) -> String {
         let Some(event) = &self.event else {
             return self.detail.clone();
         };
@@ -104,7 +104,7 @@ impl Outcome {
     }
 }
 
-/// The sums of an account, as `--json` prints them.
+/// The sums of a report, as `--json` prints them.
 #[derive(Debug, Default, serde::Serialize)]
 pub struct Sums {
     /// Requests that were answered with 200.

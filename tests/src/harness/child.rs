@@ -56,7 +56,7 @@ fn spawn(command: Command) -> Result<std::process::Child> {
         let (sender, orders) = channel::<Order>();
         std::thread::spawn(move || {
             for (mut command, answer) in orders {
-                // Whoever asked is waiting; if it went away, the child goes too.
+                // The caller is waiting; if it went away, the child goes too.
                 if let Err(std::sync::mpsc::SendError(Ok(mut orphan))) =
                     answer.send(command.spawn())
                 {

@@ -146,7 +146,7 @@ impl Client {
         }
         let stream = self.wire.connect(self.address).await?;
         let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-        // How a connection ends is seen by whoever waits for an answer on it.
+        // How a connection ends is seen by the waiter for an answer on it.
         tokio::spawn(async move {
             let _ = connection.await;
         });

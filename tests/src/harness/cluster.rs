@@ -95,7 +95,7 @@ impl Cluster {
         Ok(cluster)
     }
 
-    /// What clients are told: `host:port` of every node, separated by commas.
+    /// What clients are given: `host:port` of every node, separated by commas.
     pub fn bootstrap(&self) -> String {
         let addresses: Vec<String> = self
             .nodes
@@ -105,7 +105,7 @@ impl Cluster {
         addresses.join(",")
     }
 
-    /// What the client of one slot is told: the addresses of its proxies. The slot must exist.
+    /// What the client of one slot is given: the addresses of its proxies. The slot must exist.
     pub fn bootstrap_of(&self, slot: &str) -> String {
         let links = self.slot(slot).links.iter();
         let addresses: Vec<String> = links.map(|link| link.address().to_string()).collect();
@@ -328,7 +328,7 @@ impl Drop for Cluster {
             // Nobody needs its files any more, so it need not write them in order.
             let _ = self.kill(n);
         }
-        // A disk that would not go is the janitor's, and so is all that is beside it.
+        // A disk that would not go is the janitor's, and so is all that is with it.
         let disks = self.nodes.iter().filter(|node| node.disk.is_some());
         if disks
             .map(|node| janitor::unmount(&node.data()))

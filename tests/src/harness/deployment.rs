@@ -42,7 +42,7 @@ pub struct Source {
     pub secret: Vec<u8>,
     /// The token that the URL must carry.
     pub token: Option<String>,
-    /// The types that have topics of their own besides the provider's catalogue.
+    /// The types that have topics of their own in addition to the provider's catalogue.
     pub events: Vec<String>,
 }
 
@@ -137,7 +137,7 @@ impl Site {
         }
     }
 
-    /// What the clients of this site are told.
+    /// The bootstrap address that the clients of this site are given.
     pub fn bootstrap(&self) -> &str {
         self.settings["kafka"]["bootstrap_servers"]
             .as_str()
@@ -160,7 +160,7 @@ impl Site {
         self.dir.join("secrets").join(file)
     }
 
-    /// The folder of this site, for what a test writes besides.
+    /// The folder of this site, for what a test writes in addition.
     pub fn dir(&self) -> &Path {
         &self.dir
     }

@@ -81,7 +81,7 @@ pub fn mount(dir: &Path, mib: u64) -> Result<()> {
     Ok(())
 }
 
-/// Takes the disk away, whoever still has files open on it.
+/// Takes the disk away, even where files on it are open.
 pub fn unmount(dir: &Path) -> Result<()> {
     let status = Command::new("umount").arg("-l").arg(dir).status()?;
     if !status.success() {

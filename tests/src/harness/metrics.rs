@@ -1,4 +1,4 @@
-//! What a process tells about itself, and what the system tells about it.
+//! What a process reports about itself, and what the system reports about it.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -132,7 +132,7 @@ pub fn cpu_time(pid: u32) -> Result<Duration> {
         .take(2)
         .map(|field| field.parse::<u64>().unwrap_or(0))
         .sum();
-    // Linux tells ticks of 10 ms to user programs on every machine.
+    // Linux reports ticks of 10 ms to user programs on every machine.
     Ok(Duration::from_millis(ticks * 10))
 }
 

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use anyhow::{Result, bail};
 
 /// Below the range from which the system takes ports for outgoing connections: a node that is killed
-/// and started anew must find its port free.
+/// and started again must find its port free.
 const FIRST: u16 = 12_000;
 const COUNT: u16 = 20_000;
 

@@ -136,7 +136,7 @@ impl Service {
     }
 }
 
-/// The binary that cargo built beside this harness, in the same profile.
+/// The binary that cargo built next to this harness, in the same profile.
 pub fn find(binary: &str) -> Result<PathBuf> {
     let own = std::env::current_exe()?;
     let mut dir = own.parent().context("the harness has a folder")?;

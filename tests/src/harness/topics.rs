@@ -156,7 +156,7 @@ impl Reader {
 pub fn read(bootstrap: &str, topics: &[String], isolation: Isolation) -> Result<Vec<Record>> {
     let consumer = client(bootstrap, isolation)?;
     let mut records = Vec::new();
-    // One topic at a time, for the news of an end tells the partition's number alone.
+    // One topic at a time, for the news of an end names the partition's number alone.
     for topic in topics {
         let count = partitions(&consumer, topic)?;
         let mut list = TopicPartitionList::new();

@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 /// How long anything that normally takes a second or two may take on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-/// How often a condition is looked at: short beside what is waited for, long beside a look.
+/// How often a condition is looked at: short next to what is waited for, long next to a look.
 const LOOK: Duration = Duration::from_millis(20);
 
 /// Waits until `condition` gives a value. `what` completes the sentence "waited for …".

@@ -1,5 +1,5 @@
 //! The way to a server: plain TCP or TLS, from a local address of the caller's choice, so that a server
-//! that counts by peer can tell good clients from bad ones.
+//! that counts by peer can keep good clients and bad ones apart.
 
 use std::collections::HashSet;
 use std::net::{IpAddr, SocketAddr};
@@ -49,8 +49,8 @@ impl Wire {
         Self::default()
     }
 
-    /// TLS to a server with this certificate, or one that it signed (PEM), which offers one protocol by ALPN: `h2` or
-    /// `http/1.1`.
+    /// TLS to a server with this certificate, or one that it signed (PEM), which offers one protocol by ALPN:
+    /// `h2` or `http/1.1`.
     pub fn tls(certificate: &Path, protocol: &str) -> Result<Self> {
         let mut roots = rustls::RootCertStore::empty();
         roots.add(CertificateDer::from_pem_file(certificate)?)?;
@@ -154,7 +154,7 @@ impl Handshakes {
         };
         self.made.fetch_add(1, Relaxed);
         if connection.handshake_kind() == Some(HandshakeKind::Resumed) {
-            // It shows no certificate; the one that is told is the earlier session's.
+            // It shows no certificate; the one that is reported is the earlier session's.
             self.resumed.fetch_add(1, Relaxed);
         } else if let Some([own, ..]) = connection.peer_certificates() {
             self.lock().insert(sha256(own));

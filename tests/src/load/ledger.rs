@@ -104,7 +104,7 @@ pub fn now_micros() -> u64 {
     })
 }
 
-/// An attempt, as the ledger tells of it.
+/// An attempt, as the ledger has it.
 #[derive(Debug, Clone)]
 pub struct Attempt {
     /// The request's number.
@@ -122,7 +122,7 @@ pub struct Attempt {
 /// What came back for an attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Answer {
-    /// 200 with this id; the line tells it.
+    /// 200 with this id; the line has it.
     Acked {
         /// The id in the answer.
         id: String,

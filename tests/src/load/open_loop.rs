@@ -17,11 +17,11 @@ use tokio::sync::oneshot;
 /// Every so many requests one comes on a connection of its own, as from a sender that keeps none.
 const FRESH_EVERY: usize = 10;
 
-/// The slowest requests that are told of a window.
+/// The slowest requests that are kept of a window.
 const SLOWEST: usize = 8;
 
-/// Failures that are told in words.
-const TOLD: usize = 5;
+/// Failures that are kept as text.
+const FAILURES_KEPT: usize = 5;
 
 /// What became of one request.
 #[derive(Debug, Clone, Copy)]
@@ -85,7 +85,7 @@ struct Server {
     address: std::net::SocketAddr,
     wire: Wire,
     kept: Client,
-    /// Cleared while it shall get nothing.
+    /// Cleared while nothing is to be sent to it.
     up: AtomicBool,
 }
 
@@ -143,7 +143,7 @@ impl Steady {
     /// From now on sends these. Returns when none of those before is on its way any more.
     pub fn replace(&self, requests: Vec<Outgoing>) -> Result<()> {
         let before = std::mem::replace(&mut *lock(&self.shared.requests), Arc::new(requests));
-        // Whoever sends one of them holds them all.
+        // The sender of one of them holds them all.
         wait_for("the requests before to end", PATIENCE, || {
             Ok((Arc::strong_count(&before) == 1).then_some(()))
         })
@@ -167,7 +167,7 @@ impl Drop for Steady {
     fn drop(&mut self) {
         drop(self.stop.take());
         if let Some(thread) = self.thread.take() {
-            // What it had to tell was asked for by finish().
+            // finish() returns its error.
             let _ = thread.join();
         }
     }
@@ -298,7 +298,7 @@ async fn one(shared: &Shared, n: usize, due: Instant) {
         good: failure.is_none(),
     });
     let mut failures = lock(&shared.failures);
-    if failures.len() < TOLD {
+    if failures.len() < FAILURES_KEPT {
         failures.extend(failure);
     }
 }

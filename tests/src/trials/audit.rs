@@ -115,7 +115,7 @@ pub fn run(options: &Options) -> Result<bool> {
     let mut verdict = audit(&site.names(), &records, &acked);
     let expected = expected(options.requests);
     let found = found(&verdict);
-    // A request that was answered with 503 may stand on raw all the same, and its retry besides.
+    // A request that was answered with 503 may stand on raw all the same, and its retry too.
     if retried == 0 && found != expected {
         verdict.fault(
             Invariant::I2,
@@ -241,7 +241,7 @@ fn kill_on_the_way(
                 .any(tokio::task::JoinHandle::is_finished)
                 && sending.done.load(Ordering::Relaxed) < options.requests
             {
-                // A sender that ended early has an error to tell, and finish() tells it.
+                // A sender that ended early has an error, which finish() returns.
                 return Ok(Some(()));
             }
             Ok((sending.done.load(Ordering::Relaxed) >= threshold).then_some(()))

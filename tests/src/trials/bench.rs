@@ -1,4 +1,4 @@
-//! The benchmarks: what both services do beside a floor that does the same work with nothing between.
+//! The benchmarks: what both services do next to a floor that does the same work with nothing between.
 //!
 //! Ingest's floor is a bare hyper server that hands each body to a threaded producer; the processor's
 //! is a bare transactional copy; the latency's is a bare produce and consume. Floor and service run in
@@ -52,7 +52,7 @@ struct Measure {
     peak_mebibytes: f64,
 }
 
-/// A service beside its floor: the best round of each.
+/// A service next to its floor: the best round of each.
 #[derive(Debug, Serialize)]
 struct Beside {
     ours: Measure,

@@ -2,7 +2,7 @@
 //! fault after the other under it; then the checker over all that was ever sent.
 //!
 //! A seed gives the same faults in the same order. It does not give the same timing: what a run found is
-//! told by its ledger and its logs, which are kept when the verdict does not hold.
+//! shown by its ledger and its logs, which are kept when the verdict does not hold.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -260,7 +260,7 @@ impl<'a> Run<'a> {
             check_settled(&format!("{kind:?}"), *took, bound, verdict);
         }
         if let Some(sentence) = &self.stuck {
-            // What is told besides may be of what was still on its way.
+            // Other faults may be of what was still on its way.
             verdict.fault(Invariant::I7, format!("the run came to a halt: {sentence}"));
         }
         let World {

@@ -1,4 +1,4 @@
-//! The command lines with which a person sends a webhook of their own.
+//! The command lines with which a developer sends a webhook.
 
 use anyhow::Result;
 use sluice_tests::harness::deployment::Site;
@@ -26,7 +26,7 @@ A second time, each is a duplicate. Change a letter of the signature and it is r
     ))
 }
 
-/// Where the services tell about themselves.
+/// Where the services report about themselves.
 pub fn admin_ports(services: &[&Service]) -> String {
     let ports: Vec<String> = services
         .iter()

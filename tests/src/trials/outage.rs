@@ -62,7 +62,7 @@ const LANES_PER_RATE: u32 = 2;
 const BEFORE: Duration = Duration::from_secs(20);
 const LOOK: Duration = Duration::from_millis(100);
 
-/// How often is told how much is left in the spool.
+/// How often it prints how much is left in the spool.
 const TELL: Duration = Duration::from_secs(5);
 
 /// One question to a broker.
@@ -214,7 +214,8 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// Waits until the outage, which begins with the last broker's end, is over; looks at the spool, and kills ingest where that is asked for.
+    /// Waits until the outage, which begins with the last broker's end, is over; reads the spool's metrics,
+    /// and kills ingest where that is asked for.
     fn sit_out(&mut self, gone: Instant) -> Result<()> {
         let every = Duration::from_secs(self.options.kill_ingest_every);
         let mut killed = Instant::now();
@@ -326,7 +327,7 @@ impl<'a> Run<'a> {
             None => faults.push("the spool was never empty".into()),
         }
         if !self.options.no_spool && self.spool.most <= 0.0 {
-            faults.push(format!("{SPOOL_RECORDS} never told of a record"));
+            faults.push(format!("{SPOOL_RECORDS} never reported a record"));
         }
         for fault in faults {
             verdict.remark(fault);

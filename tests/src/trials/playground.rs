@@ -88,7 +88,7 @@ pub fn run(options: &Options) -> Result<bool> {
             .count()
             >= accepted
     });
-    // What comes besides what is expected would come now.
+    // A record that is not expected would come now.
     while reader.poll(Duration::from_millis(200))? {}
     let records = reader.records.iter();
     let account: Vec<_> = records
@@ -97,7 +97,7 @@ pub fn run(options: &Options) -> Result<bool> {
     let sums = account_of(&sent, &account);
     let text = render(&sent, &account, &sums);
     if options.json {
-        // Standard output is for a program then, and the table goes where a person looks.
+        // Standard output is for a program then, and the table goes to standard error.
         eprintln!("\n{text}");
         println!("{}", serde_json::to_string(&sums)?);
     } else {
@@ -229,7 +229,7 @@ fn render(sent: &[Sent], account: &[(String, Outcome)], sums: &Sums) -> String {
                 } else {
                     "UNEXPECTED "
                 };
-                let told = format!("{mark}{}", cut(&outcome.told(), 100));
+                let told = format!("{mark}{}", cut(&outcome.summary(), 100));
                 let fate = Some(outcome.fate);
                 table.row(fate, &[provider, what, &became, &outcome.topic, &told]);
             }
@@ -275,7 +275,7 @@ fn watch(site: &Site, reader: &mut Reader, services: &mut [&mut Service]) -> Res
             && let Some((id, outcome)) = outcome(&names, &record)
         {
             let mut table = Table::new();
-            let (became, told) = (became(&outcome), outcome.told());
+            let (became, told) = (became(&outcome), outcome.summary());
             let cells = [id.as_str(), &outcome.source, &became, &outcome.topic, &told];
             table.row(Some(outcome.fate), &cells);
             print!("{}", table.render());
@@ -284,7 +284,7 @@ fn watch(site: &Site, reader: &mut Reader, services: &mut [&mut Service]) -> Res
     })
 }
 
-/// The fate, with the reason where it tells more.
+/// The fate, with the reason where it says more.
 fn became(outcome: &Outcome) -> String {
     match outcome.reason.as_str() {
         "" | "duplicate" => outcome.fate.name().to_owned(),

@@ -30,7 +30,7 @@ pub struct Options {
     /// How often each process is restarted.
     #[arg(long, default_value_t = 3)]
     rounds: u32,
-    /// `kill -9` in place of SIGTERM, which a load that is not told of it may notice: for trials.
+    /// `kill -9` in place of SIGTERM, which a load that does not know of it may notice: for trials.
     #[arg(long, hide = true)]
     kill: bool,
 }

@@ -40,7 +40,7 @@ pub struct Options {
     /// keeps sessions; otherwise each has a whole handshake.
     #[arg(long)]
     resume: bool,
-    /// The new token without the old one beside it, which a load that has the old one must notice: for
+    /// The new token without the old one, which a load that has the old one must notice: for
     /// trials.
     #[arg(long, hide = true)]
     abrupt: bool,
@@ -53,7 +53,7 @@ const CALM: Duration = Duration::from_secs(3);
 const IN_FORCE_WITHIN: Duration = Duration::from_secs(15);
 
 /// Between the two files of a pair: ingest looks each second, so it most often finds a pair that does
-/// not fit, and never finds it twice, which it would tell as a fault.
+/// not fit, and never finds it twice, which it would report as a fault.
 const BETWEEN: Duration = Duration::from_millis(900);
 
 /// One request in so many goes to the source with the token. It shares no divisor with the one in ten

@@ -1,4 +1,4 @@
-//! Plain aligned text, with colour where a person looks at a terminal.
+//! Plain aligned text, with colour on a terminal.
 
 use std::fmt::Write as _;
 use std::io::IsTerminal;

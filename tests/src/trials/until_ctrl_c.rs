@@ -1,4 +1,4 @@
-//! Staying up until a person has had enough.
+//! Staying up until Ctrl-C.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

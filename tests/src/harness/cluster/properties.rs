@@ -65,7 +65,7 @@ pub(super) fn properties(nodes: &[Node], slots: &[Slot], node: &Node) -> String 
 }
 
 /// One listener for the nodes and the harness, one for the quorum, and one for each slot, which sends
-/// its clients to the slot's proxy: a broker tells every client its own address anew.
+/// its clients to the slot's proxy: a broker gives every client its own address again.
 fn listeners(slots: &[Slot], node: &Node) -> String {
     let broker = ports::local(node.broker);
     let mut listeners = format!(

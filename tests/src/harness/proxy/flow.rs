@@ -190,7 +190,7 @@ async fn read(
         }
         hand_over(&queue, ready.freeze(), taken, &mut gate).await?;
         if n == 0 {
-            // The queue ends with its sender, and the writer tells the other side.
+            // The queue ends with its sender, and the writer closes the other side.
             return Ok(());
         }
     }

@@ -1,4 +1,4 @@
-//! Traps: a frame of a kind is waited for, and told, held or lost.
+//! Traps: a frame of a kind is waited for, and reported, held or lost.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -47,7 +47,7 @@ pub enum Side {
 pub enum Then {
     /// It waits for the release, and so does everything behind it in its direction of its connection.
     Hold,
-    /// It passes: the trap only tells.
+    /// It passes: the trap only reports it.
     Pass,
     /// It is dropped, and its connection is reset.
     Lose,

@@ -1,4 +1,4 @@
-//! The floors, each a process of its own so that its processor time and memory can be told.
+//! The floors, each a process of its own so that its processor time and memory can be measured.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -242,7 +242,7 @@ async fn answer(
         .body(Full::new(Bytes::from_static(b"{}")))?)
 }
 
-/// Copies until `records` are committed, tells `first_count first_nanos last_nanos`, and stays.
+/// Copies until `records` are committed, prints `first_count first_nanos last_nanos`, and stays.
 fn copy(bootstrap: &str, from: &str, to: &str, records: u64) -> Result<()> {
     let consumer: BaseConsumer = ClientConfig::new()
         .set("bootstrap.servers", bootstrap)

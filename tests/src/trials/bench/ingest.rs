@@ -1,4 +1,4 @@
-//! Ingest beside a bare hyper server with a threaded producer.
+//! Ingest next to a bare hyper server with a threaded producer.
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! From the request to its event as a reader sees it, beside a bare produce and consume.
+//! From the request to its event as a reader sees it, next to a bare produce and consume.
 
 use std::collections::HashMap;
 use std::sync::mpsc::{Sender, channel};
@@ -29,7 +29,7 @@ pub struct Percentiles {
     p99_ms: f64,
 }
 
-/// The road from request to event, and the floor.
+/// From request to event, and the floor.
 #[derive(Debug, Serialize)]
 pub struct Latencies {
     requests_per_second: u32,
@@ -57,7 +57,7 @@ fn percentiles(times: Vec<Duration>) -> Result<Percentiles> {
     })
 }
 
-/// A reader of topics from where they end now, on a thread: it tells each record and when it came.
+/// A reader of topics from where they end now, on a thread: it sends each record with its time of arrival.
 fn reader(bootstrap: &str, topics: &[String], told: Sender<(Record, Instant)>) -> Result<()> {
     let consumer: BaseConsumer = ClientConfig::new()
         .set("bootstrap.servers", bootstrap)

@@ -1,4 +1,4 @@
-//! The processor beside a bare transactional copy, over the same raw records.
+//! The processor next to a bare transactional copy, over the same raw records.
 
 use std::time::{Duration, Instant};
 

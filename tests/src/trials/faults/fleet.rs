@@ -21,7 +21,7 @@ use sluice_tests::harness::wait::{PATIENCE, wait_for};
 /// How often the supervisor looks.
 const LOOK: Duration = Duration::from_millis(50);
 
-/// The status with which a process asks to be started anew.
+/// The status with which a process asks to be started again.
 const RESTART: i32 = 75;
 
 /// What a slot runs.
@@ -377,7 +377,7 @@ impl Drop for Fleet {
     fn drop(&mut self) {
         self.ending.store(true, Ordering::Relaxed);
         if let Some(supervisor) = self.supervisor.take() {
-            // What it had to tell was asked for by must_run().
+            // must_run() has returned its error.
             let _ = supervisor.join();
         }
     }

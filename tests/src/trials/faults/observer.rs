@@ -13,13 +13,13 @@ use sluice_tests::harness::wait::wait_for;
 /// One question to a broker. Short, for it may be one that is gone.
 const ASK: Duration = Duration::from_secs(3);
 
-/// Until a question is answered by whoever leads then: a killed node may be missed for half a minute.
+/// Until a question is answered by the leader of then: a killed node may be missed for half a minute.
 const ANSWER: Duration = Duration::from_secs(90);
 
 /// How often is looked whether all has settled.
 const LOOK: Duration = Duration::from_millis(250);
 
-/// How often is told what has not settled yet.
+/// How often it prints what has not settled yet.
 const TELL: Duration = Duration::from_secs(15);
 
 /// By topic and partition, an offset.
@@ -76,7 +76,7 @@ impl Observer {
         self.ends_where(|topic| topic == self.raw)
     }
 
-    /// Where the stable part of each topic ends, of those that tell.
+    /// Where the stable part of each topic ends, of those that answer.
     pub fn stable_ends(&self) -> Ends {
         ends_now(&self.stable, self.partitions.iter())
     }
@@ -93,8 +93,8 @@ impl Observer {
 
     /// Whether the group has committed all of raw up to these ends.
     ///
-    /// Asked as a `read_uncommitted` client: what is committed is told all the same, and the other kind
-    /// is told to come again whenever a transaction of any partition is open, which is most of the time.
+    /// Asked as a `read_uncommitted` client: what is committed is returned all the same, and the other kind
+    /// must ask again whenever a transaction of any partition is open, which is most of the time.
     pub fn committed(&self, ends: &Ends) -> bool {
         let wanted: Vec<(i32, i64)> = ends
             .iter()
@@ -117,7 +117,7 @@ impl Observer {
     /// Waits until no offset of the group is pending: with nothing under way, one that is belongs to a
     /// transaction that nobody ends.
     pub fn wait_none_pending(&self, patience: Duration) -> Result<()> {
-        // The brokers tell this client to come again as long as one is, and it does until its time is over.
+        // The brokers have this client ask again as long as one is, and it does until its time is over.
         wait_for("no offset of the group to be pending", patience, || {
             Ok(self.offsets_as(&self.stable).map(drop))
         })

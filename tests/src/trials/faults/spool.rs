@@ -6,10 +6,10 @@ use sluice_tests::harness::metrics::Samples;
 pub const SPOOL_RECORDS: &str = "sluice_ingest_spool_records";
 const SPOOLED: &str = "sluice_ingest_spooled_total";
 
-/// The spool as its metrics tell of it, over all processes that had it.
+/// The spool as its metrics report it, over all processes that had it.
 #[derive(Debug, Default)]
 pub struct Spool {
-    /// Records in it; `None` where no process told of it.
+    /// Records in it; `None` where no process reported it.
     pub now: Option<f64>,
     /// The most that were seen.
     pub most: f64,

@@ -1,15 +1,16 @@
 //! Torn transactions: brokers that come back without the markers of a transaction, and call it complete.
 //!
 //! Kafka 4.3.0 to 4.4.0 drop the markers of partitions that have no leader at that moment (KAFKA-20734). What
-//! was committed stays invisible until the same producer ends another transaction there: a commit shows it, an
-//! abort destroys it, and the offsets are in force all the while. An aborted one is left open alike, and the next
-//! commit publishes it. Each case runs on that release and on one that keeps its markers, the control: where
-//! the control does not hold either, the fault is not the brokers'.
+//! was committed stays invisible until the same producer ends another transaction there: a commit shows it,
+//! an abort destroys it, and the offsets are in force all the while. An aborted one is left open alike, and
+//! the next commit publishes it. Each case runs on that release and on one that keeps its markers, the
+//! control: where the control does not hold either, the fault is not the brokers'.
 //!
 //! A world is used until something in it is at fault, so that a round that does not settle spoils no other.
 //!
-//! The counters are not compared (I6). A commit that was answered, torn and made again is counted by the first of
-//! the two, and the end of a process takes its counts with it: counters tell of answers, not of what came of them.
+//! The counters are not compared (I6). A commit that was answered, torn and made again is counted by the
+//! first of the two, and the end of a process takes its counts with it: counters count answers, not what came
+//! of them.
 
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
@@ -29,7 +30,7 @@ mod trial;
 
 use trial::Outcome;
 
-/// What the kind `torn` is asked for besides.
+/// What the kind `torn` is asked for in addition.
 #[derive(Debug, Clone, Default, clap::Args)]
 #[group(id = "torn")]
 pub struct Options {
@@ -95,8 +96,8 @@ pub struct Trial {
 }
 
 impl Trial {
-    /// What is tried in a new world after so many rounds, the last of which was at fault: how long brokers are away
-    /// matters, so each length has its turn. Of other cases one fault is enough.
+    /// What is tried in a new world after so many rounds, the last of which was at fault: how long brokers
+    /// are away matters, so each length has its turn. Of other cases one fault is enough.
     fn rest(&self, rounds: usize) -> Option<Self> {
         let left = self.away_seconds.get(rounds..)?;
         (self.case == Case::Away && rounds > 0 && !left.is_empty()).then(|| Self {
@@ -128,8 +129,8 @@ struct Tried {
     outcome: Outcome,
 }
 
-/// Runs every trial that is wanted, those of a release one after the other. A short run is a part of the affected
-/// release's, for runs of all kinds.
+/// Runs every trial that is wanted, those of a release one after the other. A short run is a part of the
+/// affected release's, for runs of all kinds.
 pub fn run(options: &Options, short: bool, rate: u32, seed: u64, dir: &Path) -> Result<Report> {
     let start = Instant::now();
     let mut random = Rng::with_seed(seed).fork();

@@ -29,7 +29,7 @@ pub const LANES: u32 = 48;
 /// The node whose disk can be filled.
 pub const SMALL_DISK: usize = 2;
 
-/// Its size in MiB, besides what a minute of load takes.
+/// Its size in MiB, in addition to what a minute of load takes.
 pub const DISK_MIB: u64 = 1024;
 pub const DISK_MIB_A_MINUTE: u64 = 48;
 
@@ -46,7 +46,7 @@ pub struct Setup {
     pub names: &'static [(&'static str, Role)],
     /// The size in MiB of the disk of [`SMALL_DISK`], if it has one of its own.
     pub disk: Option<u64>,
-    /// Settings besides, by path.
+    /// Further settings, by path.
     pub settings: Vec<(&'static [&'static str], Value)>,
     /// Requests a second.
     pub rate: u32,

@@ -180,7 +180,7 @@ pub fn smuggle(front: &Front) -> Result<Vec<Exchange>> {
 pub fn seen_of(exchanges: &[Exchange]) -> Seen {
     let mut told: BTreeMap<String, usize> = BTreeMap::new();
     for exchange in exchanges {
-        *told.entry(smuggling::told(exchange)).or_default() += 1;
+        *told.entry(smuggling::label(exchange)).or_default() += 1;
     }
     Seen {
         told: told

@@ -217,7 +217,7 @@ pub fn faults(exchanges: &[Exchange], raw: &[Record], path: &str) -> Vec<String>
 }
 
 /// The statuses of a case, for the report: `400`, `200,200`, or `closed`.
-pub fn told(exchange: &Exchange) -> String {
+pub fn label(exchange: &Exchange) -> String {
     let statuses: Vec<String> = exchange.statuses.iter().map(u16::to_string).collect();
     if statuses.is_empty() {
         return "none".into();

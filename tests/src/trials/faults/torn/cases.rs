@@ -49,9 +49,9 @@ pub fn at_commit(world: &mut World, away: Duration, and_processor: bool) -> Resu
     Ok(())
 }
 
-/// Kills the node that alone has the event topics while transactions that wrote to them wait for their commit, lets them
-/// commit once nobody leads these partitions, has the group rebalance, and kills the processors in their
-/// first transaction after the node's return.
+/// Kills the node that alone has the event topics while transactions that wrote to them wait for their
+/// commit, lets them commit once nobody leads these partitions, has the group rebalance, and kills the
+/// processors in their first transaction after the node's return.
 pub fn leaderless(world: &mut World, away: Duration) -> Result<()> {
     let topic = lonely::topic(&world.site)?;
     let node = world.cluster.leader_of(&topic, 0)?;

@@ -9,9 +9,9 @@ use sluice_tests::harness::cluster::Cluster;
 use sluice_tests::harness::deployment::Site;
 use sluice_tests::harness::offsets::create_topic_on;
 
-/// Makes the event topics before the services do, as those would, but for the replicas: each partition has one, on a
-/// node that coordinates no transaction of [`VICTIM`], so that commits go on without it. All of them, for a
-/// transaction under a steady load has a few events, and one of them must be there.
+/// Makes the event topics before the services do, as those would, but for the replicas: each partition has
+/// one, on a node that coordinates no transaction of [`VICTIM`], so that commits go on without it. All of
+/// them, for a transaction under a steady load has a few events, and one of them must be there.
 pub fn make(cluster: &Cluster, site: &Site) -> Result<()> {
     let lonely = node(cluster, &site.group())?;
     // Nodes are counted from 1 there.

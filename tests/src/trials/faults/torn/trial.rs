@@ -32,8 +32,8 @@ pub struct Outcome {
     /// Rounds that were run; the last one is at fault where one is.
     pub rounds: usize,
     acked: usize,
-    /// Requests that were answered with 200 and are not on raw, and raw records without a fate of which the group's
-    /// offsets say that they are done.
+    /// Requests that were answered with 200 and are not on raw, and raw records without a fate of which the
+    /// group's offsets say that they are done.
     pub lost: usize,
     /// The same, with a fate behind a transaction that nobody ended: none where all is settled.
     hidden: usize,
@@ -82,8 +82,8 @@ impl Outcome {
     }
 }
 
-/// Runs a trial in a world of its own, under `dir`, which goes where all holds. Ends with the first round that does
-/// not: what comes after it in the same world says nothing.
+/// Runs a trial in a world of its own, under `dir`, which goes where all holds. Ends with the first round
+/// that does not: what comes after it in the same world says nothing.
 pub fn run(trial: &Trial, means: &Means, dir: &Path) -> Result<Outcome> {
     let mut world = World::start(setup(trial, means), means.seed, dir)?;
     let mut outcome = Outcome::default();
