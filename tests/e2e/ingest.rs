@@ -1,5 +1,6 @@
 //! What senders are answered, and that the next good request passes.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -27,27 +28,15 @@ fn head(path: &str, lines: &[&str]) -> Vec<u8> {
     .into_bytes()
 }
 
-#[test]
-#[expect(clippy::too_many_lines, reason = "a table: one answer after the other")]
-fn every_refusal_of_the_design_and_the_next_request_passes() {
-    let mut site = site("ingest-refusals");
-    site.set(&["ingest", "header_timeout"], json!("500ms"));
-    site.set(&["ingest", "body_timeout"], json!("500ms"));
-    let mut running = Running::on(site);
-    let mut n = 0;
-    let mut next_passes = |running: &mut Running| {
-        n += 1;
-        running.accept(&good(running, n));
-    };
+/// Unknown source, wrong and missing token: one answer for all.
+fn unknown_paths(running: &mut Running) {
     let to = |path: &str| Outgoing {
         path: path.to_owned(),
         headers: Vec::new(),
         body: Bytes::from_static(b"{}"),
     };
-    let flock = running.source("flock").path();
     let waitlist = running.source("referralloop");
 
-    // Unknown source, wrong and missing token: one answer for all.
     let unknown = running.post(&to("/v1/hooks/nobody"));
     for path in [
         format!("/v1/hooks/{}/wrong", waitlist.name),
@@ -64,39 +53,37 @@ fn every_refusal_of_the_design_and_the_next_request_passes() {
             "{path}"
         );
     }
-    next_passes(&mut running);
+}
 
-    let listen = running.site.listen();
-    let answer = |pieces: &[&[u8]], then: Hurry| {
-        let bytes = raw(listen, pieces, then).expect("an end");
-        parse(&bytes).map(|answer| answer.status).ok()
-    };
+/// The status that a server answers these bytes with, if any.
+fn answer(listen: SocketAddr, pieces: &[&[u8]]) -> Option<u16> {
+    let bytes = raw(listen, pieces, Hurry::UntilClosed).expect("an end");
+    parse(&bytes).map(|answer| answer.status).ok()
+}
+
+fn methods_encodings_and_sizes(listen: SocketAddr, flock: &str) {
     for method in ["GET", "PUT", "DELETE"] {
-        for path in [flock.as_str(), "/v1/hooks/nobody"] {
+        for path in [flock, "/v1/hooks/nobody"] {
             let head = format!("{method} {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
             assert_eq!(
-                answer(&[head.as_bytes()], Hurry::UntilClosed),
+                answer(listen, &[head.as_bytes()]),
                 Some(405),
                 "{method} {path}"
             );
         }
     }
     let compressed = head(
-        &flock,
+        flock,
         &[
             "content-encoding: gzip",
             "content-length: 2",
             "connection: close",
         ],
     );
-    assert_eq!(answer(&[&compressed, b"{}"], Hurry::UntilClosed), Some(415));
-    let large = head(&flock, &["content-length: 1048577", "connection: close"]);
-    assert_eq!(
-        answer(&[&large], Hurry::UntilClosed),
-        Some(413),
-        "by its length"
-    );
-    let stream = head(&flock, &["transfer-encoding: chunked", "connection: close"]);
+    assert_eq!(answer(listen, &[&compressed, b"{}"]), Some(415));
+    let large = head(flock, &["content-length: 1048577", "connection: close"]);
+    assert_eq!(answer(listen, &[&large]), Some(413), "by its length");
+    let stream = head(flock, &["transfer-encoding: chunked", "connection: close"]);
     let chunk = [
         b"110000\r\n".as_slice(),
         &vec![b'x'; 0x0011_0000],
@@ -104,29 +91,45 @@ fn every_refusal_of_the_design_and_the_next_request_passes() {
     ]
     .concat();
     assert_eq!(
-        answer(&[&stream, &chunk], Hurry::UntilClosed),
+        answer(listen, &[&stream, &chunk]),
         Some(413),
         "while streaming"
     );
-    next_passes(&mut running);
+}
 
-    let slow = head(&flock, &["content-length: 10"]);
-    assert_eq!(
-        answer(&[&slow, b"{"], Hurry::UntilClosed),
-        Some(408),
-        "a slow body"
-    );
+fn slow_and_broken_requests(listen: SocketAddr, flock: &str) {
+    let slow = head(flock, &["content-length: 10"]);
+    assert_eq!(answer(listen, &[&slow, b"{"]), Some(408), "a slow body");
     let slow_head = format!("POST {flock} HTTP/1.1\r\nhost: x\r\nx-slow: ");
     // Closed, with or without a word.
-    let told = answer(&[slow_head.as_bytes()], Hurry::UntilClosed);
-    assert!(matches!(told, None | Some(408)), "{told:?}");
-    assert_eq!(
-        answer(&[b"nonsense\r\n\r\n"], Hurry::UntilClosed),
-        Some(400)
-    );
+    let status = answer(listen, &[slow_head.as_bytes()]);
+    assert!(matches!(status, None | Some(408)), "{status:?}");
+    assert_eq!(answer(listen, &[b"nonsense\r\n\r\n"]), Some(400));
     let long = format!("POST /{} HTTP/1.1\r\nhost: x\r\n\r\n", "x".repeat(70_000));
-    let told = answer(&[long.as_bytes()], Hurry::UntilClosed);
-    assert!(matches!(told, None | Some(414 | 431)), "{told:?}");
+    let status = answer(listen, &[long.as_bytes()]);
+    assert!(matches!(status, None | Some(414 | 431)), "{status:?}");
+}
+
+#[test]
+fn every_refusal_of_the_design_and_the_next_request_passes() {
+    let mut site = site("ingest-refusals");
+    site.set(&["ingest", "header_timeout"], json!("500ms"));
+    site.set(&["ingest", "body_timeout"], json!("500ms"));
+    let mut running = Running::on(site);
+    let mut n = 0;
+    let mut next_passes = |running: &mut Running| {
+        n += 1;
+        running.accept(&good(running, n));
+    };
+    let listen = running.site.listen();
+    let flock = running.source("flock").path();
+    unknown_paths(&mut running);
+    next_passes(&mut running);
+
+    methods_encodings_and_sizes(listen, &flock);
+    next_passes(&mut running);
+
+    slow_and_broken_requests(listen, &flock);
     next_passes(&mut running);
 
     // Gone in the middle of the body: nothing is written.

@@ -53,7 +53,7 @@ fn stops_for_a_person(running: &mut Running, text: &str) {
 }
 
 #[test]
-fn an_empty_log_beside_an_offset_is_made_again_from_the_fates() {
+fn an_empty_log_with_an_offset_is_made_again_from_the_fates() {
     let (mut running, requests) = with_events("restore-empty-log", 3);
     running.processor.stop().expect("an end");
     let log = running.names().dedup_log();

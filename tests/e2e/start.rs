@@ -13,7 +13,7 @@ const BOTH: [(&str, &str); 2] = [
 ];
 
 #[test]
-fn six_faults_are_told_at_once() {
+fn six_faults_are_reported_at_once() {
     let mut site = site("start-faults");
     let source = site.sources[0].name.clone();
     site.set(&["kafka", "bootstrap_server"], json!("typo:9092"));

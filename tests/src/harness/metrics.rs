@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn the_system_tells_of_this_process() {
+    fn the_system_reports_this_process() {
         let pid = std::process::id();
         assert!(peak_memory(pid).expect("memory") > 100_000);
         cpu_time(pid).expect("time");

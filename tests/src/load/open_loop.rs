@@ -67,7 +67,7 @@ pub struct Window {
 }
 
 /// The traffic, on a thread of its own. Dropping it ends it.
-pub struct Steady {
+pub struct OpenLoop {
     shared: Arc<Shared>,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<std::thread::JoinHandle<Result<()>>>,
@@ -89,7 +89,7 @@ struct Server {
     up: AtomicBool,
 }
 
-impl Steady {
+impl OpenLoop {
     /// Starts sending to these addresses in turn, `rate` a second in all.
     pub fn start(
         addresses: &[std::net::SocketAddr],
@@ -163,7 +163,7 @@ impl Steady {
     }
 }
 
-impl Drop for Steady {
+impl Drop for OpenLoop {
     fn drop(&mut self) {
         drop(self.stop.take());
         if let Some(thread) = self.thread.take() {

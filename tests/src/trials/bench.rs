@@ -17,79 +17,12 @@ pub mod dedup;
 mod ingest;
 mod latency;
 mod load;
+mod measure;
 mod processor;
 
 pub use children::Floor;
-
-/// What the benchmarks are asked for.
-#[derive(clap::Args)]
-pub struct Options {
-    /// Rounds: floor and service run in turns this often, and the best of each counts.
-    #[arg(long, default_value_t = 2)]
-    rounds: u32,
-    /// Seconds for which ingest and its floor are loaded, each round.
-    #[arg(long, default_value_t = 6)]
-    load_seconds: u64,
-    /// Connections that load ingest, each with one request on the way.
-    #[arg(long, default_value_t = 64)]
-    connections: usize,
-    /// Raw records that the processor and its floor work through, each round.
-    #[arg(long, default_value_t = 200_000)]
-    records: u64,
-    /// Requests per second while the latency is measured.
-    #[arg(long, default_value_t = 200)]
-    latency_rate: u32,
-    /// Requests whose latency is measured.
-    #[arg(long, default_value_t = 2_000)]
-    latency_requests: u32,
-}
-
-/// One measure: of a service or of its floor.
-#[derive(Debug, Clone, Copy, Serialize)]
-struct Measure {
-    per_second: f64,
-    cpu_seconds_per_million: f64,
-    peak_mebibytes: f64,
-}
-
-/// A service next to its floor: the best round of each.
-#[derive(Debug, Serialize)]
-struct Beside {
-    ours: Measure,
-    floor: Measure,
-    rate_ratio: f64,
-    cpu_ratio: f64,
-    rounds: u32,
-}
-
-impl Beside {
-    fn of(rounds: &[(Measure, Measure)]) -> Self {
-        let best = |pick: fn(&(Measure, Measure)) -> Measure| {
-            let measures = rounds.iter().map(pick);
-            measures.reduce(|best, next| Measure {
-                per_second: best.per_second.max(next.per_second),
-                cpu_seconds_per_million: best
-                    .cpu_seconds_per_million
-                    .min(next.cpu_seconds_per_million),
-                peak_mebibytes: best.peak_mebibytes.max(next.peak_mebibytes),
-            })
-        };
-        let nothing = Measure {
-            per_second: 0.0,
-            cpu_seconds_per_million: 0.0,
-            peak_mebibytes: 0.0,
-        };
-        let ours = best(|round| round.0).unwrap_or(nothing);
-        let floor = best(|round| round.1).unwrap_or(nothing);
-        Self {
-            ours,
-            floor,
-            rate_ratio: ours.per_second / floor.per_second,
-            cpu_ratio: ours.cpu_seconds_per_million / floor.cpu_seconds_per_million,
-            rounds: u32::try_from(rounds.len()).unwrap_or(u32::MAX),
-        }
-    }
-}
+use measure::Compared;
+pub use measure::Options;
 
 /// The last line of standard output.
 #[derive(Serialize)]
@@ -97,8 +30,8 @@ struct Report {
     holds: bool,
     /// What is expected: ratios to the floors' rates, and ingest's peak memory.
     expected: Expected,
-    ingest: Beside,
-    processor: Beside,
+    ingest: Compared,
+    processor: Compared,
     latency: latency::Latencies,
     elapsed_seconds: f64,
 }
@@ -139,8 +72,8 @@ pub fn run(options: &Options) -> Result<bool> {
     }
     eprintln!("latency at {} requests a second", options.latency_rate);
     let latency = latency::measure(&bootstrap, options)?;
-    let ingest = Beside::of(&ingest_rounds);
-    let processor = Beside::of(&processor_rounds);
+    let ingest = Compared::of(&ingest_rounds);
+    let processor = Compared::of(&processor_rounds);
     let holds = ingest.rate_ratio >= EXPECTED.ingest_rate_ratio
         && ingest.ours.peak_mebibytes <= EXPECTED.ingest_peak_mebibytes
         && processor.rate_ratio >= EXPECTED.processor_rate_ratio;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow, bail};
 use rdkafka::mocking::MockCluster;
 use serde_json::json;
+use sluice_schemas::topic::TopicNames;
 use sluice_service::kafka::topics::wanted;
 use sluice_tests::harness::client::Client;
 use sluice_tests::harness::deployment::{Site, now};
@@ -80,22 +81,9 @@ pub fn run(options: &Options) -> Result<bool> {
     let accepted = sent.iter().filter(|sent| sent.id.is_some()).count();
     eprintln!("{accepted} accepted; waiting until each has its fate");
     let names = site.names();
-    // Time that runs out is no error here: the account shows what is missing.
-    let _ = reader.until("a fate of every request", PATIENCE, |records| {
-        records
-            .iter()
-            .filter(|record| outcome(&names, record).is_some())
-            .count()
-            >= accepted
-    });
-    // A record that is not expected would come now.
-    while reader.poll(Duration::from_millis(200))? {}
-    let records = reader.records.iter();
-    let account: Vec<_> = records
-        .filter_map(|record| outcome(&names, record))
-        .collect();
-    let sums = account_of(&sent, &account);
-    let text = render(&sent, &account, &sums);
+    let outcomes = outcomes(&mut reader, &names, accepted)?;
+    let sums = sums_of(&sent, &outcomes);
+    let text = render(&sent, &outcomes, &sums);
     if options.json {
         // Standard output is for a program then, and the table goes to standard error.
         eprintln!("\n{text}");
@@ -116,6 +104,25 @@ pub fn run(options: &Options) -> Result<bool> {
     ingest.stop()?;
     processor.stop()?;
     Ok(sums.balanced)
+}
+
+/// What became of each record, by its request's id, once so many have a fate and nothing more comes.
+fn outcomes(
+    reader: &mut Reader,
+    names: &TopicNames,
+    accepted: usize,
+) -> Result<Vec<(String, Outcome)>> {
+    // Time that runs out is no error here: the report shows what is missing.
+    let _ = reader.until("a fate of every request", PATIENCE, |records| {
+        let fates = records.iter().filter_map(|record| outcome(names, record));
+        fates.count() >= accepted
+    });
+    // A record that is not expected would come now.
+    while reader.poll(Duration::from_millis(200))? {}
+    let records = reader.records.iter();
+    Ok(records
+        .filter_map(|record| outcome(names, record))
+        .collect())
 }
 
 /// A site on the broker; by hand at the usual ports, where they are free.
@@ -180,7 +187,7 @@ async fn send(site: &Site, cases: Vec<Case>) -> Result<Vec<Sent>> {
 }
 
 /// Sums it up. It balances when each request has the one fate that it must have, and none is left over.
-fn account_of(sent: &[Sent], account: &[(String, Outcome)]) -> Sums {
+fn sums_of(sent: &[Sent], account: &[(String, Outcome)]) -> Sums {
     let mut sums = Sums {
         sent: sent.iter().filter(|sent| sent.id.is_some()).count(),
         ..Sums::default()

@@ -17,7 +17,7 @@ use sluice_tests::harness::process::Service;
 use sluice_tests::harness::wire::Wire;
 
 use sluice_tests::load::mix;
-use sluice_tests::load::open_loop::{Rotation, Steady, Window};
+use sluice_tests::load::open_loop::{OpenLoop, Rotation, Window};
 
 use crate::trials::frame;
 
@@ -82,7 +82,7 @@ pub fn run(options: &Options) -> Result<bool> {
     let addresses = settings.iter().map(listen_of).collect::<Result<Vec<_>>>()?;
     let requests = mix::events(&site)?;
     let from = Instant::now();
-    let good = Steady::start(&addresses, &Wire::plain(), requests, options.rate)?;
+    let good = OpenLoop::start(&addresses, &Wire::plain(), requests, options.rate)?;
     let _balancer = Balancer::start(
         good.rotation(),
         services.iter().map(Service::admin).collect(),

@@ -20,7 +20,7 @@ use sluice_tests::harness::wait::wait_for;
 use sluice_tests::harness::wire::{Authority, Handshakes, Wire};
 
 use sluice_tests::load::mix;
-use sluice_tests::load::open_loop::{Steady, Window};
+use sluice_tests::load::open_loop::{OpenLoop, Window};
 
 use crate::trials::frame;
 
@@ -114,7 +114,7 @@ pub fn run(options: &Options) -> Result<bool> {
     let tokens = Tokens::new(site, &wire)?;
     let wire = if options.resume { wire } else { wire.unknown() };
     let from = Instant::now();
-    let good = Steady::start(
+    let good = OpenLoop::start(
         &[tokens.site.listen()],
         &wire.noted(&handshakes),
         tokens.requests()?,
@@ -167,7 +167,7 @@ struct Run {
 
 impl Run {
     /// Changes both every so often, until the time is over or a change is not seen.
-    fn rotate(&mut self, options: &Options, ingest: &Service, good: &Steady, from: Instant) {
+    fn rotate(&mut self, options: &Options, ingest: &Service, good: &OpenLoop, from: Instant) {
         let every = Duration::from_secs(options.every);
         for round in 1..=options.seconds / options.every {
             let due = from + Duration::from_secs(round * options.every);
@@ -187,7 +187,7 @@ impl Run {
         }
     }
 
-    fn once(&mut self, round: u64, abrupt: bool, ingest: &Service, good: &Steady) -> Result<()> {
+    fn once(&mut self, round: u64, abrupt: bool, ingest: &Service, good: &OpenLoop) -> Result<()> {
         let (old, new) = (self.tokens.now.clone(), format!("rotated-{round}"));
         if abrupt {
             self.tokens.allow(&[&new])?;

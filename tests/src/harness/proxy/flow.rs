@@ -15,8 +15,8 @@ use tokio::time::{Instant, sleep_until};
 use tokio::try_join;
 
 use super::frames::{Frames, Unanswered};
+use super::link::{Link, State};
 use super::traps::{Side, Traps, Verdict};
-use super::{Link, State};
 
 /// What one read takes at most.
 const READ: usize = 64 * 1024;

@@ -275,7 +275,7 @@ fn a_frame_is_lost_with_its_connection() {
 }
 
 #[test]
-fn a_trap_that_only_tells_lets_the_frame_pass_and_a_removed_one_does_nothing() {
+fn a_trap_that_only_reports_lets_the_frame_pass_and_a_removed_one_does_nothing() {
     let bench = Bench::new();
     let (mut client, mut broker) = bench.connect();
     drop(bench.trap(Side::Request, 0, Then::Lose));

@@ -21,7 +21,7 @@ use sluice_tests::harness::janitor;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
-use super::Measure;
+use super::measure::Measure;
 
 /// A floor to run in this process.
 #[derive(Debug, Clone, clap::Subcommand)]

@@ -11,7 +11,8 @@ use sluice_tests::harness::offsets::create_topic;
 use sluice_tests::harness::{ports, wait};
 
 use super::children::{Floor, FloorProcess};
-use super::{Measure, Options, load};
+use super::load;
+use super::measure::{Measure, Options};
 
 /// Distinct requests that are sent again and again.
 const REQUESTS: u64 = 4_000;

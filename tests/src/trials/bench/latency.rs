@@ -17,7 +17,7 @@ use sluice_tests::harness::offsets::{bounds, create_topic};
 use sluice_tests::harness::topics::{Record, with_prefix};
 use sluice_tests::load::times::Times;
 
-use super::Options;
+use super::measure::Options;
 
 /// How long the last one may take.
 const PATIENCE: Duration = Duration::from_secs(30);

@@ -19,7 +19,7 @@ use sluice_tests::harness::metrics::{cpu_time, peak_memory};
 use sluice_tests::harness::offsets::create_topic;
 
 use super::children::{Floor, FloorProcess, measure_of};
-use super::{Measure, Options};
+use super::measure::{Measure, Options};
 
 /// Partitions of raw: one worker reads them all, as one copy does.
 const PARTITIONS: i32 = 6;

@@ -14,7 +14,7 @@
 
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::Result;
 use serde::Serialize;
@@ -22,12 +22,15 @@ use sluice_tests::harness::cluster::Release;
 
 use fastrand::Rng;
 
+mod case;
+
 mod cases;
 
 mod lonely;
 
 mod trial;
 
+use case::{Case, Trial};
 use trial::Outcome;
 
 /// What the kind `torn` is asked for in addition.
@@ -43,68 +46,6 @@ pub struct Options {
     /// For the kind `torn`: a folder with the services' binaries, to run those of another build.
     #[arg(long)]
     binaries: Option<PathBuf>,
-}
-
-/// How the brokers go.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, clap::ValueEnum)]
-pub enum Case {
-    /// The only node is killed under load, and comes back.
-    #[value(name = "a")]
-    #[serde(rename = "a")]
-    Away,
-    /// The only node is killed within 3 ms after a commit was answered.
-    #[value(name = "b")]
-    #[serde(rename = "b")]
-    AtCommit,
-    /// Of three nodes the one that alone has the event topics is gone when transactions with them commit.
-    #[value(name = "c")]
-    #[serde(rename = "c")]
-    Leaderless,
-    /// All three nodes are killed around a commit, and come back one after the other.
-    #[value(name = "d")]
-    #[serde(rename = "d")]
-    AllNodes,
-}
-
-impl Case {
-    /// How long the brokers are away, in seconds, round by round.
-    fn rounds(self, short: bool, random: &mut Rng) -> Vec<u64> {
-        match self {
-            // Around the 30 s that a transaction lasts.
-            Self::Away if short => vec![15, 27],
-            Self::Away => vec![5, 15, 27, 40],
-            Self::AtCommit => {
-                let rounds = if short { ROUNDS_SHORT } else { ROUNDS };
-                (0..rounds).map(|_| 1 + random.u64(..12)).collect()
-            }
-            Self::Leaderless => vec![8],
-            Self::AllNodes => vec![2, 20],
-        }
-    }
-}
-
-/// How often a node is killed at a commit, and where the kind was not asked for by name.
-const ROUNDS: usize = 4;
-const ROUNDS_SHORT: usize = 2;
-
-/// One world: a case, what the brokers run, and the seconds that they are away in each of its rounds.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Trial {
-    case: Case,
-    release: Release,
-    away_seconds: Vec<u64>,
-}
-
-impl Trial {
-    /// What is tried in a new world after so many rounds, the last of which was at fault: how long brokers
-    /// are away matters, so each length has its turn. Of other cases one fault is enough.
-    fn rest(&self, rounds: usize) -> Option<Self> {
-        let left = self.away_seconds.get(rounds..)?;
-        (self.case == Case::Away && rounds > 0 && !left.is_empty()).then(|| Self {
-            away_seconds: left.to_vec(),
-            ..self.clone()
-        })
-    }
 }
 
 /// What came of it all.
@@ -201,12 +142,9 @@ fn plan(options: &Options, short: bool, random: &mut Rng) -> Vec<Trial> {
     plan
 }
 
-/// The longest that all may take to settle once the brokers are back, and how long is waited for it.
-const BOUND: Duration = Duration::from_secs(60);
-const PATIENCE: Duration = Duration::from_secs(120);
-
 #[cfg(test)]
 mod tests {
+    use super::case::ROUNDS;
     use super::*;
 
     fn tried(options: &Options, short: bool) -> Vec<(Release, Case)> {

@@ -12,7 +12,7 @@ use sluice_tests::harness::process::Service;
 use sluice_tests::harness::topics::{Isolation, read};
 use sluice_tests::harness::wait::wait_for;
 use sluice_tests::load::mix;
-use sluice_tests::load::open_loop::{Sent, Steady, Window};
+use sluice_tests::load::open_loop::{OpenLoop, Sent, Window};
 
 use super::attack::{self, Attack, Front, Seen};
 use super::smuggling::{self, Exchange};
@@ -112,9 +112,9 @@ struct Attacked {
 /// What was timed and watched so far.
 pub struct Run {
     front: Front,
-    good: Steady,
+    good: OpenLoop,
     /// The same traffic to an ingest that is not attacked.
-    baseline: Steady,
+    baseline: OpenLoop,
     memory: Memory,
     machine: Machine,
     quiet: Span,
@@ -136,7 +136,7 @@ impl Run {
     ) -> Result<Self> {
         let wire = front.wire.clone().from(GOOD);
         let requests = mix::events(site)?;
-        let start = |address| Steady::start(&[address], &wire, requests.clone(), rate);
+        let start = |address| OpenLoop::start(&[address], &wire, requests.clone(), rate);
         let (good, baseline) = (start(front.address)?, start(baseline)?);
         let machine = Machine::watch();
         std::thread::sleep(WARM_UP);

@@ -12,7 +12,8 @@ use sluice_tests::checker::{check, check_settled};
 use sluice_tests::harness::topics::{Isolation, read, with_prefix};
 use sluice_tests::load::ledger::Told;
 
-use super::{BOUND, Case, PATIENCE, Trial, cases, lonely};
+use super::case::{BOUND, Case, PATIENCE, Trial};
+use super::{cases, lonely};
 use crate::trials::faults::fleet::Role;
 use crate::trials::faults::world::LANES;
 use crate::trials::faults::world::{Before, Setup, World};
