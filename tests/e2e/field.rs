@@ -226,8 +226,12 @@ fn bytes_around_a_secret_are_named_and_a_secret_without_padding_is_taken() {
     let good = |secret: &str| format!("{secret}\n");
 
     write("flock", &good);
-    let (status, told) = checked(&settings);
-    assert_eq!((status, told.contains("WARN")), (Some(0), false), "{told}");
+    let (status, printed) = checked(&settings);
+    assert_eq!(
+        (status, printed.contains("WARN")),
+        (Some(0), false),
+        "{printed}"
+    );
 
     let odd = [
         write("flock", &|secret| format!("{secret}\n\n")),
@@ -237,19 +241,19 @@ fn bytes_around_a_secret_are_named_and_a_secret_without_padding_is_taken() {
     write("flowcode", &|secret| {
         secret.trim_end_matches('=').to_owned()
     });
-    let (status, told) = checked(&settings);
-    assert_eq!(status, Some(0), "{told}");
-    assert!(told.contains("no faults"), "{told}");
-    assert_eq!(told.matches(WARNING).count(), odd.len(), "{told}");
+    let (status, printed) = checked(&settings);
+    assert_eq!(status, Some(0), "{printed}");
+    assert!(printed.contains("no faults"), "{printed}");
+    assert_eq!(printed.matches(WARNING).count(), odd.len(), "{printed}");
     let kinds = ["another line end", "a blank", "a byte order mark"];
     for ((file, secret), kind) in odd.iter().zip(kinds) {
-        let lines = told.lines().filter(|line| line.contains("WARN"));
+        let lines = printed.lines().filter(|line| line.contains("WARN"));
         let mut lines = lines.filter(|line| line.contains(&format!("\"file\":\"{file}\"")));
         assert!(
             lines.next().is_some_and(|line| line.contains(kind)),
-            "{file}: {kind}\n{told}"
+            "{file}: {kind}\n{printed}"
         );
-        assert!(!told.contains(secret.as_str()), "{told}");
+        assert!(!printed.contains(secret.as_str()), "{printed}");
     }
 
     let mut processor = site.processor("p0").expect("a process");
@@ -261,8 +265,8 @@ fn bytes_around_a_secret_are_named_and_a_secret_without_padding_is_taken() {
 
     let digits = "A".repeat(42);
     write("flowcode", &|_| format!("whsec_{digits}-_"));
-    let (status, told) = checked(&settings);
-    assert_eq!(status, Some(EXIT_CONFIG), "{told}");
-    assert!(told.contains("is base64url"), "{told}");
-    assert!(!told.contains(&digits), "{told}");
+    let (status, printed) = checked(&settings);
+    assert_eq!(status, Some(EXIT_CONFIG), "{printed}");
+    assert!(printed.contains("is base64url"), "{printed}");
+    assert!(!printed.contains(&digits), "{printed}");
 }
