@@ -83,9 +83,8 @@ bench: rust kafka ## rates, CPU and memory of both services beside their floors;
 	@$(CARGO) build --release --workspace --bins
 	@target/release/sluice-tests bench $(ARGS)
 
-bench-dedup: rust kafka ## restore of 20 million identities and their memory, beside their floors; at most 10 minutes
-	@$(CARGO) build --release --workspace --bins
-	@target/release/sluice-tests bench-dedup $(ARGS)
+bench-dedup: rust ## a dedup index of 20 million identities from their dedup-log records: seconds, and bytes a key
+	@$(CARGO) bench --quiet -p sluice-processor --bench dedup
 
 deny: rust ## licences, sources and duplicates of what we depend on
 	@test -x $(CACHE)/bin/cargo-deny || cargo install --quiet --locked --root $(CACHE) cargo-deny@0.19.0

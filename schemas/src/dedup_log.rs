@@ -1,4 +1,4 @@
-//! The record of topic `webhooks.dedup-log`: what a transaction added to a partition's memory.
+//! The record of topic `webhooks.dedup-log`: what a transaction added to a partition's dedup index.
 //!
 //! Layout, big-endian: version u8, from i64, to i64, partitions u32, count u32, then the entries:
 //! kind u8 (0 plain, 1 sequence), append time u32 (whole seconds since 1970), identity 16 bytes, and
@@ -17,8 +17,8 @@ pub const SEEN: &str = "seen";
 
 /// Kafka header, while a torn transaction is repaired: the raw offset below which records may have a
 /// visible fate already although the log does not account for it yet, ASCII decimal. In a record that judged
-/// nothing it says that the position was set, and that nothing is known of what was before; without it such a
-/// record is a checkpoint.
+/// nothing it marks a reposition: the position was set, and nothing is known of the offsets before it. Without
+/// it such a record is a checkpoint.
 pub const UNTIL: &str = "until";
 
 /// What one transaction added to one partition of raw.
@@ -28,7 +28,7 @@ pub struct DedupRecord {
     pub from: i64,
     /// The raw offset after the last record that was judged.
     pub to: i64,
-    /// How many partitions raw had: the memory is only worth something while that holds.
+    /// How many partitions raw had: the dedup index is of use only while that holds.
     pub partitions: u32,
     /// The events of the transaction, in the order of their raw offsets.
     pub entries: Vec<Entry>,
@@ -50,45 +50,8 @@ pub struct Entry {
 pub struct SequenceEntry {
     /// What the sequence is about.
     pub entity: Fingerprint,
-    /// The content, as its MAC tells it.
+    /// The content, by its MAC.
     pub mac: Fingerprint,
-}
-
-/// An entry where it lies: a restore reads millions, and each copy of 16 bytes at an odd place costs it
-/// more than the look at it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct EntryRef<'a> {
-    /// As [`Entry::identity`].
-    pub identity: &'a Fingerprint,
-    /// As [`Entry::appended`].
-    pub appended: u32,
-    /// The entity's and the MAC's fingerprints, as [`SequenceEntry`] has them.
-    pub sequence: Option<(&'a Fingerprint, &'a Fingerprint)>,
-}
-
-impl Entry {
-    /// The entry where it lies.
-    pub fn by_ref(&self) -> EntryRef<'_> {
-        let sequence = self.sequence.as_ref();
-        EntryRef {
-            identity: &self.identity,
-            appended: self.appended,
-            sequence: sequence.map(|sequence| (&sequence.entity, &sequence.mac)),
-        }
-    }
-}
-
-impl EntryRef<'_> {
-    fn copied(&self) -> Entry {
-        Entry {
-            identity: *self.identity,
-            appended: self.appended,
-            sequence: self.sequence.map(|(entity, mac)| SequenceEntry {
-                entity: *entity,
-                mac: *mac,
-            }),
-        }
-    }
 }
 
 /// Why a record cannot be used.
@@ -140,17 +103,6 @@ impl DedupRecord {
 
     /// Reads a record's bytes.
     pub fn decode(bytes: &[u8]) -> Result<Self, DedupLogError> {
-        let mut entries = Vec::new();
-        let head = Self::decode_each(bytes, |entry| entries.push(entry.copied()))?;
-        Ok(Self { entries, ..head })
-    }
-
-    /// Reads a record's bytes, and gives its entries one by one instead of keeping them: a restore reads
-    /// millions. On an error, some may have been given.
-    pub fn decode_each(
-        bytes: &[u8],
-        mut each: impl FnMut(EntryRef<'_>),
-    ) -> Result<Self, DedupLogError> {
         let mut rest = bytes;
         let (head, count) = Self::head(&mut rest)?;
         if count > rest.len() / PLAIN {
@@ -158,25 +110,14 @@ impl DedupRecord {
                 "it promises more entries than it has",
             ));
         }
+        let mut entries = Vec::with_capacity(count);
         for _ in 0..count {
-            let [kind] = *take(&mut rest)?;
-            let appended = u32::from_be_bytes(*take(&mut rest)?);
-            let identity = take(&mut rest)?;
-            let sequence = match kind {
-                0 => None,
-                1 => Some((take(&mut rest)?, take(&mut rest)?)),
-                _ => return Err(DedupLogError::Malformed("an entry is of no known kind")),
-            };
-            each(EntryRef {
-                identity,
-                appended,
-                sequence,
-            });
+            entries.push(Entry::decode(&mut rest)?);
         }
         if !rest.is_empty() {
             return Err(DedupLogError::Malformed("something follows the last entry"));
         }
-        Ok(head)
+        Ok(Self { entries, ..head })
     }
 
     /// The record without its entries, and how many of them follow.
@@ -193,6 +134,24 @@ impl DedupRecord {
             entries: Vec::new(),
         };
         Ok((head, u32::from_be_bytes(*take(rest)?) as usize))
+    }
+}
+
+impl Entry {
+    fn decode(rest: &mut &[u8]) -> Result<Self, DedupLogError> {
+        let [kind] = *take(rest)?;
+        Ok(Self {
+            appended: u32::from_be_bytes(*take(rest)?),
+            identity: *take(rest)?,
+            sequence: match kind {
+                0 => None,
+                1 => Some(SequenceEntry {
+                    entity: *take(rest)?,
+                    mac: *take(rest)?,
+                }),
+                _ => return Err(DedupLogError::Malformed("an entry is of no known kind")),
+            },
+        })
     }
 }
 
@@ -246,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn a_newer_version_is_told_apart_from_rubbish() {
+    fn a_newer_version_is_reported_as_newer_and_not_as_malformed() {
         assert_eq!(DedupRecord::decode(&[2, 9]), Err(DedupLogError::Newer(2)));
         assert!(matches!(
             DedupRecord::decode(&[]),

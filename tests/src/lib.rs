@@ -17,5 +17,3 @@ pub mod audit;
 pub mod report;
 
 pub mod checker;
-
-pub mod identities;

@@ -26,8 +26,6 @@ enum Command {
     Faults(faults::Options),
     /// Measures both services next to their floors on a real Kafka.
     Bench(bench::Options),
-    /// Measures the restore of a partition with a long memory, and that memory, next to their floors.
-    BenchDedup(bench::dedup::Options),
     /// Takes all brokers away for minutes under a steady load, and checks that ingest takes everything all
     /// the same.
     Outage(outage::Options),
@@ -52,7 +50,6 @@ fn main() -> ExitCode {
         Command::Audit(options) => audit::run(&options),
         Command::Faults(options) => faults::run(&options),
         Command::Bench(options) => bench::run(&options),
-        Command::BenchDedup(options) => bench::dedup::run(&options),
         Command::Outage(options) => outage::run(&options),
         Command::Roll(options) => roll::run(&options),
         Command::Rotate(options) => rotate::run(&options),

@@ -2,8 +2,8 @@
 //!
 //! The keys of all generations lie in one table, so that a lookup is one look however many generations
 //! there are. A generation is forgotten whole, at once; the room of its keys is given back behind that,
-//! a shard of the table at a time. A key costs 12 of its bytes, 4 bytes of time and the table's slack: 27
-//! to 34 bytes.
+//! a shard of the table at a time. A key costs 12 of its bytes, 4 bytes of time and the table's slack: 19
+//! to 39 bytes.
 
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
@@ -11,10 +11,10 @@ use std::collections::VecDeque;
 use std::hash::{BuildHasherDefault, Hasher};
 
 use hashbrown::HashMap;
-use sluice_schemas::dedup_log::{Entry, EntryRef};
+use sluice_schemas::dedup_log::Entry;
 use sluice_schemas::identity::Fingerprint;
 
-use super::shards::Keys;
+use super::shards::Shards;
 
 /// How many generations the longest window spans. More of them free memory in smaller steps, and cost
 /// a pass over all keys each.
@@ -24,9 +24,6 @@ const GENERATIONS_A_WINDOW: u32 = 4;
 /// 5,000 then pays for some 300,000, which is some milliseconds, and the sweep is over when a
 /// sixty-fourth as many keys as there are have come.
 const SWEPT_AN_INSERT: usize = 64;
-
-/// How many groups of shards are indexed at once, ten milliseconds each at twenty million keys.
-const INDEXED_AT_ONCE: usize = 2;
 
 /// How far the clocks of two brokers may be apart, in seconds: append times of one partition may go
 /// back by that much when its leader changes, so a generation is kept for that long beyond its window.
@@ -85,12 +82,10 @@ pub struct Memory {
     order: u64,
     /// The append time at which the oldest generation begins: what is older is forgotten.
     keep_from: u32,
-    keys: Keys,
+    keys: Shards,
     // Newest number first.
     generations: VecDeque<Generation>,
     sweep: Sweep,
-    /// The groups before this one have nothing to index.
-    indexed: usize,
 }
 
 /// How far the room of forgotten keys is given back.
@@ -111,13 +106,12 @@ impl Memory {
             newest: 0,
             order: 0,
             keep_from: 0,
-            keys: Keys::default(),
+            keys: Shards::default(),
             generations: VecDeque::new(),
             sweep: Sweep {
-                shard: Keys::shards(),
+                shard: Shards::count(),
                 credit: 0,
             },
-            indexed: Keys::groups(),
         }
     }
 
@@ -139,56 +133,6 @@ impl Memory {
 
     /// Learns an event that is committed. Events come in the order of their raw offsets.
     pub fn insert(&mut self, entry: &Entry) {
-        if !self.admit(entry.by_ref()) {
-            return;
-        }
-        if let Some(group) = self.keys.noted_group(&entry.identity) {
-            self.index(group);
-        }
-        let before = self.keys.insert(&entry.identity, entry.appended);
-        match before {
-            None => self.generation(entry.appended).keys += 1,
-            Some(before) => self.moved(before, entry.appended),
-        }
-    }
-
-    /// Learns an event that the dedup-log tells of: as [`Memory::insert`], but the identity is only put
-    /// down, for there may be millions of them. A look is longer until it is indexed.
-    pub fn load(&mut self, entry: EntryRef<'_>) {
-        if self.admit(entry) {
-            self.keys.note(entry.identity, entry.appended);
-            self.generation(entry.appended).keys += 1;
-            self.indexed = 0;
-        }
-    }
-
-    /// Indexes some of what was loaded, for a few milliseconds: to be called now and then.
-    pub fn index_some(&mut self) {
-        let end = (self.indexed + INDEXED_AT_ONCE).min(Keys::groups());
-        for group in self.indexed..end {
-            self.index(group);
-        }
-        self.indexed = end;
-    }
-
-    /// Whether there is nothing left to index.
-    pub fn is_indexed(&self) -> bool {
-        self.indexed == Keys::groups()
-    }
-
-    fn index(&mut self, group: usize) {
-        let mut twice = Vec::new();
-        self.keys.index(group, |earlier| twice.push(earlier));
-        // Both were counted when they were loaded, and one of them does not count any more.
-        for earlier in twice {
-            if earlier >= self.keep_from {
-                self.generation(earlier).keys -= 1;
-            }
-        }
-    }
-
-    /// What an event does besides its identity; whether that is to be remembered at all.
-    fn admit(&mut self, entry: EntryRef<'_>) -> bool {
         let order = self.order;
         self.order += 1;
         if entry.appended > self.newest {
@@ -198,22 +142,25 @@ impl Memory {
         self.sweep();
         if entry.appended < self.keep_from {
             // Older than any record that may still ask for it.
-            return false;
+            return;
         }
-        if let Some((entity, mac)) = entry.sequence {
+        if let Some(sequence) = &entry.sequence {
             let last = Last {
                 order,
-                identity: *entry.identity,
-                mac: *mac,
+                identity: entry.identity,
+                mac: sequence.mac,
                 appended: entry.appended,
             };
             let generation = self.generation(entry.appended);
-            generation.entities.insert(*entity, last);
+            generation.entities.insert(sequence.entity, last);
         }
-        true
+        match self.keys.insert(&entry.identity, entry.appended) {
+            None => self.generation(entry.appended).keys += 1,
+            Some(before) => self.moved(before, entry.appended),
+        }
     }
 
-    /// How many identities are remembered. One that was loaded twice counts twice until it is indexed.
+    /// How many identities are remembered.
     pub fn len(&self) -> usize {
         self.generations
             .iter()
@@ -245,11 +192,11 @@ impl Memory {
 
     /// Gives back the room of forgotten keys, in steps that inserts pay for.
     fn sweep(&mut self) {
-        if self.sweep.shard == Keys::shards() {
+        if self.sweep.shard == Shards::count() {
             return;
         }
         self.sweep.credit += SWEPT_AN_INSERT;
-        while self.sweep.shard < Keys::shards() {
+        while self.sweep.shard < Shards::count() {
             let price = self.keys.shard_len(self.sweep.shard);
             let Some(left) = self.sweep.credit.checked_sub(price) else {
                 return;

@@ -147,31 +147,6 @@ proptest! {
 }
 
 #[test]
-fn what_is_loaded_is_found_at_once_and_counts_once_when_it_is_indexed() {
-    let mut memory = Memory::new(4 * HOUR);
-    let now = 1_000 * HOUR;
-    for n in 0..2_000 {
-        memory.load(numbered(n, now + u32::try_from(n).expect("small")).by_ref());
-    }
-    memory.load(numbered(7, now + HOUR).by_ref());
-    assert_eq!(memory.event(&numbered(7, 0).identity), Some(now + HOUR));
-    assert_eq!(memory.event(&numbered(2_000, 0).identity), None);
-    // An insert indexes its shard, and each call a few more.
-    memory.insert(&numbered(7, now + 2 * HOUR));
-    while !memory.is_indexed() {
-        memory.index_some();
-    }
-    assert_eq!(memory.len(), 2_000);
-    assert_eq!(memory.event(&numbered(7, 0).identity), Some(now + 2 * HOUR));
-    assert_eq!(memory.event(&numbered(8, 0).identity), Some(now + 8));
-    // A day later all of it is forgotten, indexed or not.
-    memory.load(numbered(3_000, now).by_ref());
-    memory.insert(&numbered(3_001, now + 24 * HOUR));
-    assert_eq!(memory.len(), 1);
-    assert_eq!(memory.event(&numbered(3_000, 0).identity), None);
-}
-
-#[test]
 fn a_batch_sees_its_own_events_before_they_are_committed() {
     let mut pending = Pending::default();
     pending.insert(plain(1, 5));

@@ -6,7 +6,3 @@
 pub mod index;
 
 mod shards;
-
-mod table;
-
-pub mod pages;

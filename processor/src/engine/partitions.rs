@@ -458,7 +458,6 @@ impl Partitions {
             for entry in entries {
                 memory.insert(entry);
             }
-            memory.index_some();
             *to = end;
             if repair.as_ref().is_some_and(|repair| end >= repair.until) {
                 *repair = None;

@@ -13,7 +13,6 @@ use sluice_tests::harness::cluster::{Cluster, Purpose};
 use crate::trials::frame;
 
 mod children;
-pub mod dedup;
 mod ingest;
 mod latency;
 mod load;

@@ -298,15 +298,15 @@ impl<K: Kafka> Partition<'_, K> {
         let mut memory = Box::new(Memory::new(self.window()));
         let log = (Source::DedupLog, partition, View::Stable);
         self.log().read_each(log, start, log_end, |record| {
-            let head = DedupRecord::decode_head(&record.value);
-            let again = head.is_ok_and(|head| head.to > from && record.offset > judged_again);
-            let read = DedupRecord::decode_each(&record.value, |entry| {
-                if !again {
-                    memory.load(entry);
+            let committed =
+                DedupRecord::decode(&record.value).map_err(|error| unreadable(&record, &error))?;
+            let again = committed.to > from && record.offset > judged_again;
+            if !again {
+                for entry in &committed.entries {
+                    memory.insert(entry);
                 }
-            });
-            read.map(|_| ())
-                .map_err(|error| unreadable(&record, &error))
+            }
+            Ok(())
         })?;
         tracing::info!(
             partition,

@@ -9,7 +9,6 @@ use sluice_schemas::settings::Settings;
 
 use super::partition::Partition;
 use super::question::{AGAIN, Halt, Outcome, Restored, Wanted};
-use crate::dedup::pages::SmallPages;
 use crate::kafka::Kafka;
 use crate::kafka::assignment::Assignments;
 
@@ -66,9 +65,7 @@ impl<'a, K: Kafka> Restorer<'a, K> {
                 Err(RecvTimeoutError::Timeout) if self.queue.is_empty() => self.reader = None,
                 Err(RecvTimeoutError::Timeout) => {}
             }
-            let small = SmallPages::hold();
             let done = self.turn();
-            drop(small);
             if done.is_some_and(|done| restored.send(done).is_err()) {
                 return;
             }

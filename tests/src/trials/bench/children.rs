@@ -53,21 +53,6 @@ pub enum Floor {
         #[arg(long)]
         records: u64,
     },
-    /// A bare consumer that reads one partition from its start to its end.
-    Read {
-        /// The brokers.
-        #[arg(long)]
-        bootstrap: String,
-        /// What is read.
-        #[arg(long)]
-        topic: String,
-        /// Which partition of it.
-        #[arg(long)]
-        partition: i32,
-        /// Whether what is read stays in memory, as a restore's identities do.
-        #[arg(long, action = clap::ArgAction::Set)]
-        keep: bool,
-    },
 }
 
 impl Floor {
@@ -93,22 +78,10 @@ impl Floor {
                 ("--to", to.clone()),
                 ("--records", records.to_string()),
             ],
-            Self::Read {
-                bootstrap,
-                topic,
-                partition,
-                keep,
-            } => vec![
-                ("--bootstrap", bootstrap.clone()),
-                ("--topic", topic.clone()),
-                ("--partition", partition.to_string()),
-                ("--keep", keep.to_string()),
-            ],
         };
         let name = match self {
             Self::Ingest { .. } => "ingest",
             Self::Copy { .. } => "copy",
-            Self::Read { .. } => "read",
         };
         let mut arguments = vec!["floor".to_owned(), name.to_owned()];
         for (flag, value) in pairs {
@@ -131,12 +104,6 @@ impl Floor {
                 to,
                 records,
             } => copy(bootstrap, from, to, *records)?,
-            Self::Read {
-                bootstrap,
-                topic,
-                partition,
-                keep,
-            } => super::dedup::read(bootstrap, topic, *partition, *keep)?,
         }
         Ok(true)
     }
