@@ -15,10 +15,6 @@ pub struct Bounds {
     pub bytes: usize,
     /// The longest that it is collected, so that a slow trickle does not wait for company.
     pub time: Duration,
-    /// How long company is waited for while a partition is restored, when there is something but no more at
-    /// hand: a transaction costs the brokers and the worker some dozen requests, and the restore needs the
-    /// processors more.
-    pub linger: Duration,
 }
 
 impl Default for Bounds {
@@ -27,7 +23,6 @@ impl Default for Bounds {
             records: 5_000,
             bytes: 8 << 20,
             time: Duration::from_millis(50),
-            linger: Duration::from_millis(100),
         }
     }
 }

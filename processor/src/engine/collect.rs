@@ -23,8 +23,8 @@ pub struct Seen {
     pub fatal: Option<String>,
 }
 
-/// Polls until the batch is full, nothing more is at hand nor comes in time, or its time is up. Polls once at least,
-/// also with a full batch that is carried over from an abort: rebalances come no other way.
+/// Polls until the batch is full, nothing more is at hand, or its time is up. Polls at least once, also with a
+/// full batch that an abort left: rebalances come no other way.
 /// `expected` says for a partition the epoch and whether its records are wanted; others are dropped,
 /// for they were read before a seek. `idle`: there is nothing to do with a batch now, so wait.
 pub fn collect<K: Kafka>(
@@ -36,8 +36,7 @@ pub fn collect<K: Kafka>(
     idle: bool,
 ) -> Seen {
     let mut seen = Seen::default();
-    let start = kafka.now();
-    let deadline = start + bounds.time.max(bounds.linger);
+    let deadline = kafka.now() + bounds.time;
     let mut wait = if idle || batch.is_empty() {
         IDLE_POLL
     } else {
@@ -45,14 +44,7 @@ pub fn collect<K: Kafka>(
     };
     loop {
         match consumer.poll(wait) {
-            Polled::Nothing => {
-                let left = (start + bounds.linger).saturating_duration_since(kafka.now());
-                if idle || batch.is_empty() || left.is_zero() || !wait.is_zero() {
-                    break;
-                }
-                wait = left;
-                continue;
-            }
+            Polled::Nothing => break,
             Polled::Record(record) => {
                 seen.alive.push((record.partition, true));
                 take(assignments, batch, expected, record, &mut seen);

@@ -413,12 +413,6 @@ impl Partitions {
         }
     }
 
-    /// Whether a partition is being restored.
-    pub fn is_restoring(&self) -> bool {
-        let mut slots = self.slots.values();
-        slots.any(|slot| matches!(slot.state, State::Restoring))
-    }
-
     /// Whether a torn transaction is repaired on a partition.
     pub fn is_repairing(&self) -> bool {
         let repairs = |slot: &Slot| {

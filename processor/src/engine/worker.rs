@@ -233,15 +233,11 @@ impl<'a, K: Kafka> Worker<'a, K> {
         if !waits {
             self.partitions.take_restored(self.kafka, &self.consumer);
         }
-        let mut bounds = self.bounds;
-        if !self.partitions.is_restoring() {
-            bounds.linger = Duration::ZERO;
-        }
         let seen = collect(
             self.kafka,
             &self.consumer,
             &self.assignments,
-            (batch, &bounds),
+            (batch, &self.bounds),
             &self.partitions.expected(),
             waits,
         );

@@ -61,8 +61,6 @@ pub struct Run {
     down: Vec<(u64, usize)>,
     /// Two processes had one name at some time.
     doubled: bool,
-    /// How long a worker waits for company while it restores.
-    linger: Duration,
     /// How often the coordinator drops a marker, in a thousand.
     torn: u64,
 }
@@ -77,13 +75,7 @@ impl Run {
             processes: Vec::new(),
             down: (0..NAMES).map(|name| (0, name)).collect(),
             doubled: false,
-            // Of every four seeds one has it: others go on as they went before there was any.
-            linger: if seed % 4 == 2 {
-                Bounds::default().linger
-            } else {
-                Duration::ZERO
-            },
-            // So too with the brokers that drop markers, seldom or often.
+            // In one of four seeds brokers drop markers, seldom or often.
             torn: if seed % 4 == 3 {
                 [30, 150, 500][usize::try_from(seed / 4 % 3).expect("small")]
             } else {
@@ -130,7 +122,6 @@ impl Run {
         let (raw, log) = (names.raw(), names.dedup_log());
         let bounds = Bounds {
             records: 1 + usize::try_from(self.below(8)).expect("small"),
-            linger: self.linger,
             ..Bounds::default()
         };
         let thread = |site: &Rc<Site>, world: &Rc<RefCell<World>>, held: &Rc<RefCell<Held>>| {
