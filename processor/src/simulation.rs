@@ -18,15 +18,21 @@ use webhooks::Site;
 
 mod run;
 
+mod process;
+
 mod webhooks;
 
 mod brokers;
+
+mod state;
 
 mod transactions;
 
 mod group;
 
 mod clients;
+
+mod thread;
 
 mod consumer;
 

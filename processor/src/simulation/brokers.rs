@@ -9,12 +9,7 @@
 use std::collections::BTreeMap;
 
 use super::chance::Chance;
-use super::group::{Member, SESSION};
-use super::transactions::{Client, Name, TRANSACTION};
-
-/// Milliseconds and seconds, in the simulation's microseconds.
-pub const MS: u64 = 1_000;
-pub const SECOND: u64 = 1_000 * MS;
+use super::state::{Client, MS, Member, Name, SECOND, SESSION, Stored, TRANSACTION};
 
 /// How often each fault happens, in a thousand; each seed has its own mixture, some with none of a kind.
 #[derive(Debug, Clone, Default)]
@@ -43,27 +38,6 @@ pub struct Odds {
     pub clocks: bool,
     /// The coordinator drops a marker and calls the transaction complete.
     pub torn: u64,
-}
-
-/// A record as it stands in a log.
-#[derive(Debug, Clone)]
-pub struct Stored {
-    pub offset: i64,
-    pub appended_ms: i64,
-    /// The timestamp that its producer gave it.
-    pub created_ms: Option<i64>,
-    pub key: Option<Vec<u8>>,
-    pub value: Vec<u8>,
-    pub headers: Vec<(String, Option<Vec<u8>>)>,
-    /// The transaction it belongs to; `None` where it stands without one.
-    pub transaction: Option<u64>,
-}
-
-impl Stored {
-    /// What it is found by when a time is asked for.
-    pub fn timestamp(&self) -> i64 {
-        self.created_ms.unwrap_or(self.appended_ms)
-    }
 }
 
 /// One partition.

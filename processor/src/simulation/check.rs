@@ -9,7 +9,8 @@ use sluice_schemas::event::{PARSED, WebhookEvent};
 use sluice_schemas::fate::{DUPLICATE_OF, RAW_OFFSET, RAW_PARTITION};
 use sluice_schemas::topic::TopicNames;
 
-use super::brokers::{Stored, World};
+use super::brokers::World;
+use super::state::Stored;
 use super::webhooks::header;
 
 static READER: LazyLock<GenericDatumReader<'static>> = LazyLock::new(|| {

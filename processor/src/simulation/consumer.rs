@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::brokers::SECOND;
-use super::clients::{Thread, micros};
+use super::state::SECOND;
+use super::thread::{Thread, micros};
 use crate::kafka::assignment::Assignments;
 use crate::kafka::{Consumer, Polled, Unanswered};
 use crate::record::Record;

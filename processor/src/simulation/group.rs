@@ -2,29 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::brokers::{MS, SECOND, World};
+use super::brokers::World;
 use super::history::tell;
-
-/// After so long without a heartbeat a member is removed, as the processor's settings have it.
-pub const SESSION: u64 = 10 * SECOND;
-
-/// A client that has not joined: the broker takes its offsets from anybody.
-pub const OUTSIDER: (u64, u64) = (0, 0);
-
-/// A member of the group, with what its process has been told.
-#[derive(Debug)]
-pub struct Member {
-    pub frozen_since: Option<u64>,
-    /// The group has removed it.
-    pub removed: bool,
-    /// From then on its process knows.
-    pub removal_known: u64,
-    /// The generation that its process knows.
-    pub generation: u64,
-    /// When it will know the newest.
-    pub learns: u64,
-    pub dead: bool,
-}
+use super::state::{MS, Member, SECOND, SESSION};
 
 impl World {
     /// A new member; its first poll will give it something.

@@ -3,9 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::brokers::{MS, SECOND, Stored};
-use super::clients::{Thread, micros};
-use super::transactions::{Client, Refused};
+use super::state::{Client, MS, Refused, SECOND, Stored};
+use super::thread::{Thread, micros};
 use crate::kafka::{CallError, Failure, Message, Producer, SendError};
 
 pub struct SimProducer<'y> {

@@ -5,9 +5,8 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::time::Duration;
 
-use super::brokers::Stored;
-use super::clients::Thread;
-use super::group::OUTSIDER;
+use super::state::{OUTSIDER, Stored};
+use super::thread::Thread;
 use crate::kafka::{HeaderOf, Outputs, Place, Read, Reader, Source, Unanswered, View};
 
 pub struct SimReader<'y> {

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use sluice_schemas::identity::sha256;
 
 use super::brokers::World;
-use super::clients::Thread;
+use super::thread::Thread;
 use crate::kafka::assignment::Assignments;
 use crate::kafka::{
     CallError, Consumer, Failure, HeaderOf, InitError, Kafka, Message, Outputs, Place, Polled,

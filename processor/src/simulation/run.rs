@@ -2,24 +2,18 @@
 
 use std::cell::RefCell;
 use std::rc::Rc;
-use std::sync::Arc;
-use std::sync::mpsc::channel;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use corosensei::{Coroutine, CoroutineResult};
+use corosensei::CoroutineResult;
 
-use super::brokers::{MS, Odds, SECOND, World};
+use super::brokers::{Odds, World};
 use super::chance::Chance;
 use super::check::{Sums, check};
-use super::clients::{Held, Thread};
 use super::history::{self, tell};
-use super::record::Recorded;
+use super::process::Process;
+use super::state::{MS, SECOND};
 use super::webhooks::{AT, Site};
-use crate::engine::batch::Bounds;
-use crate::engine::restore::Restorer;
-use crate::engine::worker::{Channels, Exit, Worker};
-use crate::kafka::Kafka as _;
-use crate::kafka::assignment::Assignments;
+use crate::engine::worker::Exit;
 
 /// Raw's partitions.
 pub const PARTITIONS: i32 = 4;
@@ -42,14 +36,6 @@ const SETTLE_TORN: u64 = 90 * SECOND;
 
 /// How long all must stay right then: longer than a commit may be invisible.
 const STAYS: u64 = 25 * SECOND;
-
-/// One process: its worker and its restorer, each with the time at which it wants to go on.
-struct Process {
-    name: usize,
-    threads: [(Coroutine<(), u64, Exit>, u64); 2],
-    held: Rc<RefCell<Held>>,
-    frozen: bool,
-}
 
 /// A run.
 pub struct Run {
@@ -114,77 +100,10 @@ impl Run {
     }
 
     fn start(&mut self, name: usize) {
-        let held = Rc::new(RefCell::new(Held::default()));
-        let assignments = Arc::new(Assignments::default());
-        let (wanted, wanted_by_worker) = channel();
-        let (restored_by_thread, restored) = channel();
-        let names = &self.site.shared.settings.topics.names;
-        let (raw, log) = (names.raw(), names.dedup_log());
-        let bounds = Bounds {
-            records: 1 + usize::try_from(self.below(8)).expect("small"),
-            ..Bounds::default()
-        };
-        let thread = |site: &Rc<Site>, world: &Rc<RefCell<World>>, held: &Rc<RefCell<Held>>| {
-            (Rc::clone(site), Rc::clone(world), Rc::clone(held))
-        };
-        let base = self.base;
-        let number = u32::try_from(name).expect("a few");
-        let (site, world, its) = thread(&self.site, &self.world, &held);
-        let (raw_name, log_name) = (raw.clone(), log.clone());
-        let shared_assignments = Arc::clone(&assignments);
-        let worker = Coroutine::new(move |yielder, ()| {
-            let thread = Thread {
-                world,
-                held: its,
-                yielder,
-                base,
-                name: site.shared.settings.transactional_id(number),
-                raw: raw_name,
-                log: log_name,
-            };
-            let kafka = Recorded::new(thread, &name.to_string());
-            let channels = Channels { wanted, restored };
-            let made = Worker::new(
-                &kafka,
-                &site.shared,
-                number,
-                bounds,
-                shared_assignments,
-                channels,
-            );
-            made.map_or_else(|exit| exit, Worker::run)
-        });
-        let (site, world, its) = thread(&self.site, &self.world, &held);
-        let beside = Coroutine::new(move |yielder, ()| {
-            let thread = Thread {
-                world,
-                held: its,
-                yielder,
-                base,
-                name: site.shared.settings.transactional_id(number),
-                raw,
-                log,
-            };
-            let kafka = Recorded::new(thread, &format!("{name}r"));
-            let mut its_restorer = Restorer::new(&kafka, &site.shared.settings, assignments);
-            loop {
-                while let Ok(wanted) = wanted_by_worker.try_recv() {
-                    its_restorer.want(wanted);
-                }
-                if let Some(done) = its_restorer.turn() {
-                    // The worker may have ended: then so does the process.
-                    let _ = restored_by_thread.send(done);
-                }
-                kafka.sleep(Duration::from_millis(30));
-            }
-        });
+        let records = 1 + usize::try_from(self.below(8)).expect("small");
+        let process = Process::start(name, records, &self.site, &self.world, self.base);
         tell(|| format!("worker-{name} starts"));
-        self.processes.push(Process {
-            name,
-            threads: [(worker, 0), (beside, 0)],
-            held,
-            frozen: false,
-        });
+        self.processes.push(process);
     }
 
     /// The end of a process, by its own will or not.
@@ -340,6 +259,17 @@ impl Run {
 
     /// From the start to the verdict.
     pub fn whole(&mut self) -> Result<Sums, String> {
+        self.trouble()?;
+        self.heal();
+        self.settle()?;
+        if let Some(why) = history::called_a_person() {
+            return Err(why);
+        }
+        self.check()
+    }
+
+    /// Webhooks come, and faults happen.
+    fn trouble(&mut self) -> Result<(), String> {
         self.mix();
         let every = 500 * MS + self.below(12 * SECOND);
         let webhooks = 10 + self.below(40);
@@ -365,7 +295,11 @@ impl Run {
             }
             self.step(next_happening.min(next_webhook))?;
         }
-        // All that was broken heals.
+        Ok(())
+    }
+
+    /// All that was broken heals.
+    fn heal(&mut self) {
         self.world.borrow_mut().odds = Odds::default();
         tell(|| "the faults end".to_owned());
         for at in 0..self.processes.len() {
@@ -382,6 +316,10 @@ impl Run {
                 }
             }
         }
+    }
+
+    /// Waits until all of raw is judged and nothing is open.
+    fn settle(&mut self) -> Result<(), String> {
         let healed = self.world.borrow().now;
         let patience = match (self.torn > 0, self.doubled) {
             (true, _) => SETTLE_TORN,
@@ -401,7 +339,7 @@ impl Run {
             }
             let right = quiet && (!torn || was_right);
             if right && now >= *right_since.get_or_insert(now) + if torn { STAYS } else { 0 } {
-                break;
+                return Ok(());
             }
             if !right {
                 right_since = None;
@@ -412,17 +350,10 @@ impl Run {
                 }
                 let standing = self.world.borrow().standing();
                 let seconds = patience / SECOND;
-                return Err(format!(
-                    "not settled after {seconds} s
-{standing}"
-                ));
+                return Err(format!("not settled after {seconds} s\n{standing}"));
             }
             self.step(now + SECOND)?;
         }
-        if let Some(why) = history::called_a_person() {
-            return Err(why);
-        }
-        self.check()
     }
 
     fn check(&self) -> Result<Sums, String> {

@@ -1,80 +1,10 @@
 //! The transaction coordinator, and what is on its way to the logs.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::BTreeMap;
 
-use super::brokers::{MS, SECOND, Stored, World};
-use super::group::OUTSIDER;
+use super::brokers::World;
 use super::history::tell;
-
-/// After so long an open transaction is aborted, as the processor's settings have it.
-pub const TRANSACTION: u64 = 30 * SECOND;
-
-/// A transaction at its coordinator.
-#[derive(Debug, Default)]
-pub struct Open {
-    pub id: u64,
-    pub logs: BTreeSet<(String, i32)>,
-    pub offsets: BTreeMap<i32, i64>,
-    pub since: u64,
-}
-
-/// How far the end of a transaction has come.
-#[derive(Debug)]
-pub struct Ending {
-    pub open: Open,
-    pub commit: bool,
-    /// When the next marker is written.
-    pub next: u64,
-    pub offsets_done: bool,
-}
-
-/// What the coordinator knows of a transactional id.
-#[derive(Debug, Default)]
-pub struct Name {
-    pub epoch: u64,
-    pub open: Option<Open>,
-    pub ending: Option<Ending>,
-    /// The last one that ended, and how.
-    pub last: Option<(u64, bool)>,
-}
-
-/// A record in a producer's queue.
-#[derive(Debug)]
-pub struct Queued {
-    pub topic: String,
-    pub partition: i32,
-    pub record: Stored,
-    pub due: u64,
-    /// The client will give up on it, though the broker may have it.
-    pub fails: bool,
-}
-
-/// A producer's half that lives in its process.
-#[derive(Debug)]
-pub struct Client {
-    pub name: String,
-    pub epoch: u64,
-    /// The transaction that it is in.
-    pub transaction: u64,
-    pub queue: VecDeque<Queued>,
-    pub failure: Option<String>,
-    /// A record of the transaction was lost: the client refuses to commit.
-    pub poisoned: bool,
-    pub frozen: bool,
-}
-
-/// A request to the transaction coordinator that it refuses.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Refused {
-    /// Another producer has the name.
-    Fenced,
-    /// The last transaction's markers are not written yet.
-    Concurrent,
-    /// The member is of a past generation, or unknown.
-    Generation,
-    /// There is no such transaction.
-    State,
-}
+use super::state::{Ending, MS, OUTSIDER, Open, Queued, Refused, SECOND, Stored, TRANSACTION};
 
 impl World {
     /// A new producer takes the name: whoever had it is fenced, and what it left open is aborted.

@@ -11,8 +11,8 @@ use sluice_service::admin::Readiness;
 use sluice_service::secrets::Store;
 use sluice_service::shutdown::Shutdown;
 
-use super::brokers::Stored;
 use super::chance::Chance;
+use super::state::Stored;
 use crate::engine::worker::Shared;
 use crate::metrics::Metrics;
 use crate::pipeline::route::{Framing, Router};
