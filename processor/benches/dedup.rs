@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
-use sluice_processor::dedup::index::Memory;
+use sluice_processor::dedup::index::DedupIndex;
 use sluice_schemas::dedup_log::{DedupRecord, Entry};
 
 // The processor's own, for it determines what a key takes.
@@ -47,7 +47,7 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Result<bool> {
-    let mut index = Memory::new(WINDOW);
+    let mut index = DedupIndex::new(WINDOW);
     let before = memory("VmRSS")?;
     let restored = feed(&mut index, 0..IDENTITIES, appended)?;
     let known = index.len();
@@ -82,7 +82,7 @@ struct Times {
 
 /// Decodes and indexes records of these identities, which are encoded while the clock stands.
 fn feed(
-    index: &mut Memory,
+    index: &mut DedupIndex,
     identities: std::ops::Range<u64>,
     appended: impl Fn(u64) -> u32,
 ) -> Result<Times> {

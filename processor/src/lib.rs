@@ -2,7 +2,7 @@
 //!
 //! Comes in: the topic `webhooks.raw`. Goes out: event topics, duplicates, rejected and dead letters,
 //! and the dedup-log, in one Kafka transaction with the offsets. It never answers providers, and what
-//! it decides depends on the record, the settings and the memory alone: [`pipeline`] reads no clock.
+//! it decides depends on the record, the settings and the dedup index alone: [`pipeline`] reads no clock.
 //!
 //! Four wings over one [`record`]: [`pipeline`] judges it by four verbs, [`dedup`] remembers the events, the
 //! [`engine`] writes what became of it in transactions, and [`kafka`] is what the engine asks of the brokers.

@@ -1,5 +1,5 @@
 //! A deterministic simulation of the loop: the real [`Worker`](crate::worker::Worker), transaction,
-//! partitions, memory and restore, on brokers in memory. A seed decides the faults, the time and who goes
+//! partitions, dedup index and restore, on brokers in memory. A seed decides the faults, the time and who goes
 //! next; every call of a client is a place where others may go first.
 //!
 //! `SLUICE_SEEDS` is how many seeds are run (default 2,000), `SLUICE_FIRST` the first of them (default 0),

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::path::Path;
 
 use serde_json::{Value, json};
-use sluice_processor::dedup::index::{Memory, Pending};
+use sluice_processor::dedup::index::{BatchOverlay, DedupIndex};
 use sluice_processor::pipeline::outgoing::{FateTopics, outgoing};
 use sluice_processor::pipeline::route::{Framing, Router};
 use sluice_processor::pipeline::{Rules, judge};
@@ -39,7 +39,7 @@ struct Bench {
     store: Store,
     router: Router,
     topics: FateTopics,
-    memory: Memory,
+    index: DedupIndex,
 }
 
 impl Bench {
@@ -53,7 +53,7 @@ impl Bench {
             store: Store::load(&settings).unwrap_or_else(|faults| panic!("{faults:?}")),
             router: Router::new(&settings, |_| framing).expect("a router"),
             topics: FateTopics::new(&settings.topics.names),
-            memory: Memory::new(72 * 3_600),
+            index: DedupIndex::new(72 * 3_600),
             settings,
         }
     }
@@ -66,7 +66,7 @@ impl Bench {
             router: &self.router,
         };
         let mut text = format!("== {what}\n");
-        let disposition = match judge(record, &rules, &self.memory, &Pending::default()) {
+        let disposition = match judge(record, &rules, &self.index, &BatchOverlay::default()) {
             Ok(disposition) => disposition,
             Err(halt) => return format!("{text}halt at version {}\n\n", halt.version),
         };
@@ -103,7 +103,7 @@ impl Bench {
                 entries: vec![entry],
             };
             line(&mut text, "dedup-log", &hex(&log.encode()));
-            self.memory.insert(&entry);
+            self.index.insert(&entry);
         }
         text + "\n"
     }

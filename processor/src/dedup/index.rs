@@ -73,9 +73,9 @@ struct Generation {
     entities: Table<Last>,
 }
 
-/// The memory of one raw partition.
+/// The dedup index of one raw partition.
 #[derive(Debug)]
-pub struct Memory {
+pub struct DedupIndex {
     window: u32,
     length: u32,
     newest: u32,
@@ -97,8 +97,8 @@ struct Sweep {
     credit: usize,
 }
 
-impl Memory {
-    /// An empty memory for windows up to `window` seconds.
+impl DedupIndex {
+    /// An empty index for windows up to `window` seconds.
     pub fn new(window: u32) -> Self {
         Self {
             window,
@@ -244,15 +244,15 @@ impl Memory {
     }
 }
 
-/// What a batch adds to one partition's memory, before it is committed.
+/// What a batch adds to one partition's dedup index, before it is committed.
 #[derive(Debug, Default)]
-pub struct Pending {
+pub struct BatchOverlay {
     entries: Vec<Entry>,
     keys: Table<usize>,
     entities: Table<usize>,
 }
 
-impl Pending {
+impl BatchOverlay {
     /// The append time at which this identity made an event in this batch.
     pub fn event(&self, identity: &Fingerprint) -> Option<u32> {
         self.keys.get(identity).map(|at| self.entries[*at].appended)

@@ -27,21 +27,21 @@ fn numbered(n: u64, appended: u32) -> Entry {
 
 #[test]
 fn what_a_window_may_ask_for_is_there_and_older_generations_are_freed() {
-    let mut memory = Memory::new(4 * HOUR);
+    let mut index = DedupIndex::new(4 * HOUR);
     let start = 1_000 * HOUR;
     for hour in 0..100u8 {
-        memory.insert(&plain(hour, start + u32::from(hour) * HOUR));
+        index.insert(&plain(hour, start + u32::from(hour) * HOUR));
         for back in 0..=4.min(hour) {
-            assert!(memory.event(&[hour - back; 16]).is_some(), "{hour} {back}");
+            assert!(index.event(&[hour - back; 16]).is_some(), "{hour} {back}");
         }
     }
-    assert!(memory.len() <= 7, "{}", memory.len());
-    assert_eq!(memory.event(&[50; 16]), None);
+    assert!(index.len() <= 7, "{}", index.len());
+    assert_eq!(index.event(&[50; 16]), None);
 }
 
 #[test]
 fn append_times_that_go_back_are_kept_and_the_last_event_is_by_offset() {
-    let mut memory = Memory::new(4 * HOUR);
+    let mut index = DedupIndex::new(4 * HOUR);
     let now = 1_000 * HOUR;
     let entry = |mac: u8, appended| Entry {
         identity: [mac; 16],
@@ -51,69 +51,69 @@ fn append_times_that_go_back_are_kept_and_the_last_event_is_by_offset() {
             mac: [mac; 16],
         }),
     };
-    memory.insert(&entry(1, now));
+    index.insert(&entry(1, now));
     // The leader changed, and the new one's clock is ten minutes behind.
-    memory.insert(&entry(2, now - 600));
-    assert_eq!(memory.last(&[9; 16]).expect("there").mac, [2; 16]);
-    assert_eq!(memory.event(&[2; 16]), Some(now - 600));
+    index.insert(&entry(2, now - 600));
+    assert_eq!(index.last(&[9; 16]).expect("there").mac, [2; 16]);
+    assert_eq!(index.event(&[2; 16]), Some(now - 600));
 }
 
 #[test]
 fn the_latest_event_of_an_identity_counts() {
-    let mut memory = Memory::new(4 * HOUR);
-    memory.insert(&plain(1, 1_000 * HOUR));
-    memory.insert(&plain(1, 1_005 * HOUR));
-    assert_eq!(memory.event(&[1; 16]), Some(1_005 * HOUR));
+    let mut index = DedupIndex::new(4 * HOUR);
+    index.insert(&plain(1, 1_000 * HOUR));
+    index.insert(&plain(1, 1_005 * HOUR));
+    assert_eq!(index.event(&[1; 16]), Some(1_005 * HOUR));
 }
 
 #[test]
 fn an_event_that_comes_again_counts_once_and_in_its_latest_generation() {
-    let mut memory = Memory::new(4 * HOUR);
-    memory.insert(&plain(1, 1_000 * HOUR));
-    memory.insert(&plain(2, 1_000 * HOUR));
-    memory.insert(&plain(1, 1_004 * HOUR));
+    let mut index = DedupIndex::new(4 * HOUR);
+    index.insert(&plain(1, 1_000 * HOUR));
+    index.insert(&plain(2, 1_000 * HOUR));
+    index.insert(&plain(1, 1_004 * HOUR));
     // A clock went back: the later one stays.
-    memory.insert(&plain(1, 1_003 * HOUR));
-    assert_eq!(memory.len(), 2);
+    index.insert(&plain(1, 1_003 * HOUR));
+    assert_eq!(index.len(), 2);
     // The first generation goes, and only the second key with it.
-    memory.insert(&plain(3, 1_006 * HOUR));
-    assert_eq!(memory.len(), 2);
-    assert_eq!(memory.event(&[1; 16]), Some(1_004 * HOUR));
-    assert_eq!(memory.event(&[2; 16]), None);
+    index.insert(&plain(3, 1_006 * HOUR));
+    assert_eq!(index.len(), 2);
+    assert_eq!(index.event(&[1; 16]), Some(1_004 * HOUR));
+    assert_eq!(index.event(&[2; 16]), None);
 }
 
 #[test]
 fn what_comes_again_before_it_was_swept_is_remembered_anew() {
-    let mut memory = Memory::new(4 * HOUR);
+    let mut index = DedupIndex::new(4 * HOUR);
     let start = 1_000 * HOUR;
     for n in 0..10_000 {
-        memory.insert(&numbered(n, start));
+        index.insert(&numbered(n, start));
     }
     // The first insert of a later time has credit for a shard or so.
-    memory.insert(&plain(1, start + 100 * HOUR));
-    assert_eq!(memory.len(), 1);
+    index.insert(&plain(1, start + 100 * HOUR));
+    assert_eq!(index.len(), 1);
     for n in 0..10_000 {
-        assert_eq!(memory.event(&numbered(n, 0).identity), None);
+        assert_eq!(index.event(&numbered(n, 0).identity), None);
     }
-    memory.insert(&numbered(9_999, start + 100 * HOUR));
-    assert_eq!(memory.len(), 2);
+    index.insert(&numbered(9_999, start + 100 * HOUR));
+    assert_eq!(index.len(), 2);
 }
 
 #[test]
 fn the_room_of_forgotten_keys_is_given_back_while_others_come() {
-    let mut memory = Memory::new(4 * HOUR);
+    let mut index = DedupIndex::new(4 * HOUR);
     let start = 1_000 * HOUR;
     for n in 0..100_000 {
-        memory.insert(&numbered(n, start));
+        index.insert(&numbered(n, start));
     }
-    let full = memory.keys.bytes();
+    let full = index.keys.bytes();
     for n in 100_000..103_000 {
-        memory.insert(&numbered(n, start + 100 * HOUR));
+        index.insert(&numbered(n, start + 100 * HOUR));
     }
-    assert_eq!(memory.len(), 3_000);
-    assert!(memory.keys.bytes() < full / 10, "{}", memory.keys.bytes());
+    assert_eq!(index.len(), 3_000);
+    assert!(index.keys.bytes() < full / 10, "{}", index.keys.bytes());
     for n in 100_000..103_000 {
-        assert!(memory.event(&numbered(n, 0).identity).is_some());
+        assert!(index.event(&numbered(n, 0).identity).is_some());
     }
 }
 
@@ -123,35 +123,35 @@ proptest! {
     fn nothing_that_a_window_may_ask_for_is_forgotten(
         events in proptest::collection::vec((0u64..60, 0u32..3_000), 1..300),
     ) {
-        let mut memory = Memory::new(4 * HOUR);
+        let mut index = DedupIndex::new(4 * HOUR);
         let mut clock = 1_000 * HOUR;
         let mut all: Vec<(u64, u32)> = Vec::new();
         for (n, later) in events {
             // Append times may go back by the difference of two brokers' clocks.
             clock += later;
             let appended = clock - later % CLOCK_SLACK_SECONDS;
-            memory.insert(&numbered(n, appended));
+            index.insert(&numbered(n, appended));
             all.push((n, appended));
             let newest = all.iter().map(|(_, appended)| *appended).max().unwrap_or(0);
             for n in 0..60 {
                 let of_n = all.iter().filter(|(other, _)| *other == n);
                 let latest = of_n.map(|(_, appended)| *appended).max();
                 let asked = latest.filter(|latest| latest + 4 * HOUR > newest);
-                let known = memory.event(&numbered(n, 0).identity);
+                let known = index.event(&numbered(n, 0).identity);
                 prop_assert!(known == asked || asked.is_none() && known == latest, "{n}");
             }
-            let known = (0..60).filter(|n| memory.event(&numbered(*n, 0).identity).is_some());
-            prop_assert_eq!(memory.len(), known.count());
+            let known = (0..60).filter(|n| index.event(&numbered(*n, 0).identity).is_some());
+            prop_assert_eq!(index.len(), known.count());
         }
     }
 }
 
 #[test]
 fn a_batch_sees_its_own_events_before_they_are_committed() {
-    let mut pending = Pending::default();
-    pending.insert(plain(1, 5));
-    assert_eq!(pending.event(&[1; 16]), Some(5));
-    assert_eq!(pending.event(&[2; 16]), None);
-    assert_eq!(pending.last(&[1; 16]), None);
-    assert_eq!(pending.into_entries(), [plain(1, 5)]);
+    let mut overlay = BatchOverlay::default();
+    overlay.insert(plain(1, 5));
+    assert_eq!(overlay.event(&[1; 16]), Some(5));
+    assert_eq!(overlay.event(&[2; 16]), None);
+    assert_eq!(overlay.last(&[1; 16]), None);
+    assert_eq!(overlay.into_entries(), [plain(1, 5)]);
 }

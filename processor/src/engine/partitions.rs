@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use sluice_schemas::dedup_log::Entry;
 
-use crate::dedup::index::Memory;
+use crate::dedup::index::DedupIndex;
 use crate::engine::batch::{Batch, Expected};
 use crate::engine::collect::Seen;
 use crate::engine::restore::{First, Outcome, Repair, Restored, Wanted};
@@ -26,14 +26,14 @@ const STALLED: Duration = Duration::from_secs(90);
 
 /// Where a partition stands.
 enum State {
-    /// Its memory is being read.
+    /// Its dedup index is being rebuilt.
     Restoring,
     /// Reading begins here; the first record tells how far back to remember.
     Waiting { from: i64 },
     /// It is judged.
     Ready {
         to: i64,
-        memory: Box<Memory>,
+        index: Box<DedupIndex>,
         repair: Option<Repair>,
     },
     /// A person must look.
@@ -92,7 +92,7 @@ pub struct Stands {
 #[derive(Clone, Copy)]
 pub struct Judging<'p> {
     /// What it remembers.
-    pub memory: &'p Memory,
+    pub index: &'p DedupIndex,
     /// Below this raw offset every fate was seen to be visible.
     pub seen: i64,
     /// The offset after the last record that may have a fate already, in a repair.
@@ -152,13 +152,13 @@ impl Partitions {
                 seen,
                 state:
                     State::Ready {
-                        ref memory,
+                        ref index,
                         ref repair,
                         ..
                     },
                 ..
             } => Some(Judging {
-                memory,
+                index,
                 seen,
                 until: repair.as_ref().map(|repair| repair.until),
                 existing: repair.as_ref().map_or(&NOTHING, |repair| &repair.existing),
@@ -203,7 +203,7 @@ impl Partitions {
         }
     }
 
-    /// All memories are void: what they learned may not be there.
+    /// All dedup indexes are void: what they hold may not be visible.
     pub fn restore_all(&mut self, consumer: &impl Consumer, batch: &mut Batch) {
         *batch = Batch::default();
         let slots: Vec<(i32, u64)> = self
@@ -325,11 +325,11 @@ impl Partitions {
             let (from, state) = match outcome {
                 Outcome::Ready {
                     from,
-                    memory,
+                    index,
                     repair,
                 } => {
                     let to = from;
-                    let state = State::Ready { to, memory, repair };
+                    let state = State::Ready { to, index, repair };
                     (from, state)
                 }
                 Outcome::Waiting { from } => (from, State::Waiting { from }),
@@ -445,12 +445,12 @@ impl Partitions {
     /// Remembers what is committed: `end` is where the partition's next batch begins.
     pub fn learn(&mut self, partition: i32, end: i64, entries: &[Entry]) {
         if let Some(Slot {
-            state: State::Ready { to, memory, repair },
+            state: State::Ready { to, index, repair },
             ..
         }) = self.slots.get_mut(&partition)
         {
             for entry in entries {
-                memory.insert(entry);
+                index.insert(entry);
             }
             *to = end;
             if repair.as_ref().is_some_and(|repair| end >= repair.until) {
@@ -459,7 +459,7 @@ impl Partitions {
         }
     }
 
-    /// Before anything is produced: each part must begin where the memory ends.
+    /// Before anything is produced: each part must begin where the dedup index ends.
     pub fn begins_elsewhere(&mut self, consumer: &impl Consumer, batch: &mut Batch) -> bool {
         let elsewhere: Vec<(i32, u64)> = batch
             .parts
@@ -474,7 +474,7 @@ impl Partitions {
         for &(partition, epoch) in &elsewhere {
             tracing::warn!(
                 partition,
-                "a batch does not begin where the memory ends: restoring"
+                "a batch does not begin where the dedup index ends: restoring"
             );
             batch.retain(|other, _| other != partition);
             Self::pause(consumer, partition);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use sluice_schemas::dedup_log::{DedupRecord, Entry, SEEN, UNTIL};
 
-use crate::dedup::index::Pending;
+use crate::dedup::index::BatchOverlay;
 use crate::engine::batch::{Batch, Part};
 use crate::engine::partitions::{Judging, Stands};
 use crate::kafka::{CallError, Consumer, Failure, Kafka, Message, Producer, SendError};
@@ -182,20 +182,20 @@ fn write<'a, K: Kafka>(
     for (&partition, part) in &batch.parts {
         // Never judged without what came before.
         let Some(judging) = judging.get(&partition) else {
-            return Err(aborted("a partition of the batch has no memory"));
+            return Err(aborted("a partition of the batch has no dedup index"));
         };
         let mut learned = Learned {
             epoch: part.epoch,
             to: part.from,
             ..Learned::default()
         };
-        let mut pending = Pending::default();
+        let mut overlay = BatchOverlay::default();
         judge_part(
             producer,
             context,
             (partition, part),
             judging,
-            &mut pending,
+            &mut overlay,
             &mut learned,
             done,
         )?;
@@ -206,7 +206,7 @@ fn write<'a, K: Kafka>(
             from: part.from,
             to: learned.to,
             partitions: context.partitions,
-            entries: pending.into_entries(),
+            entries: overlay.into_entries(),
         };
         let marks = (judging.seen, judging.until);
         log(producer, context, partition, &record, marks)?;
@@ -248,13 +248,13 @@ fn judge_part<'a, K: Kafka>(
     context: &Context<'a, K>,
     (partition, part): (i32, &'a Part),
     judging: &Judging<'_>,
-    pending: &mut Pending,
+    overlay: &mut BatchOverlay,
     learned: &mut Learned,
     done: &mut Done,
 ) -> Result<(), Ended> {
     let mut counts: HashMap<Label<'_>, u64> = HashMap::new();
     for record in &part.records {
-        let disposition = match judge(record, context.rules, judging.memory, pending) {
+        let disposition = match judge(record, context.rules, judging.index, overlay) {
             Ok(disposition) => disposition,
             Err(halt) => {
                 done.halted.insert(partition, halt);
@@ -287,7 +287,7 @@ fn judge_part<'a, K: Kafka>(
         }
         done.wrote(out.topic, out.timestamp_ms);
         if let Some(entry) = out.entry {
-            pending.insert(entry);
+            overlay.insert(entry);
         }
         learned.offsets.push(record.offset);
         learned.to = record.offset + 1;

@@ -49,7 +49,7 @@ const FENCED_TWICE: Duration = Duration::from_secs(60);
 
 /// What all workers of a process share.
 pub struct Shared {
-    /// The settings of the start: names, numbers and what memories are made for.
+    /// The settings of the start: names, numbers and the windows that the dedup indexes are made for.
     pub settings: Arc<Settings>,
     /// Kafka's part of them, with its secrets.
     pub base: ClientConfig,

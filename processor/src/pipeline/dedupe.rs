@@ -5,7 +5,7 @@
 use sluice_schemas::dedup_log::{Entry, SequenceEntry};
 use sluice_schemas::identity::{Fingerprint, Identity, fingerprint};
 
-use crate::dedup::index::{Memory, Pending};
+use crate::dedup::index::{BatchOverlay, DedupIndex};
 use crate::pipeline::verify::Verified;
 
 /// A delivery that is authentic and repeats nothing. Only [`dedupe`] makes one.
@@ -24,8 +24,8 @@ pub struct Repeats(pub Fingerprint);
 pub fn dedupe<'s, 'r>(
     verified: Verified<'s, 'r>,
     appended_ms: i64,
-    memory: &Memory,
-    pending: &Pending,
+    index: &DedupIndex,
+    overlay: &BatchOverlay,
 ) -> Result<Fresh<'s, 'r>, Repeats> {
     let source = verified.source;
     let entry = entry(
@@ -34,7 +34,7 @@ pub fn dedupe<'s, 'r>(
         seconds(appended_ms),
     );
     let window = i64::try_from(source.dedup_window.as_secs()).unwrap_or(i64::MAX);
-    if let Some(original) = repeated(&entry, window, memory, pending) {
+    if let Some(original) = repeated(&entry, window, index, overlay) {
         return Err(Repeats(original));
     }
     Ok(Fresh {
@@ -60,18 +60,23 @@ fn entry(source: &str, identity: &Identity, appended: u32) -> Entry {
     }
 }
 
-fn repeated(entry: &Entry, window: i64, memory: &Memory, pending: &Pending) -> Option<Fingerprint> {
+fn repeated(
+    entry: &Entry,
+    window: i64,
+    index: &DedupIndex,
+    overlay: &BatchOverlay,
+) -> Option<Fingerprint> {
     // Append times may go back when a leader changes: the difference is signed, and negative is near.
     let within = |event: u32| i64::from(entry.appended) - i64::from(event) < window;
-    let same = pending
+    let same = overlay
         .event(&entry.identity)
-        .or_else(|| memory.event(&entry.identity));
+        .or_else(|| index.event(&entry.identity));
     if same.is_some_and(within) {
         return Some(entry.identity);
     }
     let sequence = entry.sequence.as_ref()?;
-    let (identity, mac, appended) = pending.last(&sequence.entity).or_else(|| {
-        let last = memory.last(&sequence.entity)?;
+    let (identity, mac, appended) = overlay.last(&sequence.entity).or_else(|| {
+        let last = index.last(&sequence.entity)?;
         Some((last.identity, last.mac, last.appended))
     })?;
     (mac == sequence.mac && within(appended)).then_some(identity)
@@ -106,16 +111,16 @@ mod tests {
 
     /// Judges the entries in order, half of them committed, and tells which became events.
     fn events(entries: &[Entry], committed: usize) -> Vec<bool> {
-        let mut memory = Memory::new(7200);
-        let mut pending = Pending::default();
+        let mut index = DedupIndex::new(7200);
+        let mut overlay = BatchOverlay::default();
         let mut fresh = Vec::new();
         for (at, entry) in entries.iter().enumerate() {
-            let is_fresh = repeated(entry, WINDOW, &memory, &pending).is_none();
+            let is_fresh = repeated(entry, WINDOW, &index, &overlay).is_none();
             fresh.push(is_fresh);
             if is_fresh && at < committed {
-                memory.insert(entry);
+                index.insert(entry);
             } else if is_fresh {
-                pending.insert(*entry);
+                overlay.insert(*entry);
             }
         }
         fresh

@@ -1,6 +1,6 @@
 //! The function to read first is [`judge`]: a raw record goes in, its one disposition comes out.
 //!
-//! Pure: the same record, settings, secrets and memory always give the same bytes. No I/O, no clock.
+//! Pure: the same record, settings, secrets and dedup index always give the same bytes. No I/O, no clock.
 
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
@@ -12,7 +12,7 @@ use sluice_schemas::raw::{REQUEST, RawError, RawRequest};
 use sluice_schemas::reason::{Reason, Refusal};
 use sluice_schemas::settings::{Settings, Source};
 
-use crate::dedup::index::{Memory, Pending};
+use crate::dedup::index::{BatchOverlay, DedupIndex};
 use crate::pipeline::dedupe::{Repeats, dedupe};
 use crate::pipeline::normalize::normalize;
 use crate::pipeline::route::{Routed, Router, route};
@@ -29,7 +29,7 @@ pub mod route;
 
 pub mod outgoing;
 
-/// What judging depends on, besides the record and the memory.
+/// What judging depends on, other than the record and the dedup index.
 pub struct Rules<'a> {
     /// The settings.
     pub settings: &'a Settings,
@@ -123,8 +123,8 @@ impl Stop {
 pub fn judge<'a>(
     record: &'a Record,
     rules: &Rules<'a>,
-    memory: &Memory,
-    pending: &Pending,
+    index: &DedupIndex,
+    overlay: &BatchOverlay,
 ) -> Result<Disposition<'a>, Halt> {
     let origin = match identify(record, rules.settings)? {
         Ok(origin) => origin,
@@ -135,7 +135,7 @@ pub fn judge<'a>(
             });
         }
     };
-    let routed = judged(record, &origin, rules, memory, pending);
+    let routed = judged(record, &origin, rules, index, overlay);
     Ok(routed.map_or_else(
         |stop| stop.at(origin.source),
         |routed| Disposition::Event(Box::new(routed)),
@@ -147,13 +147,13 @@ fn judged<'a>(
     record: &'a Record,
     origin: &Origin<'a>,
     rules: &Rules<'a>,
-    memory: &Memory,
-    pending: &Pending,
+    index: &DedupIndex,
+    overlay: &BatchOverlay,
 ) -> Result<Routed<'a>, Stop> {
     within_redrive_limit(record)?;
     let credentials = rules.credentials(origin.source);
     let verified = verify(origin.source, &credentials, &origin.request, &record.value)?;
-    let fresh = dedupe(verified, record.appended_ms, memory, pending)?;
+    let fresh = dedupe(verified, record.appended_ms, index, overlay)?;
     let event = normalize(fresh, record)?;
     Ok(route(event, record, rules.router)?)
 }

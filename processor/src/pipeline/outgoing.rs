@@ -66,7 +66,7 @@ pub struct Outgoing<'a> {
     pub timestamp_ms: i64,
     /// What is counted.
     pub label: Label<'a>,
-    /// What the memory learns: there for events alone.
+    /// What enters the dedup index: present for events alone.
     pub entry: Option<Entry>,
     /// It carries a signature that its source has no secret for.
     pub unverified_signature: bool,

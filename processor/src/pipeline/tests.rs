@@ -72,14 +72,14 @@ impl Bench {
     }
 
     /// What one record becomes: topic, reason and the record's bytes as text, for comparison.
-    fn judged(&self, record: &Record, memory: &Memory, pending: &Pending) -> Judged {
+    fn judged(&self, record: &Record, index: &DedupIndex, overlay: &BatchOverlay) -> Judged {
         let rules = self.rules();
-        let disposition = judge(record, &rules, memory, pending).expect("a version that is known");
+        let disposition = judge(record, &rules, index, overlay).expect("a version that is known");
         Judged::of(outgoing(disposition, record, &self.topics))
     }
 
     fn alone(&self, record: &Record) -> Judged {
-        self.judged(record, &Memory::new(3600), &Pending::default())
+        self.judged(record, &DedupIndex::new(3600), &BatchOverlay::default())
     }
 }
 
@@ -193,15 +193,15 @@ fn a_repetition_is_a_duplicate_whether_its_event_is_committed_or_not() {
     for (_, event, record) in every_sample() {
         let first = bench.alone(&record);
         let entry = first.entry.expect("an event");
-        let mut memory = Memory::new(3600);
-        memory.insert(&entry);
-        let mut pending = Pending::default();
-        pending.insert(entry);
-        for (memory, pending) in [
-            (&memory, &Pending::default()),
-            (&Memory::new(3600), &pending),
+        let mut index = DedupIndex::new(3600);
+        index.insert(&entry);
+        let mut overlay = BatchOverlay::default();
+        overlay.insert(entry);
+        for (index, overlay) in [
+            (&index, &BatchOverlay::default()),
+            (&DedupIndex::new(3600), &overlay),
         ] {
-            let again = bench.judged(&record, memory, pending);
+            let again = bench.judged(&record, index, overlay);
             assert_eq!(again.reason, Some(Reason::Duplicate), "{event}");
             assert_eq!(again.header(DUPLICATE_OF), first.header("ce_id"), "{event}");
             assert_eq!(again.value, record.value, "as received");
@@ -257,7 +257,13 @@ fn what_does_not_say_its_source_is_kept_and_what_is_newer_stops() {
     let mut newer = good.clone();
     newer.headers[0].1 = Some(br#"{"v":2,"what":"ever"}"#.to_vec());
     let rules = bench.rules();
-    let halt = judge(&newer, &rules, &Memory::new(1), &Pending::default()).err();
+    let halt = judge(
+        &newer,
+        &rules,
+        &DedupIndex::new(1),
+        &BatchOverlay::default(),
+    )
+    .err();
     assert_eq!(halt, Some(Halt { version: 2 }));
 }
 
@@ -313,8 +319,13 @@ fn no_credentials_accept_nothing_that_must_be_signed() {
             credentials: Arc::default(),
             ..bench.rules()
         };
-        let disposition = judge(&record, &rules, &Memory::new(1), &Pending::default())
-            .expect("a version that is known");
+        let disposition = judge(
+            &record,
+            &rules,
+            &DedupIndex::new(1),
+            &BatchOverlay::default(),
+        )
+        .expect("a version that is known");
         let judged = Judged::of(outgoing(disposition, &record, &bench.topics));
         let token = provider.sender().source("x").token.is_some();
         assert!(token || judged.fate == Fate::Rejected, "{event}");

@@ -1,4 +1,4 @@
-//! Restoring a partition's memory from the dedup-log, on a thread beside the worker's, so that other
+//! Restoring a partition's dedup index from the dedup-log, on a thread beside the worker's, so that other
 //! partitions go on meanwhile: [`position`] decides where judging begins, [`log`] reads the dedup-log, [`partition`] is
 //! one partition's way, and [`restorer`] takes turns between them.
 

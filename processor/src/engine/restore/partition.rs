@@ -1,4 +1,4 @@
-//! One partition's way from the committed offset to a whole memory.
+//! One partition's way from the committed offset to a whole dedup index.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use sluice_schemas::settings::Settings;
 use super::log::{Log, Tail, read_end, unreadable};
 use super::position::{Position, begin_at, check_partitions, standing};
 use super::question::{AGAIN, Halt, Outcome, Repair, Wanted, undecided_offset};
-use crate::dedup::index::{CLOCK_SLACK_SECONDS, Memory};
+use crate::dedup::index::{CLOCK_SLACK_SECONDS, DedupIndex};
 use crate::engine::audit;
 use crate::kafka::assignment::Assignments;
 use crate::kafka::{Kafka, Place, Read, Reader, Source, View};
@@ -90,7 +90,7 @@ impl<K: Kafka> Partition<'_, K> {
             }
             from
         };
-        // Also a memory that will turn out empty is held against the log's last word, however old.
+        // Also an index that will turn out empty is compared with the log's last record, however old.
         if let Some(last) = &last {
             check_partitions(last, partitions).map_err(Halt::Person)?;
         }
@@ -124,7 +124,7 @@ impl<K: Kafka> Partition<'_, K> {
         if log_end == log_low {
             return Ok(Outcome::Ready {
                 from,
-                memory: Box::new(Memory::new(self.window())),
+                index: Box::new(DedupIndex::new(self.window())),
                 repair,
             });
         }
@@ -136,10 +136,10 @@ impl<K: Kafka> Partition<'_, K> {
                 None => return Ok(Outcome::Waiting { from }),
             },
         };
-        let memory = self.read_log(first_ms, log_end, from, repair.is_some())?;
+        let index = self.read_log(first_ms, log_end, from, repair.is_some())?;
         Ok(Outcome::Ready {
             from,
-            memory,
+            index,
             repair,
         })
     }
@@ -284,7 +284,7 @@ impl<K: Kafka> Partition<'_, K> {
         log_end: i64,
         from: i64,
         repairs: bool,
-    ) -> Result<Box<Memory>, Halt> {
+    ) -> Result<Box<DedupIndex>, Halt> {
         let Wanted { partition, .. } = self.wanted;
         let started = self.kafka.now();
         let reach = i64::from(self.window()) + i64::from(CLOCK_SLACK_SECONDS);
@@ -295,7 +295,7 @@ impl<K: Kafka> Partition<'_, K> {
         } else {
             i64::MAX
         };
-        let mut memory = Box::new(Memory::new(self.window()));
+        let mut index = Box::new(DedupIndex::new(self.window()));
         let log = (Source::DedupLog, partition, View::Stable);
         self.log().read_each(log, start, log_end, |record| {
             let committed =
@@ -303,7 +303,7 @@ impl<K: Kafka> Partition<'_, K> {
             let again = committed.to > from && record.offset > judged_again;
             if !again {
                 for entry in &committed.entries {
-                    memory.insert(entry);
+                    index.insert(entry);
                 }
             }
             Ok(())
@@ -311,11 +311,11 @@ impl<K: Kafka> Partition<'_, K> {
         tracing::info!(
             partition,
             from,
-            identities = memory.len(),
+            identities = index.len(),
             seconds = (self.kafka.now() - started).as_secs_f64(),
             "restored"
         );
-        Ok(memory)
+        Ok(index)
     }
 
     /// The offset in the log of the last record that set the position: before it, records may be of raw

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-use crate::dedup::index::Memory;
+use crate::dedup::index::DedupIndex;
 use crate::kafka::Unanswered;
 
 /// How long to wait before the brokers are asked again.
@@ -50,12 +50,12 @@ pub struct Restored {
 /// What came of a restore.
 #[derive(Debug)]
 pub enum Outcome {
-    /// The memory is whole: judging begins at `from`.
+    /// The dedup index is whole: judging begins at `from`.
     Ready {
         /// The raw offset where reading begins.
         from: i64,
         /// What the partition remembers.
-        memory: Box<Memory>,
+        index: Box<DedupIndex>,
         /// What is there already of the records from there on, after a torn transaction.
         repair: Option<Repair>,
     },
@@ -90,7 +90,7 @@ impl fmt::Display for Outcome {
 }
 
 /// A torn transaction is repaired: the records of a range are judged once more, in their order and with the
-/// memory that was there before them, and what has no visible fate is written.
+/// dedup index from before them, and what has no visible fate is written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Repair {
     /// The offset after the last raw record that may have a fate already.
@@ -110,7 +110,7 @@ pub fn undecided_offset(Unanswered(why): Unanswered) -> Unanswered {
     ))
 }
 
-/// Why a restore has no memory to give.
+/// Why a restore returns no dedup index.
 #[derive(Debug)]
 pub enum Halt {
     /// The brokers did not answer, or a transaction is still open: ask again, others first.
