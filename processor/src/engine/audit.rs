@@ -134,7 +134,7 @@ impl Scan<'_> {
         self.on(reader, &from)
     }
 
-    /// Reads on, topic by topic, until all is found or read; returns where it stands.
+    /// Reads on, topic by topic, until all is found or read; returns where a further scan begins.
     fn on<R: Reader>(
         &mut self,
         reader: &R,
@@ -147,7 +147,7 @@ impl Scan<'_> {
         }
         let mut next = BTreeMap::new();
         for (topic, partitions) in topics {
-            let stands = if self.is_over() {
+            let next_offsets = if self.is_over() {
                 partitions
             } else {
                 reader.scan(topic, &partitions, &mut |value, header| {
@@ -157,7 +157,7 @@ impl Scan<'_> {
             if !(self.go_on)() {
                 return Err(Unanswered("the fates are no longer looked for".into()));
             }
-            for (partition, offset) in stands {
+            for (partition, offset) in next_offsets {
                 let topic = std::sync::Arc::clone(topic);
                 next.insert(Place { topic, partition }, offset);
             }

@@ -35,18 +35,18 @@ pub struct Expected {
     /// The lowest offset that is still to be judged.
     pub from: i64,
     /// The offset after the last record that was polled, or where the client was sought to.
-    pub stands: i64,
+    pub position: i64,
 }
 
 /// The records of one partition in a batch, in the order of their offsets.
 #[derive(Debug)]
-pub struct Part {
+pub struct PartitionBatch {
     /// The epoch in which they were read.
     pub epoch: u64,
     /// Where reading began: the last commit's end, or what the restore set.
-    pub from: i64,
-    /// Where the client stood before the first of them: the same, or records are missing.
-    pub follows: i64,
+    pub base_offset: i64,
+    /// The client's position before the first of them: the same, or records are missing.
+    pub previous_position: i64,
     /// The records; never empty.
     pub records: Vec<Record>,
 }
@@ -55,7 +55,7 @@ pub struct Part {
 #[derive(Debug, Default)]
 pub struct Batch {
     /// By partition.
-    pub parts: BTreeMap<i32, Part>,
+    pub parts: BTreeMap<i32, PartitionBatch>,
     records: usize,
     bytes: usize,
 }
@@ -80,17 +80,20 @@ impl Batch {
     pub fn push(&mut self, record: Record, expected: Expected) {
         self.records += 1;
         self.bytes += record.size();
-        let part = self.parts.entry(record.partition).or_insert_with(|| Part {
-            epoch: expected.epoch,
-            from: expected.from,
-            follows: expected.stands,
-            records: Vec::new(),
-        });
+        let part = self
+            .parts
+            .entry(record.partition)
+            .or_insert_with(|| PartitionBatch {
+                epoch: expected.epoch,
+                base_offset: expected.from,
+                previous_position: expected.position,
+                records: Vec::new(),
+            });
         part.records.push(record);
     }
 
     /// Drops the records of partitions for which `keep` says no.
-    pub fn retain(&mut self, keep: impl Fn(i32, &Part) -> bool) {
+    pub fn retain(&mut self, keep: impl Fn(i32, &PartitionBatch) -> bool) {
         self.parts.retain(|partition, part| keep(*partition, part));
         let records = self.parts.values().flat_map(|part| &part.records);
         self.records = records.clone().count();

@@ -11,14 +11,14 @@ use crate::record::Record;
 /// How long one poll waits for the first record when there is nothing else to do.
 const IDLE_POLL: Duration = Duration::from_millis(100);
 
-/// What a poll brought besides records.
+/// What the polls of a batch brought, other than records.
 #[derive(Debug, Default)]
-pub struct Seen {
+pub struct PollSummary {
     /// Partitions with a record or an end-of-partition, as they came; whether it was a record.
-    pub alive: Vec<(i32, bool)>,
-    /// Partitions that the client reads from before where it was sought to, and where that was: the
-    /// answer to where raw begins may come late and undo a seek.
-    pub behind: BTreeMap<i32, i64>,
+    pub progress: Vec<(i32, bool)>,
+    /// Partitions of which the client delivers offsets below the position that it was sought to, with that
+    /// position: the answer to where raw begins may come late and undo a seek.
+    pub regressed: BTreeMap<i32, i64>,
     /// The consumer is of no more use; the sentence says why.
     pub fatal: Option<String>,
 }
@@ -34,8 +34,8 @@ pub fn collect<K: Kafka>(
     (batch, bounds): (&mut Batch, &Bounds),
     expected: &BTreeMap<i32, Expected>,
     idle: bool,
-) -> Seen {
-    let mut seen = Seen::default();
+) -> PollSummary {
+    let mut seen = PollSummary::default();
     let deadline = kafka.now() + bounds.time;
     let mut wait = if idle || batch.is_empty() {
         IDLE_POLL
@@ -46,10 +46,10 @@ pub fn collect<K: Kafka>(
         match consumer.poll(wait) {
             Polled::Nothing => break,
             Polled::Record(record) => {
-                seen.alive.push((record.partition, true));
+                seen.progress.push((record.partition, true));
                 take(assignments, batch, expected, record, &mut seen);
             }
-            Polled::End(partition) => seen.alive.push((partition, false)),
+            Polled::End(partition) => seen.progress.push((partition, false)),
             Polled::Fatal(why) => {
                 seen.fatal = Some(why);
                 break;
@@ -69,7 +69,7 @@ fn take(
     batch: &mut Batch,
     expected: &BTreeMap<i32, Expected>,
     record: Record,
-    seen: &mut Seen,
+    seen: &mut PollSummary,
 ) {
     let partition = record.partition;
     let Some(expected) = expected.get(&partition) else {
@@ -84,9 +84,9 @@ fn take(
         return;
     }
     if record.offset < next {
-        seen.behind.insert(partition, next);
+        seen.regressed.insert(partition, next);
         return;
     }
-    seen.behind.remove(&partition);
+    seen.regressed.remove(&partition);
     batch.push(record, *expected);
 }

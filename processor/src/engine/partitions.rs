@@ -1,4 +1,4 @@
-//! The partitions that a worker owns, and where each stands between its assignment and its judging.
+//! The partitions that a worker owns, and the state of each between its assignment and its judging.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use sluice_schemas::dedup_log::Entry;
 
 use crate::dedup::index::DedupIndex;
 use crate::engine::batch::{Batch, Expected};
-use crate::engine::collect::Seen;
+use crate::engine::collect::PollSummary;
 use crate::engine::restore::{First, Outcome, Repair, Restored, Wanted};
 use crate::kafka::assignment::Assignments;
 use crate::kafka::{Consumer, Kafka, Unanswered};
@@ -24,7 +24,7 @@ const WATCH_EVERY: Duration = Duration::from_secs(5);
 /// stalled: longer than an election or a transaction's time-out takes.
 const STALLED: Duration = Duration::from_secs(90);
 
-/// Where a partition stands.
+/// The state of a partition.
 enum State {
     /// Its dedup index is being rebuilt.
     Restoring,
@@ -48,7 +48,7 @@ struct Slot {
     /// Below this raw offset every fate was seen to be visible.
     seen: i64,
     /// The offset after the last record that was polled, or where the client was sought to.
-    stands: i64,
+    position: i64,
     watch: Watch,
 }
 
@@ -74,14 +74,14 @@ pub struct Partitions {
     /// Restores that were asked for.
     questions: u64,
     /// Positions that are to be written down before anything is read.
-    repositions: BTreeMap<i32, Stands>,
+    repositions: BTreeMap<i32, JudgedTo>,
     watched_at: Instant,
     watched: usize,
 }
 
-/// Where a partition stands.
+/// A position to be written down: all before it is judged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Stands {
+pub struct JudgedTo {
     /// The raw offset that is judged next.
     pub at: i64,
     /// Raw's partitions.
@@ -136,7 +136,7 @@ impl Partitions {
             Some(Expected {
                 epoch: slot.epoch,
                 from,
-                stands: slot.stands,
+                position: slot.position,
             })
         };
         self.slots
@@ -172,12 +172,12 @@ impl Partitions {
     }
 
     /// Positions that are not written down yet.
-    pub fn repositions(&self) -> &BTreeMap<i32, Stands> {
+    pub fn repositions(&self) -> &BTreeMap<i32, JudgedTo> {
         &self.repositions
     }
 
     /// Whether a partition is judged in this epoch, from this offset on, and nothing is repaired on it.
-    pub fn stands(&self, partition: i32, epoch: u64, at: i64) -> bool {
+    pub fn is_judged_from(&self, partition: i32, epoch: u64, at: i64) -> bool {
         let slot = self.slots.get(&partition);
         slot.is_some_and(|slot| {
             slot.epoch == epoch
@@ -219,7 +219,7 @@ impl Partitions {
     }
 
     /// Drops what is no longer owned, starts what is new, and notes what the poll told.
-    pub fn after_poll(&mut self, consumer: &impl Consumer, batch: &mut Batch, seen: &Seen) {
+    pub fn after_poll(&mut self, consumer: &impl Consumer, batch: &mut Batch, seen: &PollSummary) {
         let now = self.assignments.now();
         self.slots
             .retain(|partition, slot| now.get(partition) == Some(&slot.epoch));
@@ -232,18 +232,18 @@ impl Partitions {
                 self.restore(partition, epoch, None);
             }
         }
-        for &(partition, record) in &seen.alive {
+        for &(partition, record) in &seen.progress {
             if let Some(slot) = self.slots.get_mut(&partition) {
                 slot.watch = if record { Watch::Record } else { Watch::End };
             }
         }
         for (partition, part) in &batch.parts {
             if let (Some(slot), Some(last)) = (self.slots.get_mut(partition), part.records.last()) {
-                slot.stands = last.offset + 1;
+                slot.position = last.offset + 1;
             }
         }
         self.first_records(consumer, batch);
-        for (&partition, &next) in &seen.behind {
+        for (&partition, &next) in &seen.regressed {
             let reads = self.expected().contains_key(&partition);
             if !reads {
                 continue;
@@ -290,7 +290,7 @@ impl Partitions {
             state: State::Restoring,
             question,
             seen: 0,
-            stands: 0,
+            position: 0,
             watch: Watch::End,
         };
         self.slots.insert(partition, slot);
@@ -336,7 +336,7 @@ impl Partitions {
                 Outcome::Reposition { from, partitions } => {
                     let at = from;
                     self.repositions
-                        .insert(partition, Stands { at, partitions });
+                        .insert(partition, JudgedTo { at, partitions });
                     continue;
                 }
                 Outcome::Person(why) => {
@@ -349,7 +349,7 @@ impl Partitions {
                     if let Some(slot) = self.slots.get_mut(&partition) {
                         slot.state = state;
                         slot.seen = from;
-                        slot.stands = from;
+                        slot.position = from;
                         slot.watch = Watch::End;
                     }
                 }
@@ -392,7 +392,7 @@ impl Partitions {
     }
 
     /// Whether each partition is judged, or why not: for `/readyz`.
-    pub fn standing(&self) -> Result<(), String> {
+    pub fn readiness(&self) -> Result<(), String> {
         let those = |wanted: fn(&State) -> bool| -> Vec<i32> {
             let slots = self.slots.iter();
             slots
@@ -466,7 +466,7 @@ impl Partitions {
             .iter()
             .filter(|(partition, part)| {
                 !self.slots.get(partition).is_some_and(
-                    |slot| matches!(slot.state, State::Ready { to, .. } if to == part.from && to == part.follows),
+                    |slot| matches!(slot.state, State::Ready { to, .. } if to == part.base_offset && to == part.previous_position),
                 )
             })
             .map(|(&partition, part)| (partition, part.epoch))

@@ -7,8 +7,8 @@ use std::time::Duration;
 use sluice_schemas::dedup_log::{DedupRecord, Entry, SEEN, UNTIL};
 
 use crate::dedup::index::BatchOverlay;
-use crate::engine::batch::{Batch, Part};
-use crate::engine::partitions::{Judging, Stands};
+use crate::engine::batch::{Batch, PartitionBatch};
+use crate::engine::partitions::{JudgedTo, Judging};
 use crate::kafka::{CallError, Consumer, Failure, Kafka, Message, Producer, SendError};
 use crate::metrics::FateLabels;
 use crate::pipeline::outgoing::{FateTopics, Label, Outgoing, outgoing};
@@ -186,7 +186,7 @@ fn write<'a, K: Kafka>(
         };
         let mut learned = Learned {
             epoch: part.epoch,
-            to: part.from,
+            to: part.base_offset,
             ..Learned::default()
         };
         let mut overlay = BatchOverlay::default();
@@ -199,11 +199,11 @@ fn write<'a, K: Kafka>(
             &mut learned,
             done,
         )?;
-        if learned.to == part.from {
+        if learned.to == part.base_offset {
             continue;
         }
         let record = DedupRecord {
-            from: part.from,
+            from: part.base_offset,
             to: learned.to,
             partitions: context.partitions,
             entries: overlay.into_entries(),
@@ -246,7 +246,7 @@ fn log<K: Kafka>(
 fn judge_part<'a, K: Kafka>(
     producer: &mut K::Producer,
     context: &Context<'a, K>,
-    (partition, part): (i32, &'a Part),
+    (partition, part): (i32, &'a PartitionBatch),
     judging: &Judging<'_>,
     overlay: &mut BatchOverlay,
     learned: &mut Learned,
@@ -267,7 +267,7 @@ fn judge_part<'a, K: Kafka>(
         let mut out = outgoing(disposition, record, context.topics);
         if let Some(&is_event) = judging.existing.get(&record.offset) {
             if is_event != out.entry.is_some() {
-                // The settings, a secret or the release has changed since: what is there stands.
+                // The settings, a secret or the release has changed since: the visible fate stays.
                 tracing::error!(
                     partition,
                     offset = record.offset,
@@ -307,13 +307,13 @@ pub enum Note {
     Checkpoint,
 }
 
-/// Writes down where partitions stand: their offsets, and in each one's log a record that says so and
+/// Writes positions down: the offsets, and in each one's log a record that says so and
 /// judges nothing.
 pub fn write_positions<K: Kafka>(
     producer: &mut K::Producer,
     context: &Context<'_, K>,
     note: Note,
-    positions: &BTreeMap<i32, Stands>,
+    positions: &BTreeMap<i32, JudgedTo>,
 ) -> (Ended, Done) {
     let mut done = Done::default();
     let ended = attempt_positions(producer, context, note, positions, &mut done)
@@ -326,12 +326,12 @@ fn attempt_positions<K: Kafka>(
     producer: &mut K::Producer,
     context: &Context<'_, K>,
     note: Note,
-    positions: &BTreeMap<i32, Stands>,
+    positions: &BTreeMap<i32, JudgedTo>,
     done: &mut Done,
 ) -> Result<(), Ended> {
     producer.begin().map_err(broken)?;
     let mut written = Ok(());
-    for (&partition, &Stands { at, partitions }) in positions {
+    for (&partition, &JudgedTo { at, partitions }) in positions {
         let record = DedupRecord {
             from: at,
             to: at,

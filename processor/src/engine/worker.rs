@@ -108,7 +108,7 @@ pub struct Channels {
     pub restored: Receiver<Restored>,
 }
 
-/// The name of the condition under which a worker tells where its partitions stand.
+/// The name of the condition under which a worker reports the state of its partitions.
 pub fn condition(worker: u32) -> String {
     format!("worker-{worker}-partitions")
 }
@@ -248,8 +248,10 @@ impl<'a, K: Kafka> Worker<'a, K> {
             return Err(Exit::Restart(format!("a rebalance failed: {why}")));
         }
         self.partitions.after_poll(&self.consumer, batch, &seen);
-        let standing = self.partitions.standing();
-        self.shared.readiness.set(&condition(self.number), standing);
+        let readiness = self.partitions.readiness();
+        self.shared
+            .readiness
+            .set(&condition(self.number), readiness);
         if waits {
             return Ok(());
         }

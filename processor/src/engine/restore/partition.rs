@@ -8,7 +8,7 @@ use sluice_schemas::raw::{REQUEST, RawRequest};
 use sluice_schemas::settings::Settings;
 
 use super::log::{Log, Tail, read_end, unreadable};
-use super::position::{Position, begin_at, check_partitions, standing};
+use super::position::{Position, begin_at, check_partitions, group_position};
 use super::question::{AGAIN, Halt, Outcome, Repair, Wanted, undecided_offset};
 use crate::dedup::index::{CLOCK_SLACK_SECONDS, DedupIndex};
 use crate::engine::audit;
@@ -75,14 +75,14 @@ impl<K: Kafka> Partition<'_, K> {
             attempted,
         } = self.log().tail(partition, (log_low, log_end))?;
         let raw = reader.stable_bounds(Source::Raw, partition)?;
-        let stands = standing(committed, last.as_ref());
+        let position = group_position(committed, last.as_ref());
         // What was decided when the partition began to wait holds for as long as nobody committed.
         let first = self.wanted.first;
         let first = first.filter(|first| committed.is_none_or(|committed| committed == first.from));
         let to = if let Some(first) = first {
             first.from
         } else {
-            let known = stands.as_ref().map_or(committed, |stands| *stands);
+            let known = position.as_ref().map_or(committed, |position| *position);
             let (from, decided) = self.begin(known, last.as_ref().map(|last| last.to))?;
             if decided {
                 tracing::info!(partition, from, "processor.begin decides where to begin");
@@ -94,7 +94,7 @@ impl<K: Kafka> Partition<'_, K> {
         if let Some(last) = &last {
             check_partitions(last, partitions).map_err(Halt::Person)?;
         }
-        stands.map_err(Halt::Person)?;
+        position.map_err(Halt::Person)?;
         if last.is_none() && committed.is_none() {
             self.check_neighbours(partitions)?;
         }

@@ -1,4 +1,4 @@
-//! Where a partition stands and where judging begins, from the offset, the log's end and raw's bounds. Pure.
+//! The position of a partition, and where judging begins, from the offset, the log's end and raw's bounds. Pure.
 
 use sluice_schemas::settings::Begin;
 
@@ -63,11 +63,14 @@ impl LogEnd {
     }
 }
 
-/// Where the group stands once the log's end is taken into account. Both were written in one transaction,
+/// The position of the group once the log's end is taken into account. Both were written in one transaction,
 /// which a broker may have torn: the one that is ahead is right, for what is missing behind it is found by
 /// the audit. An offset before what was seen to be visible, offsets included, was set back by somebody. A
 /// reposition vouches for no offset, its own included.
-pub fn standing(committed: Option<i64>, last: Option<&LogEnd>) -> Result<Option<i64>, String> {
+pub fn group_position(
+    committed: Option<i64>,
+    last: Option<&LogEnd>,
+) -> Result<Option<i64>, String> {
     match (committed, last) {
         (Some(committed), Some(last)) if committed < last.seen && !last.is_reposition() => {
             Err(format!(
@@ -142,22 +145,22 @@ mod tests {
     #[test]
     fn of_offset_and_log_the_one_that_is_ahead_is_right_unless_somebody_rewound() {
         let last = end(6, 8, 5);
-        assert_eq!(standing(Some(8), Some(&last)), Ok(Some(8)));
+        assert_eq!(group_position(Some(8), Some(&last)), Ok(Some(8)));
         // The offset is in force and the log's record is not, or the other way round.
-        assert_eq!(standing(Some(9), Some(&last)), Ok(Some(9)));
-        assert_eq!(standing(Some(6), Some(&last)), Ok(Some(8)));
-        assert_eq!(standing(Some(5), Some(&last)), Ok(Some(8)));
-        assert!(standing(Some(4), Some(&last)).is_err());
+        assert_eq!(group_position(Some(9), Some(&last)), Ok(Some(9)));
+        assert_eq!(group_position(Some(6), Some(&last)), Ok(Some(8)));
+        assert_eq!(group_position(Some(5), Some(&last)), Ok(Some(8)));
+        assert!(group_position(Some(4), Some(&last)).is_err());
         let reposition = LogEnd {
             until: 8,
             ..end(8, 8, 8)
         };
-        assert_eq!(standing(Some(4), Some(&reposition)), Ok(Some(8)));
+        assert_eq!(group_position(Some(4), Some(&reposition)), Ok(Some(8)));
         let checkpoint = end(8, 8, 8);
-        assert_eq!(standing(Some(8), Some(&checkpoint)), Ok(Some(8)));
-        assert!(standing(Some(4), Some(&checkpoint)).is_err());
-        assert_eq!(standing(None, Some(&last)), Ok(None));
-        assert_eq!(standing(Some(7), None), Ok(Some(7)));
+        assert_eq!(group_position(Some(8), Some(&checkpoint)), Ok(Some(8)));
+        assert!(group_position(Some(4), Some(&checkpoint)).is_err());
+        assert_eq!(group_position(None, Some(&last)), Ok(None));
+        assert_eq!(group_position(Some(7), None), Ok(Some(7)));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::{BACKOFF, Exit, Worker};
 use crate::engine::batch::Batch;
-use crate::engine::partitions::Stands;
+use crate::engine::partitions::JudgedTo;
 use crate::engine::transaction::{Context, Done, Ended, Note, transact, write_positions};
 use crate::kafka::{Consumer, Kafka};
 use crate::pipeline::Rules;
@@ -26,7 +26,7 @@ pub enum Task {
     /// The batch is judged.
     Judge,
     /// These positions are written down.
-    Write(Note, BTreeMap<i32, Stands>),
+    Write(Note, BTreeMap<i32, JudgedTo>),
 }
 
 impl<K: Kafka> Worker<'_, K> {
@@ -208,16 +208,16 @@ fn nothing_before_halts(batch: &Batch, done: &Done) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::batch::Part;
+    use crate::engine::batch::PartitionBatch;
     use crate::engine::transaction::Learned;
     use crate::pipeline::Halt;
 
     #[test]
     fn a_halt_speaks_for_its_own_partition_and_for_nothing_that_was_judged() {
-        let part = || Part {
+        let part = || PartitionBatch {
             epoch: 1,
-            from: 5,
-            follows: 5,
+            base_offset: 5,
+            previous_position: 5,
             records: Vec::new(),
         };
         let mut batch = Batch::default();

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::Worker;
 use super::unconfirmed::{Commits, Judged};
-use crate::engine::partitions::Stands;
+use crate::engine::partitions::JudgedTo;
 use crate::kafka::{Kafka, Place, Reader, Unanswered, View};
 
 /// How often is looked while something is not confirmed.
@@ -57,18 +57,20 @@ impl<K: Kafka> Worker<'_, K> {
         answer
     }
 
-    /// Where the partitions stand whose commits were seen and not proved, if it is time to have that proved: a
+    /// The positions of the partitions whose commits were seen and not proved, if it is time to have that proved: a
     /// process that was fenced meanwhile is refused, and audits. What is restored or somebody else's by now is
     /// audited there.
-    pub(super) fn checkpoint(&mut self) -> BTreeMap<i32, Stands> {
+    pub(super) fn checkpoint(&mut self) -> BTreeMap<i32, JudgedTo> {
         if !self.unconfirmed.is_due(self.kafka.now()) {
             return BTreeMap::new();
         }
         let partitions = self.shared.settings.topics.partitions.unsigned_abs();
         let ends = self.unconfirmed.ends().into_iter();
-        ends.filter(|&(partition, (epoch, at))| self.partitions.stands(partition, epoch, at))
-            .map(|(partition, (_, at))| (partition, Stands { at, partitions }))
-            .collect()
+        ends.filter(|&(partition, (epoch, at))| {
+            self.partitions.is_judged_from(partition, epoch, at)
+        })
+        .map(|(partition, (_, at))| (partition, JudgedTo { at, partitions }))
+        .collect()
     }
 
     /// Looks whether what was committed is visible, if it is time to. No transaction may be open.

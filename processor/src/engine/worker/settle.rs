@@ -54,7 +54,7 @@ const AUDIT_AT_ONCE_MS: i64 = 15 * 60 * 1000;
 /// The raw partition whose offset a sweep names; one suffices for all offsets of a transactional id.
 const SWEPT_OFFSET: i32 = 0;
 
-/// How what was committed last stands.
+/// Whether the last commits are whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Standing {
     /// All of it is there.
@@ -157,7 +157,7 @@ impl<K: Kafka> Worker<'_, K> {
         }
     }
 
-    /// One attempt: once all is decided, how what was committed stands.
+    /// One attempt: once all is decided, whether the last commits are whole.
     fn try_settle(&mut self, reader: &K::Reader) -> Result<Standing, Unanswered> {
         let outputs = reader.outputs()?;
         let targets = reader.ends(&outputs.places, View::All)?;
