@@ -437,13 +437,13 @@ impl Partitions {
     }
 
     /// Forgets all of them: the assignment is lost, and the next poll says so.
-    pub fn forget(&mut self) {
+    pub fn clear(&mut self) {
         self.slots.clear();
         self.repositions.clear();
     }
 
     /// Remembers what is committed: `end` is where the partition's next batch begins.
-    pub fn learn(&mut self, partition: i32, end: i64, entries: &[Entry]) {
+    pub fn apply(&mut self, partition: i32, end: i64, entries: &[Entry]) {
         if let Some(Slot {
             state: State::Ready { to, index, repair },
             ..

@@ -30,7 +30,7 @@ const CALL_AGAIN: Duration = Duration::from_millis(5);
 
 /// What a committed batch leaves to the worker of one partition.
 #[derive(Debug, Default)]
-pub struct Learned {
+pub struct JudgedPart {
     /// The epoch in which its records were read.
     pub epoch: u64,
     /// The offset after the last judged record.
@@ -43,9 +43,9 @@ pub struct Learned {
 
 /// What a committed batch leaves to the worker.
 #[derive(Debug)]
-pub struct Done {
+pub struct BatchResult {
     /// By partition.
-    pub learned: BTreeMap<i32, Learned>,
+    pub judged: BTreeMap<i32, JudgedPart>,
     /// The topics of the fates that were written.
     pub topics: Vec<String>,
     /// The earliest timestamp of a fate, milliseconds since 1970.
@@ -58,10 +58,10 @@ pub struct Done {
     pub halted: BTreeMap<i32, Halt>,
 }
 
-impl Default for Done {
+impl Default for BatchResult {
     fn default() -> Self {
         Self {
-            learned: BTreeMap::new(),
+            judged: BTreeMap::new(),
             topics: Vec::new(),
             since_ms: i64::MAX,
             counts: HashMap::new(),
@@ -71,11 +71,11 @@ impl Default for Done {
     }
 }
 
-impl Done {
+impl BatchResult {
     /// By partition, where the next batch begins.
     pub fn ends(&self) -> BTreeMap<i32, i64> {
-        let ends = self.learned.iter();
-        ends.map(|(&partition, learned)| (partition, learned.to))
+        let ends = self.judged.iter();
+        ends.map(|(&partition, judged)| (partition, judged.to))
             .collect()
     }
 
@@ -89,17 +89,17 @@ impl Done {
     }
 }
 
-/// How a transaction ended.
+/// How a transaction outcome.
 #[derive(Debug)]
-pub enum Ended {
+pub enum TxOutcome {
     /// All of it is there.
     Committed,
-    /// None of it is there, and the producer goes on. `trouble`: a person must look at the broker.
+    /// None of it is there, and the producer goes on. `permanent`: operator action required at the broker.
     Aborted {
         /// What failed.
         why: String,
-        /// It will fail again until somebody mends it.
-        trouble: bool,
+        /// It fails again until an operator repairs the broker.
+        permanent: bool,
     },
     /// A record is of a source that is not known, and the settings change: none of it is there, and the
     /// batch is to be judged under the new ones.
@@ -143,12 +143,12 @@ pub fn transact<'a, K: Kafka>(
     context: &Context<'a, K>,
     batch: &'a Batch,
     judging: &BTreeMap<i32, Judging<'_>>,
-) -> (Ended, Done) {
-    let mut done = Done::default();
-    let ended = attempt(producer, context, batch, judging, &mut done)
+) -> (TxOutcome, BatchResult) {
+    let mut result = BatchResult::default();
+    let outcome = attempt(producer, context, batch, judging, &mut result)
         .err()
-        .unwrap_or(Ended::Committed);
-    (ended, done)
+        .unwrap_or(TxOutcome::Committed);
+    (outcome, result)
 }
 
 fn attempt<'a, K: Kafka>(
@@ -156,18 +156,18 @@ fn attempt<'a, K: Kafka>(
     context: &Context<'a, K>,
     batch: &'a Batch,
     judging: &BTreeMap<i32, Judging<'_>>,
-    done: &mut Done,
-) -> Result<(), Ended> {
+    result: &mut BatchResult,
+) -> Result<(), TxOutcome> {
     producer.begin().map_err(broken)?;
-    let written = write(producer, context, batch, judging, done)
-        .and_then(|()| offsets(producer, context, done))
-        .and_then(|()| settle(producer, context.kafka));
+    let written = write(producer, context, batch, judging, result)
+        .and_then(|()| offsets(producer, context, result))
+        .and_then(|()| await_deliveries(producer, context.kafka));
     match written {
-        Ok(()) if done.learned.is_empty() => {
+        Ok(()) if result.judged.is_empty() => {
             abort(producer, context.kafka, aborted("nothing to commit"))
         }
         Ok(()) => commit(producer, context.kafka),
-        Err(ended) => abort(producer, context.kafka, ended),
+        Err(outcome) => abort(producer, context.kafka, outcome),
     }
 }
 
@@ -177,17 +177,17 @@ fn write<'a, K: Kafka>(
     context: &Context<'a, K>,
     batch: &'a Batch,
     judging: &BTreeMap<i32, Judging<'_>>,
-    done: &mut Done,
-) -> Result<(), Ended> {
+    result: &mut BatchResult,
+) -> Result<(), TxOutcome> {
     for (&partition, part) in &batch.parts {
         // Never judged without what came before.
         let Some(judging) = judging.get(&partition) else {
             return Err(aborted("a partition of the batch has no dedup index"));
         };
-        let mut learned = Learned {
+        let mut judged = JudgedPart {
             epoch: part.epoch,
             to: part.base_offset,
-            ..Learned::default()
+            ..JudgedPart::default()
         };
         let mut overlay = BatchOverlay::default();
         judge_part(
@@ -196,22 +196,22 @@ fn write<'a, K: Kafka>(
             (partition, part),
             judging,
             &mut overlay,
-            &mut learned,
-            done,
+            &mut judged,
+            result,
         )?;
-        if learned.to == part.base_offset {
+        if judged.to == part.base_offset {
             continue;
         }
         let record = DedupRecord {
             from: part.base_offset,
-            to: learned.to,
+            to: judged.to,
             partitions: context.partitions,
             entries: overlay.into_entries(),
         };
         let marks = (judging.seen, judging.until);
         log(producer, context, partition, &record, marks)?;
-        learned.entries = record.entries;
-        done.learned.insert(partition, learned);
+        judged.entries = record.entries;
+        result.judged.insert(partition, judged);
     }
     Ok(())
 }
@@ -223,7 +223,7 @@ fn log<K: Kafka>(
     partition: i32,
     record: &DedupRecord,
     (seen, until): (i64, Option<i64>),
-) -> Result<(), Ended> {
+) -> Result<(), TxOutcome> {
     let mark = |name, offset: i64| {
         let text = offset.to_string().into_bytes();
         (name, Some(Cow::Owned(text)))
@@ -249,20 +249,20 @@ fn judge_part<'a, K: Kafka>(
     (partition, part): (i32, &'a PartitionBatch),
     judging: &Judging<'_>,
     overlay: &mut BatchOverlay,
-    learned: &mut Learned,
-    done: &mut Done,
-) -> Result<(), Ended> {
+    judged: &mut JudgedPart,
+    result: &mut BatchResult,
+) -> Result<(), TxOutcome> {
     let mut counts: HashMap<Label<'_>, u64> = HashMap::new();
     for record in &part.records {
         let disposition = match judge(record, context.rules, judging.index, overlay) {
             Ok(disposition) => disposition,
             Err(halt) => {
-                done.halted.insert(partition, halt);
+                result.halted.insert(partition, halt);
                 break;
             }
         };
         if disposition.is_of_unknown_source() && (context.is_outdated)() {
-            return Err(Ended::Outdated);
+            return Err(TxOutcome::Outdated);
         }
         let mut out = outgoing(disposition, record, context.topics);
         if let Some(&is_event) = judging.existing.get(&record.offset) {
@@ -282,18 +282,18 @@ fn judge_part<'a, K: Kafka>(
             *counts.entry(out.label).or_default() += 1;
             if out.unverified_signature {
                 let source = out.label.source.to_owned();
-                *done.unverified.entry(source).or_default() += 1;
+                *result.unverified.entry(source).or_default() += 1;
             }
         }
-        done.wrote(out.topic, out.timestamp_ms);
+        result.wrote(out.topic, out.timestamp_ms);
         if let Some(entry) = out.entry {
             overlay.insert(entry);
         }
-        learned.offsets.push(record.offset);
-        learned.to = record.offset + 1;
+        judged.offsets.push(record.offset);
+        judged.to = record.offset + 1;
     }
     for (label, count) in counts {
-        *done.counts.entry(FateLabels::from(label)).or_default() += count;
+        *result.counts.entry(FateLabels::from(label)).or_default() += count;
     }
     Ok(())
 }
@@ -314,12 +314,12 @@ pub fn write_positions<K: Kafka>(
     context: &Context<'_, K>,
     note: Note,
     positions: &BTreeMap<i32, JudgedTo>,
-) -> (Ended, Done) {
-    let mut done = Done::default();
-    let ended = attempt_positions(producer, context, note, positions, &mut done)
+) -> (TxOutcome, BatchResult) {
+    let mut result = BatchResult::default();
+    let outcome = attempt_positions(producer, context, note, positions, &mut result)
         .err()
-        .unwrap_or(Ended::Committed);
-    (ended, done)
+        .unwrap_or(TxOutcome::Committed);
+    (outcome, result)
 }
 
 fn attempt_positions<K: Kafka>(
@@ -327,8 +327,8 @@ fn attempt_positions<K: Kafka>(
     context: &Context<'_, K>,
     note: Note,
     positions: &BTreeMap<i32, JudgedTo>,
-    done: &mut Done,
-) -> Result<(), Ended> {
+    result: &mut BatchResult,
+) -> Result<(), TxOutcome> {
     producer.begin().map_err(broken)?;
     let mut written = Ok(());
     for (&partition, &JudgedTo { at, partitions }) in positions {
@@ -338,20 +338,20 @@ fn attempt_positions<K: Kafka>(
             partitions,
             entries: Vec::new(),
         };
-        let learned = Learned {
+        let judged = JudgedPart {
             to: at,
-            ..Learned::default()
+            ..JudgedPart::default()
         };
-        done.learned.insert(partition, learned);
+        result.judged.insert(partition, judged);
         let until = (note == Note::Reposition).then_some(at);
         written = written.and_then(|()| log(producer, context, partition, &record, (at, until)));
     }
     let written = written
-        .and_then(|()| offsets(producer, context, done))
-        .and_then(|()| settle(producer, context.kafka));
+        .and_then(|()| offsets(producer, context, result))
+        .and_then(|()| await_deliveries(producer, context.kafka));
     match written {
         Ok(()) => commit(producer, context.kafka),
-        Err(ended) => abort(producer, context.kafka, ended),
+        Err(outcome) => abort(producer, context.kafka, outcome),
     }
 }
 
@@ -371,7 +371,7 @@ fn send<K: Kafka>(
     producer: &mut K::Producer,
     kafka: &K,
     message: &Message<'_>,
-) -> Result<(), Ended> {
+) -> Result<(), TxOutcome> {
     let deadline = kafka.now() + SETTLE;
     loop {
         match producer.send(message) {
@@ -390,24 +390,24 @@ fn send<K: Kafka>(
 fn offsets<K: Kafka>(
     producer: &mut K::Producer,
     context: &Context<'_, K>,
-    done: &Done,
-) -> Result<(), Ended> {
-    if done.learned.is_empty() {
+    result: &BatchResult,
+) -> Result<(), TxOutcome> {
+    if result.judged.is_empty() {
         return Ok(());
     }
     let member = context.consumer.member();
     if context.consumer.assignment_lost() {
-        return Err(Ended::Lost);
+        return Err(TxOutcome::Lost);
     }
     let Some(member) = member else {
         return Err(aborted("the consumer is not in its group"));
     };
-    let ends = done.ends();
+    let ends = result.ends();
     producer.send_offsets(&ends, member).map_err(broken)
 }
 
 /// Waits until nothing is in flight, then looks at what failed.
-fn settle<K: Kafka>(producer: &mut K::Producer, kafka: &K) -> Result<(), Ended> {
+fn await_deliveries<K: Kafka>(producer: &mut K::Producer, kafka: &K) -> Result<(), TxOutcome> {
     let deadline = kafka.now() + SETTLE;
     let mut pause = Duration::from_micros(100);
     loop {
@@ -427,17 +427,17 @@ fn settle<K: Kafka>(producer: &mut K::Producer, kafka: &K) -> Result<(), Ended> 
     }
 }
 
-fn commit<K: Kafka>(producer: &mut K::Producer, kafka: &K) -> Result<(), Ended> {
+fn commit<K: Kafka>(producer: &mut K::Producer, kafka: &K) -> Result<(), TxOutcome> {
     let deadline = kafka.now() + COMMIT;
     loop {
         match producer.commit() {
             Ok(()) => return Ok(()),
             Err(CallError::Again(_)) if kafka.now() < deadline => kafka.sleep(CALL_AGAIN),
             Err(CallError::Abort(failure)) => {
-                let ended = abort(producer, kafka, failed(failure));
+                let outcome = abort(producer, kafka, failed(failure));
                 // The request to commit may have been obeyed: an abort that then fails tells nothing.
-                return ended.map_err(|ended| match ended {
-                    Ended::Broken { why, fenced, .. } => in_doubt(why, fenced),
+                return outcome.map_err(|outcome| match outcome {
+                    TxOutcome::Broken { why, fenced, .. } => in_doubt(why, fenced),
                     other => other,
                 });
             }
@@ -448,17 +448,21 @@ fn commit<K: Kafka>(producer: &mut K::Producer, kafka: &K) -> Result<(), Ended> 
 }
 
 /// Aborts and passes on why; an abort that fails needs a new producer, which aborts by taking over.
-pub fn abort<K: Kafka>(producer: &mut K::Producer, kafka: &K, ended: Ended) -> Result<(), Ended> {
-    if let Ended::Broken { .. } = ended {
-        return Err(ended);
+pub fn abort<K: Kafka>(
+    producer: &mut K::Producer,
+    kafka: &K,
+    outcome: TxOutcome,
+) -> Result<(), TxOutcome> {
+    if let TxOutcome::Broken { .. } = outcome {
+        return Err(outcome);
     }
     let deadline = kafka.now() + ABORT;
     loop {
         match producer.abort() {
-            Ok(()) => return Err(ended),
+            Ok(()) => return Err(outcome),
             Err(CallError::Again(_)) if kafka.now() < deadline => kafka.sleep(CALL_AGAIN),
             Err(CallError::Again(why)) => {
-                return Err(Ended::Broken {
+                return Err(TxOutcome::Broken {
                     why,
                     in_doubt: false,
                     fenced: false,
@@ -469,19 +473,19 @@ pub fn abort<K: Kafka>(producer: &mut K::Producer, kafka: &K, ended: Ended) -> R
     }
 }
 
-fn aborted(why: &str) -> Ended {
+fn aborted(why: &str) -> TxOutcome {
     failed(Failure {
         why: why.to_owned(),
-        trouble: false,
+        permanent: false,
     })
 }
 
-fn failed(Failure { why, trouble }: Failure) -> Ended {
-    Ended::Aborted { why, trouble }
+fn failed(Failure { why, permanent }: Failure) -> TxOutcome {
+    TxOutcome::Aborted { why, permanent }
 }
 
-fn in_doubt(why: String, fenced: bool) -> Ended {
-    Ended::Broken {
+fn in_doubt(why: String, fenced: bool) -> TxOutcome {
+    TxOutcome::Broken {
         why,
         in_doubt: true,
         fenced,
@@ -490,15 +494,15 @@ fn in_doubt(why: String, fenced: bool) -> Ended {
 
 /// A call that failed before a commit was asked for: abortable where the client says so, else only a
 /// new producer helps.
-fn broken(error: CallError) -> Ended {
+fn broken(error: CallError) -> TxOutcome {
     match error {
         CallError::Abort(failure) => failed(failure),
-        CallError::Again(why) => Ended::Broken {
+        CallError::Again(why) => TxOutcome::Broken {
             why,
             in_doubt: false,
             fenced: false,
         },
-        CallError::Broken { why, fenced } => Ended::Broken {
+        CallError::Broken { why, fenced } => TxOutcome::Broken {
             why,
             in_doubt: false,
             fenced,

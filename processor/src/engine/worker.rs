@@ -1,6 +1,6 @@
 //! A worker: one OS thread with one consumer and one transactional producer, in a loop.
 //!
-//! collect (the only poll) → look at what is still owned → transact → learn. Partitions that are
+//! collect (the only poll) → look at what is still owned → transact → apply. Partitions that are
 //! newly assigned are restored beside it ([`crate::engine::restore`]).
 
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use crate::engine::batch::{Batch, Bounds};
 use crate::engine::collect::collect;
 use crate::engine::partitions::Partitions;
 use crate::engine::restore::{Restored, Restorer, Wanted};
-use crate::engine::transaction::Done;
+use crate::engine::transaction::BatchResult;
 use crate::kafka::assignment::Assignments;
 use crate::kafka::cluster::Cluster;
 use crate::kafka::watchdog::Calls;
@@ -85,7 +85,7 @@ pub struct Worker<'a, K: Kafka> {
     dedup_log: String,
     producer: Option<K::Producer>,
     /// The producer is gone in the middle of a commit: this is what it leaves if it went through.
-    in_doubt: Option<Done>,
+    in_doubt: Option<BatchResult>,
     /// Asks what is visible of what was written.
     reader: Option<K::Reader>,
     reader_failures: u32,
@@ -312,13 +312,13 @@ impl<'a, K: Kafka> Worker<'a, K> {
         match self.kafka.producer() {
             Ok(producer) => {
                 self.producer = Some(producer);
-                self.trouble("producer", None);
+                self.report("producer", None);
                 self.unsettle("a new producer took the name over");
                 Ok(())
             }
             Err(InitError::Later(why)) => {
                 tracing::info!(why, "the producer is not ready");
-                self.trouble("producer", Some(format!("not ready: {why}")));
+                self.report("producer", Some(format!("not ready: {why}")));
                 self.back_off(BACKOFF);
                 Ok(())
             }
@@ -338,7 +338,7 @@ impl<'a, K: Kafka> Worker<'a, K> {
         Ok(())
     }
 
-    fn trouble(&self, part: &str, what: Option<String>) {
+    fn report(&self, part: &str, what: Option<String>) {
         let name = format!("worker-{}-{part}", self.number);
         self.shared.readiness.set(&name, what.map_or(Ok(()), Err));
     }

@@ -295,8 +295,8 @@ pub enum InitError {
 pub struct Failure {
     /// What failed.
     pub why: String,
-    /// It will fail again until somebody mends it.
-    pub trouble: bool,
+    /// It fails again until an operator repairs the broker.
+    pub permanent: bool,
 }
 
 /// Why a record was not queued.

@@ -319,8 +319,8 @@ fn is_fenced(error: &RDKafkaError) -> bool {
     )
 }
 
-/// Whether a code stays until a person mends the broker.
-fn is_trouble(code: RDKafkaErrorCode) -> bool {
+/// Whether a code stays until an operator repairs the broker.
+fn is_permanent(code: RDKafkaErrorCode) -> bool {
     matches!(
         code,
         RDKafkaErrorCode::UnknownTopic
@@ -346,7 +346,7 @@ fn hangs() -> CallError {
 fn failure(error: &KafkaError, topic: &str) -> Failure {
     Failure {
         why: format!("{topic}: {error}"),
-        trouble: error.rdkafka_error_code().is_some_and(is_trouble),
+        permanent: error.rdkafka_error_code().is_some_and(is_permanent),
     }
 }
 
@@ -358,7 +358,7 @@ fn call_error(error: &KafkaError) -> CallError {
         }
         KafkaError::Transaction(error) if error.txn_requires_abort() => CallError::Abort(Failure {
             why: error.to_string(),
-            trouble: is_trouble(error.code()),
+            permanent: is_permanent(error.code()),
         }),
         KafkaError::Transaction(error) => CallError::Broken {
             why: error.to_string(),

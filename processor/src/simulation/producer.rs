@@ -56,7 +56,7 @@ impl<'y> SimProducer<'y> {
 fn abort(why: &str) -> CallError {
     CallError::Abort(Failure {
         why: why.to_owned(),
-        trouble: false,
+        permanent: false,
     })
 }
 
@@ -81,7 +81,7 @@ impl Producer for SimProducer<'_> {
         if world.chance.in_thousand(world.odds.send) {
             return Err(SendError::Failed(Failure {
                 why: format!("{}: cannot be queued", message.topic),
-                trouble: false,
+                permanent: false,
             }));
         }
         let fails = world.chance.in_thousand(world.odds.send);
@@ -114,7 +114,7 @@ impl Producer for SimProducer<'_> {
         let why = self.with(|client| client.failure.take())?;
         Some(Failure {
             why,
-            trouble: false,
+            permanent: false,
         })
     }
 

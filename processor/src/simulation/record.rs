@@ -101,7 +101,7 @@ fn called(result: &Result<(), CallError>) -> String {
     match result {
         Ok(()) => "ok".to_owned(),
         Err(CallError::Again(_)) => "again".to_owned(),
-        Err(CallError::Abort(Failure { trouble, .. })) => format!("abort trouble={trouble}"),
+        Err(CallError::Abort(Failure { permanent, .. })) => format!("abort trouble={permanent}"),
         Err(CallError::Broken { fenced, .. }) => format!("broken fenced={fenced}"),
     }
 }
@@ -261,7 +261,7 @@ impl<P: Producer> Producer for Recorded<P> {
             let sent = match sent {
                 Ok(()) => "ok".to_owned(),
                 Err(SendError::Full) => "full".to_owned(),
-                Err(SendError::Failed(failure)) => format!("failed trouble={}", failure.trouble),
+                Err(SendError::Failed(failure)) => format!("failed trouble={}", failure.permanent),
             };
             let (place, value) = (message.partition.unwrap_or(-1), digest(message.value));
             let count = message.headers.len();
@@ -280,7 +280,7 @@ impl<P: Producer> Producer for Recorded<P> {
 
     fn take_failure(&self) -> Option<Failure> {
         self.line("take_failure", self.inner.take_failure(), |failure| {
-            let trouble = failure.as_ref().map(|failure| failure.trouble);
+            let trouble = failure.as_ref().map(|failure| failure.permanent);
             trouble.map_or_else(|| "none".to_owned(), |trouble| format!("trouble={trouble}"))
         })
     }

@@ -7,7 +7,9 @@ use std::time::Duration;
 use super::{BACKOFF, Exit, Worker};
 use crate::engine::batch::Batch;
 use crate::engine::partitions::JudgedTo;
-use crate::engine::transaction::{Context, Done, Ended, Note, transact, write_positions};
+use crate::engine::transaction::{
+    BatchResult, Context, Note, TxOutcome, transact, write_positions,
+};
 use crate::kafka::{Consumer, Kafka};
 use crate::pipeline::Rules;
 
@@ -17,7 +19,7 @@ const BACKOFF_SHORT: Duration = Duration::from_millis(50);
 /// How long it waits after a failure that only a person can mend.
 const BACKOFF_LONG: Duration = Duration::from_secs(2);
 
-/// So many aborts without a commit are trouble: a rebalance costs one, rarely two.
+/// So many aborts without a commit count as permanent: a rebalance costs one, rarely two.
 const ABORTS_IN_A_ROW: u32 = 8;
 
 /// What a transaction is for.
@@ -69,7 +71,7 @@ impl<K: Kafka> Worker<'_, K> {
             dedup_log: &self.dedup_log,
             partitions: self.shared.settings.topics.partitions.unsigned_abs(),
         };
-        let (ended, mut done) = match task {
+        let (outcome, mut result) = match task {
             Task::Judge => {
                 let judging = self.partitions.judging();
                 transact(&mut producer, &context, batch, &judging)
@@ -77,51 +79,53 @@ impl<K: Kafka> Worker<'_, K> {
             Task::Write(note, positions) => {
                 let tried = write_positions(&mut producer, &context, *note, positions);
                 if *note == Note::Reposition {
-                    let committed = matches!(tried.0, Ended::Committed);
+                    let committed = matches!(tried.0, TxOutcome::Committed);
                     self.partitions.tried_repositions(committed);
                 }
                 tried
             }
         };
         let mut keep = true;
-        if !matches!(ended, Ended::Committed) {
+        if !matches!(outcome, TxOutcome::Committed) {
             self.unsettle("a transaction was aborted");
         }
-        if matches!(ended, Ended::Committed) {
+        if matches!(outcome, TxOutcome::Committed) {
             self.unconfirmed.proved();
             self.aborts = 0;
-            self.trouble("transaction", None);
+            self.report("transaction", None);
         }
-        match ended {
-            Ended::Committed if *task != Task::Judge => {
-                self.unconfirmed.add(&mut done, self.kafka.now());
+        match outcome {
+            TxOutcome::Committed if *task != Task::Judge => {
+                self.unconfirmed.add(&mut result, self.kafka.now());
             }
-            Ended::Committed => {
-                self.unconfirmed.add(&mut done, self.kafka.now());
-                self.learn(&done);
+            TxOutcome::Committed => {
+                self.unconfirmed.add(&mut result, self.kafka.now());
+                self.apply(&result);
                 *batch = Batch::default();
             }
-            Ended::Aborted { .. } if *task == Task::Judge && nothing_before_halts(batch, &done) => {
-                self.stop_halted(&done);
+            TxOutcome::Aborted { .. }
+                if *task == Task::Judge && nothing_before_halts(batch, &result) =>
+            {
+                self.stop_halted(&result);
                 *batch = Batch::default();
             }
-            Ended::Aborted { why, trouble } => self.aborted(&why, trouble),
-            Ended::Outdated => {
+            TxOutcome::Aborted { why, permanent } => self.aborted(&why, permanent),
+            TxOutcome::Outdated => {
                 tracing::debug!("a source is not known yet: the batch waits for the settings file");
                 self.back_off(BACKOFF);
             }
-            Ended::Lost => {
+            TxOutcome::Lost => {
                 tracing::info!("the assignment was lost before the commit");
-                self.partitions.forget();
+                self.partitions.clear();
                 *batch = Batch::default();
             }
-            Ended::Broken {
+            TxOutcome::Broken {
                 why,
                 in_doubt,
                 fenced,
             } => {
                 keep = false;
-                self.in_doubt = (in_doubt && *task == Task::Judge).then_some(done);
+                self.in_doubt = (in_doubt && *task == Task::Judge).then_some(result);
                 tracing::warn!(
                     why,
                     in_doubt,
@@ -139,15 +143,15 @@ impl<K: Kafka> Worker<'_, K> {
         Ok(())
     }
 
-    fn aborted(&mut self, why: &str, trouble: bool) {
+    fn aborted(&mut self, why: &str, permanent: bool) {
         self.aborts += 1;
         // What fails again and again does not pass by itself, whatever its code says.
-        if trouble || self.aborts >= ABORTS_IN_A_ROW {
+        if permanent || self.aborts >= ABORTS_IN_A_ROW {
             tracing::error!(
                 why,
                 "the transaction was aborted, and will be until this is mended"
             );
-            self.trouble("transaction", Some(why.to_owned()));
+            self.report("transaction", Some(why.to_owned()));
             self.back_off(BACKOFF_LONG);
         } else {
             tracing::info!(why, "the transaction was aborted and is tried again");
@@ -157,41 +161,40 @@ impl<K: Kafka> Worker<'_, K> {
 
     /// Counts a commit in doubt that the group's offsets show to have been obeyed. Those of a range that is
     /// judged again were committed before.
-    pub(super) fn count_if_through(&self, done: &Done) {
+    pub(super) fn count_if_through(&self, result: &BatchResult) {
         if self.partitions.is_repairing() {
             return;
         }
-        let asked: Vec<i32> = done.learned.keys().copied().collect();
+        let asked: Vec<i32> = result.judged.keys().copied().collect();
         let Ok(committed) = self.consumer.committed(&asked) else {
             return;
         };
-        let mut judged = done.learned.iter();
-        if judged.any(|(partition, learned)| committed.get(partition) == Some(&learned.to)) {
-            self.count(done);
+        let mut judged = result.judged.iter();
+        if judged.any(|(partition, part)| committed.get(partition) == Some(&part.to)) {
+            self.count(result);
         }
     }
 
-    fn count(&self, done: &Done) {
-        for (labels, &count) in &done.counts {
+    fn count(&self, result: &BatchResult) {
+        for (labels, &count) in &result.counts {
             self.shared.metrics.count(labels, count);
         }
-        for (source, &count) in &done.unverified {
+        for (source, &count) in &result.unverified {
             self.shared.metrics.unverified(source, count);
         }
     }
 
     /// Counts and remembers what is committed.
-    fn learn(&mut self, done: &Done) {
-        self.count(done);
-        for (&partition, learned) in &done.learned {
-            self.partitions
-                .learn(partition, learned.to, &learned.entries);
+    fn apply(&mut self, result: &BatchResult) {
+        self.count(result);
+        for (&partition, part) in &result.judged {
+            self.partitions.apply(partition, part.to, &part.entries);
         }
-        self.stop_halted(done);
+        self.stop_halted(result);
     }
 
-    fn stop_halted(&mut self, done: &Done) {
-        for (&partition, halt) in &done.halted {
+    fn stop_halted(&mut self, result: &BatchResult) {
+        for (&partition, halt) in &result.halted {
             self.partitions
                 .stop(&self.consumer, partition, &halt.to_string());
         }
@@ -200,16 +203,16 @@ impl<K: Kafka> Worker<'_, K> {
 
 /// Whether each part of a batch begins with a record that may not be judged: then there is nothing to
 /// commit, and nothing to try again.
-fn nothing_before_halts(batch: &Batch, done: &Done) -> bool {
-    let halted = |partition| done.halted.contains_key(partition);
-    done.learned.is_empty() && batch.parts.keys().all(halted)
+fn nothing_before_halts(batch: &Batch, result: &BatchResult) -> bool {
+    let halted = |partition| result.halted.contains_key(partition);
+    result.judged.is_empty() && batch.parts.keys().all(halted)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::engine::batch::PartitionBatch;
-    use crate::engine::transaction::Learned;
+    use crate::engine::transaction::JudgedPart;
     use crate::pipeline::Halt;
 
     #[test]
@@ -222,16 +225,16 @@ mod tests {
         };
         let mut batch = Batch::default();
         batch.parts.insert(0, part());
-        let mut done = Done::default();
-        assert!(!nothing_before_halts(&batch, &done));
-        done.halted.insert(0, Halt { version: 2 });
-        assert!(nothing_before_halts(&batch, &done));
+        let mut result = BatchResult::default();
+        assert!(!nothing_before_halts(&batch, &result));
+        result.halted.insert(0, Halt { version: 2 });
+        assert!(nothing_before_halts(&batch, &result));
         // Another partition's records are in the batch: an abort must not drop them.
         batch.parts.insert(1, part());
-        assert!(!nothing_before_halts(&batch, &done));
+        assert!(!nothing_before_halts(&batch, &result));
         batch.parts.remove(&1);
         // Records before the halt were judged, and are not committed.
-        done.learned.insert(0, Learned::default());
-        assert!(!nothing_before_halts(&batch, &done));
+        result.judged.insert(0, JudgedPart::default());
+        assert!(!nothing_before_halts(&batch, &result));
     }
 }

@@ -15,7 +15,7 @@ use crate::engine::audit;
 use crate::engine::batch::Batch;
 use crate::engine::restore::log::Log;
 use crate::engine::restore::undecided_offset;
-use crate::engine::transaction::{Ended, abort};
+use crate::engine::transaction::{TxOutcome, abort};
 use crate::kafka::{Kafka, Message, Place, Producer, Reader, Unanswered, View};
 
 /// How long undecided transactions are waited for at once: the loop must poll.
@@ -104,7 +104,7 @@ impl<K: Kafka> Worker<'_, K> {
                         "settled: all under our name is decided"
                     );
                 }
-                self.trouble("settling", None);
+                self.report("settling", None);
                 // Neither offset nor log proves anything of a commit in doubt: a sweep may have taken a part of
                 // it, be it by a process that had our name for a while.
                 let doubtful = self.in_doubt.is_some();
@@ -117,9 +117,9 @@ impl<K: Kafka> Worker<'_, K> {
                             "all partitions are restored, for the audit of what was committed last"
                         ),
                     }
-                    if let Some(done) = self.in_doubt.take() {
+                    if let Some(result) = self.in_doubt.take() {
                         tracing::info!("the commit in doubt is left to the audit");
-                        self.count_if_through(&done);
+                        self.count_if_through(&result);
                     }
                     self.unconfirmed.clear();
                     self.partitions.restore_all(&self.consumer, batch);
@@ -153,7 +153,7 @@ impl<K: Kafka> Worker<'_, K> {
                 seconds = waited.as_secs(),
                 "no transaction may begin until this is decided"
             );
-            self.trouble("settling", Some(what.to_owned()));
+            self.report("settling", Some(what.to_owned()));
         }
     }
 
@@ -297,7 +297,7 @@ impl<K: Kafka> Worker<'_, K> {
         tracing::info!(?places, "sweeping");
         let swept = sweep(self.kafka, &mut producer, reader, &places);
         // A producer that could not abort is of no more use: the next one takes over.
-        if let Err(Ended::Broken { why, fenced, .. }) = swept {
+        if let Err(TxOutcome::Broken { why, fenced, .. }) = swept {
             settling.fenced = fenced.then(|| why.clone());
             return Err(Unanswered(format!("the sweep broke: {why}")));
         }
@@ -342,17 +342,17 @@ pub(super) fn sweep<K: Kafka>(
     producer: &mut K::Producer,
     reader: &K::Reader,
     places: &[&Place],
-) -> Result<(), Ended> {
-    let done = |why: &str| Ended::Aborted {
+) -> Result<(), TxOutcome> {
+    let aborted = |why: &str| TxOutcome::Aborted {
         why: why.to_owned(),
-        trouble: false,
+        permanent: false,
     };
     let offset = match reader.last_offset(SWEPT_OFFSET) {
         Ok(offset) => BTreeMap::from([(SWEPT_OFFSET, offset.unwrap_or(0))]),
-        Err(Unanswered(why)) => return Err(done(&why)),
+        Err(Unanswered(why)) => return Err(aborted(&why)),
     };
     if producer.begin().is_err() {
-        return abort(producer, kafka, done("the sweep did not begin"));
+        return abort(producer, kafka, aborted("the sweep did not begin"));
     }
     for place in places {
         let sent = producer.send(&Message {
@@ -375,5 +375,5 @@ pub(super) fn sweep<K: Kafka>(
     while producer.in_flight() > 0 && kafka.now() < until {
         producer.serve(Duration::from_millis(1));
     }
-    abort(producer, kafka, done("swept"))
+    abort(producer, kafka, aborted("swept"))
 }

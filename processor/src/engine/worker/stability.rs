@@ -8,7 +8,7 @@ use super::settle::sweep;
 use super::state::Held;
 use super::{Exit, Worker};
 use crate::engine::audit::undecided;
-use crate::engine::transaction::Ended;
+use crate::engine::transaction::TxOutcome;
 use crate::kafka::{Kafka, Place, Reader, Unanswered, View};
 
 /// How often is looked.
@@ -99,7 +99,7 @@ impl<K: Kafka> Worker<'_, K> {
         tracing::info!(?places, "sweeping what stands still");
         self.stability.sweep_after = (after * 2).min(SWEEP_AT_MOST);
         match sweep(self.kafka, &mut producer, reader, &places) {
-            Err(Ended::Broken { why, fenced, .. }) => {
+            Err(TxOutcome::Broken { why, fenced, .. }) => {
                 self.stability.fenced = fenced.then_some(why);
             }
             _ => self.producer = Some(producer),

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use crate::engine::audit::Wanted;
-use crate::engine::transaction::Done;
+use crate::engine::transaction::BatchResult;
 use crate::kafka::Place;
 
 /// What was seen is written down after this time without a transaction.
@@ -47,7 +47,7 @@ impl Commits {
 /// Commits that were answered and not seen to be visible yet.
 #[derive(Debug, Default)]
 pub struct Unconfirmed {
-    /// Those that are waited for, and where their partitions ended after them.
+    /// Those that are waited for, and where their partitions outcome after them.
     pub(super) asked: Option<(Commits, BTreeMap<Place, i64>)>,
     /// Those since then.
     pub(super) fresh: Commits,
@@ -60,16 +60,16 @@ pub struct Unconfirmed {
 
 impl Unconfirmed {
     /// Takes the offsets that a transaction judged.
-    pub fn add(&mut self, done: &mut Done, now: Instant) {
+    pub fn add(&mut self, result: &mut BatchResult, now: Instant) {
         let fresh = &mut self.fresh;
         fresh.first.get_or_insert(now);
-        fresh.since_ms = fresh.since_ms.min(done.since_ms);
-        fresh.topics.extend(done.topics.drain(..));
-        for (&partition, learned) in &mut done.learned {
+        fresh.since_ms = fresh.since_ms.min(result.since_ms);
+        fresh.topics.extend(result.topics.drain(..));
+        for (&partition, part) in &mut result.judged {
             let judged = fresh.parts.entry(partition).or_default();
-            judged.epoch = learned.epoch;
-            judged.to = learned.to;
-            judged.offsets.append(&mut learned.offsets);
+            judged.epoch = part.epoch;
+            judged.to = part.to;
+            judged.offsets.append(&mut part.offsets);
         }
     }
 
@@ -99,7 +99,7 @@ impl Unconfirmed {
         self.look_at = None;
     }
 
-    /// Forgets all of it: what it learned is void.
+    /// Forgets all of it: what it part is void.
     pub fn clear(&mut self) {
         self.asked = None;
         self.fresh = Commits::default();
