@@ -12,7 +12,7 @@ use std::time::Duration;
 use sluice_schemas::event;
 use sluice_schemas::fate::{RAW_OFFSET, RAW_PARTITION};
 
-use crate::kafka::{HeaderOf, Kafka, Place, Reader, Unanswered, View};
+use crate::kafka::{BrokerUnavailable, HeaderOf, Kafka, Place, Reader, View};
 
 /// How long undecided transactions are waited for before others have their turn.
 const STABLE_WAIT: Duration = Duration::from_secs(2);
@@ -71,7 +71,7 @@ pub fn find<K: Kafka>(
     dedup_log: &str,
     wanted: &Wanted,
     go_on: &dyn Fn() -> bool,
-) -> Result<Found, Unanswered> {
+) -> Result<Found, BrokerUnavailable> {
     if wanted.offsets.is_empty() && wanted.until.is_empty() {
         return Ok(Found::new());
     }
@@ -91,7 +91,7 @@ pub fn find<K: Kafka>(
         return Ok(scan.found);
     }
     if let Some(place) = outputs.leaderless.iter().find(|place| is_fate(place)) {
-        return Err(Unanswered(format!(
+        return Err(BrokerUnavailable(format!(
             "{place} has no leader, so what it holds is not known"
         )));
     }
@@ -129,7 +129,7 @@ impl Scan<'_> {
         &mut self,
         reader: &R,
         places: &[Place],
-    ) -> Result<BTreeMap<Place, i64>, Unanswered> {
+    ) -> Result<BTreeMap<Place, i64>, BrokerUnavailable> {
         let from = reader.since(places, self.wanted.since_ms)?;
         self.on(reader, &from)
     }
@@ -139,7 +139,7 @@ impl Scan<'_> {
         &mut self,
         reader: &R,
         from: &BTreeMap<Place, i64>,
-    ) -> Result<BTreeMap<Place, i64>, Unanswered> {
+    ) -> Result<BTreeMap<Place, i64>, BrokerUnavailable> {
         let mut topics: BTreeMap<_, BTreeMap<i32, i64>> = BTreeMap::new();
         for (place, offset) in from {
             let topic = topics.entry(&place.topic).or_default();
@@ -155,7 +155,9 @@ impl Scan<'_> {
                 })?
             };
             if !(self.go_on)() {
-                return Err(Unanswered("the fates are no longer looked for".into()));
+                return Err(BrokerUnavailable(
+                    "the fates are no longer looked for".into(),
+                ));
             }
             for (partition, offset) in next_offsets {
                 let topic = std::sync::Arc::clone(topic);
@@ -196,10 +198,12 @@ pub fn wait_stable<K: Kafka>(
     kafka: &K,
     reader: &K::Reader,
     places: &[Place],
-) -> Result<(), Unanswered> {
+) -> Result<(), BrokerUnavailable> {
     let targets = reader.ends(places, View::All)?;
     if let Some(place) = places.iter().find(|place| !targets.contains_key(place)) {
-        return Err(Unanswered(format!("{place} does not say where it ends")));
+        return Err(BrokerUnavailable(format!(
+            "{place} does not say where it ends"
+        )));
     }
     let until = kafka.now() + STABLE_WAIT;
     loop {
@@ -219,10 +223,10 @@ pub fn wait_stable<K: Kafka>(
 }
 
 /// What keeps a partition's last stable offset, and what an operator may do about it.
-pub fn undecided(place: &Place, at: Option<i64>, end: i64) -> Unanswered {
+pub fn undecided(place: &Place, at: Option<i64>, end: i64) -> BrokerUnavailable {
     let Place { topic, partition } = place;
     let at = at.map_or_else(|| "unknown".to_owned(), |at| at.to_string());
-    Unanswered(format!(
+    BrokerUnavailable(format!(
         "{place} holds a transaction that is not decided: its last stable offset is {at} of {end}. \
          It ends by itself within its time-out, or when the worker of its transactional id runs again. \
          Where neither helps: kafka-transactions.sh --bootstrap-server HOST find-hanging --broker-id LEADER \

@@ -54,7 +54,7 @@ pub fn collect<K: Kafka>(
                 seen.fatal = Some(why);
                 break;
             }
-            Polled::News => {}
+            Polled::Transient => {}
         }
         if batch.is_full(bounds) || kafka.now() >= deadline {
             break;

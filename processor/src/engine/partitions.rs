@@ -12,7 +12,7 @@ use crate::engine::batch::{Batch, Expected};
 use crate::engine::collect::PollSummary;
 use crate::engine::restore::{First, Outcome, Repair, Restored, Wanted};
 use crate::kafka::assignment::Assignments;
-use crate::kafka::{Consumer, Kafka, Unanswered};
+use crate::kafka::{BrokerUnavailable, Consumer, Kafka};
 
 /// How long to wait before a seek is tried again: the client may still be settling an assignment.
 const SEEK_AGAIN: Duration = Duration::from_millis(20);
@@ -366,7 +366,7 @@ impl Partitions {
         consumer: &impl Consumer,
         partition: i32,
         from: i64,
-    ) -> Result<(), Unanswered> {
+    ) -> Result<(), BrokerUnavailable> {
         consumer.seek(partition, from)?;
         consumer.resume(&[partition])
     }
@@ -496,7 +496,7 @@ impl Partitions {
             return Ok(());
         }
         let partition = reading[self.watched % reading.len()];
-        let Ok(stable) = consumer.stable_end(partition) else {
+        let Ok(stable) = consumer.last_stable_offset(partition) else {
             return Ok(());
         };
         let Some(slot) = self.slots.get_mut(&partition) else {

@@ -211,7 +211,7 @@ impl<'a, K: Kafka> Worker<'a, K> {
             ..
         } = self;
         drop((producer, partitions));
-        consumer.leave();
+        consumer.close();
         exit
     }
 

@@ -25,7 +25,7 @@ pub trait Kafka {
     fn producer(&self) -> Result<Self::Producer, InitError>;
 
     /// Makes the clients of a restore.
-    fn reader(&self) -> Result<Self::Reader, Unanswered>;
+    fn reader(&self) -> Result<Self::Reader, BrokerUnavailable>;
 
     /// A clock that never goes back.
     fn now(&self) -> Instant;
@@ -46,8 +46,8 @@ pub enum Polled {
     Record(Record),
     /// The client has read this partition to its end.
     End(i32),
-    /// A happening that the client deals with by itself.
-    News,
+    /// An event that the client handles by itself.
+    Transient,
     /// The consumer is of no more use; the sentence says why.
     Fatal(String),
 }
@@ -61,19 +61,19 @@ pub trait Consumer {
     fn poll(&self, wait: Duration) -> Polled;
 
     /// Goes to an offset of a partition.
-    fn seek(&self, partition: i32, offset: i64) -> Result<(), Unanswered>;
+    fn seek(&self, partition: i32, offset: i64) -> Result<(), BrokerUnavailable>;
 
     /// Brings no more of these partitions; they stay assigned.
-    fn pause(&self, partitions: &[i32]) -> Result<(), Unanswered>;
+    fn pause(&self, partitions: &[i32]) -> Result<(), BrokerUnavailable>;
 
     /// Brings them again.
-    fn resume(&self, partitions: &[i32]) -> Result<(), Unanswered>;
+    fn resume(&self, partitions: &[i32]) -> Result<(), BrokerUnavailable>;
 
     /// The group's committed offsets; those that a transaction is about to change are waited for.
-    fn committed(&self, partitions: &[i32]) -> Result<BTreeMap<i32, i64>, Unanswered>;
+    fn committed(&self, partitions: &[i32]) -> Result<BTreeMap<i32, i64>, BrokerUnavailable>;
 
     /// The first offset of a partition that is not stable yet.
-    fn stable_end(&self, partition: i32) -> Result<i64, Unanswered>;
+    fn last_stable_offset(&self, partition: i32) -> Result<i64, BrokerUnavailable>;
 
     /// The membership as it is now; `None` outside of the group.
     fn member(&self) -> Option<Self::Member>;
@@ -82,7 +82,7 @@ pub trait Consumer {
     fn assignment_lost(&self) -> bool;
 
     /// Leaves the group, within a bound.
-    fn leave(self);
+    fn close(self);
 }
 
 /// A record on its way out.
@@ -155,8 +155,8 @@ pub enum Read {
     },
     /// All that was stable when the read was answered has been read.
     End,
-    /// A happening that the client deals with by itself.
-    News,
+    /// An event that the client handles by itself.
+    Transient,
 }
 
 /// The topics that a restore reads.
@@ -211,19 +211,27 @@ pub trait Reader {
     type Member;
 
     /// How many partitions raw has now.
-    fn partitions(&self) -> Result<u32, Unanswered>;
+    fn partitions(&self) -> Result<u32, BrokerUnavailable>;
 
     /// The group's committed offset; one that a transaction is about to change is waited for.
-    fn committed(&self, partition: i32) -> Result<Option<i64>, Unanswered>;
+    fn committed(&self, partition: i32) -> Result<Option<i64>, BrokerUnavailable>;
 
     /// A topic's first offset, and the first that is not stable yet.
-    fn stable_bounds(&self, source: Source, partition: i32) -> Result<(i64, i64), Unanswered>;
+    fn stable_bounds(
+        &self,
+        source: Source,
+        partition: i32,
+    ) -> Result<(i64, i64), BrokerUnavailable>;
 
     /// The dedup-log's first and next offset, decided or not.
-    fn log_bounds(&self, partition: i32) -> Result<(i64, i64), Unanswered>;
+    fn watermarks(&self, partition: i32) -> Result<(i64, i64), BrokerUnavailable>;
 
     /// The dedup-log's first offset appended at or after a time; `None` where there is none.
-    fn log_since(&self, partition: i32, since_ms: i64) -> Result<Option<i64>, Unanswered>;
+    fn offset_for_time(
+        &self,
+        partition: i32,
+        since_ms: i64,
+    ) -> Result<Option<i64>, BrokerUnavailable>;
 
     /// Begins to read a view of a partition, from an offset on.
     fn start(
@@ -232,24 +240,25 @@ pub trait Reader {
         partition: i32,
         offset: i64,
         view: View,
-    ) -> Result<(), Unanswered>;
+    ) -> Result<(), BrokerUnavailable>;
 
     /// Waits for the next thing of what [`Reader::start`] began.
-    fn read(&self) -> Result<Read, Unanswered>;
+    fn read(&self) -> Result<Read, BrokerUnavailable>;
 
     /// Reads no more of it.
-    fn stop(&self) -> Result<(), Unanswered>;
+    fn stop(&self) -> Result<(), BrokerUnavailable>;
 
     /// The partitions that a worker's transactions may write to.
-    fn outputs(&self) -> Result<Outputs, Unanswered>;
+    fn outputs(&self) -> Result<Outputs, BrokerUnavailable>;
 
     /// Where partitions end in a view: the last stable offset, or the next offset. Partitions without a
     /// known leader are left out; a leader that fails to answer is an error.
-    fn ends(&self, places: &[Place], view: View) -> Result<BTreeMap<Place, i64>, Unanswered>;
+    fn ends(&self, places: &[Place], view: View)
+    -> Result<BTreeMap<Place, i64>, BrokerUnavailable>;
 
     /// The first offsets whose record has this timestamp or a later one; partitions without such a record
     /// are left out.
-    fn since(&self, places: &[Place], ms: i64) -> Result<BTreeMap<Place, i64>, Unanswered>;
+    fn since(&self, places: &[Place], ms: i64) -> Result<BTreeMap<Place, i64>, BrokerUnavailable>;
 
     /// Gives the committed records of some partitions of a topic, each from an offset to the partition's
     /// end, until `each` breaks. Returns where a further scan goes on.
@@ -258,7 +267,7 @@ pub trait Reader {
         topic: &str,
         from: &BTreeMap<i32, i64>,
         each: &mut dyn FnMut(&[u8], &HeaderOf<'_>) -> ControlFlow<()>,
-    ) -> Result<BTreeMap<i32, i64>, Unanswered>;
+    ) -> Result<BTreeMap<i32, i64>, BrokerUnavailable>;
 
     /// The group's offsets of these partitions of raw; an error where a transaction is about to change one
     /// of them, for all that time.
@@ -266,20 +275,20 @@ pub trait Reader {
         &self,
         partitions: &[i32],
         wait: Duration,
-    ) -> Result<BTreeMap<i32, i64>, Unanswered>;
+    ) -> Result<BTreeMap<i32, i64>, BrokerUnavailable>;
 
     /// The group's offset of a partition, whatever an open transaction is about to make of it.
-    fn last_offset(&self, partition: i32) -> Result<Option<i64>, Unanswered>;
+    fn last_offset(&self, partition: i32) -> Result<Option<i64>, BrokerUnavailable>;
 
     /// The metadata of a client that has not joined the group. Brokers take offsets under it from
     /// anybody: for a transaction that is aborted, and never for one that is committed.
     fn outsider(&self) -> Option<Self::Member>;
 }
 
-/// The brokers gave no answer that helps: ask again.
+/// No broker returned a usable answer: ask again.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub struct Unanswered(pub String);
+pub struct BrokerUnavailable(pub String);
 
 /// Why a new producer is not ready.
 #[derive(Debug)]

@@ -17,7 +17,7 @@ use rdkafka::{ClientConfig, ClientContext, Offset, TopicPartitionList};
 use sluice_schemas::settings::Membership;
 use sluice_service::kafka::client as kafka;
 
-use super::api::{Consumer, Polled, Unanswered};
+use super::api::{BrokerUnavailable, Consumer, Polled};
 use super::cluster::{Cluster, QUEUED_MESSAGES};
 use super::watchdog::Calls;
 use crate::kafka::assignment::Assignments;
@@ -131,27 +131,27 @@ impl Consumer for RawConsumer {
             Some(Err(error)) => {
                 // Information: the client goes on by itself, and the watchdog sees if it does not.
                 tracing::info!(%error, "polling raw");
-                Polled::News
+                Polled::Transient
             }
         }
     }
 
-    fn seek(&self, partition: i32, offset: i64) -> Result<(), Unanswered> {
+    fn seek(&self, partition: i32, offset: i64) -> Result<(), BrokerUnavailable> {
         let to = Offset::Offset(offset);
         Ok(self
             .calls
             .watched(|| self.consumer.seek(&self.raw, partition, to, SEEK))?)
     }
 
-    fn pause(&self, partitions: &[i32]) -> Result<(), Unanswered> {
+    fn pause(&self, partitions: &[i32]) -> Result<(), BrokerUnavailable> {
         Ok(self.consumer.pause(&self.list(partitions))?)
     }
 
-    fn resume(&self, partitions: &[i32]) -> Result<(), Unanswered> {
+    fn resume(&self, partitions: &[i32]) -> Result<(), BrokerUnavailable> {
         Ok(self.consumer.resume(&self.list(partitions))?)
     }
 
-    fn committed(&self, partitions: &[i32]) -> Result<BTreeMap<i32, i64>, Unanswered> {
+    fn committed(&self, partitions: &[i32]) -> Result<BTreeMap<i32, i64>, BrokerUnavailable> {
         let list = self.list(partitions);
         let list = self
             .calls
@@ -166,7 +166,7 @@ impl Consumer for RawConsumer {
         Ok(committed)
     }
 
-    fn stable_end(&self, partition: i32) -> Result<i64, Unanswered> {
+    fn last_stable_offset(&self, partition: i32) -> Result<i64, BrokerUnavailable> {
         let bounds = || {
             self.consumer
                 .fetch_watermarks(&self.raw, partition, WATCH_ASK)
@@ -184,7 +184,7 @@ impl Consumer for RawConsumer {
     }
 
     // A close was seen to hang: it is not waited for without end.
-    fn leave(self) {
+    fn close(self) {
         let (closed, wait) = channel();
         thread::spawn(move || {
             self.consumer.unsubscribe();

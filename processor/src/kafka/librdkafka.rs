@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use rdkafka::error::KafkaError;
 
-use super::api::{InitError, Kafka, Unanswered};
+use super::api::{BrokerUnavailable, InitError, Kafka};
 use super::assignment::Assignments;
 use super::cluster::Cluster;
 use super::consumer::RawConsumer;
@@ -26,7 +26,7 @@ impl Kafka for Cluster<'_> {
         Transactor::new(self)
     }
 
-    fn reader(&self) -> Result<LogReader, Unanswered> {
+    fn reader(&self) -> Result<LogReader, BrokerUnavailable> {
         Ok(LogReader::new(self)?)
     }
 
@@ -46,7 +46,7 @@ impl Kafka for Cluster<'_> {
     }
 }
 
-impl From<KafkaError> for Unanswered {
+impl From<KafkaError> for BrokerUnavailable {
     fn from(error: KafkaError) -> Self {
         Self(error.to_string())
     }

@@ -18,7 +18,7 @@ use sluice_schemas::settings::Settings;
 use sluice_schemas::topic::TopicNames;
 use sluice_service::kafka::client as kafka;
 
-use super::api::{HeaderOf, Outputs, Place, Read, Reader, Source, Unanswered, View};
+use super::api::{BrokerUnavailable, HeaderOf, Outputs, Place, Read, Reader, Source, View};
 use super::cluster::{Cluster, QUEUED_MESSAGES};
 use super::watchdog::Calls;
 
@@ -130,7 +130,7 @@ impl LogReader {
         places: &[Place],
         asked: Offset,
         view: View,
-    ) -> Result<BTreeMap<Place, Option<i64>>, Unanswered> {
+    ) -> Result<BTreeMap<Place, Option<i64>>, BrokerUnavailable> {
         if places.is_empty() {
             return Ok(BTreeMap::new());
         }
@@ -158,7 +158,7 @@ impl LogReader {
         next: &mut BTreeMap<i32, i64>,
         open: &mut BTreeSet<i32>,
         each: &mut dyn FnMut(&[u8], &HeaderOf<'_>) -> ControlFlow<()>,
-    ) -> Result<(), Unanswered> {
+    ) -> Result<(), BrokerUnavailable> {
         while !open.is_empty() {
             match self.calls.watched(|| self.stable().poll(ASK)) {
                 Some(Ok(message)) => {
@@ -181,7 +181,7 @@ impl LogReader {
 
     /// A topic that the metadata of all topics does not list is missing, which is no reason to wait, or
     /// hidden from us, which is.
-    fn must_not_exist(&self, topic: &str) -> Result<(), Unanswered> {
+    fn must_not_exist(&self, topic: &str) -> Result<(), BrokerUnavailable> {
         let ask = || self.newest().fetch_metadata(Some(topic), ASK_BETWEEN);
         let metadata = self.calls.watched(ask)?;
         let error = metadata.topics().first().and_then(MetadataTopic::error);
@@ -190,7 +190,7 @@ impl LogReader {
                 RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART
                 | RDKafkaRespErr::RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC,
             ) => Ok(()),
-            error => Err(Unanswered(format!(
+            error => Err(BrokerUnavailable(format!(
                 "{topic} is not listed ({error:?}): the processor's principal must be allowed to DESCRIBE and READ it"
             ))),
         }
@@ -201,7 +201,7 @@ impl LogReader {
         partitions: &[i32],
         view: View,
         wait: Duration,
-    ) -> Result<BTreeMap<i32, i64>, Unanswered> {
+    ) -> Result<BTreeMap<i32, i64>, BrokerUnavailable> {
         let mut list = TopicPartitionList::with_capacity(partitions.len());
         for &partition in partitions {
             list.add_partition(&self.raw, partition);
@@ -229,7 +229,7 @@ impl LogReader {
 impl Reader for LogReader {
     type Member = ConsumerGroupMetadata;
 
-    fn partitions(&self) -> Result<u32, Unanswered> {
+    fn partitions(&self) -> Result<u32, BrokerUnavailable> {
         let ask = || self.stable().fetch_metadata(Some(&self.raw), ASK);
         let metadata = self.calls.watched(ask)?;
         let topic = metadata.topics().first();
@@ -237,7 +237,7 @@ impl Reader for LogReader {
         Ok(u32::try_from(count).unwrap_or(u32::MAX))
     }
 
-    fn committed(&self, partition: i32) -> Result<Option<i64>, Unanswered> {
+    fn committed(&self, partition: i32) -> Result<Option<i64>, BrokerUnavailable> {
         let list = single(&self.raw, partition, Offset::Invalid)?;
         let list = self
             .calls
@@ -252,18 +252,26 @@ impl Reader for LogReader {
         })
     }
 
-    fn stable_bounds(&self, source: Source, partition: i32) -> Result<(i64, i64), Unanswered> {
+    fn stable_bounds(
+        &self,
+        source: Source,
+        partition: i32,
+    ) -> Result<(i64, i64), BrokerUnavailable> {
         let topic = self.topic(source);
         let ask = || self.stable().fetch_watermarks(topic, partition, ASK);
         Ok(self.calls.watched(ask)?)
     }
 
-    fn log_bounds(&self, partition: i32) -> Result<(i64, i64), Unanswered> {
+    fn watermarks(&self, partition: i32) -> Result<(i64, i64), BrokerUnavailable> {
         let ask = || self.newest().fetch_watermarks(&self.log, partition, ASK);
         Ok(self.calls.watched(ask)?)
     }
 
-    fn log_since(&self, partition: i32, since_ms: i64) -> Result<Option<i64>, Unanswered> {
+    fn offset_for_time(
+        &self,
+        partition: i32,
+        since_ms: i64,
+    ) -> Result<Option<i64>, BrokerUnavailable> {
         let list = single(&self.log, partition, Offset::Offset(since_ms))?;
         let list = self
             .calls
@@ -284,13 +292,13 @@ impl Reader for LogReader {
         partition: i32,
         offset: i64,
         view: View,
-    ) -> Result<(), Unanswered> {
+    ) -> Result<(), BrokerUnavailable> {
         let list = single(self.topic(source), partition, Offset::Offset(offset))?;
         self.reads.set(view);
         Ok(self.calls.watched(|| self.client(view).assign(&list))?)
     }
 
-    fn read(&self) -> Result<Read, Unanswered> {
+    fn read(&self) -> Result<Read, BrokerUnavailable> {
         let client = self.client(self.reads.get());
         match self.calls.watched(|| client.poll(ASK)) {
             Some(Ok(message)) => Ok(Read::Record {
@@ -300,19 +308,19 @@ impl Reader for LogReader {
                 headers: headers(&message),
             }),
             Some(Err(KafkaError::PartitionEOF(_))) => Ok(Read::End),
-            Some(Err(error)) if is_information(&error) => Ok(Read::News),
+            Some(Err(error)) if is_information(&error) => Ok(Read::Transient),
             Some(Err(error)) => Err(error.into()),
             None => Err(KafkaError::NoMessageReceived.into()),
         }
     }
 
-    fn stop(&self) -> Result<(), Unanswered> {
+    fn stop(&self) -> Result<(), BrokerUnavailable> {
         let client = self.client(self.reads.get());
         Ok(self.calls.watched(|| client.unassign())?)
     }
 
     // All topics at once: of a source that is no longer configured a transaction may be left as well.
-    fn outputs(&self) -> Result<Outputs, Unanswered> {
+    fn outputs(&self) -> Result<Outputs, BrokerUnavailable> {
         let ask = || self.newest().fetch_metadata(None, ASK_BETWEEN);
         let metadata = self.calls.watched(ask)?;
         let mut outputs = Outputs::default();
@@ -341,7 +349,11 @@ impl Reader for LogReader {
         Ok(outputs)
     }
 
-    fn ends(&self, places: &[Place], view: View) -> Result<BTreeMap<Place, i64>, Unanswered> {
+    fn ends(
+        &self,
+        places: &[Place],
+        view: View,
+    ) -> Result<BTreeMap<Place, i64>, BrokerUnavailable> {
         let ends = self.offsets(places, Offset::End, view)?;
         let known = ends.into_iter();
         Ok(known
@@ -349,10 +361,12 @@ impl Reader for LogReader {
             .collect())
     }
 
-    fn since(&self, places: &[Place], ms: i64) -> Result<BTreeMap<Place, i64>, Unanswered> {
+    fn since(&self, places: &[Place], ms: i64) -> Result<BTreeMap<Place, i64>, BrokerUnavailable> {
         let since = self.offsets(places, Offset::Offset(ms.max(0)), View::Stable)?;
         if let Some(place) = places.iter().find(|place| !since.contains_key(place)) {
-            return Err(Unanswered(format!("{place} gives no offset for a time")));
+            return Err(BrokerUnavailable(format!(
+                "{place} gives no offset for a time"
+            )));
         }
         let known = since.into_iter();
         Ok(known
@@ -366,7 +380,7 @@ impl Reader for LogReader {
         topic: &str,
         from: &BTreeMap<i32, i64>,
         each: &mut dyn FnMut(&[u8], &HeaderOf<'_>) -> ControlFlow<()>,
-    ) -> Result<BTreeMap<i32, i64>, Unanswered> {
+    ) -> Result<BTreeMap<i32, i64>, BrokerUnavailable> {
         let mut next = from.clone();
         let mut open: BTreeSet<i32> = from.keys().copied().collect();
         let mut list = TopicPartitionList::with_capacity(from.len());
@@ -385,12 +399,12 @@ impl Reader for LogReader {
         &self,
         partitions: &[i32],
         wait: Duration,
-    ) -> Result<BTreeMap<i32, i64>, Unanswered> {
+    ) -> Result<BTreeMap<i32, i64>, BrokerUnavailable> {
         self.group_offsets(partitions, View::Stable, wait)
     }
 
     // Another answer for another isolation: this one does not wait for what is undecided.
-    fn last_offset(&self, partition: i32) -> Result<Option<i64>, Unanswered> {
+    fn last_offset(&self, partition: i32) -> Result<Option<i64>, BrokerUnavailable> {
         let offsets = self.group_offsets(&[partition], View::All, ASK_BETWEEN)?;
         Ok(offsets.get(&partition).copied())
     }

@@ -10,7 +10,7 @@ use super::reader::SimReader;
 use super::state::{Client, MS, SECOND};
 use super::thread::{Thread, micros};
 use crate::kafka::assignment::Assignments;
-use crate::kafka::{InitError, Kafka, Unanswered};
+use crate::kafka::{BrokerUnavailable, InitError, Kafka};
 
 impl<'y> Kafka for Thread<'y> {
     type Consumer = SimConsumer<'y>;
@@ -24,7 +24,7 @@ impl<'y> Kafka for Thread<'y> {
     }
 
     fn producer(&self) -> Result<SimProducer<'y>, InitError> {
-        if let Err(Unanswered(why)) = self.ask() {
+        if let Err(BrokerUnavailable(why)) = self.ask() {
             return Err(InitError::Later(why));
         }
         let until = self.world.borrow().now + 5 * SECOND;
@@ -58,7 +58,7 @@ impl<'y> Kafka for Thread<'y> {
         Ok(SimProducer::new(self.clone(), id))
     }
 
-    fn reader(&self) -> Result<SimReader<'y>, Unanswered> {
+    fn reader(&self) -> Result<SimReader<'y>, BrokerUnavailable> {
         self.ask()?;
         Ok(SimReader::new(self.clone()))
     }

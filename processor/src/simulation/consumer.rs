@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::state::SECOND;
 use super::thread::{Thread, micros};
 use crate::kafka::assignment::Assignments;
-use crate::kafka::{Consumer, Polled, Unanswered};
+use crate::kafka::{BrokerUnavailable, Consumer, Polled};
 use crate::record::Record;
 
 /// Where a consumer stands in a partition.
@@ -142,7 +142,7 @@ impl Consumer for SimConsumer<'_> {
         self.next().unwrap_or(Polled::Nothing)
     }
 
-    fn seek(&self, partition: i32, offset: i64) -> Result<(), Unanswered> {
+    fn seek(&self, partition: i32, offset: i64) -> Result<(), BrokerUnavailable> {
         self.thread.ask()?;
         match self.places.borrow_mut().get_mut(&partition) {
             Some(place) => {
@@ -150,11 +150,11 @@ impl Consumer for SimConsumer<'_> {
                 place.end_told = false;
                 Ok(())
             }
-            None => Err(Unanswered("not assigned".to_owned())),
+            None => Err(BrokerUnavailable("not assigned".to_owned())),
         }
     }
 
-    fn pause(&self, partitions: &[i32]) -> Result<(), Unanswered> {
+    fn pause(&self, partitions: &[i32]) -> Result<(), BrokerUnavailable> {
         for partition in partitions {
             if let Some(place) = self.places.borrow_mut().get_mut(partition) {
                 place.paused = true;
@@ -163,7 +163,7 @@ impl Consumer for SimConsumer<'_> {
         Ok(())
     }
 
-    fn resume(&self, partitions: &[i32]) -> Result<(), Unanswered> {
+    fn resume(&self, partitions: &[i32]) -> Result<(), BrokerUnavailable> {
         for partition in partitions {
             if let Some(place) = self.places.borrow_mut().get_mut(partition) {
                 place.paused = false;
@@ -173,7 +173,7 @@ impl Consumer for SimConsumer<'_> {
         Ok(())
     }
 
-    fn committed(&self, partitions: &[i32]) -> Result<BTreeMap<i32, i64>, Unanswered> {
+    fn committed(&self, partitions: &[i32]) -> Result<BTreeMap<i32, i64>, BrokerUnavailable> {
         let mut committed = BTreeMap::new();
         for &partition in partitions {
             if let Some(offset) = self.thread.committed_offset(partition)? {
@@ -183,7 +183,7 @@ impl Consumer for SimConsumer<'_> {
         Ok(committed)
     }
 
-    fn stable_end(&self, partition: i32) -> Result<i64, Unanswered> {
+    fn last_stable_offset(&self, partition: i32) -> Result<i64, BrokerUnavailable> {
         self.thread.stable(&self.thread.raw, partition)
     }
 
@@ -199,7 +199,7 @@ impl Consumer for SimConsumer<'_> {
         member.removed && world.now >= member.removal_known
     }
 
-    fn leave(self) {
+    fn close(self) {
         self.thread
             .world
             .borrow_mut()

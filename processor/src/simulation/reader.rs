@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::state::{OUTSIDER, Stored};
 use super::thread::Thread;
-use crate::kafka::{HeaderOf, Outputs, Place, Read, Reader, Source, Unanswered, View};
+use crate::kafka::{BrokerUnavailable, HeaderOf, Outputs, Place, Read, Reader, Source, View};
 
 pub struct SimReader<'y> {
     thread: Thread<'y>,
@@ -54,31 +54,39 @@ fn header<'r>(record: &'r Stored, name: &str) -> Option<&'r [u8]> {
 impl Reader for SimReader<'_> {
     type Member = (u64, u64);
 
-    fn partitions(&self) -> Result<u32, Unanswered> {
+    fn partitions(&self) -> Result<u32, BrokerUnavailable> {
         self.thread.ask()?;
         Ok(self.thread.world.borrow().partitions.unsigned_abs())
     }
 
-    fn committed(&self, partition: i32) -> Result<Option<i64>, Unanswered> {
+    fn committed(&self, partition: i32) -> Result<Option<i64>, BrokerUnavailable> {
         self.thread.committed_offset(partition)
     }
 
-    fn stable_bounds(&self, source: Source, partition: i32) -> Result<(i64, i64), Unanswered> {
+    fn stable_bounds(
+        &self,
+        source: Source,
+        partition: i32,
+    ) -> Result<(i64, i64), BrokerUnavailable> {
         Ok((0, self.thread.stable(&self.topic(source), partition)?))
     }
 
-    fn log_bounds(&self, partition: i32) -> Result<(i64, i64), Unanswered> {
+    fn watermarks(&self, partition: i32) -> Result<(i64, i64), BrokerUnavailable> {
         self.thread.ask()?;
         let world = &mut *self.thread.world.borrow_mut();
         let now = world.now;
         let log = world.log(&self.thread.log, partition);
         if log.is_behind(now) {
-            return Err(Unanswered("offset not available".to_owned()));
+            return Err(BrokerUnavailable("offset not available".to_owned()));
         }
         Ok((0, log.end))
     }
 
-    fn log_since(&self, partition: i32, since_ms: i64) -> Result<Option<i64>, Unanswered> {
+    fn offset_for_time(
+        &self,
+        partition: i32,
+        since_ms: i64,
+    ) -> Result<Option<i64>, BrokerUnavailable> {
         let stable = self.thread.stable(&self.thread.log, partition)?;
         let world = &mut *self.thread.world.borrow_mut();
         let log = world.log(&self.thread.log, partition);
@@ -95,12 +103,12 @@ impl Reader for SimReader<'_> {
         partition: i32,
         offset: i64,
         view: View,
-    ) -> Result<(), Unanswered> {
+    ) -> Result<(), BrokerUnavailable> {
         *self.at.borrow_mut() = (self.topic(source), partition, offset, view);
         Ok(())
     }
 
-    fn read(&self) -> Result<Read, Unanswered> {
+    fn read(&self) -> Result<Read, BrokerUnavailable> {
         self.thread.ask()?;
         let world = &mut *self.thread.world.borrow_mut();
         let now = world.now;
@@ -123,11 +131,11 @@ impl Reader for SimReader<'_> {
         })
     }
 
-    fn stop(&self) -> Result<(), Unanswered> {
+    fn stop(&self) -> Result<(), BrokerUnavailable> {
         Ok(())
     }
 
-    fn outputs(&self) -> Result<Outputs, Unanswered> {
+    fn outputs(&self) -> Result<Outputs, BrokerUnavailable> {
         self.thread.ask()?;
         let world = self.thread.world.borrow();
         let names = world
@@ -144,7 +152,11 @@ impl Reader for SimReader<'_> {
         })
     }
 
-    fn ends(&self, places: &[Place], view: View) -> Result<BTreeMap<Place, i64>, Unanswered> {
+    fn ends(
+        &self,
+        places: &[Place],
+        view: View,
+    ) -> Result<BTreeMap<Place, i64>, BrokerUnavailable> {
         self.thread.ask()?;
         let ends = places.iter();
         Ok(ends
@@ -152,12 +164,12 @@ impl Reader for SimReader<'_> {
             .collect())
     }
 
-    fn since(&self, places: &[Place], ms: i64) -> Result<BTreeMap<Place, i64>, Unanswered> {
+    fn since(&self, places: &[Place], ms: i64) -> Result<BTreeMap<Place, i64>, BrokerUnavailable> {
         self.thread.ask()?;
         let mut since = BTreeMap::new();
         for place in places {
             let Some(stable) = self.end(place, View::Stable) else {
-                return Err(Unanswered("offset not available".to_owned()));
+                return Err(BrokerUnavailable("offset not available".to_owned()));
             };
             let world = &mut *self.thread.world.borrow_mut();
             let log = world.log(&place.topic, place.partition);
@@ -173,7 +185,7 @@ impl Reader for SimReader<'_> {
         topic: &str,
         from: &BTreeMap<i32, i64>,
         each: &mut dyn FnMut(&[u8], &HeaderOf<'_>) -> ControlFlow<()>,
-    ) -> Result<BTreeMap<i32, i64>, Unanswered> {
+    ) -> Result<BTreeMap<i32, i64>, BrokerUnavailable> {
         let mut next = from.clone();
         for (&partition, next) in &mut next {
             self.thread.ask()?;
@@ -197,14 +209,14 @@ impl Reader for SimReader<'_> {
         &self,
         partitions: &[i32],
         _wait: Duration,
-    ) -> Result<BTreeMap<i32, i64>, Unanswered> {
+    ) -> Result<BTreeMap<i32, i64>, BrokerUnavailable> {
         self.thread.ask()?;
         let world = self.thread.world.borrow();
         if partitions
             .iter()
             .any(|partition| world.has_pending_offsets(*partition))
         {
-            return Err(Unanswered("unstable offset".to_owned()));
+            return Err(BrokerUnavailable("unstable offset".to_owned()));
         }
         let committed = world.committed.iter();
         let asked = committed.filter(|(partition, _)| partitions.contains(partition));
@@ -213,7 +225,7 @@ impl Reader for SimReader<'_> {
             .collect())
     }
 
-    fn last_offset(&self, partition: i32) -> Result<Option<i64>, Unanswered> {
+    fn last_offset(&self, partition: i32) -> Result<Option<i64>, BrokerUnavailable> {
         self.thread.ask()?;
         Ok(self
             .thread

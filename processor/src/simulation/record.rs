@@ -15,8 +15,8 @@ use super::brokers::World;
 use super::thread::Thread;
 use crate::kafka::assignment::Assignments;
 use crate::kafka::{
-    CallError, Consumer, Failure, HeaderOf, InitError, Kafka, Message, Outputs, Place, Polled,
-    Producer, Read, Reader, SendError, Source, Unanswered, View,
+    BrokerUnavailable, CallError, Consumer, Failure, HeaderOf, InitError, Kafka, Message, Outputs,
+    Place, Polled, Producer, Read, Reader, SendError, Source, View,
 };
 
 thread_local! {
@@ -86,14 +86,14 @@ impl<T> Recorded<T> {
 }
 
 /// `ok` with what the call brought, or that it brought nothing; never the text of the error.
-fn answer<T>(result: &Result<T, Unanswered>, shown: impl FnOnce(&T) -> String) -> String {
+fn answer<T>(result: &Result<T, BrokerUnavailable>, shown: impl FnOnce(&T) -> String) -> String {
     match result {
         Ok(found) => format!("ok {}", shown(found)),
-        Err(Unanswered(_)) => "unanswered".to_owned(),
+        Err(BrokerUnavailable(_)) => "unanswered".to_owned(),
     }
 }
 
-fn done(result: &Result<(), Unanswered>) -> String {
+fn done(result: &Result<(), BrokerUnavailable>) -> String {
     answer(result, |()| String::new())
 }
 
@@ -160,7 +160,7 @@ impl<K: Kafka> Kafka for Recorded<K> {
         Ok(self.of(made?))
     }
 
-    fn reader(&self) -> Result<Self::Reader, Unanswered> {
+    fn reader(&self) -> Result<Self::Reader, BrokerUnavailable> {
         let made = self.line("reader", self.inner.reader(), |made| {
             answer(made, |_| String::new())
         });
@@ -189,42 +189,44 @@ impl<C: Consumer> Consumer for Recorded<C> {
                 Polled::Nothing => "nothing".to_owned(),
                 Polled::Record(record) => format!("{} {}", record.partition, record.offset),
                 Polled::End(partition) => format!("{partition} end"),
-                Polled::News => "news".to_owned(),
+                Polled::Transient => "news".to_owned(),
                 Polled::Fatal(_) => "fatal".to_owned(),
             };
             format!("{} {polled}", wait.as_millis())
         })
     }
 
-    fn seek(&self, partition: i32, offset: i64) -> Result<(), Unanswered> {
+    fn seek(&self, partition: i32, offset: i64) -> Result<(), BrokerUnavailable> {
         let sought = self.inner.seek(partition, offset);
         self.line("seek", sought, |sought| {
             format!("{partition} {offset} {}", done(sought))
         })
     }
 
-    fn pause(&self, partitions: &[i32]) -> Result<(), Unanswered> {
+    fn pause(&self, partitions: &[i32]) -> Result<(), BrokerUnavailable> {
         self.line("pause", self.inner.pause(partitions), |paused| {
             format!("{partitions:?} {}", done(paused))
         })
     }
 
-    fn resume(&self, partitions: &[i32]) -> Result<(), Unanswered> {
+    fn resume(&self, partitions: &[i32]) -> Result<(), BrokerUnavailable> {
         self.line("resume", self.inner.resume(partitions), |resumed| {
             format!("{partitions:?} {}", done(resumed))
         })
     }
 
-    fn committed(&self, partitions: &[i32]) -> Result<BTreeMap<i32, i64>, Unanswered> {
+    fn committed(&self, partitions: &[i32]) -> Result<BTreeMap<i32, i64>, BrokerUnavailable> {
         self.line("committed", self.inner.committed(partitions), |found| {
             format!("{partitions:?} {}", answer(found, offsets))
         })
     }
 
-    fn stable_end(&self, partition: i32) -> Result<i64, Unanswered> {
-        self.line("stable_end", self.inner.stable_end(partition), |end| {
-            format!("{partition} {}", answer(end, i64::to_string))
-        })
+    fn last_stable_offset(&self, partition: i32) -> Result<i64, BrokerUnavailable> {
+        self.line(
+            "stable_end",
+            self.inner.last_stable_offset(partition),
+            |end| format!("{partition} {}", answer(end, i64::to_string)),
+        )
     }
 
     fn member(&self) -> Option<Self::Member> {
@@ -241,8 +243,8 @@ impl<C: Consumer> Consumer for Recorded<C> {
         )
     }
 
-    fn leave(self) {
-        self.inner.leave();
+    fn close(self) {
+        self.inner.close();
         self.scribe.line("leave", String::new);
     }
 }
@@ -314,13 +316,13 @@ impl<P: Producer> Producer for Recorded<P> {
 impl<R: Reader> Reader for Recorded<R> {
     type Member = R::Member;
 
-    fn partitions(&self) -> Result<u32, Unanswered> {
+    fn partitions(&self) -> Result<u32, BrokerUnavailable> {
         self.line("partitions", self.inner.partitions(), |found| {
             answer(found, u32::to_string)
         })
     }
 
-    fn committed(&self, partition: i32) -> Result<Option<i64>, Unanswered> {
+    fn committed(&self, partition: i32) -> Result<Option<i64>, BrokerUnavailable> {
         self.line(
             "group_committed",
             self.inner.committed(partition),
@@ -328,21 +330,29 @@ impl<R: Reader> Reader for Recorded<R> {
         )
     }
 
-    fn stable_bounds(&self, source: Source, partition: i32) -> Result<(i64, i64), Unanswered> {
+    fn stable_bounds(
+        &self,
+        source: Source,
+        partition: i32,
+    ) -> Result<(i64, i64), BrokerUnavailable> {
         let bounds = self.inner.stable_bounds(source, partition);
         self.line("stable_bounds", bounds, |bounds| {
             format!("{} {partition} {}", topic(source), answer(bounds, pair))
         })
     }
 
-    fn log_bounds(&self, partition: i32) -> Result<(i64, i64), Unanswered> {
-        self.line("log_bounds", self.inner.log_bounds(partition), |bounds| {
+    fn watermarks(&self, partition: i32) -> Result<(i64, i64), BrokerUnavailable> {
+        self.line("log_bounds", self.inner.watermarks(partition), |bounds| {
             format!("{partition} {}", answer(bounds, pair))
         })
     }
 
-    fn log_since(&self, partition: i32, since_ms: i64) -> Result<Option<i64>, Unanswered> {
-        let found = self.inner.log_since(partition, since_ms);
+    fn offset_for_time(
+        &self,
+        partition: i32,
+        since_ms: i64,
+    ) -> Result<Option<i64>, BrokerUnavailable> {
+        let found = self.inner.offset_for_time(partition, since_ms);
         self.line("log_since", found, |found| {
             format!("{partition} {since_ms} {}", answer(found, optional))
         })
@@ -354,7 +364,7 @@ impl<R: Reader> Reader for Recorded<R> {
         partition: i32,
         offset: i64,
         of: View,
-    ) -> Result<(), Unanswered> {
+    ) -> Result<(), BrokerUnavailable> {
         let started = self.inner.start(source, partition, offset, of);
         self.line("start", started, |started| {
             let (topic, view) = (topic(source), view(of));
@@ -362,21 +372,21 @@ impl<R: Reader> Reader for Recorded<R> {
         })
     }
 
-    fn read(&self) -> Result<Read, Unanswered> {
+    fn read(&self) -> Result<Read, BrokerUnavailable> {
         self.line("read", self.inner.read(), |read| {
             answer(read, |read| match read {
                 Read::Record { offset, .. } => offset.to_string(),
                 Read::End => "end".to_owned(),
-                Read::News => "news".to_owned(),
+                Read::Transient => "news".to_owned(),
             })
         })
     }
 
-    fn stop(&self) -> Result<(), Unanswered> {
+    fn stop(&self) -> Result<(), BrokerUnavailable> {
         self.line("stop", self.inner.stop(), done)
     }
 
-    fn outputs(&self) -> Result<Outputs, Unanswered> {
+    fn outputs(&self) -> Result<Outputs, BrokerUnavailable> {
         self.line("outputs", self.inner.outputs(), |found| {
             answer(found, |found| {
                 format!("{} {}", found.places.len(), found.leaderless.len())
@@ -384,13 +394,13 @@ impl<R: Reader> Reader for Recorded<R> {
         })
     }
 
-    fn ends(&self, places: &[Place], of: View) -> Result<BTreeMap<Place, i64>, Unanswered> {
+    fn ends(&self, places: &[Place], of: View) -> Result<BTreeMap<Place, i64>, BrokerUnavailable> {
         self.line("ends", self.inner.ends(places, of), |found| {
             format!("{} {} {}", places.len(), view(of), answer(found, ends))
         })
     }
 
-    fn since(&self, places: &[Place], ms: i64) -> Result<BTreeMap<Place, i64>, Unanswered> {
+    fn since(&self, places: &[Place], ms: i64) -> Result<BTreeMap<Place, i64>, BrokerUnavailable> {
         self.line("since", self.inner.since(places, ms), |found| {
             format!("{} {ms} {}", places.len(), answer(found, ends))
         })
@@ -401,7 +411,7 @@ impl<R: Reader> Reader for Recorded<R> {
         topic: &str,
         from: &BTreeMap<i32, i64>,
         each: &mut dyn FnMut(&[u8], &HeaderOf<'_>) -> ControlFlow<()>,
-    ) -> Result<BTreeMap<i32, i64>, Unanswered> {
+    ) -> Result<BTreeMap<i32, i64>, BrokerUnavailable> {
         let mut records = 0;
         let scanned = self.inner.scan(topic, from, &mut |value, header| {
             records += 1;
@@ -417,7 +427,7 @@ impl<R: Reader> Reader for Recorded<R> {
         &self,
         partitions: &[i32],
         wait: Duration,
-    ) -> Result<BTreeMap<i32, i64>, Unanswered> {
+    ) -> Result<BTreeMap<i32, i64>, BrokerUnavailable> {
         let found = self.inner.stable_offsets(partitions, wait);
         self.line("stable_offsets", found, |found| {
             let wait = wait.as_millis();
@@ -425,7 +435,7 @@ impl<R: Reader> Reader for Recorded<R> {
         })
     }
 
-    fn last_offset(&self, partition: i32) -> Result<Option<i64>, Unanswered> {
+    fn last_offset(&self, partition: i32) -> Result<Option<i64>, BrokerUnavailable> {
         self.line("last_offset", self.inner.last_offset(partition), |found| {
             format!("{partition} {}", answer(found, optional))
         })

@@ -8,7 +8,7 @@ use corosensei::Yielder;
 
 use super::brokers::World;
 use super::state::{MS, SECOND};
-use crate::kafka::Unanswered;
+use crate::kafka::BrokerUnavailable;
 
 /// What a process has at the brokers, for whoever kills or stops it.
 #[derive(Debug, Default)]
@@ -74,22 +74,22 @@ impl Thread<'_> {
     }
 
     /// A question: answered, or not.
-    pub fn ask(&self) -> Result<(), Unanswered> {
+    pub fn ask(&self) -> Result<(), BrokerUnavailable> {
         self.call();
         let world = &mut *self.world.borrow_mut();
         if world.chance.in_thousand(world.odds.unanswered) {
-            return Err(Unanswered("no answer".to_owned()));
+            return Err(BrokerUnavailable("no answer".to_owned()));
         }
         Ok(())
     }
 
     /// The committed offset of a partition, once no transaction is about to change it.
-    pub fn committed_offset(&self, partition: i32) -> Result<Option<i64>, Unanswered> {
+    pub fn committed_offset(&self, partition: i32) -> Result<Option<i64>, BrokerUnavailable> {
         self.ask()?;
         let until = self.world.borrow().now + 5 * SECOND;
         while self.world.borrow().has_pending_offsets(partition) {
             if self.world.borrow().now > until {
-                return Err(Unanswered("unstable offset".to_owned()));
+                return Err(BrokerUnavailable("unstable offset".to_owned()));
             }
             self.wait(10 * MS);
         }
@@ -97,13 +97,13 @@ impl Thread<'_> {
     }
 
     /// A log's first stable offset; a new leader does not say.
-    pub fn stable(&self, topic: &str, partition: i32) -> Result<i64, Unanswered> {
+    pub fn stable(&self, topic: &str, partition: i32) -> Result<i64, BrokerUnavailable> {
         self.ask()?;
         let world = &mut *self.world.borrow_mut();
         let now = world.now;
         let log = world.log(topic, partition);
         if log.is_behind(now) {
-            return Err(Unanswered("offset not available".to_owned()));
+            return Err(BrokerUnavailable("offset not available".to_owned()));
         }
         Ok(log.stable())
     }

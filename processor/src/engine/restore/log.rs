@@ -146,7 +146,7 @@ impl<R: Reader, H: Fn() -> bool> Log<'_, R, H> {
                     decided = stable >= end;
                     self.reader.start(source, partition, next, view)?;
                 }
-                Read::News => {}
+                Read::Transient => {}
             }
         }
     }

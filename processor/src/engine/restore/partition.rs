@@ -66,7 +66,7 @@ impl<K: Kafka> Partition<'_, K> {
         let Wanted { partition, .. } = self.wanted;
         let reader = self.reader;
         let partitions = reader.partitions()?;
-        let (log_low, log_end) = reader.log_bounds(partition)?;
+        let (log_low, log_end) = reader.watermarks(partition)?;
         self.wait_stable(log_end)?;
 
         let Tail {
@@ -264,7 +264,7 @@ impl<K: Kafka> Partition<'_, K> {
     fn check_neighbours(&self, partitions: u32) -> Result<(), Halt> {
         let Wanted { partition, .. } = self.wanted;
         for other in (0..partitions.cast_signed()).filter(|other| *other != partition) {
-            let bounds = self.reader.log_bounds(other)?;
+            let bounds = self.reader.watermarks(other)?;
             if let Some(last) = self.log().tail(other, bounds)?.last {
                 return check_partitions(&last, partitions).map_err(Halt::Person);
             }
@@ -289,7 +289,10 @@ impl<K: Kafka> Partition<'_, K> {
         let started = self.kafka.now();
         let reach = i64::from(self.window()) + i64::from(CLOCK_SLACK_SECONDS);
         let since = first_ms.saturating_sub(reach.saturating_mul(1000)).max(0);
-        let start = self.reader.log_since(partition, since)?.unwrap_or(log_end);
+        let start = self
+            .reader
+            .offset_for_time(partition, since)?
+            .unwrap_or(log_end);
         let judged_again = if repairs {
             self.last_reposition(start, log_end)?
         } else {
@@ -363,7 +366,7 @@ impl<K: Kafka> Partition<'_, K> {
             match self.reader.read()? {
                 Read::Record { appended_ms, .. } => break Some(appended_ms),
                 Read::End => break None,
-                Read::News => {}
+                Read::Transient => {}
             }
         };
         self.reader.stop()?;

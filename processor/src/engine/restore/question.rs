@@ -5,7 +5,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::dedup::index::DedupIndex;
-use crate::kafka::Unanswered;
+use crate::kafka::BrokerUnavailable;
 
 /// How long to wait before the brokers are asked again.
 pub const AGAIN: Duration = Duration::from_millis(100);
@@ -100,8 +100,8 @@ pub struct Repair {
 }
 
 /// What an operator may do about an offset that is not given.
-pub fn undecided_offset(Unanswered(why): Unanswered) -> Unanswered {
-    Unanswered(format!(
+pub fn undecided_offset(BrokerUnavailable(why): BrokerUnavailable) -> BrokerUnavailable {
+    BrokerUnavailable(format!(
         "the group's offset is not given ({why}): its coordinator is away, or a transaction that is about to \
          change it is not decided. That ends by itself within its time-out, or when the worker of its \
          transactional id runs again. Where neither helps: kafka-transactions.sh --bootstrap-server HOST \
@@ -121,8 +121,8 @@ pub enum Halt {
     Person(String),
 }
 
-impl From<Unanswered> for Halt {
-    fn from(Unanswered(why): Unanswered) -> Self {
+impl From<BrokerUnavailable> for Halt {
+    fn from(BrokerUnavailable(why): BrokerUnavailable) -> Self {
         Self::Later(why)
     }
 }

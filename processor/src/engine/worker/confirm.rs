@@ -11,7 +11,7 @@ use std::time::Duration;
 use super::Worker;
 use super::unconfirmed::{Commits, Judged};
 use crate::engine::partitions::JudgedTo;
-use crate::kafka::{Kafka, Place, Reader, Unanswered, View};
+use crate::kafka::{BrokerUnavailable, Kafka, Place, Reader, View};
 
 /// How often is looked while something is not confirmed.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -37,8 +37,8 @@ impl<K: Kafka> Worker<'_, K> {
     /// The client that asks what is visible.
     pub(super) fn with_reader<T>(
         &mut self,
-        ask: impl FnOnce(&mut Self, &K::Reader) -> Result<T, Unanswered>,
-    ) -> Result<T, Unanswered> {
+        ask: impl FnOnce(&mut Self, &K::Reader) -> Result<T, BrokerUnavailable>,
+    ) -> Result<T, BrokerUnavailable> {
         let reader = match self.reader.take() {
             Some(reader) => reader,
             None => self.kafka.reader()?,
@@ -80,7 +80,7 @@ impl<K: Kafka> Worker<'_, K> {
         if self.unconfirmed.is_empty() || !due {
             return;
         }
-        if let Err(Unanswered(why)) = self.with_reader(Self::look) {
+        if let Err(BrokerUnavailable(why)) = self.with_reader(Self::look) {
             tracing::debug!(why, "looking at what is visible");
         }
         let asked = self.unconfirmed.asked.as_ref();
@@ -96,12 +96,14 @@ impl<K: Kafka> Worker<'_, K> {
         }
     }
 
-    fn look(&mut self, reader: &K::Reader) -> Result<(), Unanswered> {
+    fn look(&mut self, reader: &K::Reader) -> Result<(), BrokerUnavailable> {
         if self.unconfirmed.asked.is_none() {
             let places = self.written(reader)?;
             let targets = reader.ends(&places, View::All)?;
             if targets.len() < places.len() {
-                return Err(Unanswered("a partition does not say where it ends".into()));
+                return Err(BrokerUnavailable(
+                    "a partition does not say where it ends".into(),
+                ));
             }
             let fresh = std::mem::take(&mut self.unconfirmed.fresh);
             self.unconfirmed.asked = Some((fresh, targets));
@@ -137,7 +139,7 @@ impl<K: Kafka> Worker<'_, K> {
     }
 
     /// The partitions of the topics that the fresh commits wrote to.
-    fn written(&mut self, reader: &K::Reader) -> Result<Vec<Place>, Unanswered> {
+    fn written(&mut self, reader: &K::Reader) -> Result<Vec<Place>, BrokerUnavailable> {
         let now = self.kafka.now();
         let topics = &self.unconfirmed.fresh.topics;
         let knows = |places: &[Place]| {
@@ -153,7 +155,9 @@ impl<K: Kafka> Worker<'_, K> {
             let mut places = outputs.places;
             places.extend(outputs.leaderless);
             if !knows(&places) {
-                return Err(Unanswered("a topic is not known to the brokers".into()));
+                return Err(BrokerUnavailable(
+                    "a topic is not known to the brokers".into(),
+                ));
             }
             (now, places)
         };

@@ -16,7 +16,7 @@ use crate::engine::batch::Batch;
 use crate::engine::restore::log::Log;
 use crate::engine::restore::undecided_offset;
 use crate::engine::transaction::{TxOutcome, abort};
-use crate::kafka::{Kafka, Message, Place, Producer, Reader, Unanswered, View};
+use crate::kafka::{BrokerUnavailable, Kafka, Message, Place, Producer, Reader, View};
 
 /// How long undecided transactions are waited for at once: the loop must poll.
 const WAIT: Duration = Duration::from_millis(500);
@@ -126,7 +126,7 @@ impl<K: Kafka> Worker<'_, K> {
                 }
                 Ok(true)
             }
-            Err(Unanswered(why)) => {
+            Err(BrokerUnavailable(why)) => {
                 let settling = self.settling.as_mut();
                 if let Some(why) = settling.and_then(|settling| settling.fenced.take()) {
                     self.fenced(&why)?;
@@ -158,7 +158,7 @@ impl<K: Kafka> Worker<'_, K> {
     }
 
     /// One attempt: once all is decided, whether the last commits are whole.
-    fn try_settle(&mut self, reader: &K::Reader) -> Result<Standing, Unanswered> {
+    fn try_settle(&mut self, reader: &K::Reader) -> Result<Standing, BrokerUnavailable> {
         let outputs = reader.outputs()?;
         let targets = reader.ends(&outputs.places, View::All)?;
         let until = self.kafka.now() + WAIT;
@@ -188,10 +188,12 @@ impl<K: Kafka> Worker<'_, K> {
         }
         offsets?;
         if let Some(place) = outputs.leaderless.first() {
-            return Err(Unanswered(format!("{place} has no leader")));
+            return Err(BrokerUnavailable(format!("{place} has no leader")));
         }
         if silent > 0 || targets.len() < outputs.places.len() {
-            return Err(Unanswered("a partition does not say where it ends".into()));
+            return Err(BrokerUnavailable(
+                "a partition does not say where it ends".into(),
+            ));
         }
         if self.unconfirmed.is_proved() {
             return Ok(Standing::Whole);
@@ -221,8 +223,9 @@ impl<K: Kafka> Worker<'_, K> {
                 // Who restores it audits it.
                 continue;
             }
-            let tail = log.tail(partition, reader.log_bounds(partition)?);
-            let logged = tail.map_err(|halt| Unanswered(format!("the dedup-log: {halt:?}")))?;
+            let tail = log.tail(partition, reader.watermarks(partition)?);
+            let logged =
+                tail.map_err(|halt| BrokerUnavailable(format!("the dedup-log: {halt:?}")))?;
             let offsets = reader.stable_offsets(&[partition], ASK_OFFSETS)?;
             let behind = offsets.get(&partition) < Some(&to);
             if logged.logged < to || behind {
@@ -235,7 +238,7 @@ impl<K: Kafka> Worker<'_, K> {
     }
 
     /// Whether the offset of each partition was given since the settling began, or since the last sweep.
-    fn offsets_decided(&mut self, reader: &K::Reader) -> Result<(), Unanswered> {
+    fn offsets_decided(&mut self, reader: &K::Reader) -> Result<(), BrokerUnavailable> {
         let Some(settling) = &mut self.settling else {
             return Ok(());
         };
@@ -276,7 +279,7 @@ impl<K: Kafka> Worker<'_, K> {
         &mut self,
         reader: &K::Reader,
         places: impl Iterator<Item = &'p Place>,
-    ) -> Result<(), Unanswered> {
+    ) -> Result<(), BrokerUnavailable> {
         let now = self.kafka.now();
         let Some(settling) = &mut self.settling else {
             return Ok(());
@@ -299,7 +302,7 @@ impl<K: Kafka> Worker<'_, K> {
         // A producer that could not abort is of no more use: the next one takes over.
         if let Err(TxOutcome::Broken { why, fenced, .. }) = swept {
             settling.fenced = fenced.then(|| why.clone());
-            return Err(Unanswered(format!("the sweep broke: {why}")));
+            return Err(BrokerUnavailable(format!("the sweep broke: {why}")));
         }
         self.producer = Some(producer);
         Ok(())
@@ -349,7 +352,7 @@ pub(super) fn sweep<K: Kafka>(
     };
     let offset = match reader.last_offset(SWEPT_OFFSET) {
         Ok(offset) => BTreeMap::from([(SWEPT_OFFSET, offset.unwrap_or(0))]),
-        Err(Unanswered(why)) => return Err(aborted(&why)),
+        Err(BrokerUnavailable(why)) => return Err(aborted(&why)),
     };
     if producer.begin().is_err() {
         return abort(producer, kafka, aborted("the sweep did not begin"));

@@ -9,7 +9,7 @@ use super::state::Held;
 use super::{Exit, Worker};
 use crate::engine::audit::undecided;
 use crate::engine::transaction::TxOutcome;
-use crate::kafka::{Kafka, Place, Reader, Unanswered, View};
+use crate::kafka::{BrokerUnavailable, Kafka, Place, Reader, View};
 
 /// How often is looked.
 const LOOK_EVERY: Duration = Duration::from_secs(15);
@@ -47,7 +47,7 @@ impl<K: Kafka> Worker<'_, K> {
                 let fenced = self.stability.fenced.take();
                 fenced.map_or(Ok(()), |why| self.fenced(&why))
             }
-            Err(Unanswered(why)) => {
+            Err(BrokerUnavailable(why)) => {
                 tracing::debug!(why, "looking at last stable offsets");
                 Ok(())
             }
@@ -106,7 +106,7 @@ impl<K: Kafka> Worker<'_, K> {
         }
     }
 
-    fn look_at_stability(&mut self, reader: &K::Reader) -> Result<(), Unanswered> {
+    fn look_at_stability(&mut self, reader: &K::Reader) -> Result<(), BrokerUnavailable> {
         let places = reader.outputs()?.places;
         // What was stable first: what was written since is no sign of anything.
         let stable = reader.ends(&places, View::Stable)?;
@@ -138,7 +138,7 @@ impl<K: Kafka> Worker<'_, K> {
                 .is_none_or(|reported| now >= reported + REPORT_EVERY);
             if self.number == 0 && still >= ERROR_AFTER && again {
                 one.reported = Some(now);
-                let Unanswered(what) = undecided(place, Some(at), end);
+                let BrokerUnavailable(what) = undecided(place, Some(at), end);
                 tracing::error!(
                     seconds = still.as_secs(),
                     what,
