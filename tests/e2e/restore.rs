@@ -40,9 +40,9 @@ fn all_repeat(running: &mut Running, requests: &[Outgoing]) {
 
 /// Starts the processor, which must say in an ERROR with this text why it cannot go on, and then be
 /// unready for as long as it stands, or end.
-fn stops_for_a_person(running: &mut Running, text: &str) {
+fn stops_for_the_operator(running: &mut Running, text: &str) {
     running.processor = running.site.processor("p0").expect("a process");
-    wait_for("an error for a person", PATIENCE, || {
+    wait_for("operator action required", PATIENCE, || {
         let log = running.processor.log()?;
         let told = log
             .lines()
@@ -79,7 +79,7 @@ fn an_offset_lost_and_a_log_there() {
 }
 
 #[test]
-fn both_lost_stops_until_a_person_decides() {
+fn both_lost_stops_until_the_operator_decides() {
     let (mut running, _) = with_events("restore-both-lost", 4);
     running.processor.stop().expect("an end");
     let (bootstrap, names) = (running.site.bootstrap().to_owned(), running.names());
@@ -88,7 +88,7 @@ fn both_lost_stops_until_a_person_decides() {
     offsets::delete_records(&bootstrap, &names.dedup_log(), &[(0, end)]).expect("deletion");
     // Raw no longer starts at 0, so nobody can say that nothing was judged.
     offsets::delete_records(&bootstrap, &names.raw(), &[(0, 2)]).expect("deletion");
-    stops_for_a_person(&mut running, "begin");
+    stops_for_the_operator(&mut running, "begin");
     running.processor.kill().expect("a kill");
     running.site.set(&["processor", "begin"], json!("latest"));
     running.start_processor();
@@ -128,7 +128,7 @@ fn vouched(running: &Running) -> i64 {
 }
 
 #[test]
-fn a_rewound_offset_stops_for_a_person() {
+fn a_rewound_offset_stops_for_the_operator() {
     let (mut running, _) = with_events("restore-rewound", 4);
     // A worker without work writes a checkpoint.
     wait_for("a checkpoint", PATIENCE, || {
@@ -145,7 +145,7 @@ fn a_rewound_offset_stops_for_a_person() {
     running.processor.stop().expect("an end");
     let (group, raw) = (running.site.group(), running.names().raw());
     offsets::commit(running.site.bootstrap(), &group, &raw, &[(0, 1)]).expect("a commit");
-    stops_for_a_person(&mut running, "rewound");
+    stops_for_the_operator(&mut running, "rewound");
     running.processor.kill().expect("a kill");
     // An offset behind the log, but not behind what is vouched for, may be that of a torn transaction: the log
     // says how far it was.
@@ -157,7 +157,7 @@ fn a_rewound_offset_stops_for_a_person() {
 }
 
 #[test]
-fn a_changed_partition_count_stops_for_a_person() {
+fn a_changed_partition_count_stops_for_the_operator() {
     let (mut running, _) = with_events("restore-grown", 3);
     running.processor.stop().expect("an end");
     let (bootstrap, names) = (running.site.bootstrap().to_owned(), running.names());
@@ -173,7 +173,7 @@ fn a_changed_partition_count_stops_for_a_person() {
                 .expect("a request"),
         );
     }
-    stops_for_a_person(&mut running, "partitions");
+    stops_for_the_operator(&mut running, "partitions");
 }
 
 #[test]
@@ -186,11 +186,11 @@ fn a_new_partition_of_a_grown_raw_stops_too() {
     running.site.set(&["topics", "partitions"], json!(2));
     // Nothing was sent since, so that the new partition alone can show it: its log is empty, but the
     // other one's says that there was one partition.
-    stops_for_a_person(&mut running, "\"partition\":1");
+    stops_for_the_operator(&mut running, "\"partition\":1");
 }
 
 #[test]
-fn an_offset_out_of_range_stops_until_a_person_decides() {
+fn an_offset_out_of_range_stops_until_the_operator_decides() {
     let (mut running, _) = with_events("restore-out-of-range", 4);
     running.processor.stop().expect("an end");
     let (bootstrap, names) = (running.site.bootstrap().to_owned(), running.names());
@@ -205,7 +205,7 @@ fn an_offset_out_of_range_stops_until_a_person_decides() {
     let ids: Vec<String> = more.iter().map(|request| running.accept(request)).collect();
     // Two of the four were not judged yet, and are gone.
     offsets::delete_records(&bootstrap, &names.raw(), &[(0, 6)]).expect("deletion");
-    stops_for_a_person(&mut running, "outside of raw");
+    stops_for_the_operator(&mut running, "outside of raw");
     running.processor.kill().expect("a kill");
     running.site.set(&["processor", "begin"], json!("earliest"));
     running.start_processor();
@@ -232,7 +232,7 @@ fn a_record_of_a_newer_version_stops_its_partition_and_nothing_else() {
     let raw = running.raw_request(&id);
     // Of two headers of one name the last one counts.
     produce_raw(&running.site, &raw, &first.body, &[(REQUEST, r#"{"v":2}"#)]);
-    wait_for("an error for a person", PATIENCE, || {
+    wait_for("operator action required", PATIENCE, || {
         let told = running
             .processor
             .log()?

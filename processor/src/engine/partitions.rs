@@ -36,7 +36,7 @@ enum State {
         index: Box<DedupIndex>,
         repair: Option<Repair>,
     },
-    /// A person must look.
+    /// Operator action required.
     Stopped,
 }
 
@@ -339,7 +339,7 @@ impl Partitions {
                         .insert(partition, JudgedTo { at, partitions });
                     continue;
                 }
-                Outcome::Person(why) => {
+                Outcome::NeedsOperator(why) => {
                     self.stop(consumer, partition, &why);
                     continue;
                 }
@@ -378,12 +378,12 @@ impl Partitions {
         }
     }
 
-    /// Stops a partition until a person looks.
+    /// Stops a partition: operator action required.
     pub fn stop(&mut self, consumer: &impl Consumer, partition: i32, why: &str) {
         tracing::error!(
             partition,
             why,
-            "this partition stops here until a person looks"
+            "this partition stops: operator action required"
         );
         Self::pause(consumer, partition);
         if let Some(slot) = self.slots.get_mut(&partition) {

@@ -12,7 +12,7 @@ use crate::engine::partitions::{JudgedTo, Judging};
 use crate::kafka::{CallError, Consumer, Failure, Kafka, Message, Producer, SendError};
 use crate::metrics::FateLabels;
 use crate::pipeline::outgoing::{FateTopics, Label, Outgoing, outgoing};
-use crate::pipeline::{Halt, Rules, judge};
+use crate::pipeline::{Rules, UnsupportedVersion, judge};
 use crate::record::Headers;
 
 /// How long a record may wait for room in the queue, and the last of them for its acknowledgement:
@@ -55,7 +55,7 @@ pub struct BatchResult {
     /// By source: events that carry a signature which no secret is configured for.
     pub unverified: BTreeMap<String, u64>,
     /// Partitions that stop before a record of a newer version.
-    pub halted: BTreeMap<i32, Halt>,
+    pub halted: BTreeMap<i32, UnsupportedVersion>,
 }
 
 impl Default for BatchResult {

@@ -15,7 +15,7 @@ use crate::kafka::{consumer, producer, reader};
 /// Words in the names of properties whose values are never written down.
 const SECRET: [&str; 4] = ["password", "passphrase", "secret", "key.pem"];
 
-/// Settings of a person who sets every property that may be set, besides the smallest.
+/// Every property that may be set, after the smallest settings.
 const SETTINGS: [(&str, &str); 4] = [
     (
         "smallest",

@@ -161,7 +161,7 @@ pub enum Read {
 
 /// The topics that a restore reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Source {
+pub enum LogTopic {
     /// `webhooks.raw`.
     Raw,
     /// `webhooks.dedup-log`.
@@ -219,7 +219,7 @@ pub trait Reader {
     /// A topic's first offset, and the first that is not stable yet.
     fn stable_bounds(
         &self,
-        source: Source,
+        source: LogTopic,
         partition: i32,
     ) -> Result<(i64, i64), BrokerUnavailable>;
 
@@ -236,7 +236,7 @@ pub trait Reader {
     /// Begins to read a view of a partition, from an offset on.
     fn start(
         &self,
-        source: Source,
+        source: LogTopic,
         partition: i32,
         offset: i64,
         view: View,

@@ -55,7 +55,7 @@ pub(crate) fn config(cluster: &Cluster<'_>) -> ClientConfig {
         ("queued.min.messages", QUEUED_MESSAGES),
         ("fetch.wait.max.ms", "100"),
     ] {
-        // What a person wrote under `kafka.properties` goes before what we would choose.
+        // Properties under `kafka.properties` override our defaults.
         if config.get(property).is_none() {
             config.set(property, value);
         }
@@ -120,7 +120,7 @@ impl Consumer for RawConsumer {
                 Polled::Fatal(format!("the consumer failed for good: {code}"))
             }
             // The client has lost a position and cannot be sought out of that state, or it could not
-            // read a batch and would pass over it. A new process restores, or stops for a person.
+            // read a batch and would pass over it. A new process restores, or stops the partition.
             Some(Err(KafkaError::MessageConsumption(
                 code @ (RDKafkaErrorCode::AutoOffsetReset
                 | RDKafkaErrorCode::OffsetOutOfRange

@@ -18,7 +18,7 @@ use sluice_schemas::settings::Settings;
 use sluice_schemas::topic::TopicNames;
 use sluice_service::kafka::client as kafka;
 
-use super::api::{BrokerUnavailable, HeaderOf, Outputs, Place, Read, Reader, Source, View};
+use super::api::{BrokerUnavailable, HeaderOf, LogTopic, Outputs, Place, Read, Reader, View};
 use super::cluster::{Cluster, QUEUED_MESSAGES};
 use super::watchdog::Calls;
 
@@ -218,10 +218,10 @@ impl LogReader {
         Ok(offsets)
     }
 
-    fn topic(&self, source: Source) -> &str {
+    fn topic(&self, source: LogTopic) -> &str {
         match source {
-            Source::Raw => &self.raw,
-            Source::DedupLog => &self.log,
+            LogTopic::Raw => &self.raw,
+            LogTopic::DedupLog => &self.log,
         }
     }
 }
@@ -254,7 +254,7 @@ impl Reader for LogReader {
 
     fn stable_bounds(
         &self,
-        source: Source,
+        source: LogTopic,
         partition: i32,
     ) -> Result<(i64, i64), BrokerUnavailable> {
         let topic = self.topic(source);
@@ -288,7 +288,7 @@ impl Reader for LogReader {
 
     fn start(
         &self,
-        source: Source,
+        source: LogTopic,
         partition: i32,
         offset: i64,
         view: View,

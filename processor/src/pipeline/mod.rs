@@ -78,7 +78,7 @@ impl Disposition<'_> {
 /// The record may not be judged by this build: its partition stops here, before it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("a newer release wrote this record (request header of version {version})")]
-pub struct Halt {
+pub struct UnsupportedVersion {
     /// The version of the request header.
     pub version: u64,
 }
@@ -125,7 +125,7 @@ pub fn judge<'a>(
     rules: &Rules<'a>,
     index: &DedupIndex,
     overlay: &BatchOverlay,
-) -> Result<Disposition<'a>, Halt> {
+) -> Result<Disposition<'a>, UnsupportedVersion> {
     let origin = match identify(record, rules.settings)? {
         Ok(origin) => origin,
         Err(refusal) => {
@@ -162,10 +162,10 @@ fn judged<'a>(
 fn identify<'a>(
     record: &Record,
     settings: &'a Settings,
-) -> Result<Result<Origin<'a>, Refusal>, Halt> {
+) -> Result<Result<Origin<'a>, Refusal>, UnsupportedVersion> {
     let request = match record.header(REQUEST).map(RawRequest::decode) {
         Some(Ok(request)) => Ok(request),
-        Some(Err(RawError::Newer(version))) => return Err(Halt { version }),
+        Some(Err(RawError::Newer(version))) => return Err(UnsupportedVersion { version }),
         Some(Err(error @ RawError::Malformed(_))) => Err(error.to_string()),
         None => Err("the record has no request header".to_owned()),
     };

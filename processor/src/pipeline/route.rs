@@ -138,7 +138,7 @@ pub fn route<'a>(
     let mut value = Vec::with_capacity(topic.prefix.len() + columns.data.len() + 512);
     value.extend(&topic.prefix);
     // The struct has the schema's fields, and writing to memory cannot fail: should the library
-    // refuse all the same, the record is kept where a person sees it.
+    // refuse all the same, the record is kept as a dead letter.
     if router.writer.write_ser(&mut value, &columns).is_err() {
         return Err(too_large("the event cannot be encoded"));
     }

@@ -264,7 +264,7 @@ fn what_does_not_say_its_source_is_kept_and_what_is_newer_stops() {
         &BatchOverlay::default(),
     )
     .err();
-    assert_eq!(halt, Some(Halt { version: 2 }));
+    assert_eq!(halt, Some(UnsupportedVersion { version: 2 }));
 }
 
 #[test]

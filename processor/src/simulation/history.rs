@@ -45,12 +45,12 @@ pub fn end() -> String {
     LINES.take().unwrap_or_default().join("\n")
 }
 
-/// What a person was called for, if so. Nothing in the simulation is a person's concern.
-pub fn called_a_person() -> Option<String> {
+/// Why operator action was required, if so. Nothing in the simulation needs the operator.
+pub fn called_the_operator() -> Option<String> {
     STOPPED.take()
 }
 
-/// Takes the engine's log into the history, where there is one, and listens for calls for a person.
+/// Takes the engine's log into the history, where there is one, and watches for operator action required.
 pub struct Log;
 
 struct Text(String);
@@ -83,7 +83,10 @@ impl Subscriber for Log {
     fn event(&self, event: &Event<'_>) {
         let mut text = Text(format!("{}: ", event.metadata().level()));
         event.record(&mut text);
-        if text.0.contains("until a person looks") {
+        if text
+            .0
+            .contains("this partition stops: operator action required")
+        {
             STOPPED.set(Some(text.0.clone()));
         }
         tell(|| text.0);

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::state::{OUTSIDER, Stored};
 use super::thread::Thread;
-use crate::kafka::{BrokerUnavailable, HeaderOf, Outputs, Place, Read, Reader, Source, View};
+use crate::kafka::{BrokerUnavailable, HeaderOf, LogTopic, Outputs, Place, Read, Reader, View};
 
 pub struct SimReader<'y> {
     thread: Thread<'y>,
@@ -37,10 +37,10 @@ impl<'y> SimReader<'y> {
         })
     }
 
-    fn topic(&self, source: Source) -> String {
+    fn topic(&self, source: LogTopic) -> String {
         match source {
-            Source::Raw => self.thread.raw.clone(),
-            Source::DedupLog => self.thread.log.clone(),
+            LogTopic::Raw => self.thread.raw.clone(),
+            LogTopic::DedupLog => self.thread.log.clone(),
         }
     }
 }
@@ -65,7 +65,7 @@ impl Reader for SimReader<'_> {
 
     fn stable_bounds(
         &self,
-        source: Source,
+        source: LogTopic,
         partition: i32,
     ) -> Result<(i64, i64), BrokerUnavailable> {
         Ok((0, self.thread.stable(&self.topic(source), partition)?))
@@ -99,7 +99,7 @@ impl Reader for SimReader<'_> {
 
     fn start(
         &self,
-        source: Source,
+        source: LogTopic,
         partition: i32,
         offset: i64,
         view: View,

@@ -15,8 +15,8 @@ use super::brokers::World;
 use super::thread::Thread;
 use crate::kafka::assignment::Assignments;
 use crate::kafka::{
-    BrokerUnavailable, CallError, Consumer, Failure, HeaderOf, InitError, Kafka, Message, Outputs,
-    Place, Polled, Producer, Read, Reader, SendError, Source, View,
+    BrokerUnavailable, CallError, Consumer, Failure, HeaderOf, InitError, Kafka, LogTopic, Message,
+    Outputs, Place, Polled, Producer, Read, Reader, SendError, View,
 };
 
 thread_local! {
@@ -116,10 +116,10 @@ fn ends(ends: &BTreeMap<Place, i64>) -> String {
     ends.iter().map(one).collect::<Vec<_>>().join(",")
 }
 
-fn topic(source: Source) -> &'static str {
+fn topic(source: LogTopic) -> &'static str {
     match source {
-        Source::Raw => "raw",
-        Source::DedupLog => "log",
+        LogTopic::Raw => "raw",
+        LogTopic::DedupLog => "log",
     }
 }
 
@@ -332,7 +332,7 @@ impl<R: Reader> Reader for Recorded<R> {
 
     fn stable_bounds(
         &self,
-        source: Source,
+        source: LogTopic,
         partition: i32,
     ) -> Result<(i64, i64), BrokerUnavailable> {
         let bounds = self.inner.stable_bounds(source, partition);
@@ -360,7 +360,7 @@ impl<R: Reader> Reader for Recorded<R> {
 
     fn start(
         &self,
-        source: Source,
+        source: LogTopic,
         partition: i32,
         offset: i64,
         of: View,

@@ -262,7 +262,7 @@ impl Run {
         self.trouble()?;
         self.heal();
         self.settle()?;
-        if let Some(why) = history::called_a_person() {
+        if let Some(why) = history::called_the_operator() {
             return Err(why);
         }
         self.check()

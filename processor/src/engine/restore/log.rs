@@ -3,15 +3,15 @@
 use sluice_schemas::dedup_log::{DedupLogError, DedupRecord, SEEN, UNTIL};
 
 use super::position::LogEnd;
-use super::question::Halt;
-use crate::kafka::{Read, Reader, Source, View};
+use super::question::RestoreHalt;
+use crate::kafka::{LogTopic, Read, Reader, View};
 
 /// How far before its end the log is read for its last record, at first, in offsets: some records and
 /// their markers.
 const LAST_REACH: i64 = 64;
 
 /// A partition's topic, its number, and the view of it.
-type From = (Source, i32, View);
+type From = (LogTopic, i32, View);
 
 /// Reads for as long as `held` says so.
 pub struct Log<'a, R, H> {
@@ -46,7 +46,7 @@ pub struct Tail {
 
 impl<R: Reader, H: Fn() -> bool> Log<'_, R, H> {
     /// What the end of a log says; the log's first and next offset are given.
-    pub fn tail(&self, partition: i32, (low, end): (i64, i64)) -> Result<Tail, Halt> {
+    pub fn tail(&self, partition: i32, (low, end): (i64, i64)) -> Result<Tail, RestoreHalt> {
         let mut tail = Tail {
             last: None,
             logged: 0,
@@ -62,7 +62,7 @@ impl<R: Reader, H: Fn() -> bool> Log<'_, R, H> {
             let mut records = Vec::new();
             at = start;
             self.read_each(
-                (Source::DedupLog, partition, View::Stable),
+                (LogTopic::DedupLog, partition, View::Stable),
                 start,
                 end,
                 |record| {
@@ -85,7 +85,7 @@ impl<R: Reader, H: Fn() -> bool> Log<'_, R, H> {
         }
         // Whose transaction was torn may have left fates without a record in the log that is in force.
         self.read_each(
-            (Source::DedupLog, partition, View::All),
+            (LogTopic::DedupLog, partition, View::All),
             at,
             end,
             |record| {
@@ -109,14 +109,14 @@ impl<R: Reader, H: Fn() -> bool> Log<'_, R, H> {
         (source, partition, view): From,
         start: i64,
         end: i64,
-        mut each: impl FnMut(Stored) -> Result<(), Halt>,
-    ) -> Result<(), Halt> {
+        mut each: impl FnMut(Stored) -> Result<(), RestoreHalt>,
+    ) -> Result<(), RestoreHalt> {
         let mut next = start;
         let mut decided = false;
         self.reader.start(source, partition, next, view)?;
         loop {
             if !(self.held)() {
-                return Err(Halt::EpochEnded);
+                return Err(RestoreHalt::EpochEnded);
             }
             match self.reader.read()? {
                 Read::Record {
@@ -132,7 +132,7 @@ impl<R: Reader, H: Fn() -> bool> Log<'_, R, H> {
                         value,
                         headers,
                     })?;
-                    if source == Source::Raw && next >= end {
+                    if source == LogTopic::Raw && next >= end {
                         self.reader.stop()?;
                         return Ok(());
                     }
@@ -184,8 +184,8 @@ pub fn read_end(record: &Stored) -> Result<LogEnd, DedupLogError> {
 }
 
 /// The log holds what no release has written, or a newer one.
-pub fn unreadable(record: &Stored, error: &DedupLogError) -> Halt {
-    Halt::Person(format!(
+pub fn unreadable(record: &Stored, error: &DedupLogError) -> RestoreHalt {
+    RestoreHalt::NeedsOperator(format!(
         "the dedup-log at offset {}: {error}",
         record.offset
     ))

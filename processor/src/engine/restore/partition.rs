@@ -9,14 +9,14 @@ use sluice_schemas::settings::Settings;
 
 use super::log::{Log, Tail, read_end, unreadable};
 use super::position::{Position, begin_at, check_partitions, group_position};
-use super::question::{AGAIN, Halt, Outcome, Repair, Wanted, undecided_offset};
+use super::question::{AGAIN, Outcome, Repair, RestoreHalt, Wanted, undecided_offset};
 use crate::dedup::index::{CLOCK_SLACK_SECONDS, DedupIndex};
 use crate::engine::audit;
 use crate::kafka::assignment::Assignments;
-use crate::kafka::{Kafka, Place, Read, Reader, Source, View};
+use crate::kafka::{Kafka, LogTopic, Place, Read, Reader, View};
 
-/// How often a position out of range is looked at again before a person is called: a broker that has
-/// just become leader may know less than the one before.
+/// How often a position out of range is checked before operator action is required: a broker
+/// that has just become leader may know less than the one before.
 const LOOKS: u32 = 20;
 
 /// How long an open transaction is waited for before other partitions have their turn.
@@ -47,22 +47,26 @@ impl<K: Kafka> Partition<'_, K> {
     }
 
     /// One attempt.
-    pub fn restore(&self) -> Result<Outcome, Halt> {
+    pub fn restore(&self) -> Result<Outcome, RestoreHalt> {
         let Wanted { partition, .. } = self.wanted;
         let committed = self.reader.committed(partition).map_err(undecided_offset)?;
         match self.restore_at(committed) {
             // A process that stood still in between has asked in another time: what it then finds
-            // is somebody's newer work, and no person's concern.
-            Err(Halt::Person(_)) if self.reader.committed(partition)? != committed => Err(
-                Halt::Later("the committed offset moved meanwhile".to_owned()),
-            ),
+            // is another process's newer work, and needs no operator.
+            Err(RestoreHalt::NeedsOperator(_))
+                if self.reader.committed(partition)? != committed =>
+            {
+                Err(RestoreHalt::Later(
+                    "the committed offset moved meanwhile".to_owned(),
+                ))
+            }
             outcome => outcome,
         }
     }
 
     /// The order matters: the offset first, then the log's end as it is now, then the wait until all of
     /// that is decided. A transaction that the offset is part of is then read whole.
-    fn restore_at(&self, committed: Option<i64>) -> Result<Outcome, Halt> {
+    fn restore_at(&self, committed: Option<i64>) -> Result<Outcome, RestoreHalt> {
         let Wanted { partition, .. } = self.wanted;
         let reader = self.reader;
         let partitions = reader.partitions()?;
@@ -74,7 +78,7 @@ impl<K: Kafka> Partition<'_, K> {
             logged,
             attempted,
         } = self.log().tail(partition, (log_low, log_end))?;
-        let raw = reader.stable_bounds(Source::Raw, partition)?;
+        let raw = reader.stable_bounds(LogTopic::Raw, partition)?;
         let position = group_position(committed, last.as_ref());
         // What was decided when the partition began to wait holds for as long as nobody committed.
         let first = self.wanted.first;
@@ -92,9 +96,9 @@ impl<K: Kafka> Partition<'_, K> {
         };
         // Also an index that will turn out empty is compared with the log's last record, however old.
         if let Some(last) = &last {
-            check_partitions(last, partitions).map_err(Halt::Person)?;
+            check_partitions(last, partitions).map_err(RestoreHalt::NeedsOperator)?;
         }
-        position.map_err(Halt::Person)?;
+        position.map_err(RestoreHalt::NeedsOperator)?;
         if last.is_none() && committed.is_none() {
             self.check_neighbours(partitions)?;
         }
@@ -146,7 +150,7 @@ impl<K: Kafka> Partition<'_, K> {
 
     /// Whether all that the offset and the log account for has a visible fate, and nothing else has one; if
     /// not, what there is.
-    fn audit(&self, range: &Range) -> Result<Option<Repair>, Halt> {
+    fn audit(&self, range: &Range) -> Result<Option<Repair>, RestoreHalt> {
         let Wanted { partition, .. } = self.wanted;
         let mut wanted = audit::Wanted {
             since_ms: i64::MAX,
@@ -214,11 +218,16 @@ impl<K: Kafka> Partition<'_, K> {
     }
 
     /// The records of raw in a range, each with the earliest timestamp that its fate can have.
-    fn raw_times(&self, from: i64, until: i64, mut each: impl FnMut(i64, i64)) -> Result<(), Halt> {
+    fn raw_times(
+        &self,
+        from: i64,
+        until: i64,
+        mut each: impl FnMut(i64, i64),
+    ) -> Result<(), RestoreHalt> {
         if from >= until {
             return Ok(());
         }
-        let place = (Source::Raw, self.wanted.partition, View::Stable);
+        let place = (LogTopic::Raw, self.wanted.partition, View::Stable);
         self.log().read_each(place, from, until, |record| {
             if record.offset < until {
                 let header = |(name, value): &(String, Option<Vec<u8>>)| {
@@ -233,8 +242,12 @@ impl<K: Kafka> Partition<'_, K> {
         })
     }
 
-    /// [`begin_at`], with a second look at a position out of range. The second value: a person decided.
-    fn begin(&self, committed: Option<i64>, log_to: Option<i64>) -> Result<(i64, bool), Halt> {
+    /// [`begin_at`], with a second look at a position out of range. The second value: the operator decided.
+    fn begin(
+        &self,
+        committed: Option<i64>,
+        log_to: Option<i64>,
+    ) -> Result<(i64, bool), RestoreHalt> {
         for look in 1.. {
             if !self.held() {
                 break;
@@ -243,7 +256,7 @@ impl<K: Kafka> Partition<'_, K> {
                 committed,
                 raw: self
                     .reader
-                    .stable_bounds(Source::Raw, self.wanted.partition)?,
+                    .stable_bounds(LogTopic::Raw, self.wanted.partition)?,
                 log_to,
             };
             if let Ok(from) = begin_at(position, None) {
@@ -252,21 +265,21 @@ impl<K: Kafka> Partition<'_, K> {
             if look == LOOKS {
                 return begin_at(position, self.settings.processor.begin)
                     .map(|from| (from, true))
-                    .map_err(Halt::Person);
+                    .map_err(RestoreHalt::NeedsOperator);
             }
             self.kafka.sleep(AGAIN);
         }
-        Err(Halt::EpochEnded)
+        Err(RestoreHalt::EpochEnded)
     }
 
     /// Nothing is known of this partition: raw may have grown, and it is new. The other partitions' logs
     /// tell that.
-    fn check_neighbours(&self, partitions: u32) -> Result<(), Halt> {
+    fn check_neighbours(&self, partitions: u32) -> Result<(), RestoreHalt> {
         let Wanted { partition, .. } = self.wanted;
         for other in (0..partitions.cast_signed()).filter(|other| *other != partition) {
             let bounds = self.reader.watermarks(other)?;
             if let Some(last) = self.log().tail(other, bounds)?.last {
-                return check_partitions(&last, partitions).map_err(Halt::Person);
+                return check_partitions(&last, partitions).map_err(RestoreHalt::NeedsOperator);
             }
         }
         Ok(())
@@ -284,7 +297,7 @@ impl<K: Kafka> Partition<'_, K> {
         log_end: i64,
         from: i64,
         repairs: bool,
-    ) -> Result<Box<DedupIndex>, Halt> {
+    ) -> Result<Box<DedupIndex>, RestoreHalt> {
         let Wanted { partition, .. } = self.wanted;
         let started = self.kafka.now();
         let reach = i64::from(self.window()) + i64::from(CLOCK_SLACK_SECONDS);
@@ -299,7 +312,7 @@ impl<K: Kafka> Partition<'_, K> {
             i64::MAX
         };
         let mut index = Box::new(DedupIndex::new(self.window()));
-        let log = (Source::DedupLog, partition, View::Stable);
+        let log = (LogTopic::DedupLog, partition, View::Stable);
         self.log().read_each(log, start, log_end, |record| {
             let committed =
                 DedupRecord::decode(&record.value).map_err(|error| unreadable(&record, &error))?;
@@ -323,9 +336,9 @@ impl<K: Kafka> Partition<'_, K> {
 
     /// The offset in the log of the last record that set the position: before it, records may be of raw
     /// offsets that are judged anew by the operator's decision. -1 where there is none.
-    fn last_reposition(&self, start: i64, log_end: i64) -> Result<i64, Halt> {
+    fn last_reposition(&self, start: i64, log_end: i64) -> Result<i64, RestoreHalt> {
         let mut last = -1;
-        let log = (Source::DedupLog, self.wanted.partition, View::Stable);
+        let log = (LogTopic::DedupLog, self.wanted.partition, View::Stable);
         self.log().read_each(log, start, log_end, |record| {
             let found = read_end(&record).map_err(|error| unreadable(&record, &error))?;
             if found.is_reposition() {
@@ -337,12 +350,12 @@ impl<K: Kafka> Partition<'_, K> {
     }
 
     /// Waits a little until every transaction below `end` is decided.
-    fn wait_stable(&self, end: i64) -> Result<(), Halt> {
+    fn wait_stable(&self, end: i64) -> Result<(), RestoreHalt> {
         let until = self.kafka.now() + STABLE_WAIT;
         while self.held() {
             let (_, stable) = self
                 .reader
-                .stable_bounds(Source::DedupLog, self.wanted.partition)?;
+                .stable_bounds(LogTopic::DedupLog, self.wanted.partition)?;
             if stable >= end {
                 return Ok(());
             }
@@ -355,13 +368,13 @@ impl<K: Kafka> Partition<'_, K> {
             }
             self.kafka.sleep(AGAIN);
         }
-        Err(Halt::EpochEnded)
+        Err(RestoreHalt::EpochEnded)
     }
 
     /// When the first raw record at or after an offset was appended; `None` where there is none yet.
-    fn first_append_time(&self, from: i64) -> Result<Option<i64>, Halt> {
+    fn first_append_time(&self, from: i64) -> Result<Option<i64>, RestoreHalt> {
         self.reader
-            .start(Source::Raw, self.wanted.partition, from, View::Stable)?;
+            .start(LogTopic::Raw, self.wanted.partition, from, View::Stable)?;
         let found = loop {
             match self.reader.read()? {
                 Read::Record { appended_ms, .. } => break Some(appended_ms),

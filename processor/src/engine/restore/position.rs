@@ -13,7 +13,7 @@ pub struct Position {
     pub log_to: Option<i64>,
 }
 
-/// Where to begin, or what a person must look at.
+/// Where to begin, or why operator action is required.
 ///
 /// Without a committed offset the dedup-log's last word counts, for it was written in the same
 /// transaction; without that a start is only sure where raw is still whole from offset 0.
@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lost_position_is_for_a_person_who_may_decide() {
+    fn a_lost_position_needs_the_operator_who_may_decide() {
         for lost in [
             position(None, (3, 9), None),
             position(Some(2), (3, 9), None),

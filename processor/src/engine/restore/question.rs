@@ -75,7 +75,7 @@ pub enum Outcome {
         partitions: u32,
     },
     /// Operator action is required; the sentence says what was found.
-    Person(String),
+    NeedsOperator(String),
 }
 
 impl fmt::Display for Outcome {
@@ -84,7 +84,7 @@ impl fmt::Display for Outcome {
             Self::Ready { from, repair, .. } => write!(f, "ready at {from}, repair: {repair:?}"),
             Self::Waiting { from } => write!(f, "waiting at {from}"),
             Self::Reposition { from, .. } => write!(f, "reposition to {from}"),
-            Self::Person(why) => f.write_str(why),
+            Self::NeedsOperator(why) => f.write_str(why),
         }
     }
 }
@@ -112,16 +112,16 @@ pub fn undecided_offset(BrokerUnavailable(why): BrokerUnavailable) -> BrokerUnav
 
 /// Why a restore returns no dedup index.
 #[derive(Debug)]
-pub enum Halt {
+pub enum RestoreHalt {
     /// The brokers did not answer, or a transaction is still open: ask again, others first.
     Later(String),
     /// The partition is no longer ours, or is ours anew.
     EpochEnded,
-    /// A person must decide.
-    Person(String),
+    /// Operator action required.
+    NeedsOperator(String),
 }
 
-impl From<BrokerUnavailable> for Halt {
+impl From<BrokerUnavailable> for RestoreHalt {
     fn from(BrokerUnavailable(why): BrokerUnavailable) -> Self {
         Self::Later(why)
     }

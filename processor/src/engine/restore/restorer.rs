@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use sluice_schemas::settings::Settings;
 
 use super::partition::Partition;
-use super::question::{AGAIN, Halt, Outcome, Restored, Wanted};
+use super::question::{AGAIN, Outcome, RestoreHalt, Restored, Wanted};
 use crate::kafka::Kafka;
 use crate::kafka::assignment::Assignments;
 
@@ -92,9 +92,9 @@ impl<'a, K: Kafka> Restorer<'a, K> {
         } = next.wanted;
         let outcome = match self.attempt(next.wanted) {
             Ok(outcome) => outcome,
-            Err(Halt::EpochEnded) => return None,
-            Err(Halt::Person(why)) => Outcome::Person(why),
-            Err(Halt::Later(why)) => {
+            Err(RestoreHalt::EpochEnded) => return None,
+            Err(RestoreHalt::NeedsOperator(why)) => Outcome::NeedsOperator(why),
+            Err(RestoreHalt::Later(why)) => {
                 tracing::debug!(partition, why, "restoring: asking again");
                 let waited = self.kafka.now() - next.since;
                 if waited > WARN_AFTER * next.warnings {
@@ -120,7 +120,7 @@ impl<'a, K: Kafka> Restorer<'a, K> {
     }
 
     /// One attempt. Clients that failed are not used again.
-    fn attempt(&mut self, wanted: Wanted) -> Result<Outcome, Halt> {
+    fn attempt(&mut self, wanted: Wanted) -> Result<Outcome, RestoreHalt> {
         let reader = match self.reader.take() {
             Some(reader) => reader,
             None => self.kafka.reader()?,
@@ -133,7 +133,7 @@ impl<'a, K: Kafka> Restorer<'a, K> {
             wanted,
         };
         let outcome = partition.restore();
-        if !matches!(outcome, Err(Halt::Later(_))) {
+        if !matches!(outcome, Err(RestoreHalt::Later(_))) {
             self.reader = Some(reader);
         }
         outcome

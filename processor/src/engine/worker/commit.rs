@@ -16,7 +16,7 @@ use crate::pipeline::Rules;
 /// How long the worker waits after a failure that may pass by itself, such as a rebalance.
 const BACKOFF_SHORT: Duration = Duration::from_millis(50);
 
-/// How long it waits after a failure that only a person can mend.
+/// How long it waits after a failure that only an operator can repair.
 const BACKOFF_LONG: Duration = Duration::from_secs(2);
 
 /// So many aborts without a commit count as permanent: a rebalance costs one, rarely two.
@@ -213,7 +213,7 @@ mod tests {
     use super::*;
     use crate::engine::batch::PartitionBatch;
     use crate::engine::transaction::JudgedPart;
-    use crate::pipeline::Halt;
+    use crate::pipeline::UnsupportedVersion;
 
     #[test]
     fn a_halt_speaks_for_its_own_partition_and_for_nothing_that_was_judged() {
@@ -227,7 +227,7 @@ mod tests {
         batch.parts.insert(0, part());
         let mut result = BatchResult::default();
         assert!(!nothing_before_halts(&batch, &result));
-        result.halted.insert(0, Halt { version: 2 });
+        result.halted.insert(0, UnsupportedVersion { version: 2 });
         assert!(nothing_before_halts(&batch, &result));
         // Another partition's records are in the batch: an abort must not drop them.
         batch.parts.insert(1, part());
