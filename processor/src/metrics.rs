@@ -68,7 +68,7 @@ impl Metrics {
         if counter.inc_by(count) == 0 {
             tracing::warn!(
                 source,
-                "requests carry a signature, and the source has no secret to hold it against"
+                "requests carry a signature, and the source has no secret to verify it with"
             );
         }
     }

@@ -248,10 +248,14 @@ impl Partitions {
             if !reads {
                 continue;
             }
-            tracing::info!(partition, next, "the client went back: sought again");
+            tracing::info!(
+                partition,
+                next,
+                "the client delivered offsets below its position: sought again"
+            );
             if let Err(error) = Self::start_reading(consumer, partition, next) {
                 // What it brings from before is dropped, so this costs time and nothing else.
-                tracing::info!(partition, next, %error, "seeking again");
+                tracing::info!(partition, next, %error, "the seek failed: trying again");
             }
         }
     }
@@ -354,7 +358,7 @@ impl Partitions {
                     }
                 }
                 Err(error) => {
-                    tracing::info!(partition, from, %error, "starting to read: trying again");
+                    tracing::info!(partition, from, %error, "reading could not begin: trying again");
                     kafka.sleep(SEEK_AGAIN);
                     self.restore(partition, epoch, None);
                 }
@@ -374,7 +378,7 @@ impl Partitions {
     fn pause(consumer: &impl Consumer, partition: i32) {
         if let Err(error) = consumer.pause(&[partition]) {
             // What comes all the same is not expected, and so is dropped.
-            tracing::info!(partition, %error, "pausing");
+            tracing::info!(partition, %error, "a partition could not be paused: its records are dropped");
         }
     }
 
@@ -382,7 +386,7 @@ impl Partitions {
     pub fn stop(&mut self, consumer: &impl Consumer, partition: i32, why: &str) {
         tracing::error!(
             partition,
-            why,
+            error = why,
             "this partition stops: operator action required"
         );
         Self::pause(consumer, partition);

@@ -273,7 +273,7 @@ fn judge_part<'a, K: Kafka>(
                     offset = record.offset,
                     is_event,
                     judged = out.label.fate.name(),
-                    "a fate that is there would be another one now: repetitions of this record may be events"
+                    "a visible fate differs from the one judged now: repetitions of this record may become events"
                 );
                 out.entry = None;
             }

@@ -294,7 +294,7 @@ impl<'a, K: Kafka> Worker<'a, K> {
         }
         self.backoff_until = None;
         if let Err(error) = self.consumer.resume(&self.partitions.reading()) {
-            tracing::info!(%error, "resuming");
+            tracing::info!(%error, "partitions could not be resumed");
         }
         false
     }
@@ -303,7 +303,7 @@ impl<'a, K: Kafka> Worker<'a, K> {
         self.backoff_until = Some(self.kafka.now() + wait);
         self.partitions.excuse();
         if let Err(error) = self.consumer.pause(&self.partitions.reading()) {
-            tracing::info!(%error, "pausing");
+            tracing::info!(%error, "partitions could not be paused");
         }
     }
 
@@ -317,7 +317,7 @@ impl<'a, K: Kafka> Worker<'a, K> {
                 Ok(())
             }
             Err(InitError::Later(why)) => {
-                tracing::info!(why, "the producer is not ready");
+                tracing::info!(error = why, "the producer is not ready");
                 self.report("producer", Some(format!("not ready: {why}")));
                 self.back_off(BACKOFF);
                 Ok(())
@@ -327,7 +327,10 @@ impl<'a, K: Kafka> Worker<'a, K> {
     }
 
     fn fenced(&mut self, why: &str) -> Result<(), Exit> {
-        tracing::warn!(why, "the producer was fenced: its name was taken over");
+        tracing::warn!(
+            error = why,
+            "the producer was fenced: its name was taken over"
+        );
         let now = self.kafka.now();
         let before = self.fenced_at.replace(now);
         if before.is_some_and(|before| now - before < FENCED_TWICE) {

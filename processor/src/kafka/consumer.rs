@@ -130,7 +130,7 @@ impl Consumer for RawConsumer {
             ))) => Polled::Fatal(format!("raw cannot be read on: {code}")),
             Some(Err(error)) => {
                 // Information: the client goes on by itself, and the watchdog sees if it does not.
-                tracing::info!(%error, "polling raw");
+                tracing::info!(%error, "a poll of raw returned an error: the client handles it");
                 Polled::Transient
             }
         }

@@ -195,7 +195,7 @@ impl<K: Kafka> Partition<'_, K> {
             missing,
             beyond,
             unlogged,
-            "a transaction was torn by the brokers: what has no fate is made again"
+            "a transaction was torn by the brokers: records without a fate are written again"
         );
         Ok(Some(Repair {
             until: range.until,

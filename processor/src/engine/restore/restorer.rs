@@ -95,13 +95,13 @@ impl<'a, K: Kafka> Restorer<'a, K> {
             Err(RestoreHalt::EpochEnded) => return None,
             Err(RestoreHalt::NeedsOperator(why)) => Outcome::NeedsOperator(why),
             Err(RestoreHalt::Later(why)) => {
-                tracing::debug!(partition, why, "restoring: asking again");
+                tracing::debug!(partition, error = why, "restoring: asking again");
                 let waited = self.kafka.now() - next.since;
                 if waited > WARN_AFTER * next.warnings {
                     next.warnings *= 4;
                     tracing::error!(
                         partition,
-                        why,
+                        error = why,
                         seconds = waited.as_secs(),
                         "this partition cannot be restored yet"
                     );

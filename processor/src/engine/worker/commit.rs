@@ -127,7 +127,7 @@ impl<K: Kafka> Worker<'_, K> {
                 keep = false;
                 self.in_doubt = (in_doubt && *task == Task::Judge).then_some(result);
                 tracing::warn!(
-                    why,
+                    error = why,
                     in_doubt,
                     "the transaction broke: a new producer is made"
                 );
@@ -148,13 +148,16 @@ impl<K: Kafka> Worker<'_, K> {
         // What fails again and again does not pass by itself, whatever its code says.
         if permanent || self.aborts >= ABORTS_IN_A_ROW {
             tracing::error!(
-                why,
-                "the transaction was aborted, and will be until this is mended"
+                error = why,
+                "the transaction was aborted: operator action required"
             );
             self.report("transaction", Some(why.to_owned()));
             self.back_off(BACKOFF_LONG);
         } else {
-            tracing::info!(why, "the transaction was aborted and is tried again");
+            tracing::info!(
+                error = why,
+                "the transaction was aborted and is tried again"
+            );
             self.back_off(BACKOFF_SHORT);
         }
     }

@@ -81,7 +81,7 @@ impl<K: Kafka> Worker<'_, K> {
             return;
         }
         if let Err(BrokerUnavailable(why)) = self.with_reader(Self::look) {
-            tracing::debug!(why, "looking at what is visible");
+            tracing::debug!(error = why, "commits could not be confirmed: asking again");
         }
         let asked = self.unconfirmed.asked.as_ref();
         let wait = if asked.is_some() {

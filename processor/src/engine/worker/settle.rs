@@ -98,10 +98,10 @@ impl<K: Kafka> Worker<'_, K> {
                     let swept = swept_at.is_some();
                     let seconds = (self.kafka.now() - since).as_secs_f64();
                     tracing::info!(
-                        why,
+                        cause = why,
                         seconds,
                         swept,
-                        "settled: all under our name is decided"
+                        "settled: nothing under this transactional id is undecided"
                     );
                 }
                 self.report("settling", None);
@@ -144,12 +144,12 @@ impl<K: Kafka> Worker<'_, K> {
         };
         let waited = self.kafka.now() - settling.since;
         let Settling { why, warnings, .. } = settling;
-        tracing::info!(why, what, "not settled yet");
+        tracing::info!(cause = why, error = what, "not settled yet");
         if waited > WARN_AFTER * *warnings {
             *warnings *= 4;
             tracing::error!(
-                why,
-                what,
+                cause = why,
+                error = what,
                 seconds = waited.as_secs(),
                 "no transaction may begin until this is decided"
             );
@@ -334,7 +334,7 @@ impl<K: Kafka> Worker<'_, K> {
         }
         tracing::error!(
             name = self.shared.settings.transactional_id(self.number),
-            "the worker leaves, and what it wrote last may not be decided: start it again under its name"
+            "the worker ends, and its last transaction may be undecided: start it again under its transactional id"
         );
     }
 }

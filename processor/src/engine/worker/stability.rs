@@ -48,7 +48,10 @@ impl<K: Kafka> Worker<'_, K> {
                 fenced.map_or(Ok(()), |why| self.fenced(&why))
             }
             Err(BrokerUnavailable(why)) => {
-                tracing::debug!(why, "looking at last stable offsets");
+                tracing::debug!(
+                    error = why,
+                    "last stable offsets could not be read: asking again"
+                );
                 Ok(())
             }
         }
@@ -96,7 +99,10 @@ impl<K: Kafka> Worker<'_, K> {
             return;
         };
         let places: Vec<&Place> = places.iter().collect();
-        tracing::info!(?places, "sweeping what stands still");
+        tracing::info!(
+            ?places,
+            "sweeping partitions whose last stable offset does not move"
+        );
         self.stability.sweep_after = (after * 2).min(SWEEP_AT_MOST);
         match sweep(self.kafka, &mut producer, reader, &places) {
             Err(TxOutcome::Broken { why, fenced, .. }) => {
