@@ -19,7 +19,7 @@ use tokio::sync::mpsc;
 
 use crate::engine::worker;
 use crate::engine::worker::{Exit, Shared, Threads};
-use crate::kafka::watchdog::{LOOK_EVERY, Watch};
+use crate::kafka::watchdog::{CHECK_INTERVAL, Watch};
 use crate::metrics::Metrics;
 use crate::pipeline::route::Router;
 use crate::registry::{self, RegistryError};
@@ -135,7 +135,7 @@ async fn workers(shared: &Arc<Shared>, shutdown: &Shutdown, readiness: &Readines
     };
     tokio::pin!(deadline);
     let mut watch = Watch::new(watched);
-    let mut look = tokio::time::interval(LOOK_EVERY);
+    let mut look = tokio::time::interval(CHECK_INTERVAL);
     // Looks that were missed while the process was stopped say nothing of its calls.
     look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     while left > 0 {

@@ -21,7 +21,7 @@ const STABLE_WAIT: Duration = Duration::from_secs(2);
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 /// After so many records is asked whether to go on.
-const ASK_EVERY: u32 = 1024;
+const CHECK_EVERY: u32 = 1024;
 
 /// Raw records whose fates are looked for.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -169,7 +169,7 @@ impl Scan<'_> {
 
     fn note(&mut self, value: &[u8], header: &HeaderOf<'_>) -> ControlFlow<()> {
         self.read = self.read.wrapping_add(1);
-        if self.read.is_multiple_of(ASK_EVERY) && !(self.go_on)() {
+        if self.read.is_multiple_of(CHECK_EVERY) && !(self.go_on)() {
             return ControlFlow::Break(());
         }
         let Some((partition, offset, is_event)) = origin(value, header) else {

@@ -15,7 +15,7 @@ use crate::kafka::assignment::Assignments;
 use crate::kafka::{BrokerUnavailable, Consumer, Kafka};
 
 /// How long to wait before a seek is tried again: the client may still be settling an assignment.
-const SEEK_AGAIN: Duration = Duration::from_millis(20);
+const SEEK_RETRY_DELAY: Duration = Duration::from_millis(20);
 
 /// How often one of the quiet partitions is held against the broker's stable offset.
 const WATCH_EVERY: Duration = Duration::from_secs(5);
@@ -359,7 +359,7 @@ impl Partitions {
                 }
                 Err(error) => {
                     tracing::info!(partition, from, %error, "reading could not begin: trying again");
-                    kafka.sleep(SEEK_AGAIN);
+                    kafka.sleep(SEEK_RETRY_DELAY);
                     self.restore(partition, epoch, None);
                 }
             }

@@ -17,16 +17,16 @@ use crate::record::Headers;
 
 /// How long a record may wait for room in the queue, and the last of them for its acknowledgement:
 /// longer than the client tries.
-const SETTLE: Duration = Duration::from_secs(26);
+const DELIVERY_TIMEOUT: Duration = Duration::from_secs(26);
 
 /// How long a commit is asked for again.
-const COMMIT: Duration = Duration::from_secs(60);
+const COMMIT_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// How long an abort is.
-const ABORT: Duration = Duration::from_secs(30);
+/// How long an abort is asked for again.
+const ABORT_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The pause before a call is made again that the client says may be.
-const CALL_AGAIN: Duration = Duration::from_millis(5);
+const CALL_RETRY_DELAY: Duration = Duration::from_millis(5);
 
 /// What a committed batch leaves to the worker of one partition.
 #[derive(Debug, Default)]
@@ -372,7 +372,7 @@ fn send<K: Kafka>(
     kafka: &K,
     message: &Message<'_>,
 ) -> Result<(), TxOutcome> {
-    let deadline = kafka.now() + SETTLE;
+    let deadline = kafka.now() + DELIVERY_TIMEOUT;
     loop {
         match producer.send(message) {
             Ok(()) => return Ok(()),
@@ -408,7 +408,7 @@ fn offsets<K: Kafka>(
 
 /// Waits until nothing is in flight, then looks at what failed.
 fn await_deliveries<K: Kafka>(producer: &mut K::Producer, kafka: &K) -> Result<(), TxOutcome> {
-    let deadline = kafka.now() + SETTLE;
+    let deadline = kafka.now() + DELIVERY_TIMEOUT;
     let mut pause = Duration::from_micros(100);
     loop {
         producer.serve(Duration::ZERO);
@@ -428,11 +428,11 @@ fn await_deliveries<K: Kafka>(producer: &mut K::Producer, kafka: &K) -> Result<(
 }
 
 fn commit<K: Kafka>(producer: &mut K::Producer, kafka: &K) -> Result<(), TxOutcome> {
-    let deadline = kafka.now() + COMMIT;
+    let deadline = kafka.now() + COMMIT_TIMEOUT;
     loop {
         match producer.commit() {
             Ok(()) => return Ok(()),
-            Err(CallError::Again(_)) if kafka.now() < deadline => kafka.sleep(CALL_AGAIN),
+            Err(CallError::Again(_)) if kafka.now() < deadline => kafka.sleep(CALL_RETRY_DELAY),
             Err(CallError::Abort(failure)) => {
                 let outcome = abort(producer, kafka, failed(failure));
                 // The request to commit may have been obeyed: an abort that then fails tells nothing.
@@ -456,11 +456,11 @@ pub fn abort<K: Kafka>(
     if let TxOutcome::Broken { .. } = outcome {
         return Err(outcome);
     }
-    let deadline = kafka.now() + ABORT;
+    let deadline = kafka.now() + ABORT_TIMEOUT;
     loop {
         match producer.abort() {
             Ok(()) => return Err(outcome),
-            Err(CallError::Again(_)) if kafka.now() < deadline => kafka.sleep(CALL_AGAIN),
+            Err(CallError::Again(_)) if kafka.now() < deadline => kafka.sleep(CALL_RETRY_DELAY),
             Err(CallError::Again(why)) => {
                 return Err(TxOutcome::Broken {
                     why,

@@ -24,13 +24,13 @@ use crate::kafka::assignment::Assignments;
 use crate::record::Record;
 
 /// How long a question about committed offsets may take.
-const ASK: Duration = Duration::from_secs(5);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long a seek may take.
-const SEEK: Duration = Duration::from_secs(5);
+const SEEK_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long the look at the stable offset may take.
-const WATCH_ASK: Duration = Duration::from_secs(1);
+const WATCHDOG_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How long the consumer may take to leave its group.
 const CLOSE: Duration = Duration::from_secs(10);
@@ -140,7 +140,7 @@ impl Consumer for RawConsumer {
         let to = Offset::Offset(offset);
         Ok(self
             .calls
-            .watched(|| self.consumer.seek(&self.raw, partition, to, SEEK))?)
+            .watched(|| self.consumer.seek(&self.raw, partition, to, SEEK_TIMEOUT))?)
     }
 
     fn pause(&self, partitions: &[i32]) -> Result<(), BrokerUnavailable> {
@@ -155,7 +155,7 @@ impl Consumer for RawConsumer {
         let list = self.list(partitions);
         let list = self
             .calls
-            .watched(|| self.consumer.committed_offsets(list, ASK))?;
+            .watched(|| self.consumer.committed_offsets(list, REQUEST_TIMEOUT))?;
         let mut committed = BTreeMap::new();
         for found in list.elements() {
             found.error()?;
@@ -169,7 +169,7 @@ impl Consumer for RawConsumer {
     fn last_stable_offset(&self, partition: i32) -> Result<i64, BrokerUnavailable> {
         let bounds = || {
             self.consumer
-                .fetch_watermarks(&self.raw, partition, WATCH_ASK)
+                .fetch_watermarks(&self.raw, partition, WATCHDOG_TIMEOUT)
         };
         let (_, stable) = self.calls.watched(bounds)?;
         Ok(stable)

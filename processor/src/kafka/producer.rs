@@ -31,7 +31,7 @@ pub const MESSAGE_TIMEOUT: Duration = Duration::from_secs(25);
 /// How long an unknown topic is hoped for before it counts as missing.
 const TOPIC_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A producer whose call took longer than this is made anew: something behind it has changed.
+/// A producer whose call took longer than this is replaced: something behind it has changed.
 const SLOW_CALL: Duration = Duration::from_secs(1);
 
 /// How long one call of the transaction's protocol may take.

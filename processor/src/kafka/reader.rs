@@ -23,10 +23,10 @@ use super::cluster::{Cluster, QUEUED_MESSAGES};
 use super::watchdog::Calls;
 
 /// How long one question to the brokers may take.
-const ASK: Duration = Duration::from_secs(10);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long a question may take that the worker's own thread asks between two transactions.
-const ASK_BETWEEN: Duration = Duration::from_secs(2);
+const SHORT_REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// What these clients call back: nothing that the calls do not tell.
 struct Quiet;
@@ -138,7 +138,10 @@ impl LogReader {
         for place in places {
             list.add_partition_offset(&place.topic, place.partition, asked)?;
         }
-        let ask = || self.client(view).offsets_for_times(list, ASK_BETWEEN);
+        let ask = || {
+            self.client(view)
+                .offsets_for_times(list, SHORT_REQUEST_TIMEOUT)
+        };
         let list = self.calls.watched(ask)?;
         let found = places.iter().filter_map(|place| {
             let found = list.find_partition(&place.topic, place.partition)?;
@@ -160,7 +163,7 @@ impl LogReader {
         each: &mut dyn FnMut(&[u8], &HeaderOf<'_>) -> ControlFlow<()>,
     ) -> Result<(), BrokerUnavailable> {
         while !open.is_empty() {
-            match self.calls.watched(|| self.stable().poll(ASK)) {
+            match self.calls.watched(|| self.stable().poll(REQUEST_TIMEOUT)) {
                 Some(Ok(message)) => {
                     next.insert(message.partition(), message.offset() + 1);
                     let header = |name: &str| last_header(&message, name);
@@ -182,7 +185,10 @@ impl LogReader {
     /// A topic that the metadata of all topics does not list is missing, which is no reason to wait, or
     /// hidden from us, which is.
     fn must_not_exist(&self, topic: &str) -> Result<(), BrokerUnavailable> {
-        let ask = || self.newest().fetch_metadata(Some(topic), ASK_BETWEEN);
+        let ask = || {
+            self.newest()
+                .fetch_metadata(Some(topic), SHORT_REQUEST_TIMEOUT)
+        };
         let metadata = self.calls.watched(ask)?;
         let error = metadata.topics().first().and_then(MetadataTopic::error);
         match error {
@@ -230,7 +236,10 @@ impl Reader for LogReader {
     type Member = ConsumerGroupMetadata;
 
     fn partitions(&self) -> Result<u32, BrokerUnavailable> {
-        let ask = || self.stable().fetch_metadata(Some(&self.raw), ASK);
+        let ask = || {
+            self.stable()
+                .fetch_metadata(Some(&self.raw), REQUEST_TIMEOUT)
+        };
         let metadata = self.calls.watched(ask)?;
         let topic = metadata.topics().first();
         let count = topic.map_or(0, |found| found.partitions().len());
@@ -241,7 +250,7 @@ impl Reader for LogReader {
         let list = single(&self.raw, partition, Offset::Invalid)?;
         let list = self
             .calls
-            .watched(|| self.stable().committed_offsets(list, ASK))?;
+            .watched(|| self.stable().committed_offsets(list, REQUEST_TIMEOUT))?;
         let Some(found) = list.find_partition(&self.raw, partition) else {
             return Ok(None);
         };
@@ -258,12 +267,18 @@ impl Reader for LogReader {
         partition: i32,
     ) -> Result<(i64, i64), BrokerUnavailable> {
         let topic = self.topic(source);
-        let ask = || self.stable().fetch_watermarks(topic, partition, ASK);
+        let ask = || {
+            self.stable()
+                .fetch_watermarks(topic, partition, REQUEST_TIMEOUT)
+        };
         Ok(self.calls.watched(ask)?)
     }
 
     fn watermarks(&self, partition: i32) -> Result<(i64, i64), BrokerUnavailable> {
-        let ask = || self.newest().fetch_watermarks(&self.log, partition, ASK);
+        let ask = || {
+            self.newest()
+                .fetch_watermarks(&self.log, partition, REQUEST_TIMEOUT)
+        };
         Ok(self.calls.watched(ask)?)
     }
 
@@ -275,7 +290,7 @@ impl Reader for LogReader {
         let list = single(&self.log, partition, Offset::Offset(since_ms))?;
         let list = self
             .calls
-            .watched(|| self.stable().offsets_for_times(list, ASK))?;
+            .watched(|| self.stable().offsets_for_times(list, REQUEST_TIMEOUT))?;
         let Some(found) = list.find_partition(&self.log, partition) else {
             return Err(KafkaError::NoMessageReceived.into());
         };
@@ -300,7 +315,7 @@ impl Reader for LogReader {
 
     fn read(&self) -> Result<Read, BrokerUnavailable> {
         let client = self.client(self.reads.get());
-        match self.calls.watched(|| client.poll(ASK)) {
+        match self.calls.watched(|| client.poll(REQUEST_TIMEOUT)) {
             Some(Ok(message)) => Ok(Read::Record {
                 offset: message.offset(),
                 appended_ms: message.timestamp().to_millis().unwrap_or(0),
@@ -321,7 +336,7 @@ impl Reader for LogReader {
 
     // All topics at once: of a source that is no longer configured a transaction may be left as well.
     fn outputs(&self) -> Result<Outputs, BrokerUnavailable> {
-        let ask = || self.newest().fetch_metadata(None, ASK_BETWEEN);
+        let ask = || self.newest().fetch_metadata(None, SHORT_REQUEST_TIMEOUT);
         let metadata = self.calls.watched(ask)?;
         let mut outputs = Outputs::default();
         let mut missing: BTreeSet<&str> = self.configured.iter().map(String::as_str).collect();
@@ -405,7 +420,7 @@ impl Reader for LogReader {
 
     // Another answer for another isolation: this one does not wait for what is undecided.
     fn last_offset(&self, partition: i32) -> Result<Option<i64>, BrokerUnavailable> {
-        let offsets = self.group_offsets(&[partition], View::All, ASK_BETWEEN)?;
+        let offsets = self.group_offsets(&[partition], View::All, SHORT_REQUEST_TIMEOUT)?;
         Ok(offsets.get(&partition).copied())
     }
 

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 /// How often the watch looks.
-pub const LOOK_EVERY: Duration = Duration::from_secs(1);
+pub const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// A call that is seen so often has hung: half as long again as the longest may take (30 s). Looks are
 /// counted and not seconds, so that a process that was stopped and goes on is not taken for one that hangs.
@@ -57,7 +57,7 @@ impl Watch {
         }
     }
 
-    /// Looks once; to be called every [`LOOK_EVERY`]. Whether a call has hung, or too many were given up.
+    /// Looks once; to be called every [`CHECK_INTERVAL`]. Whether a call has hung, or too many were given up.
     pub fn has_hung(&mut self) -> bool {
         let (mut hung, mut abandoned) = (false, 0);
         for (calls, before, looks) in &mut self.threads {

@@ -9,7 +9,7 @@ use sluice_schemas::settings::Settings;
 
 use super::log::{Log, Tail, read_end, unreadable};
 use super::position::{Position, begin_at, check_partitions, group_position};
-use super::question::{AGAIN, Outcome, Repair, RestoreHalt, Wanted, undecided_offset};
+use super::question::{Outcome, RETRY_DELAY, Repair, RestoreHalt, Wanted, undecided_offset};
 use crate::dedup::index::{CLOCK_SLACK_SECONDS, DedupIndex};
 use crate::engine::audit;
 use crate::kafka::assignment::Assignments;
@@ -17,7 +17,7 @@ use crate::kafka::{Kafka, LogTopic, Place, Read, Reader, View};
 
 /// How often a position out of range is checked before operator action is required: a broker
 /// that has just become leader may know less than the one before.
-const LOOKS: u32 = 20;
+const POSITION_CHECKS: u32 = 20;
 
 /// How long an open transaction is waited for before other partitions have their turn.
 const STABLE_WAIT: Duration = Duration::from_secs(2);
@@ -262,12 +262,12 @@ impl<K: Kafka> Partition<'_, K> {
             if let Ok(from) = begin_at(position, None) {
                 return Ok((from, false));
             }
-            if look == LOOKS {
+            if look == POSITION_CHECKS {
                 return begin_at(position, self.settings.processor.begin)
                     .map(|from| (from, true))
                     .map_err(RestoreHalt::NeedsOperator);
             }
-            self.kafka.sleep(AGAIN);
+            self.kafka.sleep(RETRY_DELAY);
         }
         Err(RestoreHalt::EpochEnded)
     }
@@ -366,7 +366,7 @@ impl<K: Kafka> Partition<'_, K> {
                 };
                 return Err(audit::undecided(&place, Some(stable), end).into());
             }
-            self.kafka.sleep(AGAIN);
+            self.kafka.sleep(RETRY_DELAY);
         }
         Err(RestoreHalt::EpochEnded)
     }

@@ -8,7 +8,7 @@ use crate::dedup::index::DedupIndex;
 use crate::kafka::BrokerUnavailable;
 
 /// How long to wait before the brokers are asked again.
-pub const AGAIN: Duration = Duration::from_millis(100);
+pub const RETRY_DELAY: Duration = Duration::from_millis(100);
 
 /// A partition to restore.
 #[derive(Debug, Clone, Copy)]

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use sluice_schemas::settings::Settings;
 
 use super::partition::Partition;
-use super::question::{AGAIN, Outcome, RestoreHalt, Restored, Wanted};
+use super::question::{Outcome, RETRY_DELAY, RestoreHalt, Restored, Wanted};
 use crate::kafka::Kafka;
 use crate::kafka::assignment::Assignments;
 
@@ -107,7 +107,7 @@ impl<'a, K: Kafka> Restorer<'a, K> {
                     );
                 }
                 self.queue.push_back(next);
-                self.kafka.sleep(AGAIN);
+                self.kafka.sleep(RETRY_DELAY);
                 return None;
             }
         };

@@ -14,10 +14,10 @@ use crate::engine::partitions::JudgedTo;
 use crate::kafka::{BrokerUnavailable, Kafka, Place, Reader, View};
 
 /// How often is looked while something is not confirmed.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+const CONFIRM_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The same while an answer is waited for.
-const LOOK_AGAIN: Duration = Duration::from_millis(100);
+const CONFIRM_RETRY_DELAY: Duration = Duration::from_millis(100);
 
 /// A commit that is not visible after this long counts as torn. An open transaction of another worker, whose
 /// process stands still or is gone, may keep it from being read as well, for as long as its time-out; then
@@ -25,9 +25,9 @@ const LOOK_AGAIN: Duration = Duration::from_millis(100);
 const VISIBLE_WITHIN: Duration = Duration::from_secs(20);
 
 /// How long the question for offsets may take.
-const ASK_OFFSETS: Duration = Duration::from_secs(1);
+const OFFSETS_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// After so many answers in a row that were none, the client is made anew.
+/// After so many answers in a row that were none, the client is replaced.
 const FAILURES: u32 = 20;
 
 /// How long the places of the outputs are known: partitions are added seldom.
@@ -85,9 +85,9 @@ impl<K: Kafka> Worker<'_, K> {
         }
         let asked = self.unconfirmed.asked.as_ref();
         let wait = if asked.is_some() {
-            LOOK_AGAIN
+            CONFIRM_RETRY_DELAY
         } else {
-            LOOK_EVERY
+            CONFIRM_INTERVAL
         };
         let first = asked.map_or(self.unconfirmed.fresh.first, |(commits, _)| commits.first);
         self.unconfirmed.look_at = Some(self.kafka.now() + wait);
@@ -118,7 +118,7 @@ impl<K: Kafka> Worker<'_, K> {
             return Ok(());
         }
         let partitions: Vec<i32> = commits.parts.keys().copied().collect();
-        let offsets = reader.stable_offsets(&partitions, ASK_OFFSETS)?;
+        let offsets = reader.stable_offsets(&partitions, OFFSETS_TIMEOUT)?;
         // Without an offset the log says where to go on.
         let behind = |(partition, judged): (&i32, &Judged)| {
             let offset = offsets.get(partition);

@@ -28,7 +28,7 @@ const POLL_INTERVAL: Duration = Duration::from_millis(10);
 const SWEEP_AFTER: Duration = Duration::from_secs(1);
 
 /// What a sweep did not decide is swept again after this long: it is another name's, or its marker was lost.
-const SWEEP_AGAIN: Duration = Duration::from_secs(4);
+const SWEEP_RETRY_DELAY: Duration = Duration::from_secs(4);
 
 /// How long a sweep's records may take.
 const SWEEP: Duration = Duration::from_secs(3);
@@ -40,7 +40,7 @@ const WARN_AFTER: Duration = Duration::from_secs(15);
 const LEAVE: Duration = Duration::from_secs(10);
 
 /// How long one question for offsets may take.
-const ASK_OFFSETS: Duration = Duration::from_millis(250);
+const OFFSETS_TIMEOUT: Duration = Duration::from_millis(250);
 
 /// How long the fates of what was committed last are looked for at once.
 const AUDIT: Duration = Duration::from_secs(5);
@@ -226,7 +226,7 @@ impl<K: Kafka> Worker<'_, K> {
             let tail = log.tail(partition, reader.watermarks(partition)?);
             let logged =
                 tail.map_err(|halt| BrokerUnavailable(format!("the dedup-log: {halt:?}")))?;
-            let offsets = reader.stable_offsets(&[partition], ASK_OFFSETS)?;
+            let offsets = reader.stable_offsets(&[partition], OFFSETS_TIMEOUT)?;
             let behind = offsets.get(&partition) < Some(&to);
             if logged.logged < to || behind {
                 return Ok(Standing::Torn);
@@ -248,13 +248,13 @@ impl<K: Kafka> Worker<'_, K> {
         }
         let until = self.kafka.now() + WAIT;
         // All at once where nothing is under way, else one by one.
-        let mut answer = reader.stable_offsets(&open, ASK_OFFSETS).map(|_| ());
+        let mut answer = reader.stable_offsets(&open, OFFSETS_TIMEOUT).map(|_| ());
         if answer.is_ok() {
             settling.offsets.clear();
             return Ok(());
         }
         for partition in open {
-            match reader.stable_offsets(&[partition], ASK_OFFSETS) {
+            match reader.stable_offsets(&[partition], OFFSETS_TIMEOUT) {
                 Ok(_) => {
                     settling.offsets.remove(&partition);
                 }
@@ -286,7 +286,7 @@ impl<K: Kafka> Worker<'_, K> {
         };
         let due = match settling.swept_at {
             None => settling.since + SWEEP_AFTER,
-            Some(swept_at) => swept_at + SWEEP_AGAIN,
+            Some(swept_at) => swept_at + SWEEP_RETRY_DELAY,
         };
         if now < due {
             return Ok(());

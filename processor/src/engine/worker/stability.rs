@@ -12,14 +12,14 @@ use crate::engine::transaction::TxOutcome;
 use crate::kafka::{BrokerUnavailable, Kafka, Place, Reader, View};
 
 /// How often is looked.
-const LOOK_EVERY: Duration = Duration::from_secs(15);
+const STABILITY_INTERVAL: Duration = Duration::from_secs(15);
 
 /// What stands still for this long is no transaction under way: it may be ours all the same, of a process
 /// that had our name for a while. So it is swept, once in a while and without waiting for what comes of it.
 const SWEEP_AFTER: Duration = Duration::from_secs(30);
 
 /// How long one question for offsets may take.
-const ASK_OFFSETS: Duration = Duration::from_millis(250);
+const OFFSETS_TIMEOUT: Duration = Duration::from_millis(250);
 
 /// How long all of them may take.
 const OFFSETS: Duration = Duration::from_secs(1);
@@ -38,7 +38,7 @@ impl<K: Kafka> Worker<'_, K> {
     pub(super) fn watch_stability(&mut self) -> Result<(), Exit> {
         let now = self.kafka.now();
         let looked = self.stability.looked;
-        if looked.is_some_and(|looked| now < looked + LOOK_EVERY) {
+        if looked.is_some_and(|looked| now < looked + STABILITY_INTERVAL) {
             return Ok(());
         }
         self.stability.looked = Some(now);
@@ -60,13 +60,13 @@ impl<K: Kafka> Worker<'_, K> {
     /// Which of the group's offsets are not given, and since when: others' come and go, so each is asked by itself.
     fn look_at_offsets(&mut self, reader: &K::Reader) {
         let partitions = self.raw_partitions();
-        if reader.stable_offsets(&partitions, ASK_OFFSETS).is_ok() {
+        if reader.stable_offsets(&partitions, OFFSETS_TIMEOUT).is_ok() {
             self.stability.offsets.clear();
             return;
         }
         let now = self.kafka.now();
         for partition in partitions {
-            if reader.stable_offsets(&[partition], ASK_OFFSETS).is_ok() {
+            if reader.stable_offsets(&[partition], OFFSETS_TIMEOUT).is_ok() {
                 self.stability.offsets.remove(&partition);
             } else {
                 self.stability.offsets.entry(partition).or_insert(now);
