@@ -8,6 +8,8 @@ pub mod batch;
 
 pub mod collect;
 
+pub mod outcome;
+
 pub mod transaction;
 
 pub mod audit;

@@ -3,67 +3,24 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use sluice_schemas::dedup_log::Entry;
 
-use crate::dedup::index::DedupIndex;
 use crate::engine::batch::{Batch, Expected};
 use crate::engine::collect::PollSummary;
-use crate::engine::restore::{First, Outcome, Repair, Restored, Wanted};
+use crate::engine::restore::{First, Restored, Wanted};
 use crate::kafka::assignment::Assignments;
-use crate::kafka::{BrokerUnavailable, Consumer, Kafka};
+use crate::kafka::{BrokerUnavailable, Consumer};
 
-/// How long to wait before a seek is tried again: the client may still be settling an assignment.
-const SEEK_RETRY_DELAY: Duration = Duration::from_millis(20);
+mod slot;
 
-/// How often one of the quiet partitions is held against the broker's stable offset.
-const WATCH_EVERY: Duration = Duration::from_secs(5);
+mod takeover;
 
-/// For how long raw may be ahead without a record or an end-of-partition before the client counts as
-/// stalled: longer than an election or a transaction's time-out takes.
-const STALLED: Duration = Duration::from_secs(90);
+mod watchdog;
 
-/// The state of a partition.
-enum State {
-    /// Its dedup index is being rebuilt.
-    Restoring,
-    /// Reading begins here; the first record tells how far back to remember.
-    Waiting { from: i64 },
-    /// It is judged.
-    Ready {
-        to: i64,
-        index: Box<DedupIndex>,
-        repair: Option<Repair>,
-    },
-    /// Operator action required.
-    Stopped,
-}
-
-struct Slot {
-    epoch: u64,
-    state: State,
-    /// The question that is asked of the restorer.
-    question: u64,
-    /// Below this raw offset every fate was seen to be visible.
-    seen: i64,
-    /// The offset after the last record that was polled, or where the client was sought to.
-    position: i64,
-    watch: Watch,
-}
-
-/// What the watchdog saw of a partition.
-#[derive(Clone, Copy)]
-enum Watch {
-    /// The last sign was a record: another, or the end of the partition, must follow.
-    Record,
-    /// The last sign was the end of the partition, or reading was paused since.
-    End,
-    /// Since the end nothing came; the stable offset was this.
-    Quiet(i64),
-    /// Raw is ahead since then.
-    Ahead(Instant),
-}
+pub use slot::{JudgedTo, Judging};
+use slot::{NOTHING, Slot, State, Watch};
 
 /// The partitions of one worker.
 pub struct Partitions {
@@ -78,31 +35,6 @@ pub struct Partitions {
     watched_at: Instant,
     watched: usize,
 }
-
-/// A position to be written down: all before it is judged.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct JudgedTo {
-    /// The raw offset that is judged next.
-    pub at: i64,
-    /// Raw's partitions.
-    pub partitions: u32,
-}
-
-/// What a partition's records are judged with.
-#[derive(Clone, Copy)]
-pub struct Judging<'p> {
-    /// What it remembers.
-    pub index: &'p DedupIndex,
-    /// Below this raw offset every fate was seen to be visible.
-    pub seen: i64,
-    /// The offset after the last record that may have a fate already, in a repair.
-    pub until: Option<i64>,
-    /// The offsets of those that have one, and whether it is an event.
-    pub existing: &'p BTreeMap<i64, bool>,
-}
-
-/// Nothing has a fate already.
-static NOTHING: BTreeMap<i64, bool> = BTreeMap::new();
 
 impl Partitions {
     /// None yet. `wanted` and `restored` are the channels of the worker's restorer, which ends with
@@ -308,64 +240,6 @@ impl Partitions {
         });
     }
 
-    /// Takes over what the restorer has finished, where it is still owned.
-    pub fn take_restored<K: Kafka>(&mut self, kafka: &K, consumer: &K::Consumer) {
-        while let Ok(Restored {
-            partition,
-            epoch,
-            question,
-            outcome,
-        }) = self.restored.try_recv()
-        {
-            // An answer to a question that was since asked anew, or is no longer ours, is dropped.
-            let awaited = self
-                .slots
-                .get(&partition)
-                .is_some_and(|slot| slot.question == question);
-            if !awaited || !self.assignments.holds(partition, epoch) {
-                continue;
-            }
-            tracing::debug!(partition, epoch, %outcome, "the restore is over");
-            let (from, state) = match outcome {
-                Outcome::Ready {
-                    from,
-                    index,
-                    repair,
-                } => {
-                    let to = from;
-                    let state = State::Ready { to, index, repair };
-                    (from, state)
-                }
-                Outcome::Waiting { from } => (from, State::Waiting { from }),
-                Outcome::Reposition { from, partitions } => {
-                    let at = from;
-                    self.repositions
-                        .insert(partition, JudgedTo { at, partitions });
-                    continue;
-                }
-                Outcome::NeedsOperator(why) => {
-                    self.stop(consumer, partition, &why);
-                    continue;
-                }
-            };
-            match Self::start_reading(consumer, partition, from) {
-                Ok(()) => {
-                    if let Some(slot) = self.slots.get_mut(&partition) {
-                        slot.state = state;
-                        slot.seen = from;
-                        slot.position = from;
-                        slot.watch = Watch::End;
-                    }
-                }
-                Err(error) => {
-                    tracing::info!(partition, from, %error, "reading could not begin: trying again");
-                    kafka.sleep(SEEK_RETRY_DELAY);
-                    self.restore(partition, epoch, None);
-                }
-            }
-        }
-    }
-
     fn start_reading(
         consumer: &impl Consumer,
         partition: i32,
@@ -485,43 +359,5 @@ impl Partitions {
             self.restore(partition, epoch, None);
         }
         !elsewhere.is_empty()
-    }
-
-    /// Looks at one partition in turn: `Err` when raw is ahead and the client brings nothing of it,
-    /// which was seen once, cause unknown. Only a new process helps.
-    pub fn watch(&mut self, consumer: &impl Consumer, now: Instant) -> Result<(), String> {
-        if now - self.watched_at < WATCH_EVERY {
-            return Ok(());
-        }
-        self.watched_at = now;
-        self.watched += 1;
-        let reading = self.reading();
-        if reading.is_empty() {
-            return Ok(());
-        }
-        let partition = reading[self.watched % reading.len()];
-        let Ok(stable) = consumer.last_stable_offset(partition) else {
-            return Ok(());
-        };
-        let Some(slot) = self.slots.get_mut(&partition) else {
-            return Ok(());
-        };
-        let end = match slot.state {
-            State::Ready { to, .. } => to,
-            _ => i64::MAX,
-        };
-        match slot.watch {
-            Watch::Record if stable > end => slot.watch = Watch::Ahead(now),
-            Watch::Record | Watch::End => slot.watch = Watch::Quiet(stable),
-            Watch::Quiet(before) if stable > before => slot.watch = Watch::Ahead(now),
-            Watch::Ahead(since) if now - since > STALLED => {
-                return Err(format!(
-                    "partition {partition} of raw is ahead, and nothing came of it for {} s",
-                    (now - since).as_secs()
-                ));
-            }
-            Watch::Quiet(_) | Watch::Ahead(_) => {}
-        }
-        Ok(())
     }
 }

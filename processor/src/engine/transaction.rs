@@ -4,15 +4,18 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
-use sluice_schemas::dedup_log::{DedupRecord, Entry, SEEN, UNTIL};
+use sluice_schemas::dedup_log::{DedupRecord, SEEN, UNTIL};
 
 use crate::dedup::index::BatchOverlay;
 use crate::engine::batch::{Batch, PartitionBatch};
+use crate::engine::outcome::{
+    BatchResult, JudgedPart, TxOutcome, aborted, broken, failed, in_doubt,
+};
 use crate::engine::partitions::{JudgedTo, Judging};
-use crate::kafka::{CallError, Consumer, Failure, Kafka, Message, Producer, SendError};
+use crate::kafka::{CallError, Consumer, Kafka, Message, Producer, SendError};
 use crate::metrics::FateLabels;
 use crate::pipeline::outgoing::{FateTopics, Label, Outgoing, outgoing};
-use crate::pipeline::{Rules, UnsupportedVersion, judge};
+use crate::pipeline::{Rules, judge};
 use crate::record::Headers;
 
 /// How long a record may wait for room in the queue, and the last of them for its acknowledgement:
@@ -27,95 +30,6 @@ const ABORT_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The pause before a call is made again that the client says may be.
 const CALL_RETRY_DELAY: Duration = Duration::from_millis(5);
-
-/// What a committed batch leaves to the worker of one partition.
-#[derive(Debug, Default)]
-pub struct JudgedPart {
-    /// The epoch in which its records were read.
-    pub epoch: u64,
-    /// The offset after the last judged record.
-    pub to: i64,
-    /// The offsets of the judged records.
-    pub offsets: Vec<i64>,
-    /// The events to learn.
-    pub entries: Vec<Entry>,
-}
-
-/// What a committed batch leaves to the worker.
-#[derive(Debug)]
-pub struct BatchResult {
-    /// By partition.
-    pub judged: BTreeMap<i32, JudgedPart>,
-    /// The topics of the fates that were written.
-    pub topics: Vec<String>,
-    /// The earliest timestamp of a fate, milliseconds since 1970.
-    pub since_ms: i64,
-    /// What to count.
-    pub counts: HashMap<FateLabels, u64>,
-    /// By source: events that carry a signature which no secret is configured for.
-    pub unverified: BTreeMap<String, u64>,
-    /// Partitions that stop before a record of a newer version.
-    pub halted: BTreeMap<i32, UnsupportedVersion>,
-}
-
-impl Default for BatchResult {
-    fn default() -> Self {
-        Self {
-            judged: BTreeMap::new(),
-            topics: Vec::new(),
-            since_ms: i64::MAX,
-            counts: HashMap::new(),
-            unverified: BTreeMap::new(),
-            halted: BTreeMap::new(),
-        }
-    }
-}
-
-impl BatchResult {
-    /// By partition, where the next batch begins.
-    pub fn ends(&self) -> BTreeMap<i32, i64> {
-        let ends = self.judged.iter();
-        ends.map(|(&partition, judged)| (partition, judged.to))
-            .collect()
-    }
-
-    /// Notes what was written. A topic's name is the same text each time, so nearly always one look at
-    /// where it lies is enough.
-    fn wrote(&mut self, topic: &str, timestamp_ms: i64) {
-        self.since_ms = self.since_ms.min(timestamp_ms);
-        if !self.topics.iter().any(|known| known == topic) {
-            self.topics.push(topic.to_owned());
-        }
-    }
-}
-
-/// How a transaction outcome.
-#[derive(Debug)]
-pub enum TxOutcome {
-    /// All of it is there.
-    Committed,
-    /// None of it is there, and the producer goes on. `permanent`: operator action required at the broker.
-    Aborted {
-        /// What failed.
-        why: String,
-        /// It fails again until an operator repairs the broker.
-        permanent: bool,
-    },
-    /// A record is of a source that is not known, and the settings change: none of it is there, and the
-    /// batch is to be judged under the new ones.
-    Outdated,
-    /// The assignment is lost: none of it is there, and none of it is ours any more.
-    Lost,
-    /// A new producer is needed. `in_doubt`: the commit may have gone through.
-    Broken {
-        /// What failed.
-        why: String,
-        /// Only the committed offsets tell whether the batch went through.
-        in_doubt: bool,
-        /// Another producer took the name.
-        fenced: bool,
-    },
-}
 
 /// What a transaction needs besides the batch.
 pub struct Context<'a, K: Kafka> {
@@ -184,21 +98,7 @@ fn write<'a, K: Kafka>(
         let Some(judging) = judging.get(&partition) else {
             return Err(aborted("a partition of the batch has no dedup index"));
         };
-        let mut judged = JudgedPart {
-            epoch: part.epoch,
-            to: part.base_offset,
-            ..JudgedPart::default()
-        };
-        let mut overlay = BatchOverlay::default();
-        judge_part(
-            producer,
-            context,
-            (partition, part),
-            judging,
-            &mut overlay,
-            &mut judged,
-            result,
-        )?;
+        let mut judged = judge_part(producer, context, (partition, part), judging, result)?;
         if judged.to == part.base_offset {
             continue;
         }
@@ -206,7 +106,7 @@ fn write<'a, K: Kafka>(
             from: part.base_offset,
             to: judged.to,
             partitions: context.partitions,
-            entries: overlay.into_entries(),
+            entries: std::mem::take(&mut judged.entries),
         };
         let marks = (judging.seen, judging.until);
         log(producer, context, partition, &record, marks)?;
@@ -248,13 +148,17 @@ fn judge_part<'a, K: Kafka>(
     context: &Context<'a, K>,
     (partition, part): (i32, &'a PartitionBatch),
     judging: &Judging<'_>,
-    overlay: &mut BatchOverlay,
-    judged: &mut JudgedPart,
     result: &mut BatchResult,
-) -> Result<(), TxOutcome> {
+) -> Result<JudgedPart, TxOutcome> {
+    let mut judged = JudgedPart {
+        epoch: part.epoch,
+        to: part.base_offset,
+        ..JudgedPart::default()
+    };
+    let mut overlay = BatchOverlay::default();
     let mut counts: HashMap<Label<'_>, u64> = HashMap::new();
     for record in &part.records {
-        let disposition = match judge(record, context.rules, judging.index, overlay) {
+        let disposition = match judge(record, context.rules, judging.index, &overlay) {
             Ok(disposition) => disposition,
             Err(halt) => {
                 result.halted.insert(partition, halt);
@@ -295,7 +199,8 @@ fn judge_part<'a, K: Kafka>(
     for (label, count) in counts {
         *result.counts.entry(FateLabels::from(label)).or_default() += count;
     }
-    Ok(())
+    judged.entries = overlay.into_entries();
+    Ok(judged)
 }
 
 /// What a record of the dedup-log says that judges nothing.
@@ -470,42 +375,5 @@ pub fn abort<K: Kafka>(
             }
             Err(error) => return Err(broken(error)),
         }
-    }
-}
-
-fn aborted(why: &str) -> TxOutcome {
-    failed(Failure {
-        why: why.to_owned(),
-        permanent: false,
-    })
-}
-
-fn failed(Failure { why, permanent }: Failure) -> TxOutcome {
-    TxOutcome::Aborted { why, permanent }
-}
-
-fn in_doubt(why: String, fenced: bool) -> TxOutcome {
-    TxOutcome::Broken {
-        why,
-        in_doubt: true,
-        fenced,
-    }
-}
-
-/// A call that failed before a commit was asked for: abortable where the client says so, else only a
-/// new producer helps.
-fn broken(error: CallError) -> TxOutcome {
-    match error {
-        CallError::Abort(failure) => failed(failure),
-        CallError::Again(why) => TxOutcome::Broken {
-            why,
-            in_doubt: false,
-            fenced: false,
-        },
-        CallError::Broken { why, fenced } => TxOutcome::Broken {
-            why,
-            in_doubt: false,
-            fenced,
-        },
     }
 }

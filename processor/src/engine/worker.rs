@@ -15,9 +15,9 @@ use sluice_service::shutdown::Shutdown;
 
 use crate::engine::batch::{Batch, Bounds};
 use crate::engine::collect::collect;
+use crate::engine::outcome::BatchResult;
 use crate::engine::partitions::Partitions;
 use crate::engine::restore::{Restored, Restorer, Wanted};
-use crate::engine::transaction::BatchResult;
 use crate::kafka::assignment::Assignments;
 use crate::kafka::cluster::Cluster;
 use crate::kafka::watchdog::Calls;

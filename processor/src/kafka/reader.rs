@@ -1,4 +1,4 @@
-//! The clients of a restore, and of whoever asks what is visible.
+//! The clients of a restore, and of a worker that asks what is visible.
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -6,21 +6,28 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rdkafka::config::RDKafkaLogLevel;
-use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext, ConsumerGroupMetadata};
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerGroupMetadata};
 use rdkafka::error::KafkaError;
-use rdkafka::message::{BorrowedMessage, Headers as _, Message};
+use rdkafka::message::Message;
 use rdkafka::metadata::MetadataTopic;
-use rdkafka::types::{RDKafkaErrorCode, RDKafkaRespErr};
-use rdkafka::{ClientConfig, ClientContext, Offset, TopicPartitionList};
-use sluice_schemas::providers::ALL;
-use sluice_schemas::settings::Settings;
+use rdkafka::types::RDKafkaRespErr;
+use rdkafka::{Offset, TopicPartitionList};
 use sluice_schemas::topic::TopicNames;
-use sluice_service::kafka::client as kafka;
 
 use super::api::{BrokerUnavailable, HeaderOf, LogTopic, Outputs, Place, Read, Reader, View};
-use super::cluster::{Cluster, QUEUED_MESSAGES};
+use super::cluster::Cluster;
 use super::watchdog::Calls;
+
+mod config;
+
+mod outputs;
+
+mod message;
+
+use config::Quiet;
+pub(crate) use config::config;
+use message::{headers, is_information, known, last_header};
+use outputs::{configured, is_output};
 
 /// How long one question to the brokers may take.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
@@ -28,55 +35,7 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a question may take that the worker's own thread asks between two transactions.
 const SHORT_REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// What these clients call back: nothing that the calls do not tell.
-struct Quiet;
-
-impl ClientContext for Quiet {
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
-        kafka::log(level, facility, line);
-    }
-
-    fn error(&self, error: KafkaError, reason: &str) {
-        // The end of a partition is called an error, and is what a read waits for.
-        if error.rdkafka_error_code() != Some(RDKafkaErrorCode::PartitionEOF) {
-            tracing::info!(%error, reason, "the restorer's connection to Kafka");
-        }
-    }
-}
-
-impl ConsumerContext for Quiet {}
-
-/// Every property of a client, by its `isolation.level`.
-pub(crate) fn config(cluster: &Cluster<'_>, isolation: &str) -> ClientConfig {
-    let (settings, base) = (cluster.settings, cluster.base);
-    let mut config = base.clone();
-    config
-        .set("group.id", settings.group_id())
-        .set("enable.auto.commit", "false")
-        .set("enable.auto.offset.store", "false")
-        .set("enable.partition.eof", "true")
-        .set("auto.offset.reset", "error")
-        .set("isolation.level", isolation)
-        // A follower may know less than the leader that is asked where a partition ends.
-        .set("client.rack", "")
-        // Questions by offset take leaders from the cache alone, and these clients consume nothing
-        // that would have them refresh it: one that is gone would be asked until it is back.
-        .set("metadata.max.age.ms", "5000")
-        .set("topic.metadata.refresh.interval.ms", "5000")
-        .set("queued.max.messages.kbytes", "16384")
-        .set("queued.min.messages", QUEUED_MESSAGES)
-        .set("fetch.queue.backoff.ms", "10")
-        // The end of the partition is reported by a fetch that finds nothing: it need not wait.
-        .set("fetch.wait.max.ms", "10")
-        .set(
-            "message.max.bytes",
-            settings.fed_max_message_bytes().to_string(),
-        );
-    config
-}
-
-/// Two clients: what is stable, and what is there at all. Both bear the group's name for its committed
-/// offsets, and never join it.
+/// Two clients: what is stable, and what is there at all. Both have the group's id, and never join it.
 pub struct LogReader {
     stable: Option<BaseConsumer<Quiet>>,
     newest: Option<BaseConsumer<Quiet>>,
@@ -146,10 +105,7 @@ impl LogReader {
         let found = places.iter().filter_map(|place| {
             let found = list.find_partition(&place.topic, place.partition)?;
             found.error().ok()?;
-            let offset = match found.offset() {
-                Offset::Offset(offset) => Some(offset),
-                _ => None,
-            };
+            let offset = known(found.offset());
             Some((place.clone(), offset))
         });
         Ok(found.collect())
@@ -217,7 +173,7 @@ impl LogReader {
         let mut offsets = BTreeMap::new();
         for found in list.elements() {
             found.error()?;
-            if let Offset::Offset(offset) = found.offset() {
+            if let Some(offset) = known(found.offset()) {
                 offsets.insert(found.partition(), offset);
             }
         }
@@ -255,10 +211,7 @@ impl Reader for LogReader {
             return Ok(None);
         };
         found.error()?;
-        Ok(match found.offset() {
-            Offset::Offset(offset) => Some(offset),
-            _ => None,
-        })
+        Ok(known(found.offset()))
     }
 
     fn stable_bounds(
@@ -295,10 +248,7 @@ impl Reader for LogReader {
             return Err(KafkaError::NoMessageReceived.into());
         };
         found.error()?;
-        Ok(match found.offset() {
-            Offset::Offset(offset) => Some(offset),
-            _ => None,
-        })
+        Ok(known(found.offset()))
     }
 
     fn start(
@@ -370,8 +320,8 @@ impl Reader for LogReader {
         view: View,
     ) -> Result<BTreeMap<Place, i64>, BrokerUnavailable> {
         let ends = self.offsets(places, Offset::End, view)?;
-        let known = ends.into_iter();
-        Ok(known
+        Ok(ends
+            .into_iter()
             .filter_map(|(place, end)| Some((place, end?)))
             .collect())
     }
@@ -383,8 +333,8 @@ impl Reader for LogReader {
                 "{place} gives no offset for a time"
             )));
         }
-        let known = since.into_iter();
-        Ok(known
+        Ok(since
+            .into_iter()
             .filter_map(|(place, offset)| Some((place, offset?)))
             .collect())
     }
@@ -435,69 +385,6 @@ impl Drop for LogReader {
         let clients = (self.stable.take(), self.newest.take());
         std::thread::spawn(move || drop(clients));
     }
-}
-
-/// The topics that the settings have a worker write to.
-fn configured(settings: &Settings) -> Vec<String> {
-    let names = &settings.topics.names;
-    let mut topics = vec![
-        names.duplicates(),
-        names.rejected(),
-        names.dead_letter(),
-        names.dedup_log(),
-    ];
-    topics.extend(settings.event_topics());
-    topics
-}
-
-/// Whether a worker's transactions may write to a topic, now or in an earlier release of the settings.
-fn is_output(names: &TopicNames, topic: &str) -> bool {
-    let event = |provider: &str| {
-        let events = topic.strip_prefix(names.prefix.as_str());
-        let events = events.and_then(|rest| rest.strip_prefix("events."));
-        let events = events.and_then(|rest| rest.strip_prefix(provider));
-        events.is_some_and(|rest| rest.starts_with('.'))
-    };
-    [
-        names.duplicates(),
-        names.rejected(),
-        names.dead_letter(),
-        names.dedup_log(),
-    ]
-    .iter()
-    .any(|name| name == topic)
-        || ALL.iter().any(|provider| event(provider.spec().name))
-}
-
-fn headers(message: &BorrowedMessage<'_>) -> Vec<(String, Option<Vec<u8>>)> {
-    let headers = message.headers().into_iter().flat_map(|all| all.iter());
-    headers
-        .map(|header| (header.key.to_owned(), header.value.map(<[u8]>::to_vec)))
-        .collect()
-}
-
-fn last_header<'m>(message: &'m BorrowedMessage<'_>, name: &str) -> Option<&'m [u8]> {
-    let headers = message.headers()?;
-    let mut last = None;
-    for header in headers.iter() {
-        if header.key == name {
-            last = header.value;
-        }
-    }
-    last
-}
-
-/// A broker that goes away is no answer to the question: the client asks another.
-fn is_information(error: &KafkaError) -> bool {
-    matches!(
-        error,
-        KafkaError::MessageConsumption(
-            RDKafkaErrorCode::AllBrokersDown
-                | RDKafkaErrorCode::BrokerTransportFailure
-                | RDKafkaErrorCode::OperationTimedOut
-                | RDKafkaErrorCode::Resolve
-        )
-    )
 }
 
 fn single(topic: &str, partition: i32, offset: Offset) -> Result<TopicPartitionList, KafkaError> {

@@ -257,13 +257,8 @@ fn what_does_not_say_its_source_is_kept_and_what_is_newer_stops() {
     let mut newer = good.clone();
     newer.headers[0].1 = Some(br#"{"v":2,"what":"ever"}"#.to_vec());
     let rules = bench.rules();
-    let halt = judge(
-        &newer,
-        &rules,
-        &DedupIndex::new(1),
-        &BatchOverlay::default(),
-    )
-    .err();
+    let (index, overlay) = (DedupIndex::new(1), BatchOverlay::default());
+    let halt = judge(&newer, &rules, &index, &overlay).err();
     assert_eq!(halt, Some(UnsupportedVersion { version: 2 }));
 }
 
@@ -319,13 +314,8 @@ fn no_credentials_accept_nothing_that_must_be_signed() {
             credentials: Arc::default(),
             ..bench.rules()
         };
-        let disposition = judge(
-            &record,
-            &rules,
-            &DedupIndex::new(1),
-            &BatchOverlay::default(),
-        )
-        .expect("a version that is known");
+        let (index, overlay) = (DedupIndex::new(1), BatchOverlay::default());
+        let disposition = judge(&record, &rules, &index, &overlay).expect("a known version");
         let judged = Judged::of(outgoing(disposition, &record, &bench.topics));
         let token = provider.sender().source("x").token.is_some();
         assert!(token || judged.fate == Fate::Rejected, "{event}");

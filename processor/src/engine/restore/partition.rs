@@ -8,8 +8,8 @@ use sluice_schemas::raw::{REQUEST, RawRequest};
 use sluice_schemas::settings::Settings;
 
 use super::log::{Log, Tail, read_end, unreadable};
-use super::position::{Position, begin_at, check_partitions, group_position};
-use super::question::{Outcome, RETRY_DELAY, Repair, RestoreHalt, Wanted, undecided_offset};
+use super::position::{AuditRange, Position, begin_at, check_partitions, group_position};
+use super::question::{First, Outcome, RETRY_DELAY, Repair, RestoreHalt, Wanted, undecided_offset};
 use crate::dedup::index::{CLOCK_SLACK_SECONDS, DedupIndex};
 use crate::engine::audit;
 use crate::kafka::assignment::Assignments;
@@ -103,7 +103,7 @@ impl<K: Kafka> Partition<'_, K> {
             self.check_neighbours(partitions)?;
         }
 
-        let range = Range {
+        let range = AuditRange {
             from: last.map_or(raw.0, |last| last.seen.max(raw.0)),
             logged: logged.max(raw.0),
             to,
@@ -125,6 +125,18 @@ impl<K: Kafka> Partition<'_, K> {
             });
         }
         let from = if repair.is_some() { range.from } else { to };
+        let first = first.filter(|first| first.from == from);
+        self.rebuild(from, first, (log_low, log_end), repair)
+    }
+
+    /// Rebuilds the index for judging from an offset on; the log's first and next offset are given.
+    fn rebuild(
+        &self,
+        from: i64,
+        first: Option<First>,
+        (log_low, log_end): (i64, i64),
+        repair: Option<Repair>,
+    ) -> Result<Outcome, RestoreHalt> {
         if log_end == log_low {
             return Ok(Outcome::Ready {
                 from,
@@ -132,7 +144,6 @@ impl<K: Kafka> Partition<'_, K> {
                 repair,
             });
         }
-        let first = first.filter(|first| first.from == from);
         let first_ms = match first {
             Some(first) => first.appended_ms,
             None => match self.first_append_time(from)? {
@@ -150,7 +161,7 @@ impl<K: Kafka> Partition<'_, K> {
 
     /// Whether all that the offset and the log account for has a visible fate, and nothing else has one; if
     /// not, what there is.
-    fn audit(&self, range: &Range) -> Result<Option<Repair>, RestoreHalt> {
+    fn audit(&self, range: &AuditRange) -> Result<Option<Repair>, RestoreHalt> {
         let Wanted { partition, .. } = self.wanted;
         let mut wanted = audit::Wanted {
             since_ms: i64::MAX,
@@ -385,18 +396,4 @@ impl<K: Kafka> Partition<'_, K> {
         self.reader.stop()?;
         Ok(found)
     }
-}
-
-/// The raw offsets that an audit is about.
-struct Range {
-    /// Below, every fate was seen to be visible.
-    from: i64,
-    /// Below, the log accounts for the events.
-    logged: i64,
-    /// Below, every record must have a fate.
-    to: i64,
-    /// Below, records may have one.
-    until: i64,
-    /// A repair is on its way: the log has entries of records beyond `to`, which have no fate yet.
-    repairs: bool,
 }

@@ -94,6 +94,20 @@ pub fn check_partitions(last: &LogEnd, partitions: u32) -> Result<(), String> {
     ))
 }
 
+/// The raw offsets that an audit is about.
+pub struct AuditRange {
+    /// Below, every fate was seen to be visible.
+    pub from: i64,
+    /// Below, the log accounts for the events.
+    pub logged: i64,
+    /// Below, every record must have a fate.
+    pub to: i64,
+    /// Below, records may have one.
+    pub until: i64,
+    /// A repair is on its way: the log has entries of records beyond `to`, which have no fate yet.
+    pub repairs: bool,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

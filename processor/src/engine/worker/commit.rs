@@ -6,10 +6,9 @@ use std::time::Duration;
 
 use super::{BACKOFF, Exit, Worker};
 use crate::engine::batch::Batch;
+use crate::engine::outcome::{BatchResult, TxOutcome};
 use crate::engine::partitions::JudgedTo;
-use crate::engine::transaction::{
-    BatchResult, Context, Note, TxOutcome, transact, write_positions,
-};
+use crate::engine::transaction::{Context, Note, transact, write_positions};
 use crate::kafka::{Consumer, Kafka};
 use crate::pipeline::Rules;
 
@@ -45,7 +44,7 @@ impl<K: Kafka> Worker<'_, K> {
         (!checkpoint.is_empty()).then_some(Task::Write(Note::Checkpoint, checkpoint))
     }
 
-    /// Has a transaction for the task. What is not committed of the batch stays in it.
+    /// Runs a transaction for the task. What is not committed of the batch stays in it.
     pub(super) fn commit(&mut self, batch: &mut Batch, task: &Task) -> Result<(), Exit> {
         if self.partitions.begins_elsewhere(&self.consumer, batch) {
             return Ok(());
@@ -53,6 +52,22 @@ impl<K: Kafka> Worker<'_, K> {
         let Some(mut producer) = self.producer.take() else {
             return Ok(());
         };
+        let (outcome, result) = self.transact(&mut producer, batch, task);
+        let broken = matches!(outcome, TxOutcome::Broken { .. });
+        let concluded = self.conclude(batch, task, outcome, result);
+        if !broken {
+            self.producer = Some(producer);
+        }
+        concluded
+    }
+
+    /// Runs it, under the rules as they are now.
+    fn transact(
+        &mut self,
+        producer: &mut K::Producer,
+        batch: &Batch,
+        task: &Task,
+    ) -> (TxOutcome, BatchResult) {
         let in_force = self.shared.current.get();
         let rules = Rules {
             settings: &in_force.settings,
@@ -71,21 +86,30 @@ impl<K: Kafka> Worker<'_, K> {
             dedup_log: &self.dedup_log,
             partitions: self.shared.settings.topics.partitions.unsigned_abs(),
         };
-        let (outcome, mut result) = match task {
+        match task {
             Task::Judge => {
                 let judging = self.partitions.judging();
-                transact(&mut producer, &context, batch, &judging)
+                transact(producer, &context, batch, &judging)
             }
             Task::Write(note, positions) => {
-                let tried = write_positions(&mut producer, &context, *note, positions);
+                let tried = write_positions(producer, &context, *note, positions);
                 if *note == Note::Reposition {
                     let committed = matches!(tried.0, TxOutcome::Committed);
                     self.partitions.tried_repositions(committed);
                 }
                 tried
             }
-        };
-        let mut keep = true;
+        }
+    }
+
+    /// What the end of the transaction means for the worker.
+    fn conclude(
+        &mut self,
+        batch: &mut Batch,
+        task: &Task,
+        outcome: TxOutcome,
+        mut result: BatchResult,
+    ) -> Result<(), Exit> {
         if !matches!(outcome, TxOutcome::Committed) {
             self.unsettle("a transaction was aborted");
         }
@@ -124,7 +148,6 @@ impl<K: Kafka> Worker<'_, K> {
                 in_doubt,
                 fenced,
             } => {
-                keep = false;
                 self.in_doubt = (in_doubt && *task == Task::Judge).then_some(result);
                 tracing::warn!(
                     error = why,
@@ -136,9 +159,6 @@ impl<K: Kafka> Worker<'_, K> {
                 }
                 self.aborted(&why, false);
             }
-        }
-        if keep {
-            self.producer = Some(producer);
         }
         Ok(())
     }
@@ -215,7 +235,7 @@ fn nothing_before_halts(batch: &Batch, result: &BatchResult) -> bool {
 mod tests {
     use super::*;
     use crate::engine::batch::PartitionBatch;
-    use crate::engine::transaction::JudgedPart;
+    use crate::engine::outcome::JudgedPart;
     use crate::pipeline::UnsupportedVersion;
 
     #[test]

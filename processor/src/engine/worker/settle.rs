@@ -13,9 +13,10 @@ use super::state::Settling;
 use super::{BACKOFF, Exit, Worker};
 use crate::engine::audit;
 use crate::engine::batch::Batch;
+use crate::engine::outcome::TxOutcome;
 use crate::engine::restore::log::Log;
 use crate::engine::restore::undecided_offset;
-use crate::engine::transaction::{TxOutcome, abort};
+use crate::engine::transaction::abort;
 use crate::kafka::{BrokerUnavailable, Kafka, Message, Place, Producer, Reader, View};
 
 /// How long undecided transactions are waited for at once: the loop must poll.
@@ -198,7 +199,12 @@ impl<K: Kafka> Worker<'_, K> {
         if self.unconfirmed.is_proved() {
             return Ok(Standing::Whole);
         }
-        // An abort, by whomever, may have taken what a commit before it left undecided.
+        self.audit_unconfirmed(reader)
+    }
+
+    /// Whether the commits that are not proved are whole: an abort, by any process, may have taken what a commit
+    /// before it left undecided.
+    fn audit_unconfirmed(&mut self, reader: &K::Reader) -> Result<Standing, BrokerUnavailable> {
         let wanted = self.unconfirmed.wanted();
         if self.kafka.wall_ms().saturating_sub(wanted.since_ms) > AUDIT_AT_ONCE_MS {
             // That may be much to read for a thread that has to poll: the restorer does it.
@@ -220,7 +226,7 @@ impl<K: Kafka> Worker<'_, K> {
         };
         for (partition, (epoch, to)) in self.unconfirmed.ends() {
             if !self.assignments.holds(partition, epoch) {
-                // Who restores it audits it.
+                // The worker that restores it audits it.
                 continue;
             }
             let tail = log.tail(partition, reader.watermarks(partition)?);

@@ -8,7 +8,7 @@ use super::settle::sweep;
 use super::state::Held;
 use super::{Exit, Worker};
 use crate::engine::audit::undecided;
-use crate::engine::transaction::TxOutcome;
+use crate::engine::outcome::TxOutcome;
 use crate::kafka::{BrokerUnavailable, Kafka, Place, Reader, View};
 
 /// How often is looked.

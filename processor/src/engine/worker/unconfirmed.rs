@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use crate::engine::audit::Wanted;
-use crate::engine::transaction::BatchResult;
+use crate::engine::outcome::BatchResult;
 use crate::kafka::Place;
 
 /// What was seen is written down after this time without a transaction.

@@ -1,0 +1,73 @@
+//! The state of one partition, and what its records are judged with.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use crate::dedup::index::DedupIndex;
+use crate::engine::restore::Repair;
+
+/// The state of a partition.
+pub enum State {
+    /// Its dedup index is being rebuilt.
+    Restoring,
+    /// Reading begins here; the first record tells how far back to remember.
+    Waiting { from: i64 },
+    /// It is judged.
+    Ready {
+        to: i64,
+        index: Box<DedupIndex>,
+        repair: Option<Repair>,
+    },
+    /// Operator action required.
+    Stopped,
+}
+
+pub struct Slot {
+    pub epoch: u64,
+    pub state: State,
+    /// The question that is asked of the restorer.
+    pub question: u64,
+    /// Below this raw offset every fate was seen to be visible.
+    pub seen: i64,
+    /// The offset after the last record that was polled, or where the client was sought to.
+    pub position: i64,
+    pub watch: Watch,
+}
+
+/// What the watchdog saw of a partition.
+#[derive(Clone, Copy)]
+pub enum Watch {
+    /// The last sign was a record: another, or the end of the partition, must follow.
+    Record,
+    /// The last sign was the end of the partition, or reading was paused since.
+    End,
+    /// Since the end nothing came; the stable offset was this.
+    Quiet(i64),
+    /// Raw is ahead since then.
+    Ahead(Instant),
+}
+
+/// A position to be written down: all before it is judged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct JudgedTo {
+    /// The raw offset that is judged next.
+    pub at: i64,
+    /// Raw's partitions.
+    pub partitions: u32,
+}
+
+/// What a partition's records are judged with.
+#[derive(Clone, Copy)]
+pub struct Judging<'p> {
+    /// What it remembers.
+    pub index: &'p DedupIndex,
+    /// Below this raw offset every fate was seen to be visible.
+    pub seen: i64,
+    /// The offset after the last record that may have a fate already, in a repair.
+    pub until: Option<i64>,
+    /// The offsets of those that have one, and whether it is an event.
+    pub existing: &'p BTreeMap<i64, bool>,
+}
+
+/// Nothing has a fate already.
+pub static NOTHING: BTreeMap<i64, bool> = BTreeMap::new();
