@@ -1,10 +1,10 @@
-//! `make bench-dedup`: builds a dedup index of 20 million synthetic identities from encoded dedup-log records,
-//! as a restore decodes them, and then forgets all of them while others come.
+//! `make bench-dedup`: builds a dedup index of 20 million synthetic identities from encoded dedup-log
+//! records, as a restore decodes them, and then forgets all of them while others come.
 //!
 //! The last line of standard output is one JSON object: the seconds of decoding and indexing, the bytes of
-//! memory that a key takes at most, and the longest time that one record of 5,000 entries took. The exit status
-//! is 0 only where seconds and bytes are within their bounds. The producer of the records is not timed: in a
-//! restore the client's threads have that part.
+//! memory that a key takes at most, and the longest time that one record of 5,000 entries took. The exit
+//! status is 0 only where seconds and bytes are within their bounds. The producer of the records is not
+//! timed: in a restore the client's threads have that part.
 
 use std::process::ExitCode;
 use std::time::{Duration, Instant};

@@ -48,7 +48,7 @@ pub type Headers<'a> = Vec<(&'a str, Option<Cow<'a, [u8]>>)>;
 /// bytes: 61 for the batch, the rest for the record's own lengths.
 const RECORD_OVERHEAD: usize = 128;
 
-/// What a header costs besides its name and value, at most, in bytes: two lengths as varints.
+/// What a header costs in addition to its name and value, at most, in bytes: two lengths as varints.
 const HEADER_OVERHEAD: usize = 10;
 
 /// How large a record is for `max.message.bytes`, at most, in bytes and before compression.

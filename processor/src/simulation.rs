@@ -1,6 +1,6 @@
 //! A deterministic simulation of the loop: the real [`Worker`](crate::worker::Worker), transaction,
-//! partitions, dedup index and restore, on brokers in memory. A seed decides the faults, the time and who goes
-//! next; every call of a client is a place where others may go first.
+//! partitions, dedup index and restore, on brokers in memory. A seed decides the faults, the time and who
+//! goes next; every call of a client is a place where others may go first.
 //!
 //! `SLUICE_SEEDS` is how many seeds are run (default 2,000), `SLUICE_FIRST` the first of them (default 0),
 //! `SLUICE_SEED` runs one and prints its history.
@@ -51,8 +51,8 @@ pub mod guard;
 mod chance;
 
 /// Runs a seed: what it came to or what is broken, and its history where that is wanted.
-fn run_seed(seed: u64, site: &Rc<Site>, told: bool) -> (Result<Sums, String>, String) {
-    history::begin(told);
+fn run_seed(seed: u64, site: &Rc<Site>, recorded: bool) -> (Result<Sums, String>, String) {
+    history::begin(recorded);
     let mut run = Run::new(seed, Rc::clone(site));
     let whole = || catch_unwind(AssertUnwindSafe(|| run.whole()));
     let outcome = tracing::subscriber::with_default(history::Log, whole);
@@ -83,8 +83,8 @@ fn run_seeds(first: u64, count: u64) -> Sums {
                     let why = again.err().unwrap_or_else(|| {
                         format!("seed {seed} failed once and held when run again")
                     });
-                    let told = format!("{history}\n{why}");
-                    failed.lock().expect("no panic").insert(seed, told);
+                    let recorded = format!("{history}\n{why}");
+                    failed.lock().expect("no panic").insert(seed, recorded);
                 }
             });
         }

@@ -15,10 +15,10 @@ pub const VERSION: u8 = 1;
 /// reader when the record was written, ASCII decimal. A record without it vouches for its `from` alone.
 pub const SEEN: &str = "seen";
 
-/// Kafka header, while a torn transaction is repaired: the raw offset below which records may have a
-/// visible fate already although the log does not account for it yet, ASCII decimal. In a record that judged
-/// nothing it marks a reposition: the position was set, and nothing is known of the offsets before it. Without
-/// it such a record is a checkpoint.
+/// Kafka header, while a torn transaction is repaired: the raw offset below which records may have a visible
+/// fate already although the log does not account for it yet, ASCII decimal. In a record that judged nothing
+/// it marks a reposition: the position was set, and nothing is known of the offsets before it. Without it
+/// such a record is a checkpoint.
 pub const UNTIL: &str = "until";
 
 /// What one transaction added to one partition of raw.

@@ -185,7 +185,7 @@ impl DedupIndex {
             && generation.number < oldest
         {
             self.generations.pop_back();
-            // Begins anew if it was not over: one pass takes all that is forgotten by then.
+            // Starts again if it was not over: one pass takes all that is forgotten by then.
             self.sweep.shard = 0;
         }
     }

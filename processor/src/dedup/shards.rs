@@ -10,9 +10,9 @@ use sluice_schemas::identity::Fingerprint;
 /// At 20 million keys a shard has some 20,000, which grow or are swept in about a millisecond.
 const SHARDS: usize = 1024;
 
-/// A key and its time, in 16 bytes: the key is the first 96 bits of a fingerprint. Of 20 million keys and a new
-/// one, two are the same with a chance of 2.5 in 10^22; a sender who wants to meet another one's key must try
-/// 2^96 bodies.
+/// A key and its time, in 16 bytes: the key is the first 96 bits of a fingerprint. Of 20 million keys and a
+/// new one, two are the same with a chance of 2.5 in 10^22; a sender who wants to meet another one's key must
+/// try 2^96 bodies.
 #[derive(Debug, Clone, Copy)]
 struct Slot {
     /// The head of a SHA-256 needs no other hash.

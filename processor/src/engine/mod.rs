@@ -1,8 +1,9 @@
 //! The engine: what makes the pipeline's decisions durable, exactly once.
 //!
-//! [`worker`] is the loop: [`collect`] polls a [`batch`], [`transaction`] writes what became of it, [`partitions`]
-//! keeps the state of each partition, and [`restore`] rebuilds an index from the dedup-log beside it, after the
-//! [`audit`] that every fate is visible. The engine asks Kafka through the traits of [`crate::kafka`] alone.
+//! [`worker`] is the loop: [`collect`] polls a [`batch`], [`transaction`] writes what became of it,
+//! [`partitions`] keeps the state of each partition, and [`restore`] rebuilds an index from the dedup-log on
+//! another thread, after the [`audit`] that every fate is visible. The engine asks Kafka through the traits
+//! of [`crate::kafka`] alone.
 
 pub mod batch;
 

@@ -89,7 +89,7 @@ pub enum TxOutcome {
     Broken {
         /// What failed.
         why: String,
-        /// Only the committed offsets tell whether the batch went through.
+        /// Whether the batch went through is not known: the audit finds out.
         in_doubt: bool,
         /// Another producer took the name.
         fenced: bool,

@@ -150,7 +150,7 @@ impl Partitions {
         }
     }
 
-    /// Drops what is no longer owned, starts what is new, and notes what the poll told.
+    /// Drops what is no longer owned, starts what is new, and notes what the poll brought.
     pub fn after_poll(&mut self, consumer: &impl Consumer, batch: &mut Batch, seen: &PollSummary) {
         let now = self.assignments.now();
         self.slots

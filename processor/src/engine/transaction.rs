@@ -31,7 +31,7 @@ const ABORT_TIMEOUT: Duration = Duration::from_secs(30);
 /// The pause before a call is made again that the client says may be.
 const CALL_RETRY_DELAY: Duration = Duration::from_millis(5);
 
-/// What a transaction needs besides the batch.
+/// What a transaction needs in addition to the batch.
 pub struct Context<'a, K: Kafka> {
     /// Where and when.
     pub kafka: &'a K,
@@ -340,7 +340,7 @@ fn commit<K: Kafka>(producer: &mut K::Producer, kafka: &K) -> Result<(), TxOutco
             Err(CallError::Again(_)) if kafka.now() < deadline => kafka.sleep(CALL_RETRY_DELAY),
             Err(CallError::Abort(failure)) => {
                 let outcome = abort(producer, kafka, failed(failure));
-                // The request to commit may have been obeyed: an abort that then fails tells nothing.
+                // The request to commit may have been obeyed: an abort that then fails proves nothing.
                 return outcome.map_err(|outcome| match outcome {
                     TxOutcome::Broken { why, fenced, .. } => in_doubt(why, fenced),
                     other => other,

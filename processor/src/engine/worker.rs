@@ -1,7 +1,7 @@
 //! A worker: one OS thread with one consumer and one transactional producer, in a loop.
 //!
 //! collect (the only poll) → look at what is still owned → transact → apply. Partitions that are
-//! newly assigned are restored beside it ([`crate::engine::restore`]).
+//! newly assigned are restored on a second thread ([`crate::engine::restore`]).
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};

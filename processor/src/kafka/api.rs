@@ -54,7 +54,7 @@ pub enum Polled {
 
 /// The consumer of raw, a member of the group. Its partitions are raw's.
 pub trait Consumer {
-    /// What tells the brokers in whose name offsets are committed.
+    /// The group membership under which offsets are committed.
     type Member;
 
     /// Waits for one thing. Rebalances happen in here and nowhere else.
@@ -102,9 +102,9 @@ pub struct Message<'a> {
     pub timestamp_ms: Option<i64>,
 }
 
-/// A transactional producer. Its name fences whoever had it before.
+/// A transactional producer. Its name fences the producer that had it before.
 pub trait Producer {
-    /// What tells the brokers in whose name offsets are committed.
+    /// The group membership under which offsets are committed.
     type Member;
 
     /// Begins a transaction; failures of the one before are forgotten.
@@ -119,7 +119,7 @@ pub trait Producer {
     /// How many records are queued or on their way.
     fn in_flight(&self) -> usize;
 
-    /// The first record of the transaction that could not be delivered, told once.
+    /// The first record of the transaction that could not be delivered, returned once.
     fn take_failure(&self) -> Option<Failure>;
 
     /// Adds raw's offsets, by partition the one after the last judged record.
@@ -207,7 +207,7 @@ pub type HeaderOf<'h> = dyn Fn(&str) -> Option<&'h [u8]> + 'h;
 
 /// What restores and settling ask the brokers, apart from the worker's own clients.
 pub trait Reader {
-    /// What tells the brokers in whose name offsets are committed.
+    /// The group membership under which offsets are committed.
     type Member;
 
     /// How many partitions raw has now.

@@ -1,8 +1,9 @@
 //! What the engine asks of Kafka, and no more than that.
 //!
-//! The [engine](crate::engine) is written against these traits. [`cluster`] answers them for a running processor by
-//! librdkafka, and this folder is the one place that knows the client's peculiarities; the simulation answers them with brokers in memory, where time,
-//! faults and the order of things are chosen by a seed.
+//! The [engine](crate::engine) is written against these traits. [`cluster`] answers them for a running
+//! processor by librdkafka, and this folder is the one place that knows the client's peculiarities; the
+//! simulation answers them with brokers in memory, where time, faults and the order of things are chosen by a
+//! seed.
 
 pub mod api;
 

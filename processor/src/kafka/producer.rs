@@ -120,7 +120,7 @@ pub(crate) fn config(cluster: &Cluster<'_>) -> ClientConfig {
         )
         .set("queue.buffering.max.messages", "100000")
         .set("queue.buffering.max.kbytes", "65536")
-        // Success is told by the commit; a report for each record would cost as much as judging it.
+        // Success is proved by the commit; a report for each record would cost as much as judging it.
         .set("delivery.report.only.error", "true");
     config
 }
@@ -232,7 +232,7 @@ impl Producer for Transactor {
         let (answer, answered) = channel();
         let call = move || {
             let sent = producer.send_offsets_to_transaction(&list, &member, OFFSETS_TIMEOUT);
-            // Before the answer, so that whoever has it may drop the last of the producer.
+            // Before the answer, so that its receiver may drop the last of the producer.
             drop(producer);
             let _ = answer.send(sent);
         };

@@ -111,7 +111,7 @@ impl LogReader {
         Ok(found.collect())
     }
 
-    /// Polls what a scan has assigned, until each partition has told its end or `each` breaks.
+    /// Polls what a scan has assigned, until each partition has reported its end or `each` breaks.
     fn scan_assigned(
         &self,
         next: &mut BTreeMap<i32, i64>,
@@ -339,7 +339,7 @@ impl Reader for LogReader {
             .collect())
     }
 
-    // One topic at a time, for the news of an end tells the partition's number alone.
+    // One topic at a time, for the report of an end has the partition's number alone.
     fn scan(
         &self,
         topic: &str,

@@ -109,7 +109,7 @@ mod tests {
         entry("s", &identity, appended)
     }
 
-    /// Judges the entries in order, half of them committed, and tells which became events.
+    /// Judges the entries in order, half of them committed, and returns which became events.
     fn events(entries: &[Entry], committed: usize) -> Vec<bool> {
         let mut index = DedupIndex::new(7200);
         let mut overlay = BatchOverlay::default();

@@ -158,7 +158,7 @@ fn judged<'a>(
     Ok(route(event, record, rules.router)?)
 }
 
-/// Whose record it is. A record that was redriven too often is refused for that, whoever sent it.
+/// Whose record it is. A record that was redriven too often is refused for that, in every source.
 fn identify<'a>(
     record: &Record,
     settings: &'a Settings,

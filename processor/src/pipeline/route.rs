@@ -175,7 +175,7 @@ fn headers<'a>(
         headers.push(("ce_id", text(&event.id)));
         headers.push(("ce_source", text(&event.source)));
         headers.push(("ce_type", text(&event.r#type)));
-        // The time of the occurrence, and of the receipt where the provider tells none.
+        // The time of the occurrence, and of the receipt where the provider gives none.
         let millis = event.occurred_at.unwrap_or(event.received_at);
         if let Some(time) = timestamp::rfc3339(millis) {
             headers.push(("ce_time", text(&time)));

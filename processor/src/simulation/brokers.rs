@@ -1,5 +1,5 @@
 //! Brokers in memory: logs with transactions, a transaction coordinator and a group coordinator, and the
-//! clients' half that lives in a process (queues, what a member has been told).
+//! clients' half that lives in a process (queues, what a member knows).
 //!
 //! What is modelled is what the engine depends on: a commit is obeyed before its markers are written;
 //! an open transaction holds back the stable offset; a new producer of a name fences the old one; offsets

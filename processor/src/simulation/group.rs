@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::brokers::World;
-use super::history::tell;
+use super::history::note;
 use super::state::{MS, Member, SECOND, SESSION};
 
 impl World {
@@ -21,7 +21,7 @@ impl World {
                 dead: false,
             },
         );
-        tell(|| format!("member {member} joins"));
+        note(|| format!("member {member} joins"));
         self.rebalance();
         member
     }
@@ -45,7 +45,7 @@ impl World {
             member.removal_known = known;
         }
         self.owners.retain(|_, owner| *owner != member);
-        tell(|| format!("member {member} is removed"));
+        note(|| format!("member {member} is removed"));
         self.rebalance();
     }
 
@@ -87,10 +87,10 @@ impl World {
             self.targets.insert(partition, member);
         }
         let targets = self.targets.clone();
-        tell(|| format!("generation, to be: {targets:?}"));
+        note(|| format!("generation, to be: {targets:?}"));
     }
 
-    /// What a poll tells a member: the partitions that it must let go, and those that are its own now.
+    /// What a poll reports to a member: the partitions that it must let go, and those that are its own now.
     pub fn sync(&mut self, member: u64) -> (Vec<i32>, Vec<i32>) {
         let generation = self.generation;
         if let Some(member) = self.members.get_mut(&member) {
@@ -127,7 +127,7 @@ impl World {
             }
         }
         if !revoked.is_empty() || !assigned.is_empty() {
-            tell(|| format!("member {member}: revoked {revoked:?}, assigned {assigned:?}"));
+            note(|| format!("member {member}: revoked {revoked:?}, assigned {assigned:?}"));
         }
         (revoked, assigned)
     }

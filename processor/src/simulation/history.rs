@@ -16,8 +16,8 @@ thread_local! {
 }
 
 /// Begins a history of this thread, or none.
-pub fn begin(told: bool) {
-    LINES.with_borrow_mut(|lines| *lines = told.then(Vec::new));
+pub fn begin(recorded: bool) {
+    LINES.with_borrow_mut(|lines| *lines = recorded.then(Vec::new));
     STOPPED.set(None);
 }
 
@@ -29,7 +29,7 @@ pub fn at(now: u64, who: impl FnOnce() -> String) {
 }
 
 /// Adds a line.
-pub fn tell(line: impl FnOnce() -> String) {
+pub fn note(line: impl FnOnce() -> String) {
     LINES.with_borrow_mut(|lines| {
         if let Some(lines) = lines {
             NOW.with_borrow(|(now, who)| {
@@ -67,9 +67,9 @@ impl Visit for Text {
 
 impl Subscriber for Log {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        let told = LINES.with_borrow(Option::is_some);
+        let recorded = LINES.with_borrow(Option::is_some);
         metadata.target().starts_with("sluice_processor")
-            && (told || *metadata.level() == Level::ERROR)
+            && (recorded || *metadata.level() == Level::ERROR)
     }
 
     fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
@@ -89,7 +89,7 @@ impl Subscriber for Log {
         {
             STOPPED.set(Some(text.0.clone()));
         }
-        tell(|| text.0);
+        note(|| text.0);
     }
 
     fn enter(&self, _: &span::Id) {}

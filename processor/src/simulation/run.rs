@@ -9,7 +9,7 @@ use corosensei::CoroutineResult;
 use super::brokers::{Odds, World};
 use super::chance::Chance;
 use super::check::{Sums, check};
-use super::history::{self, tell};
+use super::history::{self, note};
 use super::process::Process;
 use super::state::{MS, SECOND};
 use super::webhooks::{AT, Site};
@@ -102,7 +102,7 @@ impl Run {
     fn start(&mut self, name: usize) {
         let records = 1 + usize::try_from(self.below(8)).expect("small");
         let process = Process::start(name, records, &self.site, &self.world, self.base);
-        tell(|| format!("worker-{name} starts"));
+        note(|| format!("worker-{name} starts"));
         self.processes.push(process);
     }
 
@@ -110,7 +110,7 @@ impl Run {
     fn end(&mut self, at: usize, why: &str) {
         let process = self.processes.swap_remove(at);
         let name = process.name;
-        tell(|| format!("worker-{name} ends: {why}"));
+        note(|| format!("worker-{name} ends: {why}"));
         let held = Rc::clone(&process.held);
         // What is on the stacks is dropped here; requests on their way arrive or do not.
         drop(process);
@@ -130,7 +130,7 @@ impl Run {
         process.frozen = frozen;
         let world = &mut *self.world.borrow_mut();
         let name = process.name;
-        tell(|| format!("worker-{name} stands still: {frozen}"));
+        note(|| format!("worker-{name} stands still: {frozen}"));
         let now = world.now;
         let held = process.held.borrow();
         for client in &held.clients {
@@ -301,7 +301,7 @@ impl Run {
     /// All that was broken heals.
     fn heal(&mut self) {
         self.world.borrow_mut().odds = Odds::default();
-        tell(|| "the faults end".to_owned());
+        note(|| "the faults end".to_owned());
         for at in 0..self.processes.len() {
             if self.processes[at].frozen {
                 self.freeze(at, false);
@@ -309,7 +309,7 @@ impl Run {
         }
         for name in 0..NAMES {
             let its = |process: &Process| process.name == name;
-            // Two under one name: whoever has an open transaction has to be followed by somebody.
+            // Two under one name: a process must follow the one that has an open transaction.
             if self.processes.iter().filter(|process| its(process)).count() > 1 {
                 while let Some(at) = self.processes.iter().position(its) {
                     self.end(at, "one too many");

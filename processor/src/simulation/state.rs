@@ -33,7 +33,7 @@ pub const SESSION: u64 = 10 * SECOND;
 /// A client that has not joined: the broker takes its offsets from anybody.
 pub const OUTSIDER: (u64, u64) = (0, 0);
 
-/// A member of the group, with what its process has been told.
+/// A member of the group, with what its process knows.
 #[derive(Debug)]
 pub struct Member {
     pub frozen_since: Option<u64>,

@@ -10,7 +10,7 @@ use super::brokers::World;
 use super::state::{MS, SECOND};
 use crate::kafka::BrokerUnavailable;
 
-/// What a process has at the brokers, for whoever kills or stops it.
+/// What a process has at the brokers, for the run that kills or stops it.
 #[derive(Debug, Default)]
 pub struct Held {
     pub clients: Vec<u64>,

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use super::brokers::World;
-use super::history::tell;
+use super::history::note;
 use super::state::{Ending, MS, OUTSIDER, Open, Queued, Refused, SECOND, Stored, TRANSACTION};
 
 impl World {
-    /// A new producer takes the name: whoever had it is fenced, and what it left open is aborted.
+    /// A new producer takes the name: the one that had it is fenced, and what it left open is aborted.
     pub fn take_over(&mut self, name: &str) -> Result<u64, Refused> {
         self.due = 0;
         let now = self.now;
@@ -23,7 +23,7 @@ impl World {
             });
         }
         let busy = state.ending.is_some();
-        tell(|| format!("{name}: epoch {epoch}, waits for markers: {busy}"));
+        note(|| format!("{name}: epoch {epoch}, waits for markers: {busy}"));
         if busy {
             return Err(Refused::Concurrent);
         }
@@ -74,7 +74,7 @@ impl World {
             return Err(Refused::Generation);
         }
         self.open(client)?.offsets.extend(offsets);
-        tell(|| format!("client {client} of member {member}: offsets {offsets:?}"));
+        note(|| format!("client {client} of member {member}: offsets {offsets:?}"));
         Ok(())
     }
 
@@ -111,7 +111,7 @@ impl World {
         } else {
             state.last = Some((id, commit));
         }
-        tell(|| format!("{name}: transaction {id} ends, commit: {commit}"));
+        note(|| format!("{name}: transaction {id} ends, commit: {commit}"));
         Ok(())
     }
 
@@ -148,7 +148,7 @@ impl World {
                     next: now,
                     offsets_done: false,
                 });
-                tell(|| format!("{name}: timed out"));
+                note(|| format!("{name}: timed out"));
             }
             self.write_marker(&name);
         }
@@ -178,11 +178,11 @@ impl World {
             if self.chance.in_thousand(self.odds.torn) {
                 log.torn.entry(name.to_owned()).or_default().push(id);
                 self.dropped += 1;
-                tell(|| format!("{name}: transaction {id}, marker for {at:?} dropped"));
+                note(|| format!("{name}: transaction {id}, marker for {at:?} dropped"));
             } else {
                 let torn = log.torn.remove(name).unwrap_or_default();
                 if !torn.is_empty() {
-                    tell(|| format!("{name}: {at:?}, {torn:?} decided with {id}: {commit}"));
+                    note(|| format!("{name}: {at:?}, {torn:?} decided with {id}: {commit}"));
                 }
                 for id in torn.into_iter().chain([id]) {
                     log.decided.insert(id, commit);
@@ -198,11 +198,11 @@ impl World {
                 let torn = self.torn_offsets.entry(name.to_owned()).or_default();
                 torn.extend(offsets);
                 self.dropped += 1;
-                tell(|| format!("{name}: transaction {id}, marker for the group dropped"));
+                note(|| format!("{name}: transaction {id}, marker for the group dropped"));
             } else {
                 let torn = self.torn_offsets.remove(name).unwrap_or_default();
                 if !torn.is_empty() {
-                    tell(|| format!("{name}: offsets {torn:?} decided with {id}: {commit}"));
+                    note(|| format!("{name}: offsets {torn:?} decided with {id}: {commit}"));
                 }
                 if commit {
                     self.committed.extend(torn);

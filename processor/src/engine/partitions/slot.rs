@@ -10,7 +10,7 @@ use crate::engine::restore::Repair;
 pub enum State {
     /// Its dedup index is being rebuilt.
     Restoring,
-    /// Reading begins here; the first record tells how far back to remember.
+    /// Reading begins here; the first record decides how far back the index reaches.
     Waiting { from: i64 },
     /// It is judged.
     Ready {

@@ -6,7 +6,7 @@ use super::Partitions;
 use super::slot::{State, Watch};
 use crate::kafka::Consumer;
 
-/// How often one of the quiet partitions is held against the broker's stable offset.
+/// How often one of the quiet partitions is compared with the broker's stable offset.
 const WATCH_EVERY: Duration = Duration::from_secs(5);
 
 /// For how long raw may be ahead without a record or an end-of-partition before the client counts as

@@ -101,7 +101,7 @@ impl<R: Reader, H: Fn() -> bool> Log<'_, R, H> {
 
     /// Gives the records of a partition from `start` until its end is reported at or past `end`.
     ///
-    /// The report does not tell its offset, and a leader that has just changed may know less than the
+    /// The report has no offset, and a leader that has just changed may know less than the
     /// one before. So an end counts when all below `end` is decided, as asked after it, and when a
     /// read that began after that answer reports it again.
     pub fn read_each(

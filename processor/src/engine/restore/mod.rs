@@ -1,5 +1,5 @@
-//! Restoring a partition's dedup index from the dedup-log, on a thread beside the worker's, so that other
-//! partitions go on meanwhile: [`position`] decides where judging begins, [`log`] reads the dedup-log, [`partition`] is
+//! Restoring a partition's dedup index from the dedup-log, on a thread of its own, so that other partitions
+//! go on meanwhile: [`position`] decides where judging begins, [`log`] reads the dedup-log, [`partition`] is
 //! one partition's way, and [`restorer`] takes turns between them.
 
 mod question;

@@ -346,7 +346,7 @@ impl<K: Kafka> Partition<'_, K> {
     }
 
     /// The offset in the log of the last record that set the position: before it, records may be of raw
-    /// offsets that are judged anew by the operator's decision. -1 where there is none.
+    /// offsets that are judged again by the operator's decision. -1 where there is none.
     fn last_reposition(&self, start: i64, log_end: i64) -> Result<i64, RestoreHalt> {
         let mut last = -1;
         let log = (LogTopic::DedupLog, self.wanted.partition, View::Stable);

@@ -1,4 +1,5 @@
-//! The position of a partition, and where judging begins, from the offset, the log's end and raw's bounds. Pure.
+//! The position of a partition, and where judging begins, from the offset, the log's end and raw's bounds.
+//! Pure.
 
 use sluice_schemas::settings::Begin;
 
@@ -141,7 +142,7 @@ mod tests {
             assert_eq!(begin_at(lost, Some(Begin::Earliest)), Ok(3));
             assert_eq!(begin_at(lost, Some(Begin::Latest)), Ok(9));
         }
-        // What is not lost is not decided anew.
+        // What is not lost is not decided again.
         let known = position(Some(7), (3, 9), None);
         assert_eq!(begin_at(known, Some(Begin::Latest)), Ok(7));
     }

@@ -19,7 +19,8 @@ pub struct Wanted {
     pub epoch: u64,
     /// Which question about this partition it is: an answer to an earlier one is of no use.
     pub question: u64,
-    /// A reposition was committed: a broker that gives no offset all the same (the mock) is not asked for ever.
+    /// A reposition was committed: a broker that gives no offset all the same (the mock) is not asked for
+    /// ever.
     pub repositioned: bool,
     /// Where reading began, if it waited there for a first record and has one.
     pub first: Option<First>,
@@ -115,7 +116,7 @@ pub fn undecided_offset(BrokerUnavailable(why): BrokerUnavailable) -> BrokerUnav
 pub enum RestoreHalt {
     /// The brokers did not answer, or a transaction is still open: ask again, others first.
     Later(String),
-    /// The partition is no longer ours, or is ours anew.
+    /// The partition is no longer ours, or was assigned again.
     EpochEnded,
     /// Operator action required.
     NeedsOperator(String),

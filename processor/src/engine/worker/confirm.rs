@@ -1,5 +1,5 @@
-//! Whether what was committed is visible: a commit that was answered is decided, and brokers may have lost its
-//! markers since.
+//! Whether what was committed is visible: a commit that was answered is decided, and brokers may have lost
+//! its markers since.
 //!
 //! It is looked at now and then, between two transactions, and costs three questions to the brokers
 //! however many records there were. What was seen is written down with the next transaction of the
@@ -57,9 +57,9 @@ impl<K: Kafka> Worker<'_, K> {
         answer
     }
 
-    /// The positions of the partitions whose commits were seen and not proved, if it is time to have that proved: a
-    /// process that was fenced meanwhile is refused, and audits. What is restored or somebody else's by now is
-    /// audited there.
+    /// The positions of the partitions whose commits were seen and not proved, if it is time to have that
+    /// proved: a process that was fenced meanwhile is refused, and audits. What is restored or somebody
+    /// else's by now is audited there.
     pub(super) fn checkpoint(&mut self) -> BTreeMap<i32, JudgedTo> {
         if !self.unconfirmed.is_due(self.kafka.now()) {
             return BTreeMap::new();

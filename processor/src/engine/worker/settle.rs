@@ -106,8 +106,8 @@ impl<K: Kafka> Worker<'_, K> {
                     );
                 }
                 self.report("settling", None);
-                // Neither offset nor log proves anything of a commit in doubt: a sweep may have taken a part of
-                // it, be it by a process that had our name for a while.
+                // Neither offset nor log proves anything of a commit in doubt: a sweep may have taken a part
+                // of it, be it by a process that had our name for a while.
                 let doubtful = self.in_doubt.is_some();
                 if standing != Standing::Whole || doubtful {
                     match standing {
@@ -202,8 +202,8 @@ impl<K: Kafka> Worker<'_, K> {
         self.audit_unconfirmed(reader)
     }
 
-    /// Whether the commits that are not proved are whole: an abort, by any process, may have taken what a commit
-    /// before it left undecided.
+    /// Whether the commits that are not proved are whole: an abort, by any process, may have taken what a
+    /// commit before it left undecided.
     fn audit_unconfirmed(&mut self, reader: &K::Reader) -> Result<Standing, BrokerUnavailable> {
         let wanted = self.unconfirmed.wanted();
         if self.kafka.wall_ms().saturating_sub(wanted.since_ms) > AUDIT_AT_ONCE_MS {

@@ -1,5 +1,5 @@
-//! Whether the last stable offsets of the topics that we write to move: a transaction that nobody ends holds every
-//! `read_committed` reader of its partition back, and if its name is gone, for good.
+//! Whether the last stable offsets of the topics that we write to move: a transaction that nobody ends holds
+//! every `read_committed` reader of its partition back, and if its name is gone, for good.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -57,7 +57,8 @@ impl<K: Kafka> Worker<'_, K> {
         }
     }
 
-    /// Which of the group's offsets are not given, and since when: others' come and go, so each is asked by itself.
+    /// Which of the group's offsets are not given, and since when: others' come and go, so each is asked by
+    /// itself.
     fn look_at_offsets(&mut self, reader: &K::Reader) {
         let partitions = self.raw_partitions();
         if reader.stable_offsets(&partitions, OFFSETS_TIMEOUT).is_ok() {
