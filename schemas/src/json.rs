@@ -1,8 +1,8 @@
-//! What the providers need of JSON on top of `serde_json`: the exact span of a member, ids as text,
+//! What the providers need of JSON on top of `serde_json`: the exact field of a member, ids as text,
 //! and two ways of writing a value again.
 //!
-//! A body is parsed once, into structs of [`Span`]s that borrow from it; duplicates of the keys that
-//! are read are errors of that parse. All that follows works on spans whose grammar is known to be
+//! A body is parsed once, into structs of [`RawField`]s that borrow from it; duplicates of the keys that
+//! are read are errors of that parse. All that follows works on raw fields whose grammar is known to be
 //! good, in one pass and in linear time.
 
 use std::borrow::Cow;
@@ -21,7 +21,7 @@ mod rewrite;
 pub use rewrite::{MAX_DEPTH, canonical, compact};
 
 /// A member's value, byte for byte as it was sent. `None`: absent or `null`, which mean the same.
-pub type Span<'a> = Option<&'a RawValue>;
+pub type RawField<'a> = Option<&'a RawValue>;
 
 /// Reads a body as UTF-8, without the byte order mark that may stand before it: it is no part of the
 /// JSON, and RFC 8259 (8.1) lets a reader pass it over.
@@ -37,7 +37,7 @@ pub fn utf8(body: &[u8]) -> Result<&str, Refusal> {
 
 /// Reads an object's members. `None`: it is JSON, but no object. An error is `malformed_json`.
 ///
-/// `T` is a struct of [`Span`]s. What is not an object is kept from it, for a derived struct would
+/// `T` is a struct of [`RawField`]s. What is not an object is kept from it, for a derived struct would
 /// read an array as its fields in their order.
 pub fn object<'a, T: Deserialize<'a>>(text: &'a str) -> Result<Option<T>, Refusal> {
     let malformed = |error: serde_json::Error| {
@@ -58,33 +58,33 @@ pub fn object<'a, T: Deserialize<'a>>(text: &'a str) -> Result<Option<T>, Refusa
 }
 
 /// Reads the members of an object inside of the body; the default where it is absent or no object.
-pub fn inner<'a, T: Deserialize<'a> + Default>(span: Span<'a>) -> Result<T, Refusal> {
-    match span {
+pub fn inner<'a, T: Deserialize<'a> + Default>(field: RawField<'a>) -> Result<T, Refusal> {
+    match field {
         Some(value) => Ok(object(value.get())?.unwrap_or_default()),
         None => Ok(T::default()),
     }
 }
 
 /// Whether it is an object with at least one member.
-pub fn has_members(span: &RawValue) -> bool {
-    let inside = span.get().strip_prefix('{');
+pub fn has_members(field: &RawValue) -> bool {
+    let inside = field.get().strip_prefix('{');
     inside.is_some_and(|rest| !rest.trim_start_matches(is_blank).starts_with('}'))
 }
 
 /// The text of a string, unescaped. `None`: it is no string. A surrogate that stands alone, as a text
 /// that was cut too early ends, has no Unicode text and becomes U+FFFD.
-pub fn string(span: Span<'_>) -> Option<Cow<'_, str>> {
-    unquoted(span?.get()).map(unescape)
+pub fn string(field: RawField<'_>) -> Option<Cow<'_, str>> {
+    unquoted(field?.get()).map(unescape)
 }
 
 /// The text of a string that is not empty.
-pub fn filled(span: Span<'_>) -> Option<Cow<'_, str>> {
-    string(span).filter(|text| !text.is_empty())
+pub fn filled(field: RawField<'_>) -> Option<Cow<'_, str>> {
+    string(field).filter(|text| !text.is_empty())
 }
 
 /// The text of a string, or a number's token as it was written.
-pub fn token(span: Span<'_>) -> Option<Cow<'_, str>> {
-    let text = span?.get();
+pub fn token(field: RawField<'_>) -> Option<Cow<'_, str>> {
+    let text = field?.get();
     match text.as_bytes().first()? {
         b'"' => unquoted(text).map(unescape),
         b'-' | b'0'..=b'9' => Some(Cow::Borrowed(text)),
@@ -93,13 +93,13 @@ pub fn token(span: Span<'_>) -> Option<Cow<'_, str>> {
 }
 
 /// An id: a string that is not empty, or a number's token.
-pub fn id(span: Span<'_>) -> Option<Cow<'_, str>> {
-    token(span).filter(|text| !text.is_empty())
+pub fn id(field: RawField<'_>) -> Option<Cow<'_, str>> {
+    token(field).filter(|text| !text.is_empty())
 }
 
 /// A whole number, where it fits.
-pub fn integer(span: Span<'_>) -> Option<i32> {
-    span?.get().parse().ok()
+pub fn integer(field: RawField<'_>) -> Option<i32> {
+    field?.get().parse().ok()
 }
 
 /// The four characters that JSON allows between tokens.
@@ -223,15 +223,15 @@ mod tests {
     #[derive(Debug, Default, Deserialize)]
     struct Two<'a> {
         #[serde(borrow)]
-        a: Span<'a>,
+        a: RawField<'a>,
         #[serde(borrow)]
-        b: Span<'a>,
+        b: RawField<'a>,
     }
 
     #[derive(Debug, Default, Deserialize)]
     struct Smile<'a> {
         #[serde(borrow, rename = "😀")]
-        smile: Span<'a>,
+        smile: RawField<'a>,
     }
 
     fn two(text: &str) -> Two<'_> {
@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn a_span_is_exact_and_null_is_absent() {
+    fn a_field_is_exact_and_null_is_absent() {
         let members = two("{ \"a\" : { \"x\": 1.0 } , \"b\": null}");
         assert_eq!(members.a.map(RawValue::get), Some("{ \"x\": 1.0 }"));
         assert!(members.b.is_none());

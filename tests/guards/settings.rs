@@ -117,7 +117,7 @@ fn shown(settings: &Settings) -> Value {
         },
         "(follows)": {
             "largest record of raw": settings.raw_max_message_bytes(),
-            "largest record of what is fed from raw": settings.fed_max_message_bytes(),
+            "largest record of what is fed from raw": settings.output_max_message_bytes(),
             "longest window, ms": ms(settings.longest_window()),
             "event topics": settings.event_topics(),
             "group": settings.group_id(),

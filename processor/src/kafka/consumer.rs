@@ -44,7 +44,7 @@ pub(crate) fn config(cluster: &Cluster<'_>) -> ClientConfig {
         ..
     } = *cluster;
     let mut config = base.clone();
-    let size = settings.fed_max_message_bytes();
+    let size = settings.output_max_message_bytes();
     for (property, value) in [
         ("session.timeout.ms", "10000"),
         ("heartbeat.interval.ms", "3000"),

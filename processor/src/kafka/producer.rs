@@ -86,7 +86,7 @@ pub(crate) fn config(cluster: &Cluster<'_>) -> ClientConfig {
         worker,
         ..
     } = *cluster;
-    let size = settings.fed_max_message_bytes();
+    let size = settings.output_max_message_bytes();
     let mut config = base.clone();
     for (property, value) in [
         // Without this, a transaction that begins before the markers of the last one are

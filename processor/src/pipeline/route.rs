@@ -99,14 +99,14 @@ impl Router {
                 other: topic(provider, OTHER),
             }
         };
-        let fed = settings.fed_max_message_bytes();
+        let largest = settings.output_max_message_bytes();
         Ok(Self {
             topics: settings
                 .sources
                 .iter()
                 .map(|(name, source)| (name.clone(), source_topics(source)))
                 .collect(),
-            max_message_bytes: usize::try_from(fed).unwrap_or(usize::MAX),
+            max_message_bytes: usize::try_from(largest).unwrap_or(usize::MAX),
             cloudevents: settings.processor.cloudevents_headers,
             writer: GenericDatumWriter::builder(&PARSED).build()?,
         })

@@ -13,7 +13,7 @@ use serde_json::value::RawValue;
 
 use super::{unescape, unquoted};
 
-/// Reads an object into a struct of spans. The text ends with it.
+/// Reads an object into a struct of raw fields. The text ends with it.
 pub fn members<'a, T: Deserialize<'a>>(text: &'a str) -> serde_json::Result<T> {
     let mut reader = serde_json::Deserializer::from_str(text);
     let members = T::deserialize(Object(&mut reader))?;

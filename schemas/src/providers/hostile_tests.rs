@@ -1,4 +1,4 @@
-//! What strangers send: no bytes panic, none take long, and the next good request passes.
+//! Arbitrary bytes from outside: none panic a provider or take long, and the next good request passes.
 
 use std::collections::BTreeSet;
 
@@ -124,7 +124,7 @@ thread_local! {
 }
 
 #[test]
-fn secrets_that_are_ill_formed_are_told_and_not_shown() {
+fn ill_formed_secrets_are_reported_and_not_shown() {
     for (provider, contents) in [
         ("flock", [b"".as_slice(), b"top\xffsecret"].as_slice()),
         ("referralloop", &[b"", b"top\xffsecret"]),
@@ -160,7 +160,7 @@ fn secrets_that_are_ill_formed_are_told_and_not_shown() {
 }
 
 #[test]
-fn a_flowcode_secret_may_lack_its_padding_and_base64url_is_told() {
+fn a_flowcode_secret_may_lack_its_padding_and_base64url_is_reported() {
     let flowcode = verifier(super::by_name("flowcode").expect("a provider"), json!({}));
     let tag = |content: &str| {
         let key = key(flowcode.as_ref(), "k", content.as_bytes());
@@ -200,7 +200,7 @@ fn a_flowcode_secret_may_lack_its_padding_and_base64url_is_told() {
 }
 
 #[test]
-fn options_that_are_wrong_are_told_with_their_paths() {
+fn wrong_options_are_reported_with_their_paths() {
     for (provider, options, expected) in [
         (
             "flock",

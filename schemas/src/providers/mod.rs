@@ -254,7 +254,7 @@ pub trait Payload {
     /// What makes two deliveries the same.
     fn identity(&self) -> Identity;
 
-    /// The event's columns, as far as the payload tells them.
+    /// The event's columns, as far as the payload has them.
     fn fields(&self) -> Fields;
 }
 

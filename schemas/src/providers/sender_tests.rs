@@ -75,7 +75,7 @@ impl Source {
 }
 
 #[test]
-fn every_sample_is_authentic_and_tells_its_event() {
+fn every_sample_is_authentic_and_has_its_event_type() {
     for provider in ALL {
         let (source, sender) = (Source::new(provider), provider.sender());
         let events = sender.events();
@@ -191,7 +191,7 @@ fn monsters() -> Vec<(&'static str, Vec<u8>)> {
 
 #[test]
 #[expect(clippy::disallowed_methods, reason = "this test is about time")]
-fn a_mebibyte_is_judged_at_once_whatever_it_is() {
+fn a_mebibyte_of_any_content_is_judged_within_seconds() {
     for provider in ALL {
         let source = Source::new(provider);
         let event = provider.sender().events()[0];

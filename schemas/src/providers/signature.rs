@@ -20,7 +20,7 @@ pub const MAX_HEADER_BYTES: usize = 4096;
 /// A secret, ready for use. It prints as `***`.
 #[derive(Clone)]
 pub struct Key {
-    /// The name of the secret, which is the name of its file: told in `key_id`.
+    /// The name of the secret, which is the name of its file: written to `key_id`.
     pub name: String,
     material: Material,
 }
@@ -39,7 +39,7 @@ impl fmt::Debug for Key {
 }
 
 impl Key {
-    /// A key for HMAC-SHA256. The name is set by whoever knows the file.
+    /// A key for HMAC-SHA256. The caller, which knows the file, sets the name.
     pub fn hmac(secret: &[u8]) -> Self {
         #[expect(clippy::expect_used, reason = "HMAC takes keys of any length")]
         let mac = Hmac::new_from_slice(secret).expect("HMAC takes keys of any length");

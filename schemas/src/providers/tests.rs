@@ -99,7 +99,7 @@ fn every_reason_that_a_provider_decides_has_a_fixture() {
 }
 
 #[test]
-fn no_expectation_stands_without_its_request() {
+fn no_expectation_is_without_its_request() {
     for provider in ALL {
         let entries = fs::read_dir(folder(provider.spec().name).join("fixtures"));
         for entry in entries.expect("each provider has fixtures") {
@@ -253,7 +253,7 @@ fn another_secret_is_a_mismatch_and_a_rotation_is_none() {
 }
 
 #[test]
-fn only_a_provider_by_sequence_tells_a_sequence() {
+fn only_a_provider_by_sequence_returns_a_sequence() {
     for mut fixture in fixtures() {
         let Ok(first) = fixture
             .verify()

@@ -1,6 +1,6 @@
 //! What a new settings file may change in a process that runs.
 
-use super::file::{MadeFor, Settings};
+use super::file::{Settings, StartupLimits};
 use super::restart::RestartRequired;
 use crate::settings::reader::Fault;
 
@@ -24,14 +24,14 @@ pub struct Change {
 
 impl Settings {
     /// The settings in force become those of a new file, as far as that can be without a restart.
-    /// What topics and memories were not made for is a fault: half of such a file would be worse.
+    /// A source over the limits of the start is a fault, and nothing of the file is applied: half of it would be worse.
     pub fn change_to(&self, mut new: Self, part: Part) -> Result<Change, Vec<Fault>> {
-        let faults = self.beyond(&new, part);
+        let faults = self.exceeds_startup_limits(&new, part);
         if !faults.is_empty() {
             return Err(faults);
         }
         let mut waiting = RestartRequired::default();
-        // Taken apart field by field, so that whoever adds a setting must decide here.
+        // Destructured, so that a new setting does not compile before it is decided here.
         let Self {
             kafka,
             topics,
@@ -42,7 +42,7 @@ impl Settings {
             processor,
             telemetry,
             origin: _,
-            made_for,
+            startup_limits,
         } = &mut new;
         // Clients are made once, and what they write to is verified once.
         waiting.keep("kafka", &self.kafka, kafka);
@@ -54,7 +54,7 @@ impl Settings {
             Part::Processor => processor.keep_from(&self.processor, &mut waiting),
         }
         telemetry.keep_from(&self.telemetry, &mut waiting);
-        *made_for = MadeFor {
+        *startup_limits = StartupLimits {
             largest_body: self.largest_body(),
             longest_window: self.longest_window(),
         };
@@ -64,8 +64,8 @@ impl Settings {
         })
     }
 
-    /// What exceeds the bounds of the start.
-    fn beyond(&self, new: &Self, part: Part) -> Vec<Fault> {
+    /// The faults of the sources that exceed the limits of the start.
+    fn exceeds_startup_limits(&self, new: &Self, part: Part) -> Vec<Fault> {
         let mut faults = Vec::new();
         let mut fault = |source: &str, key: &str, message: String| {
             faults.push(Fault {
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn each_path_that_waits_is_told_to_whom_it_concerns() {
+    fn each_service_reports_the_paths_that_wait_for_its_restart() {
         let all = "
 topics: {partitions: 7}
 secrets_dir: /elsewhere
@@ -172,7 +172,7 @@ telemetry: {otlp_endpoint: e, trace_ratio: 1, log_format: text}";
     }
 
     #[test]
-    fn what_the_start_did_not_make_room_for_is_a_fault() {
+    fn a_source_over_the_startup_limits_is_a_fault() {
         let old = settings(OLD, "");
         let larger = settings(
             "a: {provider: flock, secrets: [x], max_body: 65KiB, dedup_window: 49h}",
@@ -186,11 +186,11 @@ telemetry: {otlp_endpoint: e, trace_ratio: 1, log_format: text}";
     #[test]
     fn the_bounds_are_those_of_the_start_however_often_it_changes() {
         let old = settings(OLD, "");
-        let (room, window) = (old.fed_max_message_bytes(), old.longest_window());
+        let (room, window) = (old.output_max_message_bytes(), old.longest_window());
         let smaller = "b: {provider: flock, secrets: [x], max_body: 1KiB, dedup_window: 1h}";
         let change = old.change_to(settings(smaller, ""), Part::Processor);
         let now = change.expect("smaller is good").settings;
-        assert_eq!(now.fed_max_message_bytes(), room);
+        assert_eq!(now.output_max_message_bytes(), room);
         assert_eq!(now.longest_window(), window);
         let change = now.change_to(settings(OLD, ""), Part::Processor);
         assert!(change.expect("as at the start").waiting.is_empty());

@@ -6,12 +6,12 @@ use std::time::Duration;
 use super::file::Settings;
 use crate::topic::OTHER;
 
-/// What a raw record may take besides the largest body, in bytes: request header and key.
+/// What a raw record may take in addition to the largest body, in bytes: request header and key.
 pub const RAW_OVERHEAD: u64 = 256 * 1024;
 
-/// What a record of a topic fed from raw may take besides the raw record, in bytes: the event's
+/// What a record of an output topic may take in addition to the raw record, in bytes: the event's
 /// columns, or the fate's headers.
-const FED_OVERHEAD: u64 = 64 * 1024;
+const OUTPUT_OVERHEAD: u64 = 64 * 1024;
 
 impl Settings {
     /// The largest record of `webhooks.raw`, in bytes.
@@ -22,19 +22,19 @@ impl Settings {
     /// The largest body that the raw topic and its clients take, in bytes.
     pub(super) fn largest_body(&self) -> u64 {
         let bodies = self.sources.values().map(|source| source.max_body);
-        bodies.fold(self.made_for.largest_body, u64::max)
+        bodies.fold(self.startup_limits.largest_body, u64::max)
     }
 
-    /// The largest record of every topic that is fed from raw, in bytes.
-    pub fn fed_max_message_bytes(&self) -> u64 {
-        self.raw_max_message_bytes() + FED_OVERHEAD
+    /// The largest record of every topic that the processor writes to, in bytes.
+    pub fn output_max_message_bytes(&self) -> u64 {
+        self.raw_max_message_bytes() + OUTPUT_OVERHEAD
     }
 
     /// The longest time for which an event of any source suppresses its repetitions.
     pub fn longest_window(&self) -> Duration {
         let windows = self.sources.values().map(|source| source.dedup_window);
         let longest = windows.max().unwrap_or(self.processor.dedup_window);
-        longest.max(self.made_for.longest_window)
+        longest.max(self.startup_limits.longest_window)
     }
 
     /// The full names of all event topics. A disabled source's are among them, for its raw records

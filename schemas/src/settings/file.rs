@@ -37,8 +37,8 @@ pub struct Settings {
     pub telemetry: Telemetry,
     /// The file that they were read from.
     pub origin: Origin,
-    /// What topics, clients and memories were made for at the start.
-    pub(super) made_for: MadeFor,
+    /// The sizes that topics, clients and dedup indexes were made for at the start.
+    pub(super) startup_limits: StartupLimits,
 }
 
 /// What reading depends on besides the file.
@@ -62,7 +62,7 @@ pub struct Origin {
 /// The sizes of the start, which no later settings exceed or fall below: a topic that is made later
 /// must take what the others do. Zero in settings as they are read.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct MadeFor {
+pub(super) struct StartupLimits {
     /// The largest body, in bytes.
     pub(super) largest_body: u64,
     /// The longest window.
@@ -142,6 +142,6 @@ fn settings(
         processor: processor?,
         telemetry,
         origin,
-        made_for: MadeFor::default(),
+        startup_limits: StartupLimits::default(),
     })
 }

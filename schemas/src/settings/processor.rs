@@ -22,7 +22,7 @@ pub struct Processor {
     pub workers: u32,
     /// The longest time for which an event suppresses its repetitions.
     pub dedup_window: Duration,
-    /// A person's word on where to begin when the position is lost.
+    /// The operator's decision where to begin when the position is lost.
     pub begin: Option<Begin>,
     /// Whether events carry CloudEvents' headers.
     pub cloudevents_headers: bool,
@@ -99,8 +99,8 @@ pub(super) fn processor(mut node: Node, member: Option<&str>) -> Option<Processo
 }
 
 impl Processor {
-    /// What is in force only after a restart stays as it was. Taken apart field by field, so that whoever adds a
-    /// setting decides here.
+    /// What is in force only after a restart stays as it was. Destructured, so that a
+    /// new setting does not compile before it is decided here.
     pub(super) fn keep_from(&mut self, old: &Self, waiting: &mut RestartRequired) {
         let Processor {
             admin_listen,

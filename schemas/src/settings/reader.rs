@@ -1,4 +1,4 @@
-//! Reading a tree of settings so that every fault is told, each with its path, and not the first alone.
+//! Reads a tree of settings and reports every fault with its path, not the first alone.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 pub struct Fault {
     /// The path in the file, such as `sources.waitlist.max_body`.
     pub path: String,
-    /// One sentence for a person.
+    /// One sentence for the operator.
     pub message: String,
 }
 
@@ -314,7 +314,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_fault_is_told_with_its_path() {
+    fn every_fault_is_reported_with_its_path() {
         let faults = Faults::default();
         let tree = json!({
             "a": {"wait": "5 minutes", "size": "1MB", "kind": "x", "unknown": 1},

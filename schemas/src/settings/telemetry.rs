@@ -38,8 +38,8 @@ pub(super) fn telemetry(mut node: Node) -> Telemetry {
 }
 
 impl Telemetry {
-    /// What is in force only after a restart stays as it was. Taken apart field by field, so that whoever adds a
-    /// setting decides here.
+    /// What is in force only after a restart stays as it was. Destructured, so that a
+    /// new setting does not compile before it is decided here.
     pub(super) fn keep_from(&mut self, old: &Self, waiting: &mut RestartRequired) {
         let Telemetry {
             otlp_endpoint,

@@ -51,7 +51,7 @@ pub(crate) fn config(cluster: &Cluster<'_>, isolation: &str) -> ClientConfig {
         .set("fetch.wait.max.ms", "10")
         .set(
             "message.max.bytes",
-            settings.fed_max_message_bytes().to_string(),
+            settings.output_max_message_bytes().to_string(),
         );
     config
 }

@@ -52,7 +52,7 @@ pub enum Which {
 pub fn wanted(settings: &Settings) -> Vec<TopicSpec> {
     let (topics, names) = (&settings.topics, &settings.topics.names);
     let raw_bytes = settings.raw_max_message_bytes().to_string();
-    let fed_bytes = settings.fed_max_message_bytes().to_string();
+    let output_bytes = settings.output_max_message_bytes().to_string();
     let isr = (topics.replication - 1).max(1).to_string();
     let spec = |name: String, kept: Duration, bytes: &str, kept_rule: Rule| TopicSpec {
         name,
@@ -80,7 +80,7 @@ pub fn wanted(settings: &Settings) -> Vec<TopicSpec> {
     };
     // The processor looks for fates by their timestamps, and makes again what is gone before its time.
     let fate = |name: String, kept: Duration| {
-        let mut spec = spec(name, kept, &fed_bytes, Rule::AtLeast);
+        let mut spec = spec(name, kept, &output_bytes, Rule::AtLeast);
         spec.configs.extend(any_timestamp());
         spec.configs
             .push(("cleanup.policy", "delete".to_owned(), Rule::AdvisedExactly));
@@ -104,7 +104,7 @@ pub fn wanted(settings: &Settings) -> Vec<TopicSpec> {
     let mut dedup_log = as_raw(spec(
         names.dedup_log(),
         dedup_kept,
-        &fed_bytes,
+        &output_bytes,
         Rule::AtLeast,
     ));
     dedup_log.configs.extend([

@@ -117,7 +117,7 @@ sources:
     );
     let settings = load(&yaml).expect("good settings");
     assert_eq!(settings.raw_max_message_bytes(), (2 << 20) + (256 << 10));
-    assert_eq!(settings.fed_max_message_bytes(), (2 << 20) + (320 << 10));
+    assert_eq!(settings.output_max_message_bytes(), (2 << 20) + (320 << 10));
     assert_eq!(settings.longest_window(), Duration::from_secs(29 * 3_600));
     assert_eq!(settings.group_id(), "eu.g");
     assert_eq!(settings.transactional_id(3), "eu.g.m-0.3");

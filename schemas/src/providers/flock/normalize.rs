@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use super::payload::{Body, Data};
 use crate::event::Fields;
 use crate::identity::Identity;
-use crate::json::{self, Span};
+use crate::json::{self, RawField};
 use crate::providers::Payload;
 use crate::timestamp;
 
@@ -66,10 +66,10 @@ impl Payload for Event<'_> {
     }
 }
 
-fn id(span: Span<'_>) -> Option<String> {
-    json::id(span).map(Cow::into_owned)
+fn id(field: RawField<'_>) -> Option<String> {
+    json::id(field).map(Cow::into_owned)
 }
 
-fn text(span: Span<'_>) -> Option<String> {
-    json::string(span).map(Cow::into_owned)
+fn text(field: RawField<'_>) -> Option<String> {
+    json::string(field).map(Cow::into_owned)
 }

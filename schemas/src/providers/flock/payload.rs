@@ -4,7 +4,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::identity::sha256;
-use crate::json::{self, Span};
+use crate::json::{self, RawField};
 use crate::providers::PartitionKey;
 use crate::reason::Refusal;
 
@@ -13,21 +13,21 @@ use crate::reason::Refusal;
 #[serde(rename_all = "camelCase")]
 pub struct Body<'a> {
     #[serde(borrow)]
-    pub name: Span<'a>,
+    pub name: RawField<'a>,
     #[serde(borrow)]
-    pub entity: Span<'a>,
+    pub entity: RawField<'a>,
     #[serde(borrow)]
-    pub entity_id: Span<'a>,
+    pub entity_id: RawField<'a>,
     #[serde(borrow)]
-    pub organization_id: Span<'a>,
+    pub organization_id: RawField<'a>,
     #[serde(borrow)]
-    pub application_id: Span<'a>,
+    pub application_id: RawField<'a>,
     #[serde(borrow)]
-    pub campaign_id: Span<'a>,
+    pub campaign_id: RawField<'a>,
     #[serde(borrow)]
-    pub data: Span<'a>,
+    pub data: RawField<'a>,
     #[serde(borrow)]
-    pub timestamp: Span<'a>,
+    pub timestamp: RawField<'a>,
 }
 
 impl<'a> Body<'a> {
@@ -40,7 +40,7 @@ impl<'a> Body<'a> {
 /// Shape A's `data`, read.
 #[derive(Debug, Default)]
 pub struct Data<'a> {
-    pub campaign_id: Span<'a>,
+    pub campaign_id: RawField<'a>,
     pub referrer: Party<'a>,
     pub invitee: Party<'a>,
     pub referrer_reward: Party<'a>,
@@ -49,8 +49,8 @@ pub struct Data<'a> {
 
 impl<'a> Data<'a> {
     /// Reads it; empty where it is absent or no object.
-    pub fn read(span: Span<'a>) -> Result<Self, Refusal> {
-        let members: DataMembers<'_> = json::inner(span)?;
+    pub fn read(field: RawField<'a>) -> Result<Self, Refusal> {
+        let members: DataMembers<'_> = json::inner(field)?;
         Ok(Self {
             campaign_id: members.campaign_id,
             referrer: json::inner(members.referrer)?,
@@ -65,37 +65,37 @@ impl<'a> Data<'a> {
 #[serde(rename_all = "camelCase")]
 struct DataMembers<'a> {
     #[serde(borrow)]
-    campaign_id: Span<'a>,
+    campaign_id: RawField<'a>,
     #[serde(borrow)]
-    referrer: Span<'a>,
+    referrer: RawField<'a>,
     #[serde(borrow)]
-    invitee: Span<'a>,
+    invitee: RawField<'a>,
     #[serde(borrow)]
-    referrer_reward: Span<'a>,
+    referrer_reward: RawField<'a>,
     #[serde(borrow)]
-    invitee_reward: Span<'a>,
+    invitee_reward: RawField<'a>,
 }
 
 /// A customer or a reward in `data`.
 #[derive(Debug, Default, Deserialize)]
 pub struct Party<'a> {
     #[serde(borrow)]
-    pub id: Span<'a>,
+    pub id: RawField<'a>,
     #[serde(borrow)]
-    pub email: Span<'a>,
+    pub email: RawField<'a>,
     #[serde(borrow)]
-    pub name: Span<'a>,
+    pub name: RawField<'a>,
 }
 
 /// For shape A what `data` alone tells, since nothing beside it may be proved; for shape B the entity.
 pub fn partition_key(body: &[u8]) -> Option<PartitionKey> {
     let members: Body<'_> = json::object(json::utf8(body).ok()?).ok()??;
-    let text = |span| Some(PartitionKey::Text(json::id(span)?.into_owned()));
-    let Some(span) = members.data() else {
+    let text = |field| Some(PartitionKey::Text(json::id(field)?.into_owned()));
+    let Some(data) = members.data() else {
         return text(members.entity_id);
     };
-    let data = Data::read(Some(span)).unwrap_or_default();
-    text(data.invitee.id)
-        .or_else(|| text(data.referrer.id))
-        .or_else(|| Some(PartitionKey::Hashed(sha256(span.get().as_bytes()))))
+    let read = Data::read(Some(data)).unwrap_or_default();
+    text(read.invitee.id)
+        .or_else(|| text(read.referrer.id))
+        .or_else(|| Some(PartitionKey::Hashed(sha256(data.get().as_bytes()))))
 }

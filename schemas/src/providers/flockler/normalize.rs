@@ -7,7 +7,7 @@ use uuid::Uuid;
 use super::payload::Article;
 use crate::event::Fields;
 use crate::identity::{Identity, Sequence};
-use crate::json::{self, Span};
+use crate::json::{self, RawField};
 use crate::providers::Payload;
 use crate::timestamp;
 
@@ -61,15 +61,15 @@ impl Payload for Event<'_> {
 }
 
 /// The tags as a compact JSON array.
-fn tags(span: Span<'_>) -> Option<String> {
-    let text = span?.get();
+fn tags(field: RawField<'_>) -> Option<String> {
+    let text = field?.get();
     text.starts_with('[').then(|| json::compact(text))
 }
 
-fn id(span: Span<'_>) -> Option<String> {
-    json::id(span).map(Cow::into_owned)
+fn id(field: RawField<'_>) -> Option<String> {
+    json::id(field).map(Cow::into_owned)
 }
 
-fn text(span: Span<'_>) -> Option<String> {
-    json::string(span).map(Cow::into_owned)
+fn text(field: RawField<'_>) -> Option<String> {
+    json::string(field).map(Cow::into_owned)
 }

@@ -2,41 +2,41 @@
 
 use serde::Deserialize;
 
-use crate::json::{self, Span};
+use crate::json::{self, RawField};
 use crate::providers::PartitionKey;
 
 /// The envelope.
 #[derive(Debug, Default, Deserialize)]
 pub struct Body<'a> {
     #[serde(borrow)]
-    pub action: Span<'a>,
+    pub action: RawField<'a>,
     #[serde(borrow)]
-    pub article: Span<'a>,
+    pub article: RawField<'a>,
 }
 
 /// The article, as far as its columns go.
 #[derive(Debug, Default, Deserialize)]
 pub struct Article<'a> {
     #[serde(borrow)]
-    pub id: Span<'a>,
+    pub id: RawField<'a>,
     #[serde(borrow)]
-    pub site_id: Span<'a>,
+    pub site_id: RawField<'a>,
     #[serde(borrow)]
-    pub section_id: Span<'a>,
+    pub section_id: RawField<'a>,
     #[serde(borrow)]
-    pub title: Span<'a>,
+    pub title: RawField<'a>,
     #[serde(borrow)]
-    pub author: Span<'a>,
+    pub author: RawField<'a>,
     #[serde(borrow, rename = "type")]
-    pub kind: Span<'a>,
+    pub kind: RawField<'a>,
     #[serde(borrow)]
-    pub url: Span<'a>,
+    pub url: RawField<'a>,
     #[serde(borrow, rename = "article_url")]
-    pub slug: Span<'a>,
+    pub slug: RawField<'a>,
     #[serde(borrow)]
-    pub tags: Span<'a>,
+    pub tags: RawField<'a>,
     #[serde(borrow)]
-    pub published_at: Span<'a>,
+    pub published_at: RawField<'a>,
 }
 
 /// The article.

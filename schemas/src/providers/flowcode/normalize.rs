@@ -38,7 +38,7 @@ impl<'a> Event<'a> {
 }
 
 impl Payload for Event<'_> {
-    /// Each attempt is stamped anew under the same id.
+    /// Each attempt has a new time under the same id.
     fn identity(&self) -> Identity {
         Identity {
             parts: vec![self.id.as_bytes().to_vec()],

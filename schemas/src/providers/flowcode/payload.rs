@@ -2,21 +2,21 @@
 
 use serde::Deserialize;
 
-use crate::json::Span;
+use crate::json::RawField;
 
 /// The members in which a type or a time may stand.
 #[derive(Debug, Default, Deserialize)]
 pub struct Body<'a> {
     #[serde(borrow, rename = "type")]
-    kind: Span<'a>,
+    kind: RawField<'a>,
     #[serde(borrow)]
-    event_type: Span<'a>,
+    event_type: RawField<'a>,
     #[serde(borrow, rename = "eventType")]
-    event_type_camel: Span<'a>,
+    event_type_camel: RawField<'a>,
     #[serde(borrow)]
-    event: Span<'a>,
+    event: RawField<'a>,
     #[serde(borrow)]
-    pub timestamp: Span<'a>,
+    pub timestamp: RawField<'a>,
 }
 
 /// A member in which the type may stand.
@@ -53,7 +53,7 @@ pub const TYPE_FIELDS: [(&str, &[TypeMember]); 5] = [
 
 impl<'a> Body<'a> {
     /// The value of a member.
-    pub fn member(&self, member: TypeMember) -> Span<'a> {
+    pub fn member(&self, member: TypeMember) -> RawField<'a> {
         match member {
             TypeMember::Type => self.kind,
             TypeMember::EventType => self.event_type,

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use super::payload::{Body, Signup};
 use crate::event::Fields;
 use crate::identity::Identity;
-use crate::json::{self, Span};
+use crate::json::{self, RawField};
 use crate::providers::Payload;
 use crate::reason::{Reason, Refusal};
 use crate::timestamp;
@@ -88,6 +88,6 @@ impl Payload for Event<'_> {
     }
 }
 
-fn text(span: Span<'_>) -> Option<String> {
-    json::string(span).map(Cow::into_owned)
+fn text(field: RawField<'_>) -> Option<String> {
+    json::string(field).map(Cow::into_owned)
 }

@@ -2,39 +2,39 @@
 
 use serde::Deserialize;
 
-use crate::json::{self, Span};
+use crate::json::{self, RawField};
 use crate::providers::PartitionKey;
 
 /// The envelope.
 #[derive(Debug, Default, Deserialize)]
 pub struct Body<'a> {
     #[serde(borrow)]
-    pub event_type: Span<'a>,
+    pub event_type: RawField<'a>,
     #[serde(borrow)]
-    pub waitlist_id: Span<'a>,
+    pub waitlist_id: RawField<'a>,
     #[serde(borrow)]
-    pub data: Span<'a>,
+    pub data: RawField<'a>,
     #[serde(borrow)]
-    pub timestamp: Span<'a>,
+    pub timestamp: RawField<'a>,
 }
 
 /// The signup, as far as the event tells it.
 #[derive(Debug, Default, Deserialize)]
 pub struct Signup<'a> {
     #[serde(borrow)]
-    pub id: Span<'a>,
+    pub id: RawField<'a>,
     #[serde(borrow)]
-    pub email: Span<'a>,
+    pub email: RawField<'a>,
     #[serde(borrow)]
-    pub name: Span<'a>,
+    pub name: RawField<'a>,
     #[serde(borrow)]
-    pub position: Span<'a>,
+    pub position: RawField<'a>,
     #[serde(borrow)]
-    pub new_position: Span<'a>,
+    pub new_position: RawField<'a>,
     #[serde(borrow)]
-    pub old_position: Span<'a>,
+    pub old_position: RawField<'a>,
     #[serde(borrow)]
-    pub referral_code: Span<'a>,
+    pub referral_code: RawField<'a>,
 }
 
 /// The waitlist and the signup.

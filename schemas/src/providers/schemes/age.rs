@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::json::{self, Span};
+use crate::json::{self, RawField};
 use crate::reason::{Reason, Refusal};
 use crate::timestamp;
 
@@ -28,7 +28,7 @@ pub fn check_age(received_at_us: i64, signed_ms: i64, max_age: Duration) -> Resu
 /// Refuses a body whose own time is not there, cannot be read, or is too far from its receipt. Zero
 /// turns all of it off.
 pub fn check_body_time(
-    time: Span<'_>,
+    time: RawField<'_>,
     received_at_us: i64,
     max_age: Duration,
 ) -> Result<(), Refusal> {
