@@ -43,7 +43,7 @@ impl fmt::Display for Fate {
 
 /// Header: the [`crate::reason::Reason`].
 pub const REASON: &str = "fate.reason";
-/// Header: one sentence for a person, at most [`DETAIL_BYTES`].
+/// Header: one sentence for the operator, at most [`DETAIL_BYTES`].
 pub const DETAIL: &str = "fate.detail";
 /// Header: the full name of the raw topic.
 pub const RAW_TOPIC: &str = "raw.topic";

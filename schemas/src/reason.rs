@@ -7,7 +7,7 @@ use crate::fate::Fate;
 
 /// Why a record did not become an event.
 ///
-/// The variants stand in the order in which they are looked for: of two that apply, the first is told.
+/// The variants stand in the order in which they are looked for: of two that apply, the first is reported.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Reason {
     /// It was redriven as often as it may be.
@@ -109,7 +109,7 @@ impl Reason {
         }
     }
 
-    /// This reason with one sentence for a person.
+    /// This reason with one sentence for the operator.
     pub fn because(self, detail: impl Into<String>) -> Refusal {
         Refusal {
             reason: self,
@@ -130,7 +130,7 @@ impl fmt::Display for Reason {
 pub struct Refusal {
     /// Which of the closed list.
     pub reason: Reason,
-    /// One sentence for a person; [`crate::fate::detail`] bounds it when it is written.
+    /// One sentence for the operator; [`crate::fate::detail`] bounds it when it is written.
     pub detail: String,
 }
 

@@ -11,7 +11,7 @@ use crate::reason::Reason;
 
 const AT: i64 = 1_700_000_000;
 
-/// What an event's sample becomes once its body is changed and signed anew: its partition key and its
+/// What an event's sample becomes once its body is changed and signed again: its partition key and its
 /// columns, or the reason and its detail.
 fn signed(
     provider: &'static dyn Provider,

@@ -57,7 +57,7 @@ mod field_tests;
 
 use signature::Key;
 
-/// Every provider. A test holds this list against the folders beside this file.
+/// Every provider. A test holds this list against the folders next to this file.
 pub const ALL: [&dyn Provider; 4] = [
     &flock::Flock,
     &referralloop::ReferralLoop,
@@ -116,7 +116,7 @@ pub const DEFAULT_MAX_BODY_BYTES: u64 = 1 << 20;
 /// value of that header, and its signature is as good as before.
 ///
 /// The identity ([`Payload::identity`]) must therefore consist of proved parts only. An identity made of an
-/// unsigned header, such as a delivery id beside a signature over the body, lets the recorder replay: each new
+/// unsigned header, such as a delivery id next to a signature over the body, lets the recorder replay: each new
 /// value of the header is a new identity and one more event. Where a provider signs no id, take the MAC or the
 /// proved parts of the body. The event type may come from an unsigned header only where [`Proof::authenticity`]
 /// says [`Authenticity::PartiallySigned`].

@@ -48,7 +48,7 @@ pub struct TestSource {
 /// A request before it is signed.
 #[derive(Debug, Clone)]
 pub struct Unsigned {
-    /// Headers besides the signature's, names in lower case.
+    /// Headers other than the signature's, names in lower case.
     pub headers: Vec<(String, String)>,
     /// The body.
     pub body: Vec<u8>,

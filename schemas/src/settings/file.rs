@@ -41,7 +41,7 @@ pub struct Settings {
     pub(super) startup_limits: StartupLimits,
 }
 
-/// What reading depends on besides the file.
+/// What reading depends on, apart from the file.
 #[derive(Clone, Copy)]
 pub struct Environment<'a> {
     /// The name of this process in its group where the settings do not say.

@@ -249,7 +249,7 @@ fn signing(node: &Node, signing: Signing, proved: bool, secrets: &[String]) {
 fn token_sha256(node: &mut Node) -> Vec<[u8; 32]> {
     let texts = node.texts("token_sha256");
     let hashes: Vec<[u8; 32]> = texts.iter().filter_map(|text| hash(text)).collect();
-    // What stands there is not told: it may be the token itself.
+    // The text is not reported: it may be the token itself.
     if hashes.len() != texts.len() {
         node.fault("token_sha256", TOKEN_HASH);
     }
@@ -292,7 +292,7 @@ fn file_names(node: &Node, key: &str, names: &[String]) {
 }
 
 /// Looks through a provider's options for a URL that carries one of the source's tokens: a signed
-/// webhook URL does, and whoever reads the settings would read the token.
+/// webhook URL does, and each reader of the settings would read the token.
 fn plain_tokens(node: &Node, path: &str, value: &Value, hashes: &[[u8; 32]]) {
     match value {
         Value::String(text) => {

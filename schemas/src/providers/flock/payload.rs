@@ -87,7 +87,7 @@ pub struct Party<'a> {
     pub name: RawField<'a>,
 }
 
-/// For shape A what `data` alone tells, since nothing beside it may be proved; for shape B the entity.
+/// For shape A what is in `data`, since nothing next to it may be proved; for shape B the entity.
 pub fn partition_key(body: &[u8]) -> Option<PartitionKey> {
     let members: Body<'_> = json::object(json::utf8(body).ok()?).ok()??;
     let text = |field| Some(PartitionKey::Text(json::id(field)?.into_owned()));

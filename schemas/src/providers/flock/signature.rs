@@ -72,7 +72,7 @@ pub const SCHEMES: [(&str, &[Template<Field>]); 5] = [
 /// How the MAC is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Encoding {
-    /// Either; their lengths tell them apart.
+    /// Either; their lengths differ.
     Auto,
     /// 64 hex digits.
     Hex,

@@ -26,9 +26,9 @@ use payload::{Article, Body};
 
 /// The header that carries the MAC.
 const SIGNATURE: &str = "x-flockler-signature";
-/// The header that tells the action.
+/// The header with the action.
 const ACTION: &str = "x-flockler-action";
-/// The header that tells the environment.
+/// The header with the environment.
 const ENVIRONMENT: &str = "x-flockler-env";
 
 /// All actions. Documented.

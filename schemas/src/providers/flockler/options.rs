@@ -7,7 +7,7 @@ use crate::settings::reader::Node;
 /// How the MAC is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Encoding {
-    /// Any; their lengths tell them apart.
+    /// Any; their lengths differ.
     Auto,
     /// 64 hex digits, as documented.
     Hex,

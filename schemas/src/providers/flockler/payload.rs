@@ -1,4 +1,4 @@
-//! What Flockler sends: an action and the article, of which `unpublish` tells the id alone.
+//! What Flockler sends: an action and the article, of which `unpublish` has the id alone.
 
 use serde::Deserialize;
 

@@ -9,7 +9,7 @@ use crate::json;
 use crate::providers::Payload;
 use crate::timestamp;
 
-/// The type where the payload tells none.
+/// The type where the payload has none.
 const UNKNOWN: &str = "unknown";
 
 /// A delivery that is authentic. Nothing in its body is needed.
@@ -21,7 +21,7 @@ pub struct Event<'a> {
 }
 
 impl<'a> Event<'a> {
-    /// Reads what the body tells.
+    /// Reads the type and the time of the body.
     pub fn read(id: &'a str, members: &Body<'a>, type_members: &[TypeMember]) -> Self {
         let mut kinds = type_members.iter();
         let kind = kinds.find_map(|member| json::filled(members.member(*member)));

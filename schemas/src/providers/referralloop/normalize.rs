@@ -26,7 +26,7 @@ impl<'a> Event<'a> {
     /// Looks for what identity and type need.
     pub fn read(members: &Body<'a>) -> Result<Self, Refusal> {
         let signup: Signup<'_> = json::inner(members.data)?;
-        // A body that cannot be read is told before one that lacks something.
+        // A body that cannot be read is reported before one that lacks something.
         let canonical = match members.data.map(json::canonical) {
             Some(None) => {
                 return Err(Reason::MalformedJson.because(format!(

@@ -18,7 +18,7 @@ pub struct Body<'a> {
     pub timestamp: RawField<'a>,
 }
 
-/// The signup, as far as the event tells it.
+/// The signup, as far as the event has it.
 #[derive(Debug, Default, Deserialize)]
 pub struct Signup<'a> {
     #[serde(borrow)]
