@@ -2,10 +2,11 @@
 
 use serde_json::json;
 
+use super::ALL;
+use super::api::{Provider, partition_key};
 use super::fixture::verifier;
 use super::sender_tests::Source;
 use super::testing::Unsigned;
-use super::{ALL, Provider, partition_key};
 use crate::event::Fields;
 use crate::reason::Reason;
 

@@ -8,8 +8,9 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+use super::ALL;
+use super::api::{Authentic, Credentials, Delivery, Payload, Provider, Verifier};
 use super::signature::Key;
-use super::{ALL, Authentic, Credentials, Delivery, Payload, Provider, Verifier};
 use crate::event::Fields;
 use crate::identity::{event_id, fingerprint};
 use crate::raw::{Ack, Headers, RawRequest};

@@ -6,8 +6,8 @@ use std::fs;
 
 use apache_avro::writer::datum::GenericDatumWriter;
 
+use super::api::{Authentic, partition_key};
 use super::fixture::{Fixture, fixtures, folder};
-use super::{Authentic, partition_key};
 use crate::event::{Envelope, FINGERPRINT, PARSED, WebhookEvent};
 use crate::identity::{event_id, fingerprint};
 use hex::encode as hex;

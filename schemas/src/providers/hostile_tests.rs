@@ -5,8 +5,9 @@ use std::collections::BTreeSet;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
+use super::ALL;
+use super::api::{Credentials, Delivery, partition_key};
 use super::fixture::{Fixture, fixtures, key, request, verifier};
-use super::{ALL, Credentials, Delivery, partition_key};
 use crate::settings::reader::{Faults, Node};
 
 /// The headers and the members of bodies that the providers' fixtures have.

@@ -4,9 +4,10 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
+use super::ALL;
+use super::api::{Authentic, Credentials, Delivery, Provider, Verifier, partition_key};
 use super::fixture::{key, request, verifier};
 use super::testing::Unsigned;
-use super::{ALL, Authentic, Credentials, Delivery, Provider, Verifier, partition_key};
 use crate::event::Authenticity;
 use crate::identity::fingerprint;
 use crate::raw::RawRequest;

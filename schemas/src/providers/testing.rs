@@ -5,8 +5,8 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 use time::OffsetDateTime;
 
+use super::api::{Provider, Verifier};
 use super::signature::Key;
-use super::{Provider, Verifier};
 use crate::settings::reader::{Faults, Node};
 
 /// What a provider's sender does: makes bodies for its events and signs them as the provider would.

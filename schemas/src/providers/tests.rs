@@ -8,9 +8,10 @@ use std::time::Duration;
 use serde_json::Value;
 use uuid::Uuid;
 
+use super::ALL;
+use super::api::{Authentic, Signing};
 use super::fixture::{Fixture, fixtures, folder};
 use super::signature::Key;
-use super::{ALL, Authentic, Signing};
 use crate::event::Authenticity;
 use crate::fate::Fate;
 use crate::reason::Reason;

@@ -3,10 +3,12 @@
 
 use std::time::Duration;
 
+use super::api::{
+    Authentic, Credentials, Delivery, PartitionKey, Provider, Signing, Spec, Verifier,
+};
 use super::schemes::age::check_body_time;
 use super::schemes::hmac::Template;
 use super::signature::{Key, header, text_key};
-use super::{Authentic, Credentials, Delivery, PartitionKey, Provider, Signing, Spec, Verifier};
 use crate::json;
 use crate::raw::Headers;
 use crate::reason::{Reason, Refusal};

@@ -6,7 +6,7 @@ use super::payload::{Body, Data};
 use crate::event::Fields;
 use crate::identity::Identity;
 use crate::json::{self, RawField};
-use crate::providers::Payload;
+use crate::providers::api::Payload;
 use crate::timestamp;
 
 /// A delivery that is authentic and has a name.

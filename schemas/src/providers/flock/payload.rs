@@ -5,7 +5,7 @@ use serde_json::value::RawValue;
 
 use crate::identity::sha256;
 use crate::json::{self, RawField};
-use crate::providers::PartitionKey;
+use crate::providers::api::PartitionKey;
 use crate::reason::Refusal;
 
 /// The members of both shapes.

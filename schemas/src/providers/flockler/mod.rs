@@ -1,8 +1,10 @@
 //! Flockler: social content. What is odd about it, and where that is known from, stands in this
 //! folder's `README.md`.
 
+use super::api::{
+    Authentic, Credentials, Delivery, PartitionKey, Provider, Signing, Spec, Verifier,
+};
 use super::signature::{Key, header, text_key};
-use super::{Authentic, Credentials, Delivery, PartitionKey, Provider, Signing, Spec, Verifier};
 use crate::json;
 use crate::raw::{Headers, RawRequest, Single};
 use crate::reason::{Reason, Refusal};

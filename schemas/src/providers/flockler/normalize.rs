@@ -8,7 +8,7 @@ use super::payload::Article;
 use crate::event::Fields;
 use crate::identity::{Identity, Sequence};
 use crate::json::{self, RawField};
-use crate::providers::Payload;
+use crate::providers::api::Payload;
 use crate::timestamp;
 
 /// A delivery that is authentic and names its article.

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use crate::json::{self, RawField};
-use crate::providers::PartitionKey;
+use crate::providers::api::PartitionKey;
 
 /// The envelope.
 #[derive(Debug, Default, Deserialize)]

@@ -3,9 +3,9 @@
 use super::options::{Encoding, Source};
 use super::{ACTION, ENVIRONMENT, SIGNATURE};
 use crate::event::Authenticity;
+use crate::providers::api::{Credentials, Delivery, Proof};
 use crate::providers::schemes::hmac::Signature;
 use crate::providers::signature;
-use crate::providers::{Credentials, Delivery, Proof};
 use crate::reason::{Reason, Refusal};
 
 /// The MAC that the header carries.

@@ -3,10 +3,12 @@
 
 use std::time::Duration;
 
+use super::api::{
+    Authentic, Credentials, Delivery, PartitionKey, Provider, Signing, Spec, Verifier,
+};
 use super::schemes::age::check_age;
 use super::schemes::standard_webhooks::{self, Family, Signed};
 use super::signature::Key;
-use super::{Authentic, Credentials, Delivery, PartitionKey, Provider, Signing, Spec, Verifier};
 use crate::json;
 use crate::raw::Headers;
 use crate::reason::Refusal;

@@ -6,7 +6,7 @@ use super::payload::{Body, TypeMember};
 use crate::event::Fields;
 use crate::identity::Identity;
 use crate::json;
-use crate::providers::Payload;
+use crate::providers::api::Payload;
 use crate::timestamp;
 
 /// The type where the payload has none.

@@ -3,12 +3,12 @@
 
 use std::time::Duration;
 
+use super::api::{
+    Authentic, Credentials, Delivery, PartitionKey, Proof, Provider, Signing, Spec, Verifier,
+};
 use super::schemes::age::check_body_time;
 use super::schemes::hmac::Template;
 use super::signature::{Key, header, text_key};
-use super::{
-    Authentic, Credentials, Delivery, PartitionKey, Proof, Provider, Signing, Spec, Verifier,
-};
 use crate::json;
 use crate::raw::{Headers, RawRequest};
 use crate::reason::{Reason, Refusal};

@@ -6,7 +6,7 @@ use super::payload::{Body, Signup};
 use crate::event::Fields;
 use crate::identity::Identity;
 use crate::json::{self, RawField};
-use crate::providers::Payload;
+use crate::providers::api::Payload;
 use crate::reason::{Reason, Refusal};
 use crate::timestamp;
 

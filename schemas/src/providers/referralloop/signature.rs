@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use super::SIGNATURE;
 use crate::event::Authenticity;
 use crate::json;
-use crate::providers::Proof;
+use crate::providers::api::Proof;
 use crate::providers::schemes::hmac::{Part, Signature, Template};
 use crate::providers::signature::{self, Key};
 use crate::reason::{Reason, Refusal};

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use crate::event::Authenticity;
-use crate::providers::Proof;
+use crate::providers::api::Proof;
 use crate::providers::signature::Key;
 use crate::reason::{Reason, Refusal};
 

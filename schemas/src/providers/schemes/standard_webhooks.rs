@@ -2,8 +2,8 @@
 //! hand, for the crate `standardwebhooks` does not say which secret matched, and reads the clock itself.
 
 use crate::event::Authenticity;
+use crate::providers::api::{PartitionKey, Proof};
 use crate::providers::signature::{Key, base64_bytes, base64_strict, header, is_base64url};
-use crate::providers::{PartitionKey, Proof};
 use crate::raw::{Headers, Single};
 use crate::reason::{Reason, Refusal};
 
