@@ -23,7 +23,7 @@ pub struct Config {
     pub trace_ratio: f64,
     /// Which address is trusted to be the sender's.
     pub peer_from: PeerFrom,
-    /// What one connection, peer or source may take.
+    /// The limits of a connection, a peer and a source.
     pub limits: Limits,
     /// The sources that are answered.
     pub auth: SourceAuth,

@@ -5,14 +5,15 @@ use std::sync::Arc;
 use prometheus_client::registry::Registry;
 use sluice_schemas::settings::Settings;
 use sluice_service::admin::Readiness;
+use sluice_service::runtime::Failure;
 
 use crate::metrics::Metrics;
 use crate::publish::Use;
-use crate::service::{Failure, open_spool, producer, verify};
+use crate::service::{open_spool, producer, verify};
 use crate::spool::Spool;
 use crate::spool::drain::Drain;
 
-/// Empties the spool that the settings name, without taking requests: for one that a pod left behind.
+/// Drains the spool that the settings name, without taking requests: for one that a pod left behind.
 ///
 /// # Errors
 /// What blocks the drain; the other records stay in the spool.

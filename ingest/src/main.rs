@@ -8,10 +8,10 @@ use mimalloc::MiMalloc;
 use sluice_ingest::arguments::{Arguments, Command};
 use sluice_ingest::drain_command::drain_only;
 use sluice_ingest::http::server;
-use sluice_ingest::service::{Failure, check, run};
+use sluice_ingest::service::{check, run};
 use sluice_schemas::settings::Settings;
-use sluice_service::shutdown::Shutdown;
-use sluice_service::{EXIT_CONFIG, EXIT_RESTART, telemetry};
+use sluice_service::runtime::Failure;
+use sluice_service::{EXIT_CONFIG, shutdown, telemetry};
 
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
@@ -32,10 +32,7 @@ fn main() {
     let status = match start(settings, arguments.command) {
         Ok(Ok(())) => 0,
         Ok(Err(Failure::Config(lines))) => misconfigured(&lines),
-        Ok(Err(failure @ Failure::Restart(_))) => {
-            tracing::error!(error = %failure, "ingest cannot go on and exits with 75: restart it");
-            EXIT_RESTART
-        }
+        Ok(Err(failure)) => failure.report(),
         Err(error) => {
             tracing::error!(error = format!("{error:#}"), "ingest cannot start");
             1
@@ -54,7 +51,7 @@ fn start(settings: Settings, command: Option<Command>) -> anyhow::Result<Result<
         if let Some(Command::Drain { older }) = command {
             return Ok(drain(&settings, older).await);
         }
-        let shutdown = Shutdown::on_signals()?;
+        let shutdown = shutdown::on_signals()?;
         let listen = settings.ingest.listen;
         let listener = server::listen(listen)?;
         let admin_listener = server::listen(settings.ingest.admin_listen)?;
@@ -70,9 +67,8 @@ fn start(settings: Settings, command: Option<Command>) -> anyhow::Result<Result<
 async fn drain(settings: &Settings, older: bool) -> Result<(), Failure> {
     let drained = drain_only(settings, older).await?;
     println!("{}", drained.json());
-    drained
-        .stopped
-        .map_or(Ok(()), |why| Err(Failure::Restart(why)))
+    let stopped = drained.stopped;
+    stopped.map_or(Ok(()), |reason| Err(Failure::Restart(reason)))
 }
 
 fn misconfigured(faults: &[impl Display]) -> ! {

@@ -239,9 +239,9 @@ impl Metrics {
         tracing::debug!(reason, "ended a connection");
     }
 
-    /// The certificate could not be read again.
-    pub fn tls_not_reloaded(&self) {
-        self.tls_reload_failures.inc();
+    /// The counter of failures to read the certificate again.
+    pub fn tls_reload_failures(&self) -> Counter {
+        self.tls_reload_failures.clone()
     }
 }
 

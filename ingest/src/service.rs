@@ -1,22 +1,20 @@
-//! The service from its start to its end: what is opened, watched, and closed in which order.
+//! The service from its start to its end: open, verify, serve, drain, close.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use prometheus_client::registry::Registry;
 use sluice_schemas::settings;
-use sluice_schemas::settings::Fault;
-use sluice_schemas::settings::{Part, Settings};
-use sluice_service::admin;
+use sluice_schemas::settings::{Fault, Part, Settings};
 use sluice_service::admin::Readiness;
 use sluice_service::kafka::client as kafka;
 use sluice_service::kafka::topics;
 use sluice_service::kafka::topics::{EnsureError, Which};
-use sluice_service::reload::{Refused, Watcher};
-use sluice_service::shutdown::Shutdown;
-use thiserror::Error;
+use sluice_service::reload::{ApplyError, Watcher};
+use sluice_service::runtime::{Failure, Service};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
 use crate::http::server;
@@ -32,96 +30,68 @@ use crate::spool::store::StoreError;
 /// How often Kafka is asked whether it would take a record, and how long the answer may take.
 const PROBE_INTERVAL: Duration = Duration::from_secs(2);
 
-/// The pause before topics are asked for again while Kafka is away.
+/// The pause before topics are asked for again while Kafka is unreachable.
 const TOPICS_RETRY_DELAY: Duration = Duration::from_secs(1);
 
 /// How long the producer may take for its last records. With the server's own bounds, the whole
 /// shutdown stays under 30 s.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(6);
 
-/// How long the producer may take to close.
+/// How long the producer and the spool may take to close.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
-
-/// Why ingest ended, other than by being asked to.
-#[derive(Debug, Error)]
-pub enum Failure {
-    /// Settings, secrets or topics are at fault, a line each. Exit 78.
-    #[error("{}", .0.join("\n"))]
-    Config(Vec<String>),
-    /// Something is broken for this process; for a new one it may not be. Exit 75.
-    #[error("{0}")]
-    Restart(String),
-}
 
 /// Serves until `shutdown`. Answers at once: without a spool with 503 until the raw topic is verified.
 pub async fn run(
     settings: Settings,
     listener: TcpListener,
     admin_listener: TcpListener,
-    shutdown: Shutdown,
+    shutdown: CancellationToken,
 ) -> Result<(), Failure> {
-    let tls = Tls::load(&settings).map_err(Failure::Config)?;
+    // Open.
+    let settings = Arc::new(settings);
     let mut registry = Registry::default();
-    let ingest = Ingest::new(settings, &mut registry)?;
-    // Ends the watching when it is dropped; ingest itself has nothing to ask.
-    let (watcher, _outlook) =
-        Watcher::new(Arc::clone(&ingest.settings), Part::Ingest, &mut registry);
-    watcher.spawn(ingest.change(tls.clone()));
-    ingest
-        .readiness
-        .set("topics", Err("not verified yet".to_owned()));
-    // The admin port is asked until the very end, so it has an end of its own.
-    let admin_end = Shutdown::new();
-    tokio::spawn(admin::serve(
-        admin_listener,
-        Arc::new(registry),
-        ingest.readiness.clone(),
-        admin_end.clone(),
-    ));
+    let ingest = Ingest::open(&settings, &mut registry)?;
+    // The watcher of the settings ends when its probe is dropped; ingest itself asks it nothing.
+    let (service, watcher, _probe) = Service::open(
+        settings,
+        Part::Ingest,
+        (registry, admin_listener),
+        ("topics", "not verified yet"),
+        shutdown,
+    );
+    ingest.follow(watcher);
     let server = tokio::spawn(server::serve(
         Arc::clone(&ingest.receiver),
         listener,
-        tls,
-        shutdown.clone(),
+        ingest.tls.clone(),
+        service.shutdown.clone(),
     ));
-    let outcome = ingest.work(&shutdown).await;
-    ingest
-        .readiness
-        .set("serving", Err("shutting down".to_owned()));
+
+    // Verify and serve.
+    let outcome = ingest.serve(&service).await;
+
+    // Drain.
+    let leaving = "shutting down".to_owned();
+    service.readiness.set("serving", Err(leaving));
     if outcome.is_ok() {
-        ingest.finish(server).await;
+        ingest.drain(server).await;
     } else {
         // The failure is permanent for this process, so no request waits for its end.
         server.abort();
     }
-    ingest.drain_end.request();
-    admin_end.request();
+
+    // Close.
+    service.closed.cancel();
     ingest.close().await;
     outcome
-}
-
-/// Lines of a path and what is wrong there, as of a settings file that is refused.
-fn refused(lines: Vec<String>) -> Refused {
-    let fault = |line: String| {
-        let (path, message) = line.split_once(": ").unwrap_or(("ingest.tls", &line));
-        let (path, message) = (path.to_owned(), message.to_owned());
-        Fault { path, message }
-    };
-    Refused::Faults(lines.into_iter().map(fault).collect())
 }
 
 /// Reads the files that the settings name: ingest's only secrets are those of Kafka and its certificate.
 ///
 /// # Errors
-/// All faults, a line each.
-pub fn check(settings: &Settings) -> Result<(), Vec<String>> {
-    let base = kafka::base_config(settings).map(drop);
-    let mut faults: Vec<String> = base
-        .err()
-        .into_iter()
-        .flatten()
-        .map(|f| f.to_string())
-        .collect();
+/// All faults.
+pub fn check(settings: &Settings) -> Result<(), Vec<Fault>> {
+    let mut faults = kafka::base_config(settings).err().unwrap_or_default();
     faults.extend(Tls::load(settings).err().unwrap_or_default());
     if faults.is_empty() {
         Ok(())
@@ -131,8 +101,7 @@ pub fn check(settings: &Settings) -> Result<(), Vec<String>> {
 }
 
 pub(crate) fn producer(settings: &Settings, r#use: Use) -> Result<Kafka, Failure> {
-    Kafka::new(settings, r#use)
-        .map_err(|faults| Failure::Config(faults.iter().map(ToString::to_string).collect()))
+    Kafka::new(settings, r#use).map_err(|faults| Failure::config(&faults))
 }
 
 pub(crate) fn open_spool(
@@ -145,59 +114,52 @@ pub(crate) fn open_spool(
     };
     match open(spool, metrics.spool().clone()) {
         Ok(spool) => Ok(Some(Arc::new(spool))),
-        // The process before may be about to end.
+        // The previous process may be about to end.
         Err(error) if error.is_in_use() => Err(Failure::Restart(format!("the spool: {error}"))),
         Err(error) => Err(Failure::Config(vec![format!("ingest.spool.dir: {error}")])),
     }
 }
 
-/// What the serving process holds open.
+/// The parts of ingest. They are opened and closed together.
 struct Ingest {
-    settings: Arc<Settings>,
+    tls: Option<Arc<Tls>>,
     publisher: Arc<Kafka>,
     spool: Option<Arc<Spool>>,
     durable: Arc<Durable<Kafka>>,
     receiver: Arc<Receiver<Kafka>>,
-    readiness: Readiness,
-    /// The spool is drained until the very end.
-    drain_end: Shutdown,
 }
 
 impl Ingest {
-    fn new(settings: Settings, registry: &mut Registry) -> Result<Self, Failure> {
-        let publisher = Arc::new(producer(&settings, Use::Live)?);
+    fn open(settings: &Settings, registry: &mut Registry) -> Result<Self, Failure> {
+        let tls = Tls::load(settings).map_err(|faults| Failure::config(&faults))?;
+        let publisher = Arc::new(producer(settings, Use::Live)?);
         let metrics = Metrics::new(registry);
-        let spool = open_spool(&settings, &metrics, Spool::open)?;
+        let spool = open_spool(settings, &metrics, Spool::open)?;
         let durable = Arc::new(Durable::new(
             Arc::clone(&publisher),
             spool.clone(),
             metrics.clone(),
             settings.ingest.ack_timeout,
         ));
-        let config = Config::new(&settings);
+        let config = Config::new(settings);
         let receiver = Arc::new(Receiver::new(config, Arc::clone(&durable), metrics));
         Ok(Self {
-            settings: Arc::new(settings),
+            tls,
             publisher,
             spool,
             durable,
             receiver,
-            readiness: Readiness::default(),
-            drain_end: Shutdown::new(),
         })
     }
 
     /// Puts changed settings in force.
-    fn change(
-        &self,
-        tls: Option<Arc<Tls>>,
-    ) -> impl FnMut(&Arc<Settings>) -> Result<(), Refused> + Send + 'static + use<> {
+    fn follow(&self, watcher: Watcher) {
         let receiver = Arc::downgrade(&self.receiver);
-        let spool = self.spool.clone();
-        move |settings| {
-            // First, for it can be refused.
+        let (spool, tls) = (self.spool.clone(), self.tls.clone());
+        watcher.spawn(move |settings| {
+            // First, because it can fail.
             if let Some(tls) = &tls {
-                tls.change(settings).map_err(refused)?;
+                tls.change(settings).map_err(ApplyError::Faults)?;
             }
             if let Some(receiver) = receiver.upgrade() {
                 receiver.configure(Config::new(settings));
@@ -206,50 +168,25 @@ impl Ingest {
                 spool.drain_older(settings.drain_older);
             }
             Ok(())
-        }
-    }
-
-    /// Closes the producer and the spool. Closing waits for librdkafka's threads and for the disk, and that
-    /// wait is bounded.
-    async fn close(self) {
-        let Self {
-            publisher,
-            spool,
-            durable,
-            receiver,
-            ..
-        } = self;
-        drop((receiver, durable));
-        let closed = tokio::task::spawn_blocking(move || {
-            drop(publisher);
-            if let Some(spool) = spool {
-                spool.close();
-            }
         });
-        if tokio::time::timeout(CLOSE_TIMEOUT, closed).await.is_err() {
-            tracing::warn!(
-                "the producer or the spool did not close within 2 s; the process ends without waiting"
-            );
-        }
     }
 
-    /// Keeps readiness true to Kafka and the spool until `shutdown`. Once the topics are verified, Kafka
-    /// is written to.
-    async fn work(&self, shutdown: &Shutdown) -> Result<(), Failure> {
+    /// Verifies the topics, then keeps the readiness true to Kafka and the spool until the shutdown.
+    async fn serve(&self, service: &Service) -> Result<(), Failure> {
         let verified = tokio::select! {
-            verified = self.verified() => verified,
-            () = shutdown.requested() => return Ok(()),
+            verified = self.verified(service) => verified,
+            () = service.shutdown.cancelled() => return Ok(()),
         };
         verified?;
         self.durable.verified();
-        let drain = self.start_drain()?;
-        self.readiness.set("topics", Ok(()));
+        let drain = self.start_drain(service)?;
+        service.readiness.set("topics", Ok(()));
         loop {
-            let asked = Arc::clone(&self.publisher);
+            let probed = Arc::clone(&self.publisher);
             let probe = tokio::task::spawn_blocking(move || {
-                asked
+                probed
                     .probe(PROBE_INTERVAL)
-                    .and_then(|()| asked.delivering())
+                    .and_then(|()| probed.delivering())
             });
             let state = probe.await.unwrap_or_else(|error| Err(error.to_string()));
             let drained = drain.as_ref().and_then(|kafka| kafka.fatal());
@@ -258,65 +195,67 @@ impl Ingest {
                     "the producer is broken: {reason}"
                 )));
             }
-            self.set_ready(state);
+            self.set_ready(&service.readiness, state);
             self.receiver.count_buffered();
             tokio::select! {
                 () = tokio::time::sleep(PROBE_INTERVAL) => {}
-                () = shutdown.requested() => return Ok(()),
+                () = service.shutdown.cancelled() => return Ok(()),
             }
         }
     }
 
-    /// Verifies the topics. Meanwhile what comes goes to the spool, if there is one.
-    async fn verified(&self) -> Result<(), Failure> {
-        let verify = verify(&self.settings, &self.readiness);
+    /// Verifies the topics. Meanwhile requests go to the spool, if there is one.
+    async fn verified(&self, service: &Service) -> Result<(), Failure> {
+        let verify = verify(&service.settings, &service.readiness);
         tokio::pin!(verify);
         loop {
             tokio::select! {
                 verified = &mut verify => return verified,
                 () = tokio::time::sleep(PROBE_INTERVAL) => {
                     if self.spool.is_some() {
-                        self.readiness.set("topics", Ok(()));
-                        self.set_ready(Err("the topics are not verified yet".to_owned()));
+                        service.readiness.set("topics", Ok(()));
+                        let reason = "the topics are not verified yet".to_owned();
+                        self.set_ready(&service.readiness, Err(reason));
                     }
                 }
             }
         }
     }
 
-    fn start_drain(&self) -> Result<Option<Arc<Kafka>>, Failure> {
+    fn start_drain(&self, service: &Service) -> Result<Option<Arc<Kafka>>, Failure> {
         let Some(spool) = &self.spool else {
             return Ok(None);
         };
-        let kafka = Arc::new(producer(&self.settings, Use::Drain)?);
+        let kafka = Arc::new(producer(&service.settings, Use::Drain)?);
         let drain = Drain::new(Arc::clone(spool), Arc::clone(&kafka));
-        tokio::spawn(drain.run(self.drain_end.clone()));
+        // The spool is drained while the server drains.
+        tokio::spawn(drain.run(service.closed.child_token()));
         Ok(Some(kafka))
     }
 
-    fn set_ready(&self, kafka: Result<(), String>) {
+    fn set_ready(&self, readiness: &Readiness, kafka: Result<(), String>) {
         // Without a spool it is Kafka's readiness and no other.
         let condition = if self.spool.is_some() {
             "durable"
         } else {
             "kafka"
         };
-        self.readiness.set(condition, self.durable.ready(kafka));
+        readiness.set(condition, self.durable.ready(kafka));
     }
 
-    /// Lets the server finish what is open and the producer send what it has.
-    async fn finish(&self, server: JoinHandle<()>) {
+    /// Lets the server finish open requests and the producer send its records.
+    async fn drain(&self, server: JoinHandle<()>) {
         if let Err(error) = server.await {
             tracing::error!(%error, "the server panicked: report this");
         }
         let until = Instant::now() + FLUSH_TIMEOUT;
-        // Those whose senders are gone.
+        // Requests whose senders have hung up.
         while self.durable.unanswered() > 0 && Instant::now() < until {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         let left = until.saturating_duration_since(Instant::now());
-        let flushed = Arc::clone(&self.publisher);
-        let flushed = tokio::task::spawn_blocking(move || flushed.flush(left)).await;
+        let publisher = Arc::clone(&self.publisher);
+        let flushed = tokio::task::spawn_blocking(move || publisher.flush(left)).await;
         match flushed {
             Ok(Ok(())) => tracing::info!("all accepted records are delivered"),
             Ok(Err(error)) => tracing::warn!(
@@ -335,9 +274,32 @@ impl Ingest {
             );
         }
     }
+
+    /// Closes the producer and the spool, with a bound: librdkafka's threads or the disk may hang.
+    async fn close(self) {
+        let Self {
+            publisher,
+            spool,
+            durable,
+            receiver,
+            ..
+        } = self;
+        drop((durable, receiver));
+        let closed = tokio::task::spawn_blocking(move || {
+            drop(publisher);
+            if let Some(spool) = spool {
+                spool.close();
+            }
+        });
+        if tokio::time::timeout(CLOSE_TIMEOUT, closed).await.is_err() {
+            tracing::warn!(
+                "the producer or the spool did not close within 2 s; the process ends without waiting"
+            );
+        }
+    }
 }
 
-/// Makes or verifies the raw topic, for as long as it takes for Kafka to be there.
+/// Creates or verifies the raw topic. Waits for Kafka as long as that takes.
 pub(crate) async fn verify(settings: &Settings, readiness: &Readiness) -> Result<(), Failure> {
     loop {
         match topics::ensure(settings, Which::RawOnly).await {

@@ -6,11 +6,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use sluice_processor::service::{Parts, run};
 use sluice_schemas::settings::Fault;
-use sluice_schemas::settings::Settings;
-use sluice_service::kafka::client::base_config;
-use sluice_service::secrets::Store;
-use sluice_service::shutdown::Shutdown;
-use sluice_service::{EXIT_CONFIG, telemetry};
+use sluice_service::{EXIT_CONFIG, shutdown, telemetry};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -37,9 +33,9 @@ fn main() -> anyhow::Result<ExitCode> {
     };
     let settings = sluice_service::settings::load(&arguments.config)
         .unwrap_or_else(|faults| misconfigured(faults));
-    // Before the secrets are read: what is odd about them is logged.
+    // Before the secrets are read, because warnings about them are logged.
     telemetry::init(&settings.telemetry);
-    let parts = parts(settings).unwrap_or_else(|faults| misconfigured(faults));
+    let parts = Parts::read(settings).unwrap_or_else(|faults| misconfigured(faults));
     if arguments.check {
         println!("{}: no faults", arguments.config.display());
         return Ok(ExitCode::SUCCESS);
@@ -47,29 +43,11 @@ fn main() -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    let status = runtime.block_on(async {
-        let shutdown = Shutdown::on_signals()?;
+    let outcome = runtime.block_on(async {
+        let shutdown = shutdown::on_signals()?;
         let listener = tokio::net::TcpListener::bind(parts.settings.processor.admin_listen).await?;
         anyhow::Ok(run(parts, listener, shutdown).await)
     })?;
-    // Not by returning: what a client of Kafka still does on its threads is not waited for.
-    std::process::exit(status)
-}
-
-/// All that the settings name files for, with all faults at once.
-fn parts(settings: Settings) -> Result<Parts, Vec<Fault>> {
-    let base = base_config(&settings);
-    let credentials = Store::load(&settings);
-    match (base, credentials) {
-        (Ok(base), Ok(credentials)) => Ok(Parts {
-            settings,
-            base,
-            credentials,
-        }),
-        (base, credentials) => {
-            let mut faults = base.err().unwrap_or_default();
-            faults.extend(credentials.err().unwrap_or_default());
-            Err(faults)
-        }
-    }
+    // Not by returning: the threads of a Kafka client may hang.
+    std::process::exit(outcome.map_or_else(|failure| failure.report(), |()| 0))
 }

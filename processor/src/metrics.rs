@@ -1,4 +1,4 @@
-//! What the processor counts.
+//! The metrics of the processor.
 
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
@@ -28,7 +28,7 @@ impl From<Label<'_>> for FateLabels {
     }
 }
 
-/// The counters.
+/// The metrics.
 #[derive(Debug, Clone, Default)]
 pub struct Metrics {
     fates: Family<FateLabels, Counter<u64, AtomicU64>>,
@@ -37,7 +37,7 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Makes the counters known to the registry.
+    /// Registers all metrics.
     pub fn new(registry: &mut Registry) -> Self {
         let metrics = Self::default();
         register(registry, FATES, metrics.fates.clone());
@@ -46,21 +46,20 @@ impl Metrics {
         metrics
     }
 
-    /// For how long a topic's last stable offset has stood still behind its end, of its partitions the
-    /// longest.
+    /// For how long a topic's last stable offset has stood still behind its end: the longest of its partitions.
     pub fn held_back(&self, topic: &str, still: Duration) {
         self.held_back
             .get_or_create(&[("topic", topic.to_owned())])
             .set(still.as_secs_f64());
     }
 
-    /// Raw records that ended alike, in a transaction that is committed.
+    /// Counts raw records with the same labels, in a committed transaction.
     pub fn count(&self, labels: &FateLabels, count: u64) {
         self.fates.get_or_create(labels).inc_by(count);
     }
 
-    /// Events of a source that carry a signature which no secret is configured for. The first of a
-    /// source are worth a warning.
+    /// Counts events of a source with a signature that no secret is configured for. The first of a source are
+    /// logged.
     pub fn unverified(&self, source: &str, count: u64) {
         let counter = self
             .unverified
@@ -68,7 +67,7 @@ impl Metrics {
         if counter.inc_by(count) == 0 {
             tracing::warn!(
                 source,
-                "requests carry a signature, and the source has no secret to verify it with"
+                "requests carry a signature, and the source has no secret to verify it: configure the secret"
             );
         }
     }

@@ -1,4 +1,4 @@
-//! The schema registry, asked at start alone: each event topic's schema gets its id.
+//! The schema registry: the ids of the event topics' schemas, requested at the start and for new topics.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -14,17 +14,17 @@ use thiserror::Error;
 /// How long one request may take.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What the registry shall hold new versions of the schema to: every old reader reads every new event,
-/// and the other way round.
+/// The compatibility that the registry must require of new versions of the schema: every old reader reads every
+/// new event, and the other way round.
 const COMPATIBILITY: &str = "FULL_TRANSITIVE";
 
 /// Why there are no ids.
 #[derive(Debug, Error)]
 pub enum RegistryError {
-    /// It may be there later: ask again.
+    /// It may answer later.
     #[error("the schema registry does not answer: {0}")]
     Away(String),
-    /// It will not be right by itself.
+    /// Operator action required.
     #[error("{0}")]
     Mismatch(String),
 }
@@ -34,14 +34,14 @@ struct Registered {
     id: u32,
 }
 
-/// The schema id of each topic. Registers where the settings say so, else only looks it up.
+/// The schema id of each topic. Registers the schema where the settings say so, else only looks it up.
 pub async fn ids(
     settings: &Settings,
     registry: &SchemaRegistry,
 ) -> Result<HashMap<String, u32>, RegistryError> {
     let client = client(registry)?;
     let password = match &registry.password_file {
-        // An absolute path is taken as it is, a name stands under `secrets_dir`.
+        // An absolute path is used as it is, a name is a file under `secrets_dir`.
         Some(file) => Some(password(settings, file)?),
         None => None,
     };
@@ -66,21 +66,25 @@ pub async fn ids(
             let request = client
                 .put(format!("{}/config/{subject}", registry.url))
                 .json(&json!({"compatibility": COMPATIBILITY}));
-            promise(known(request), &subject).await;
+            require_compatibility(known(request), &subject).await;
         }
     }
     Ok(ids)
 }
 
-/// Has the registry refuse what would break a reader. One that does not let us only loses the guard:
-/// what we write is the same.
-async fn promise(request: RequestBuilder, subject: &str) {
-    let why = match request.send().await {
+/// Makes the registry refuse a schema that would break a reader. Where that is not allowed, only this check is
+/// lost: the events are the same.
+async fn require_compatibility(request: RequestBuilder, subject: &str) {
+    let error = match request.send().await {
         Ok(response) if response.status().is_success() => return,
         Ok(response) => format!("it answered {}", response.status()),
         Err(error) => error.without_url().to_string(),
     };
-    tracing::warn!(subject, why, "the registry does not guard {COMPATIBILITY}");
+    tracing::warn!(
+        subject,
+        error,
+        "the registry does not require {COMPATIBILITY}: it may accept a schema that breaks readers"
+    );
 }
 
 async fn id(request: RequestBuilder, subject: &str) -> Result<u32, RegistryError> {
@@ -91,7 +95,7 @@ async fn id(request: RequestBuilder, subject: &str) -> Result<u32, RegistryError
         let registered: Registered = response.json().await.map_err(away)?;
         return Ok(registered.id);
     }
-    let why = match status {
+    let message = match status {
         StatusCode::NOT_FOUND => "the schema is not registered under it".to_owned(),
         StatusCode::CONFLICT => "the schema is not compatible with what is registered".to_owned(),
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => "access is denied".to_owned(),
@@ -100,14 +104,19 @@ async fn id(request: RequestBuilder, subject: &str) -> Result<u32, RegistryError
         }
         _ => format!("the registry answered {status}"),
     };
-    Err(RegistryError::Mismatch(format!("subject {subject}: {why}")))
+    Err(RegistryError::Mismatch(format!(
+        "subject {subject}: {message}"
+    )))
 }
 
 fn client(registry: &SchemaRegistry) -> Result<Client, RegistryError> {
     let mut builder = Client::builder().timeout(TIMEOUT);
     if let Some(file) = &registry.ca_file {
-        let fault = |why: String| {
-            RegistryError::Mismatch(format!("schema_registry.ca_file {}: {why}", file.display()))
+        let fault = |message: String| {
+            RegistryError::Mismatch(format!(
+                "schema_registry.ca_file {}: {message}",
+                file.display()
+            ))
         };
         let pem = std::fs::read(file).map_err(|error| fault(error.to_string()))?;
         let authorities = reqwest::Certificate::from_pem_bundle(&pem)
@@ -123,9 +132,9 @@ fn client(registry: &SchemaRegistry) -> Result<Client, RegistryError> {
 }
 
 fn password(settings: &Settings, file: &std::path::Path) -> Result<String, RegistryError> {
-    let fault = |why: String| {
+    let fault = |message: String| {
         RegistryError::Mismatch(format!(
-            "schema_registry.password_file {}: {why}",
+            "schema_registry.password_file {}: {message}",
             file.display()
         ))
     };

@@ -1,5 +1,5 @@
-//! What is in force: the settings, and what is made of them. It changes between batches, never within
-//! one.
+//! The rules that a batch is judged under: the settings, and what is made of them. They change between
+//! batches, never within one.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use arc_swap::ArcSwap;
 use sluice_schemas::settings::Fault;
 use sluice_schemas::settings::Settings;
 use sluice_service::kafka::topics::{EnsureError, ensure_these};
-use sluice_service::reload::{Outlook, Refused, Watcher};
+use sluice_service::reload::{ApplyError, SettingsProbe, Watcher};
 use sluice_service::secrets::Store;
 use tokio::runtime::Handle;
 
@@ -18,9 +18,9 @@ use crate::registry::{self, RegistryError};
 /// The schema id of each event topic; `None` without a registry.
 pub type SchemaIds = Option<HashMap<String, u32>>;
 
-/// One set of rules, whole.
-pub struct InForce {
-    /// The settings. Those parts that wait for a restart are as they were at the start.
+/// One whole set of rules.
+pub struct ActiveRules {
+    /// The settings. Those that wait for a restart are as they were at the start.
     pub settings: Arc<Settings>,
     /// The sources' secrets.
     pub credentials: Arc<Store>,
@@ -28,36 +28,38 @@ pub struct InForce {
     pub router: Router,
 }
 
-/// The set that the next batch is judged under.
-pub struct Current {
-    now: ArcSwap<InForce>,
-    /// What may be asked about the file that changes it; `None` where nothing does.
-    outlook: Option<Outlook>,
+/// The rules of the next batch.
+pub struct RulesHandle {
+    active: ArcSwap<ActiveRules>,
+    /// Reports a pending change of the settings file; `None` where nothing changes the rules.
+    probe: Option<SettingsProbe>,
 }
 
-impl Current {
+impl RulesHandle {
     /// Begins with these.
-    pub fn new(first: InForce, outlook: Option<Outlook>) -> Self {
+    pub fn new(first: ActiveRules, probe: Option<SettingsProbe>) -> Self {
         Self {
-            now: ArcSwap::from_pointee(first),
-            outlook,
+            active: ArcSwap::from_pointee(first),
+            probe,
         }
     }
 
-    /// What is in force now, for a batch to hold on to.
-    pub fn get(&self) -> Arc<InForce> {
-        self.now.load_full()
+    /// The rules now, for a batch to keep.
+    pub fn get(&self) -> Arc<ActiveRules> {
+        self.active.load_full()
     }
 
-    /// Whether another set is in force or may soon be: ingest takes in what the file names, so who does
-    /// not know a source looks there before judging its record. The file is asked first: what was
-    /// found in it is in force before it counts as seen.
-    pub fn is_newer_than(&self, held: &Arc<InForce>) -> bool {
-        self.outlook.as_ref().is_some_and(Outlook::has_news) || !Arc::ptr_eq(held, &self.get())
+    /// Whether other rules than `held` are active or may soon be. Asked before a record of an unknown source
+    /// is judged, because ingest may have read the settings file earlier. The file is asked first: its
+    /// settings are active before they stop being a pending change.
+    pub fn is_newer_than(&self, held: &Arc<ActiveRules>) -> bool {
+        let probe = self.probe.as_ref();
+        probe.is_some_and(SettingsProbe::has_pending_change) || !Arc::ptr_eq(held, &self.get())
     }
 }
 
-/// With a registry every event topic has an id, for they were asked for by the same list.
+/// How the events of a topic are framed. With a registry every event topic has an id, because the ids were
+/// requested for the same list of topics.
 pub fn framed(ids: &SchemaIds) -> impl Fn(&str) -> Framing {
     move |topic| {
         let id = ids.as_ref().and_then(|ids| ids.get(topic));
@@ -65,27 +67,27 @@ pub fn framed(ids: &SchemaIds) -> impl Fn(&str) -> Framing {
     }
 }
 
-/// Puts what the watcher finds in force, from the runtime that this is called in.
-pub fn follow(watcher: Watcher, current: &Arc<Current>, mut ids: SchemaIds) {
+/// Makes rules of changed settings. Must be called within a tokio runtime.
+pub fn follow(watcher: Watcher, rules: &Arc<RulesHandle>, mut ids: SchemaIds) {
     let runtime = Handle::current();
-    // The outlook ends the watching, so its holder is not kept alive from there.
-    let current = Arc::downgrade(current);
-    watcher.spawn(move |settings| match current.upgrade() {
-        Some(current) => current.put_in_force(settings, &mut ids, &runtime),
+    // The watcher ends with the probe, so it must not keep the probe's owner alive.
+    let rules = Arc::downgrade(rules);
+    watcher.spawn(move |settings| match rules.upgrade() {
+        Some(rules) => rules.apply(settings, &mut ids, &runtime),
         None => Ok(()),
     });
 }
 
-impl Current {
-    fn put_in_force(
+impl RulesHandle {
+    fn apply(
         &self,
         settings: &Arc<Settings>,
         ids: &mut SchemaIds,
         runtime: &Handle,
-    ) -> Result<(), Refused> {
+    ) -> Result<(), ApplyError> {
         let before = self.get();
         let credentials = before.credentials.renewed(settings);
-        let credentials = Arc::new(credentials.map_err(Refused::Faults)?);
+        let credentials = Arc::new(credentials.map_err(ApplyError::Faults)?);
         let known = before.settings.event_topics();
         let new: BTreeSet<String> = settings
             .event_topics()
@@ -93,18 +95,18 @@ impl Current {
             .cloned()
             .collect();
         if !new.is_empty() {
-            // Before anything is routed to them.
+            // The topics must exist before an event is routed to them.
             runtime
                 .block_on(ensure_these(settings, &new))
                 .map_err(topics)?;
             if let Some(registry) = &settings.schema_registry {
-                let asked = runtime.block_on(registry::ids(settings, registry));
-                *ids = Some(asked.map_err(schemas)?);
+                let found = runtime.block_on(registry::ids(settings, registry));
+                *ids = Some(found.map_err(schemas)?);
             }
         }
         let router = Router::new(settings, framed(ids))
             .map_err(|error| fault("events", error.to_string()))?;
-        self.now.store(Arc::new(InForce {
+        self.active.store(Arc::new(ActiveRules {
             settings: Arc::clone(settings),
             credentials,
             router,
@@ -113,27 +115,29 @@ impl Current {
     }
 }
 
-fn fault(path: &str, message: String) -> Refused {
+fn fault(path: &str, message: String) -> ApplyError {
     let path = path.to_owned();
-    Refused::Faults(vec![Fault { path, message }])
+    ApplyError::Faults(vec![Fault { path, message }])
 }
 
-fn topics(error: EnsureError) -> Refused {
+fn topics(error: EnsureError) -> ApplyError {
     match error {
-        EnsureError::Unreachable(why) => Refused::Later(format!("Kafka does not answer: {why}")),
+        EnsureError::Unreachable(error) => {
+            ApplyError::Unavailable(format!("Kafka does not answer: {error}"))
+        }
         EnsureError::Faults(lines) => {
             let fault = |message| Fault {
                 path: "topics".to_owned(),
                 message,
             };
-            Refused::Faults(lines.into_iter().map(fault).collect())
+            ApplyError::Faults(lines.into_iter().map(fault).collect())
         }
     }
 }
 
-fn schemas(error: RegistryError) -> Refused {
+fn schemas(error: RegistryError) -> ApplyError {
     match error {
-        RegistryError::Away(_) => Refused::Later(error.to_string()),
-        RegistryError::Mismatch(why) => fault("schema_registry", why),
+        RegistryError::Away(_) => ApplyError::Unavailable(error.to_string()),
+        RegistryError::Mismatch(message) => fault("schema_registry", message),
     }
 }

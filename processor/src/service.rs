@@ -1,21 +1,21 @@
-//! The processor as a service: what must hold before the workers start, and how they end.
+//! The processor from its start to its end: open, verify, serve, drain, close.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
 use prometheus_client::registry::Registry;
 use rdkafka::ClientConfig;
-use sluice_schemas::settings::{Part, Settings};
-use sluice_service::admin;
+use sluice_schemas::settings::{Fault, Part, SchemaRegistry, Settings};
 use sluice_service::admin::Readiness;
+use sluice_service::kafka::client::base_config;
 use sluice_service::kafka::topics::{EnsureError, Which, ensure};
-use sluice_service::reload::Watcher;
+use sluice_service::runtime::{Failure, Service};
 use sluice_service::secrets::{Store, spawn_reload};
-use sluice_service::shutdown::Shutdown;
-use sluice_service::{EXIT_CONFIG, EXIT_RESTART};
 use tokio::net::TcpListener;
-use tokio::sync::mpsc;
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio_util::sync::CancellationToken;
 
 use crate::engine::worker;
 use crate::engine::worker::{Exit, Shared, Threads};
@@ -23,15 +23,15 @@ use crate::kafka::watchdog::{CHECK_INTERVAL, Watch};
 use crate::metrics::Metrics;
 use crate::pipeline::route::Router;
 use crate::registry::{self, RegistryError};
-use crate::rules::{Current, InForce, SchemaIds, follow, framed};
+use crate::rules::{ActiveRules, RulesHandle, SchemaIds, follow, framed};
 
-/// How long to wait before Kafka or the registry is asked again at start.
-const AGAIN: Duration = Duration::from_secs(1);
+/// The pause before Kafka or the registry is asked again at the start.
+const VERIFY_RETRY_DELAY: Duration = Duration::from_secs(1);
 
 /// The longest that the workers may take to end: a transaction under way, and leaving the group.
-const END: Duration = Duration::from_secs(25);
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(25);
 
-/// What is ready before anything connects.
+/// What is read before anything connects.
 pub struct Parts {
     /// The settings.
     pub settings: Settings,
@@ -41,145 +41,172 @@ pub struct Parts {
     pub credentials: Store,
 }
 
-/// Runs until `shutdown`, or until the process must end: the exit status.
-pub async fn run(parts: Parts, listener: TcpListener, shutdown: Shutdown) -> i32 {
-    let mut metrics_registry = Registry::default();
-    let metrics = Metrics::new(&mut metrics_registry);
-    parts.credentials.register(&mut metrics_registry);
-    let settings = Arc::new(parts.settings);
-    let (watcher, outlook) = Watcher::new(
-        Arc::clone(&settings),
-        Part::Processor,
-        &mut metrics_registry,
-    );
-    let readiness = Readiness::default();
-    readiness.set(
-        "start",
-        Err("topics and schemas are not verified yet".into()),
-    );
-    // The admin port outlives the workers, so that a probe sees how they end.
-    let admin_end = Shutdown::new();
-    tokio::spawn(admin::serve(
-        listener,
-        Arc::new(metrics_registry),
-        readiness.clone(),
-        admin_end.clone(),
-    ));
-
-    let ids = tokio::select! {
-        () = shutdown.requested() => return 0,
-        prepared = prepare(&settings, &readiness) => match prepared {
-            Ok(ids) => ids,
-            Err(status) => return status,
-        },
-    };
-    let router = match Router::new(&settings, framed(&ids)) {
-        Ok(router) => router,
-        Err(error) => {
-            tracing::error!(%error, "the event's schema cannot be used");
-            return EXIT_CONFIG;
+impl Parts {
+    /// Reads the files that the settings name. All faults are returned at once.
+    pub fn read(settings: Settings) -> Result<Self, Vec<Fault>> {
+        match (base_config(&settings), Store::load(&settings)) {
+            (Ok(base), Ok(credentials)) => Ok(Self {
+                settings,
+                base,
+                credentials,
+            }),
+            (base, credentials) => {
+                let mut faults = base.err().unwrap_or_default();
+                faults.extend(credentials.err().unwrap_or_default());
+                Err(faults)
+            }
         }
+    }
+}
+
+/// Runs until `shutdown`, or until the process must end.
+pub async fn run(
+    parts: Parts,
+    listener: TcpListener,
+    shutdown: CancellationToken,
+) -> Result<(), Failure> {
+    // Open.
+    let mut registry = Registry::default();
+    let metrics = Metrics::new(&mut registry);
+    parts.credentials.register(&mut registry);
+    let (service, watcher, probe) = Service::open(
+        Arc::new(parts.settings),
+        Part::Processor,
+        (registry, listener),
+        ("start", "topics and schemas are not verified yet"),
+        shutdown,
+    );
+
+    // Verify.
+    let ids = tokio::select! {
+        () = service.shutdown.cancelled() => return Ok(()),
+        ids = verify(&service) => ids?,
     };
-    let first = InForce {
-        settings: Arc::clone(&settings),
+    let router = Router::new(&service.settings, framed(&ids)).map_err(|error| {
+        Failure::Config(vec![format!("the event's schema cannot be used: {error}")])
+    })?;
+    let rules = ActiveRules {
+        settings: Arc::clone(&service.settings),
         credentials: Arc::new(parts.credentials),
         router,
     };
-    let current = Arc::new(Current::new(first, Some(outlook)));
-    let in_force = Arc::clone(&current);
-    spawn_reload(move || Arc::clone(&in_force.get().credentials));
-    follow(watcher, &current, ids);
+    let rules = Arc::new(RulesHandle::new(rules, Some(probe)));
+    let reloaded = Arc::clone(&rules);
+    let _secrets = spawn_reload(move || Arc::clone(&reloaded.get().credentials));
+    follow(watcher, &rules, ids);
+
+    // Serve and drain.
     let shared = Arc::new(Shared {
-        settings,
+        settings: Arc::clone(&service.settings),
         base: parts.base,
-        current,
+        current: rules,
         metrics,
-        readiness: readiness.clone(),
-        shutdown: shutdown.clone(),
+        readiness: service.readiness.clone(),
+        shutdown: service.shutdown.clone(),
     });
-    let status = workers(&shared, &shutdown, &readiness).await;
-    admin_end.request();
-    status
+    let outcome = match Workers::start(&shared) {
+        Ok(workers) => workers.until_ended(&service).await,
+        Err(error) => Err(Failure::Restart(format!(
+            "no thread could be started: {error}"
+        ))),
+    };
+
+    // Close.
+    service.closed.cancel();
+    outcome
 }
 
-/// Starts the workers and waits for their end. One that cannot go on ends all.
-async fn workers(shared: &Arc<Shared>, shutdown: &Shutdown, readiness: &Readiness) -> i32 {
-    let count = shared.settings.processor.workers;
-    let (ended, mut ends) = mpsc::unbounded_channel();
-    let mut watched = Vec::new();
-    for number in 0..count {
-        let threads = Threads::default();
-        watched.extend([threads.worker.clone(), threads.restorer.clone()]);
-        readiness.set(&worker::condition(number), Err("starting".into()));
-        let (shared, ended) = (Arc::clone(shared), ended.clone());
-        let work = move || {
-            let exit = worker::run(&shared, number, &threads);
-            let _ = ended.send((number, exit));
-        };
-        let name = format!("worker-{number}");
-        if let Err(error) = thread::Builder::new().name(name).spawn(work) {
-            tracing::error!(%error, "no thread could be started");
-            return EXIT_RESTART;
-        }
-    }
-    drop(ended);
-    readiness.set("start", Ok(()));
-    tracing::info!(workers = count, "started");
+/// The workers' threads.
+struct Workers {
+    /// How many have not ended.
+    running: u32,
+    ends: UnboundedReceiver<(u32, Exit)>,
+    watchdog: Watch,
+}
 
-    let mut status = 0;
-    let mut left = count;
-    let deadline = async {
-        shutdown.requested().await;
-        readiness.set("start", Err("shutting down".into()));
-        tokio::time::sleep(END).await;
-    };
-    tokio::pin!(deadline);
-    let mut watch = Watch::new(watched);
-    let mut look = tokio::time::interval(CHECK_INTERVAL);
-    // Looks that were missed while the process was stopped say nothing of its calls.
-    look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    while left > 0 {
-        tokio::select! {
-            _ = look.tick() => if watch.has_hung() {
-                tracing::error!("a call of the Kafka client hangs: the process ends to be started anew");
-                return EXIT_RESTART;
-            },
-            () = &mut deadline => {
-                tracing::warn!(left, "workers did not end in time");
-                return if status == 0 { EXIT_RESTART } else { status };
-            }
-            end = ends.recv() => match end {
-                Some((_, Exit::Shutdown)) => left -= 1,
-                Some((number, Exit::Restart(why))) => {
-                    tracing::error!(worker = number, why, "a worker cannot go on: the process ends to be started anew");
-                    left -= 1;
-                    status = EXIT_RESTART;
-                    shutdown.request();
-                }
-                // A worker that panicked sends nothing.
-                None => return EXIT_RESTART,
-            },
+impl Workers {
+    fn start(shared: &Arc<Shared>) -> std::io::Result<Self> {
+        let running = shared.settings.processor.workers;
+        let (ended, ends) = unbounded_channel();
+        let mut watched = Vec::new();
+        for number in 0..running {
+            let threads = Threads::default();
+            watched.extend([threads.worker.clone(), threads.restorer.clone()]);
+            let starting = Err("starting".to_owned());
+            shared.readiness.set(&worker::condition(number), starting);
+            let (shared, ended) = (Arc::clone(shared), ended.clone());
+            let work = move || {
+                let exit = worker::run(&shared, number, &threads);
+                // The receiver is gone when the process no longer waits for its workers.
+                let _ = ended.send((number, exit));
+            };
+            let name = format!("worker-{number}");
+            thread::Builder::new().name(name).spawn(work)?;
         }
+        shared.readiness.set("start", Ok(()));
+        tracing::info!(workers = running, "started");
+        Ok(Self {
+            running,
+            ends,
+            watchdog: Watch::new(watched),
+        })
     }
-    status
+
+    /// Waits for the end of all workers. One that cannot go on ends all.
+    async fn until_ended(mut self, service: &Service) -> Result<(), Failure> {
+        let deadline = async {
+            service.shutdown.cancelled().await;
+            let leaving = Err("shutting down".to_owned());
+            service.readiness.set("start", leaving);
+            tokio::time::sleep(DRAIN_TIMEOUT).await;
+        };
+        tokio::pin!(deadline);
+        let mut look = tokio::time::interval(CHECK_INTERVAL);
+        // Looks that were missed while the process was stopped say nothing of its calls.
+        look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut outcome = Ok(());
+        while self.running > 0 {
+            tokio::select! {
+                _ = look.tick() => if self.watchdog.has_hung() {
+                    return Err(Failure::Restart("a call of the Kafka client hangs".to_owned()));
+                },
+                () = &mut deadline => {
+                    let late = format!("{} workers did not end in time", self.running);
+                    return outcome.and(Err(Failure::Restart(late)));
+                }
+                end = self.ends.recv() => match end {
+                    Some((_, Exit::Shutdown)) => self.running -= 1,
+                    Some((number, Exit::Restart(error))) => {
+                        tracing::warn!(worker = number, error, "a worker cannot go on: all workers end");
+                        self.running -= 1;
+                        outcome = Err(Failure::Restart(format!("worker {number} cannot go on: {error}")));
+                        service.shutdown.cancel();
+                    }
+                    // A worker that panicked sends nothing.
+                    None => return Err(Failure::Restart("a worker panicked".to_owned())),
+                },
+            }
+        }
+        outcome
+    }
 }
 
 /// Waits for Kafka and the registry; faults that waiting does not mend end the start.
-async fn prepare(settings: &Settings, readiness: &Readiness) -> Result<SchemaIds, i32> {
+async fn verify(service: &Service) -> Result<SchemaIds, Failure> {
+    let Service {
+        settings,
+        readiness,
+        ..
+    } = service;
     loop {
         match ensure(settings, Which::All).await {
             Ok(()) => break,
-            Err(EnsureError::Unreachable(why)) => {
-                readiness.set("start", Err(format!("Kafka does not answer: {why}")));
+            Err(EnsureError::Unreachable(error)) => {
+                readiness.set("start", Err(format!("Kafka does not answer: {error}")));
             }
-            Err(EnsureError::Faults(faults)) => {
-                for fault in &faults {
-                    tracing::error!(%fault, "topics");
-                }
-                return Err(EXIT_CONFIG);
-            }
+            Err(EnsureError::Faults(lines)) => return Err(Failure::Config(lines)),
         }
-        tokio::time::sleep(AGAIN).await;
+        tokio::time::sleep(VERIFY_RETRY_DELAY).await;
     }
     match &settings.schema_registry {
         None => Ok(None),
@@ -189,9 +216,9 @@ async fn prepare(settings: &Settings, readiness: &Readiness) -> Result<SchemaIds
 
 async fn schema_ids(
     settings: &Settings,
-    registry: &sluice_schemas::settings::SchemaRegistry,
+    registry: &SchemaRegistry,
     readiness: &Readiness,
-) -> Result<std::collections::HashMap<String, u32>, i32> {
+) -> Result<HashMap<String, u32>, Failure> {
     loop {
         match registry::ids(settings, registry).await {
             Ok(ids) => return Ok(ids),
@@ -199,10 +226,9 @@ async fn schema_ids(
                 readiness.set("start", Err(error.to_string()));
             }
             Err(error @ RegistryError::Mismatch(_)) => {
-                tracing::error!(%error, "schema registry");
-                return Err(EXIT_CONFIG);
+                return Err(Failure::Config(vec![format!("schema_registry: {error}")]));
             }
         }
-        tokio::time::sleep(AGAIN).await;
+        tokio::time::sleep(VERIFY_RETRY_DELAY).await;
     }
 }

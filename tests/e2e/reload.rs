@@ -280,7 +280,7 @@ fn a_bad_file_changes_nothing_and_a_part_that_needs_a_restart_waits() {
     );
     assert!(log.contains("wait for a restart"), "{log}");
     reloaded.running.finish(&[
-        "the settings file is not good",
+        "the settings file has faults",
         "these settings changed and wait for a restart",
     ]);
 }

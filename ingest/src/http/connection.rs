@@ -180,7 +180,7 @@ impl<P: Publish> Session<P> {
                 reason = session.activity.limit_exceeded() => {
                     return metrics.shed(reason);
                 }
-                () = server.closing.requested(), if !closing => {
+                () = server.closing.cancelled(), if !closing => {
                     closing = true;
                     connection.as_mut().graceful_shutdown();
                 }

@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use sluice_service::shutdown::Shutdown;
 use tokio::sync::{Notify, Semaphore};
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use super::peers::Peers;
 use super::tls::Tls;
@@ -35,7 +35,7 @@ pub struct Server<P> {
     /// Set while draining: connections end with the answer that is due.
     pub(super) leaving: AtomicBool,
     /// Requested when idle connections must end too.
-    pub(super) closing: Shutdown,
+    pub(super) closing: CancellationToken,
 }
 
 impl<P: Publish> Server<P> {
@@ -50,7 +50,7 @@ impl<P: Publish> Server<P> {
             accepted: AtomicUsize::new(0),
             ended: Notify::new(),
             leaving: AtomicBool::new(false),
-            closing: Shutdown::new(),
+            closing: CancellationToken::new(),
         }
     }
 

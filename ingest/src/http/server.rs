@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use sluice_service::shutdown::Shutdown;
 use tokio::net::{TcpListener, TcpSocket};
+use tokio_util::sync::CancellationToken;
 
 use super::connection;
 pub use super::connections::QUIET;
@@ -21,9 +21,6 @@ pub const GRACE: Duration = Duration::from_secs(5);
 
 /// How long open requests may take after that.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(15);
-
-/// How often the files of the certificate are checked: a new pair is in use within twice that.
-const CERTIFICATE_POLL_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The pause after a connection could not be accepted, most often for want of file descriptors.
 const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(50);
@@ -63,16 +60,17 @@ pub async fn serve<P: Publish>(
     receiver: Arc<Receiver<P>>,
     listener: TcpListener,
     tls: Option<Arc<Tls>>,
-    shutdown: Shutdown,
+    shutdown: CancellationToken,
 ) {
     let server = Arc::new(Server::new(receiver, tls));
-    let renewing = tokio::spawn(renew(Arc::clone(&server)));
+    let failures = server.receiver.metrics().tls_reload_failures();
+    let watching = server.tls.as_ref().map(|tls| tls.watch(failures));
     {
         let accepting = accept(&server, &listener);
         tokio::pin!(accepting);
         tokio::select! {
             () = &mut accepting => {}
-            () = shutdown.requested() => {}
+            () = shutdown.cancelled() => {}
         }
         server.leaving.store(true, Ordering::Relaxed);
         tokio::select! {
@@ -81,8 +79,8 @@ pub async fn serve<P: Publish>(
         }
     }
     drop(listener);
-    renewing.abort();
-    server.closing.request();
+    drop(watching);
+    server.closing.cancel();
     server.emptied(DRAIN_TIMEOUT).await;
     if server.open() > 0 {
         tracing::warn!(
@@ -109,21 +107,5 @@ async fn accept<P: Publish>(server: &Arc<Server<P>>, listener: &TcpListener) {
             connection::connection(Arc::clone(&slot.0), stream, from).await;
             drop(slot);
         });
-    }
-}
-
-/// Checks the files of the certificate until it is aborted.
-async fn renew<P: Publish>(server: Arc<Server<P>>) {
-    let Some(tls) = &server.tls else {
-        return;
-    };
-    loop {
-        tokio::time::sleep(CERTIFICATE_POLL_INTERVAL).await;
-        let (tls, metrics) = (Arc::clone(tls), server.receiver.metrics().clone());
-        // A disk may hang, and the connections must not wait for it.
-        let reloaded = tokio::task::spawn_blocking(move || tls.reload(&metrics)).await;
-        if let Err(error) = reloaded {
-            tracing::error!(%error, "the check of the certificate's files panicked; the certificate in use stays: report this");
-        }
     }
 }

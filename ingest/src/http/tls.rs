@@ -5,9 +5,11 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use parking_lot::{Mutex, RwLock};
-use ring::digest::{SHA256, digest};
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
+use prometheus_client::metrics::counter::Counter;
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::{
     CryptoProvider, WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature,
@@ -19,10 +21,13 @@ use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{
     DigitallySignedStruct, DistinguishedName, RootCertStore, ServerConfig, SignatureScheme,
 };
-use sluice_schemas::settings::{Settings, TlsFiles};
+use sluice_schemas::identity::sha256;
+use sluice_schemas::settings::{Fault, Settings, TlsFiles};
+use sluice_service::watch::{
+    self, ApplyError, Digest, Policy, Poll, Watched, Watching, digest_of_faults,
+};
 
 use crate::auth::{AuthorityId, authority_id};
-use crate::metrics::Metrics;
 
 /// What is spoken above TLS, the preferred first.
 const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
@@ -30,19 +35,28 @@ const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
 /// The largest file of certificates or keys, in bytes: some hundred certificates.
 const MAX_PEM_BYTES: u64 = 1 << 20;
 
+/// How often the files are polled: a new pair is in use within twice that.
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
+
+static POLICY: Policy = Policy {
+    settle: Duration::ZERO,
+    confirm_faults: true,
+    retry: Duration::ZERO,
+    rejected: "the certificate cannot be read and the last good one stays in use: repair its files",
+    restored: "the certificate's files are again those in use",
+};
+
 /// The certificate, its key and all authorities, as they were last good.
 pub struct Tls {
-    current: RwLock<Arc<Current>>,
-    watched: Mutex<Watched>,
+    current: ArcSwap<Current>,
+    files: Mutex<WatchedFiles>,
 }
 
-/// Which files, and what they held when they were looked at last.
+/// Which files are watched, and what they hold.
 #[derive(Debug)]
-struct Watched {
+struct WatchedFiles {
     files: Files,
-    good: [u8; 32],
-    bad: Option<[u8; 32]>,
-    reported: bool,
+    watched: Watched,
 }
 
 #[derive(Debug, PartialEq)]
@@ -74,87 +88,74 @@ impl Debug for Current {
 impl Tls {
     /// Reads all files; `None` where the settings ask for no TLS. All faults are reported at once, and
     /// none shows what a file holds.
-    pub fn load(settings: &Settings) -> Result<Option<Arc<Self>>, Vec<String>> {
+    pub fn load(settings: &Settings) -> Result<Option<Arc<Self>>, Vec<Fault>> {
         let Some(files) = Files::new(settings) else {
             return Ok(None);
         };
-        let (current, watched) = Watched::begin(files)?;
+        let (current, files) = WatchedFiles::load(files)?;
         Ok(Some(Arc::new(Self {
-            current: RwLock::new(Arc::new(current)),
-            watched: Mutex::new(watched),
+            current: ArcSwap::from_pointee(current),
+            files: Mutex::new(files),
         })))
     }
 
-    /// Goes over to the files that changed settings name. With a fault, or where they ask for no TLS,
-    /// all stays as it is. The same files as before are not read: that is what [`Tls::reload`] does, and
-    /// a pair that is being replaced now must not keep good settings from being in force.
-    pub fn change(&self, settings: &Settings) -> Result<(), Vec<String>> {
+    /// Goes over to the files that changed settings name. With a fault, or where they ask for no TLS, all
+    /// stays as it is. The same files as before are not read: [`Tls::watch`] does that, and a pair that is
+    /// being replaced now must not keep good settings from being in force.
+    pub fn change(&self, settings: &Settings) -> Result<(), Vec<Fault>> {
         let files = Files::new(settings)
-            .ok_or_else(|| vec!["ingest.tls: is turned off by a restart alone".to_owned()])?;
-        let mut watched = self.watched.lock();
+            .ok_or_else(|| one("ingest.tls", "is turned off by a restart alone".to_owned()))?;
+        let mut watched = self.files.lock();
         if files == watched.files {
             return Ok(());
         }
-        let (current, begun) = Watched::begin(files)?;
-        *watched = begun;
-        self.show(current);
+        let (current, files) = WatchedFiles::load(files)?;
+        *watched = files;
+        self.current.store(Arc::new(current));
         Ok(())
     }
 
-    fn show(&self, current: Current) {
-        *self.current.write() = Arc::new(current);
-    }
-
-    /// What a connection that begins now is served with; it goes on with that whatever comes later.
+    /// What a connection that begins now is served with. It keeps that, whatever changes later.
     pub fn current(&self) -> Arc<Current> {
-        Arc::clone(&self.current.read())
+        self.current.load_full()
     }
 
-    /// Reads the files again. A pair that does not fit may be one that is being replaced, file by
-    /// file, so it is reported and counted only when it is found a second time.
-    pub fn reload(&self, metrics: &Metrics) {
-        let mut watched = self.watched.lock();
-        let read = watched.files.read();
-        let found = read.as_ref().map_or([0; 32], |contents| hash(contents));
-        if found == watched.good {
-            if watched.reported {
-                tracing::info!("the certificate's files are again those in use");
-            }
-            (watched.bad, watched.reported) = (None, false);
-            return;
-        }
-        match read.and_then(|contents| current(&watched.files, &contents)) {
-            Ok(current) => {
-                self.show(current);
-                (watched.good, watched.bad, watched.reported) = (found, None, false);
-                tracing::info!("a changed certificate is in use");
-            }
-            Err(_) if watched.bad != Some(found) && !watched.reported => watched.bad = Some(found),
-            Err(faults) => {
-                metrics.tls_not_reloaded();
-                if !watched.reported {
-                    tracing::error!(
-                        error = faults.join("; "),
-                        "the certificate cannot be read and the last good one stays in use: repair its files"
-                    );
-                    watched.reported = true;
-                }
-            }
+    /// Polls the files on a thread that ends with the returned value: a disk that hangs stops no request.
+    pub fn watch(self: &Arc<Self>, failures: Counter) -> Watching {
+        let (thread, watching) = watch::thread();
+        let tls = Arc::clone(self);
+        thread.start("certificates", POLL_INTERVAL, move || {
+            tls.poll(&failures);
+            POLL_INTERVAL
+        });
+        watching
+    }
+
+    fn poll(&self, failures: &Counter) {
+        let mut files = self.files.lock();
+        let WatchedFiles { files, watched } = &mut *files;
+        let contents = files.read();
+        let digest = match &contents {
+            Ok(contents) => digest(contents),
+            Err(faults) => digest_of_faults(faults),
+        };
+        let outcome = watched.poll(digest, Instant::now(), failures, || {
+            let loaded = contents.and_then(|contents| current(files, &contents));
+            loaded.map_err(ApplyError::Faults)
+        });
+        if let Poll::Applied(current) = outcome {
+            self.current.store(Arc::new(current));
+            tracing::info!("a changed certificate is in use");
         }
     }
 }
 
-impl Watched {
-    fn begin(files: Files) -> Result<(Current, Self), Vec<String>> {
+impl WatchedFiles {
+    fn load(files: Files) -> Result<(Current, Self), Vec<Fault>> {
         let contents = files.read()?;
         let current = current(&files, &contents)?;
-        let watched = Self {
-            files,
-            good: hash(&contents),
-            bad: None,
-            reported: false,
-        };
-        Ok((current, watched))
+        let watched = Watched::new(&POLICY, None, digest(&contents));
+        Ok((current, Self { files, watched }))
     }
 }
 
@@ -164,7 +165,7 @@ impl Files {
         let own = settings.ingest.tls.clone()?;
         let mut authorities: Vec<(String, PathBuf)> = Vec::new();
         for source in settings.sources.values() {
-            // Several sources may trust the same file, which is then looked at once.
+            // Several sources may trust the same file, which is then read once.
             if let Some(file) = &source.client_ca_file
                 && !authorities.iter().any(|(_, known)| known == file)
             {
@@ -175,7 +176,7 @@ impl Files {
     }
 
     /// The content of the certificate's file, of the key's and of each authority's.
-    fn read(&self) -> Result<Vec<Vec<u8>>, Vec<String>> {
+    fn read(&self) -> Result<Vec<Vec<u8>>, Vec<Fault>> {
         let own = [
             ("ingest.tls.cert_file".to_owned(), &self.own.cert_file),
             ("ingest.tls.key_file".to_owned(), &self.own.key_file),
@@ -190,7 +191,7 @@ impl Files {
             .chain(others)
             .filter_map(|(path, file)| {
                 read(file)
-                    .map_err(|fault| faults.push(format!("{path}: {fault}")))
+                    .map_err(|message| faults.push(Fault { path, message }))
                     .ok()
             })
             .collect();
@@ -203,8 +204,8 @@ impl Files {
 }
 
 impl Current {
-    /// The authorities that stand for the certificate with which a client came. Looked at once a
-    /// connection, so that a request is let in or not by the same work.
+    /// The authorities that issued a client's certificate. Verified once for each connection, so that requests
+    /// are admitted and refused by the same work.
     pub fn certified(&self, chain: Option<&[CertificateDer<'_>]>) -> Arc<[AuthorityId]> {
         let Some((client, between)) = chain.and_then(<[_]>::split_first) else {
             return Arc::default();
@@ -229,20 +230,23 @@ fn read(path: &Path) -> Result<Vec<u8>, String> {
     Ok(content)
 }
 
-fn hash(contents: &[Vec<u8>]) -> [u8; 32] {
-    let mut all = Vec::new();
-    for content in contents {
-        all.extend_from_slice(digest(&SHA256, content).as_ref());
-    }
-    let mut hash = [0; 32];
-    hash.copy_from_slice(digest(&SHA256, &all).as_ref());
-    hash
+fn digest(contents: &[Vec<u8>]) -> Digest {
+    let all: Vec<u8> = contents
+        .iter()
+        .flat_map(|content| sha256(content))
+        .collect();
+    sha256(&all)
 }
 
-/// Makes of the files' content, in the order of [`Files::read`], what connections are served with.
-fn current(files: &Files, contents: &[Vec<u8>]) -> Result<Current, Vec<String>> {
+fn one(path: &str, message: String) -> Vec<Fault> {
+    let path = path.to_owned();
+    vec![Fault { path, message }]
+}
+
+/// What connections are served with, from the files' contents in the order of [`Files::read`].
+fn current(files: &Files, contents: &[Vec<u8>]) -> Result<Current, Vec<Fault>> {
     let [cert, key, others @ ..] = contents else {
-        return Err(vec!["ingest.tls: is not whole".to_owned()]);
+        return Err(one("ingest.tls", "is not whole".to_owned()));
     };
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut faults = Vec::new();
@@ -250,7 +254,10 @@ fn current(files: &Files, contents: &[Vec<u8>]) -> Result<Current, Vec<String>> 
     for ((source, file), pem) in files.authorities.iter().zip(others) {
         match trust(pem, &provider) {
             Ok(verifier) => trusted.push((authority_id(file), verifier)),
-            Err(fault) => faults.push(format!("sources.{source}.client_ca_file: {fault}")),
+            Err(message) => {
+                let path = format!("sources.{source}.client_ca_file");
+                faults.push(Fault { path, message });
+            }
         }
     }
     let asks = (!files.authorities.is_empty()).then(|| AnyClient {
@@ -267,11 +274,9 @@ fn current(files: &Files, contents: &[Vec<u8>]) -> Result<Current, Vec<String>> 
         }),
         Ok(_) => Err(faults),
         Err(fault) => {
-            faults.push(format!(
-                "ingest.tls: {fault} ({}, {})",
-                files.own.cert_file.display(),
-                files.own.key_file.display()
-            ));
+            let own = &files.own;
+            let (cert, key) = (own.cert_file.display(), own.key_file.display());
+            faults.extend(one("ingest.tls", format!("{fault} ({cert}, {key})")));
             Err(faults)
         }
     }
@@ -328,9 +333,9 @@ fn trust(
         .map_err(|error| error.to_string())
 }
 
-/// Asks for a client's certificate and takes any whose key the client has, or none: whom it proves
-/// is decided for each source ([`Current::certified`]). A handshake that refused a stranger's
-/// certificate would close the door of every other source to a sender that shows its own everywhere.
+/// Asks for a client's certificate and accepts any whose key the client has, or none. Each source decides
+/// which authorities it trusts ([`Current::certified`]): a handshake that refused an unknown authority would
+/// keep a sender that shows its certificate everywhere from all other sources.
 #[derive(Debug)]
 struct AnyClient {
     hints: Vec<DistinguishedName>,

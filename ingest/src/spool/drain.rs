@@ -5,8 +5,8 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use sluice_service::shutdown::Shutdown;
 use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
 
 use crate::clock;
 use crate::publish::{Hold, Publish, Refused, Undelivered};
@@ -115,10 +115,10 @@ impl<P: Publish> Drain<P> {
 
     /// Drains whatever comes, until `shutdown`. Records in flight then are still in the spool, and
     /// are sent again.
-    pub async fn run(mut self, shutdown: Shutdown) {
+    pub async fn run(mut self, shutdown: CancellationToken) {
         tokio::select! {
             () = self.forever() => {}
-            () = shutdown.requested() => {}
+            () = shutdown.cancelled() => {}
         }
         self.spool.admit_new();
     }

@@ -202,7 +202,7 @@ fn open_requests_are_finished_at_shutdown() {
     let mut sender = ingest.connect();
     sender.write("POST /v1/hooks/site HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\n{}");
     eventually("the record is published", || ingest.published().len() == 1);
-    ingest.shutdown.request();
+    ingest.shutdown.cancel();
     let since = Instant::now();
     let hold = ingest.publisher.kept.lock().unwrap().pop().unwrap();
     hold.reply.send(Ok(())).unwrap();

@@ -10,17 +10,18 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::{Headers, Message};
 use rdkafka::mocking::MockCluster;
 use rdkafka::{Offset, TopicPartitionList};
-use sluice_ingest::service::{Failure, run};
+use sluice_ingest::service::run;
 use sluice_schemas::raw::RawRequest;
 use sluice_schemas::settings::Settings;
-use sluice_service::shutdown::Shutdown;
+use sluice_service::runtime::Failure;
+use tokio_util::sync::CancellationToken;
 
 const PARTITIONS: i32 = 4;
 
 pub struct Running {
     pub address: SocketAddr,
     pub admin: SocketAddr,
-    pub shutdown: Shutdown,
+    pub shutdown: CancellationToken,
     thread: std::thread::JoinHandle<Result<(), Failure>>,
 }
 
@@ -40,7 +41,7 @@ ingest: {{ack_timeout: 1s}}
 }
 
 pub fn start(settings: Settings) -> Running {
-    let shutdown = Shutdown::new();
+    let shutdown = CancellationToken::new();
     let (bound, addresses) = std::sync::mpsc::channel();
     let thread = std::thread::spawn({
         let shutdown = shutdown.clone();
@@ -151,7 +152,7 @@ fn records_reach_the_topic_and_an_outage_is_503() {
     becomes(&running, "200");
     assert!(post(running.address, "msg_3").starts_with("HTTP/1.1 200"));
 
-    running.shutdown.request();
+    running.shutdown.cancel();
     running.end().unwrap();
     let record = first_record(&cluster.bootstrap_servers());
     assert_eq!(
@@ -260,6 +261,6 @@ fn while_kafka_is_away_requests_are_answered_503() {
     assert!(answer.starts_with("HTTP/1.1 503"), "{answer}");
     assert!(get(running.admin, "/readyz").contains("topics: "));
     assert!(get(running.admin, "/livez").starts_with("HTTP/1.1 200"));
-    running.shutdown.request();
+    running.shutdown.cancel();
     running.end().unwrap();
 }

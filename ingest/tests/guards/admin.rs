@@ -59,7 +59,7 @@ fn answers_on_the_admin_port_are_unchanged() {
         masked(&answer)
     )
     .unwrap();
-    running.shutdown.request();
+    running.shutdown.cancel();
     let leaving = becomes(&running, "503");
     write!(text, "== shutting down\n{}", masked(&leaving)).unwrap();
     running.end().unwrap();

@@ -80,7 +80,7 @@ fn names_types_units_and_labels_are_unchanged() {
             "sluice_ingest_spool_commit_seconds_count",
         ],
     );
-    running.shutdown.request();
+    running.shutdown.cancel();
     running.end().unwrap();
     same_as_golden("metrics.txt", &masked(&page));
 }

@@ -62,7 +62,7 @@ fn raw_records_are_unchanged() {
         let text = files.entry(&case.file).or_default();
         writeln!(text, "== {}\n{record}", case.name).unwrap();
     }
-    running.shutdown.request();
+    running.shutdown.cancel();
     running.end().unwrap();
     for (file, text) in files {
         same_as_golden(&format!("raw.{file}.txt"), &text);

@@ -124,7 +124,7 @@ fn draining(text: &mut String) {
     let mut sender = ingest.connect();
     sender.write(&format!("{HEAD}content-length: 2\r\n\r\n{{}}"));
     eventually("it is published", || ingest.published().len() == 1);
-    ingest.shutdown.request();
+    ingest.shutdown.cancel();
     let hold = ingest.publisher.kept.lock().unwrap().pop().unwrap();
     hold.reply.send(Ok(())).unwrap();
     append_answer(text, "open when the end is asked for", &mut sender);

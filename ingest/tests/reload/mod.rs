@@ -6,7 +6,7 @@ use std::sync::Arc;
 use sluice_ingest::config::Config;
 use sluice_schemas::identity::sha256;
 use sluice_schemas::settings::Part;
-use sluice_service::reload::{Outlook, Watcher};
+use sluice_service::reload::{SettingsProbe, Watcher};
 
 use crate::support::{Ingest, Mood, eventually, hex};
 
@@ -14,7 +14,7 @@ struct Watched {
     ingest: Ingest,
     file: PathBuf,
     _dir: tempfile::TempDir,
-    outlook: Outlook,
+    probe: SettingsProbe,
 }
 
 /// The settings of one source with these tokens, and what stands beside it.
@@ -42,7 +42,7 @@ impl Watched {
         std::fs::write(&file, yaml(&["one"], "", "")).unwrap();
         let settings = Arc::new(sluice_service::settings::load(&file).unwrap());
         let mut ingest = Ingest::start_on(&settings, true);
-        let (watcher, outlook) = Watcher::new(settings, Part::Ingest, &mut ingest.registry);
+        let (watcher, probe) = Watcher::new(settings, Part::Ingest, &mut ingest.registry);
         let receiver = Arc::clone(&ingest.receiver);
         watcher.spawn(move |settings| {
             receiver.configure(Config::new(settings));
@@ -52,14 +52,14 @@ impl Watched {
             ingest,
             file,
             _dir: dir,
-            outlook,
+            probe,
         }
     }
 
     /// Writes the file and waits until it is judged.
     fn write(&self, content: &str) {
         std::fs::write(&self.file, content).unwrap();
-        eventually("the file is judged", || !self.outlook.has_news());
+        eventually("the file is judged", || !self.probe.has_pending_change());
     }
 
     fn post(&self, path: &str) -> u16 {

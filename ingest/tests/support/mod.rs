@@ -18,7 +18,7 @@ use sluice_ingest::spool::drain::Drain;
 use sluice_schemas::identity::sha256;
 use sluice_schemas::raw::RawRequest;
 use sluice_schemas::settings::{Settings, Spool};
-use sluice_service::shutdown::Shutdown;
+use tokio_util::sync::CancellationToken;
 
 /// The largest body of source `small`, in bytes.
 pub const SMALL: usize = 1024;
@@ -93,7 +93,7 @@ pub struct Ingest {
     pub receiver: Arc<Receiver<Fake>>,
     pub registry: Registry,
     pub spool: Option<Arc<sluice_ingest::spool::Spool>>,
-    pub shutdown: Shutdown,
+    pub shutdown: CancellationToken,
     pub thread: Option<std::thread::JoinHandle<()>>,
 }
 
@@ -178,7 +178,7 @@ impl Ingest {
         let drain = spool
             .as_ref()
             .map(|spool| Drain::new(Arc::clone(spool), Arc::clone(&publisher)));
-        let shutdown = Shutdown::new();
+        let shutdown = CancellationToken::new();
         let (bound, address) = std::sync::mpsc::channel();
         let thread = std::thread::spawn({
             let (shutdown, receiver) = (shutdown.clone(), Arc::clone(&receiver));
@@ -253,7 +253,7 @@ impl Ingest {
 
 impl Drop for Ingest {
     fn drop(&mut self) {
-        self.shutdown.request();
+        self.shutdown.cancel();
         if let Some(thread) = self.thread.take()
             && !std::thread::panicking()
         {

@@ -328,7 +328,7 @@ fn bad_tls_files_are_reported_before_the_start() {
         "ingest.tls.key_file",
         "sources.s.client_ca_file",
     ]) {
-        assert!(fault.starts_with(path), "{fault}");
+        assert_eq!(fault.path, path, "{fault}");
     }
     assert_eq!(faults.len(), 3, "{faults:?}");
     std::fs::write(dir.path().join("ca.pem"), "s3cret").unwrap();
@@ -341,7 +341,7 @@ fn bad_tls_files_are_reported_before_the_start() {
     );
     let faults = load().unwrap_err();
     assert_eq!(faults.len(), 2, "{faults:?}");
-    assert!(!faults.concat().contains("s3cret"), "{faults:?}");
+    assert!(!format!("{faults:?}").contains("s3cret"), "{faults:?}");
     std::fs::write(dir.path().join("ca.pem"), &authority.pem).unwrap();
     write(dir.path(), &pair);
     assert!(load().unwrap().is_some());

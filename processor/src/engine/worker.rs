@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use rdkafka::ClientConfig;
 use sluice_schemas::settings::Settings;
 use sluice_service::admin::Readiness;
-use sluice_service::shutdown::Shutdown;
+use tokio_util::sync::CancellationToken;
 
 use crate::engine::batch::{Batch, Bounds};
 use crate::engine::collect::collect;
@@ -24,7 +24,7 @@ use crate::kafka::watchdog::Calls;
 use crate::kafka::{Consumer, InitError, Kafka, Producer};
 use crate::metrics::Metrics;
 use crate::pipeline::outgoing::FateTopics;
-use crate::rules::Current;
+use crate::rules::RulesHandle;
 
 mod unconfirmed;
 
@@ -54,13 +54,13 @@ pub struct Shared {
     /// Kafka's part of them, with its secrets.
     pub base: ClientConfig,
     /// What batches are judged under.
-    pub current: Arc<Current>,
+    pub current: Arc<RulesHandle>,
     /// What is counted.
     pub metrics: Metrics,
     /// What `/readyz` says.
     pub readiness: Readiness,
     /// Asked for by a signal.
-    pub shutdown: Shutdown,
+    pub shutdown: CancellationToken,
 }
 
 /// Why a worker ended.
@@ -218,7 +218,7 @@ impl<'a, K: Kafka> Worker<'a, K> {
     fn work(&mut self) -> Exit {
         let mut batch = Batch::default();
         loop {
-            if self.shared.shutdown.is_requested() {
+            if self.shared.shutdown.is_cancelled() {
                 return Exit::Shutdown;
             }
             if let Err(exit) = self.turn(&mut batch) {

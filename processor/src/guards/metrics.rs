@@ -46,7 +46,7 @@ fn every_metric_and_its_labels_are_the_same() {
     let metrics = Metrics::new(&mut registry);
     let store = Store::load(&settings).expect("secrets without faults");
     store.register(&mut registry);
-    let (_watcher, _outlook) = Watcher::new(settings, Part::Processor, &mut registry);
+    let (_watcher, _probe) = Watcher::new(settings, Part::Processor, &mut registry);
     // A family without a sample shows no labels.
     for reason in [
         None,

@@ -9,14 +9,14 @@ use sluice_schemas::providers::{ALL, Provider, partition_key, testing};
 use sluice_schemas::raw::{Ack, Headers, REQUEST, RawRequest};
 use sluice_service::admin::Readiness;
 use sluice_service::secrets::Store;
-use sluice_service::shutdown::Shutdown;
+use tokio_util::sync::CancellationToken;
 
 use super::chance::Chance;
 use super::state::Stored;
 use crate::engine::worker::Shared;
 use crate::metrics::Metrics;
 use crate::pipeline::route::{Framing, Router};
-use crate::rules::{Current, InForce};
+use crate::rules::{ActiveRules, RulesHandle};
 
 /// When the webhooks were signed and received, seconds since 1970.
 pub const AT: i64 = 1_700_000_000;
@@ -69,17 +69,17 @@ impl Site {
         std::fs::write(&file, text.to_string()).expect("the settings");
         let settings = sluice_service::settings::load(&file).expect("settings without faults");
         let settings = Arc::new(settings);
-        let rules = InForce {
+        let rules = ActiveRules {
             settings: Arc::clone(&settings),
             credentials: Arc::new(Store::load(&settings).expect("secrets without faults")),
             router: Router::new(&settings, |_| Framing::SingleObject).expect("a router"),
         };
         let shared = Shared {
-            current: Arc::new(Current::new(rules, None)),
+            current: Arc::new(RulesHandle::new(rules, None)),
             base: rdkafka::ClientConfig::new(),
             metrics: Metrics::default(),
             readiness: Readiness::default(),
-            shutdown: Shutdown::new(),
+            shutdown: CancellationToken::new(),
             settings,
         };
         Self {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -11,11 +11,11 @@ use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
-
-use crate::shutdown::Shutdown;
+use tokio_util::sync::CancellationToken;
 
 /// How long a request's head may take, which also bounds an idle connection.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
@@ -35,7 +35,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 const TEXT: &str = "text/plain; charset=utf-8";
 
-/// Whether the process can do its work: named conditions, each met or with a sentence why not.
+/// Whether the process can do its work: named conditions, each met or with the reason why it is not.
 /// Clones are the same. Without any condition it is not ready.
 #[derive(Debug, Clone, Default)]
 pub struct Readiness(Arc<Mutex<BTreeMap<String, Result<(), String>>>>);
@@ -43,7 +43,7 @@ pub struct Readiness(Arc<Mutex<BTreeMap<String, Result<(), String>>>>);
 impl Readiness {
     /// Sets a condition; a change is logged once.
     pub fn set(&self, name: &str, state: Result<(), String>) {
-        let mut conditions = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut conditions = self.0.lock();
         let before = conditions.get(name);
         match (&state, before) {
             (Ok(()), Some(Err(_))) => tracing::info!(condition = name, "ready"),
@@ -57,13 +57,13 @@ impl Readiness {
 
     /// Whether every condition is met and there is one.
     pub fn is_ready(&self) -> bool {
-        let conditions = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let conditions = self.0.lock();
         !conditions.is_empty() && conditions.values().all(Result::is_ok)
     }
 
-    /// `name: why not`, for each condition that is not met.
+    /// `name: reason`, for each condition that is not met.
     pub fn reasons(&self) -> Vec<String> {
-        let conditions = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let conditions = self.0.lock();
         let unmet = |(name, state): (&String, &Result<(), String>)| {
             let reason = state.as_ref().err()?;
             Some(format!("{name}: {reason}"))
@@ -75,13 +75,13 @@ impl Readiness {
     }
 }
 
-/// Answers on the admin port until `shutdown`. Who drains wants to be probed meanwhile, so this is
-/// best a token of its own that is requested last.
+/// Answers on the admin port until `shutdown`. A process that drains is still probed, so this is a token that
+/// is cancelled after the drain.
 pub async fn serve(
     listener: TcpListener,
     registry: Arc<Registry>,
     readiness: Readiness,
-    shutdown: Shutdown,
+    shutdown: CancellationToken,
 ) {
     let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let accepting = async {
@@ -106,7 +106,7 @@ pub async fn serve(
     };
     tokio::select! {
         () = accepting => {}
-        () = shutdown.requested() => {}
+        () = shutdown.cancelled() => {}
     }
 }
 
@@ -120,7 +120,7 @@ async fn connection(stream: TcpStream, registry: &Arc<Registry>, readiness: &Rea
         .header_read_timeout(HEADER_TIMEOUT)
         .max_buf_size(MAX_HEAD_BYTES)
         .serve_connection(TokioIo::new(stream), service);
-    // Whoever breaks off or is too slow has no one to be told.
+    // A client that breaks off or is too slow gets no answer.
     let _ = tokio::time::timeout(CONNECTION_TIMEOUT, connection).await;
 }
 
@@ -198,7 +198,7 @@ mod tests {
         let seen = prometheus_client::metrics::counter::Counter::<u64>::default();
         registry.register("sluice_seen", "Seen", seen.clone());
         seen.inc();
-        let (readiness, shutdown) = (Readiness::default(), Shutdown::new());
+        let (readiness, shutdown) = (Readiness::default(), CancellationToken::new());
         let server = tokio::spawn(serve(
             listener,
             Arc::new(registry),
@@ -225,7 +225,7 @@ mod tests {
         assert!(metrics.ends_with("# EOF\n"));
         assert!(get(address, "/").await.starts_with("HTTP/1.1 404"));
 
-        shutdown.request();
+        shutdown.cancel();
         server.await.expect("it ends");
     }
 }

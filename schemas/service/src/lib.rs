@@ -6,9 +6,11 @@
 
 pub mod settings;
 
-pub mod secrets;
+pub mod watch;
 
 pub mod reload;
+
+pub mod secrets;
 
 pub mod telemetry;
 
@@ -20,8 +22,10 @@ pub mod admin;
 
 pub mod shutdown;
 
+pub mod runtime;
+
 /// Exit status where the settings, the secrets or the topics are at fault (`EX_CONFIG`).
 pub const EXIT_CONFIG: i32 = 78;
 
-/// Exit status where the supervisor shall start the process anew (`EX_TEMPFAIL`).
+/// Exit status where the supervisor must restart the process (`EX_TEMPFAIL`).
 pub const EXIT_RESTART: i32 = 75;

@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::registry::Registry;
 
@@ -16,48 +18,54 @@ use sluice_schemas::settings::Fault;
 use sluice_schemas::settings::{Settings, Source};
 
 use crate::metric::register;
+use crate::watch::{self, ApplyError, Digest, Policy, Poll, Watched, Watching, digest_of_faults};
 
-/// The largest secret file, in bytes: far above any key, far below what hurts to read every time.
+/// The largest secret file, in bytes: far above any key, and small enough to be read at every poll.
 pub const MAX_SECRET_BYTES: u64 = 64 * 1024;
 
-/// How often files are looked at again. A change is promised to be seen within 10 s.
-pub const RELOAD_INTERVAL: Duration = Duration::from_secs(5);
+/// How often files are polled. A change is promised to be in use within 10 s.
+pub const POLL_INTERVAL: Duration = Duration::from_secs(5);
 
-/// What all sources' credentials were at one moment, by the source's name.
+static POLICY: Policy = Policy {
+    settle: Duration::ZERO,
+    confirm_faults: false,
+    retry: Duration::ZERO,
+    rejected: "the secrets cannot be read, and the last good ones stay in use: correct the files, they are \
+                read again",
+    restored: "the secrets can be read again",
+};
+
+/// All sources' credentials at one moment, by the source's name.
 pub type Snapshot = Arc<BTreeMap<String, Arc<Credentials>>>;
 
 /// The credentials of every source, disabled ones too, for their raw records are still judged.
 #[derive(Debug)]
 pub struct Store {
     secrets_dir: PathBuf,
-    snapshot: RwLock<Snapshot>,
-    /// What reading again needs; also keeps two readers from racing.
-    watched: Mutex<Vec<Watched>>,
+    snapshot: ArcSwap<BTreeMap<String, Arc<Credentials>>>,
+    /// The lock also keeps two readers from racing.
+    sources: Mutex<Vec<(SourceFiles, Watched)>>,
     failures: Counter,
 }
 
 /// One source's files.
 #[derive(Debug)]
-struct Watched {
+struct SourceFiles {
     source: String,
     verifier: Arc<dyn Verifier>,
     secrets: Vec<String>,
     files: Vec<String>,
-    /// SHA-256 of each file's content when it was last good, by name. The content itself is not kept
-    /// here, so that it cannot be printed.
-    seen: BTreeMap<String, [u8; 32]>,
-    failing: bool,
 }
 
 /// What a source's files hold at one moment.
 struct Reading {
     credentials: Credentials,
-    /// The hashes of the files, by name.
-    seen: BTreeMap<String, [u8; 32]>,
+    /// SHA-256 of each file's content, by name.
+    digests: BTreeMap<String, Digest>,
     strays: Vec<Stray>,
 }
 
-/// A file with bytes around the secret that count as part of it, and that nobody meant to be there.
+/// A file with bytes around the secret that count as part of it, most often by mistake.
 struct Stray {
     file: String,
     /// What they are, in words: never the bytes.
@@ -65,19 +73,19 @@ struct Stray {
 }
 
 impl Store {
-    /// Reads every file of every source. All faults are told at once.
+    /// Reads every file of every source. All faults are returned at once.
     pub fn load(settings: &Settings) -> Result<Self, Vec<Fault>> {
         let mut all = BTreeMap::new();
-        let mut watched = Vec::new();
+        let mut sources = Vec::new();
         let mut faults = Vec::new();
         for source in settings.sources.values() {
-            let mut one = Watched::new(source);
-            match one.read(&settings.secrets_dir) {
+            let files = SourceFiles::new(source);
+            match files.read(&settings.secrets_dir) {
                 Ok(reading) => {
-                    one.warn(&reading.strays);
-                    all.insert(one.source.clone(), Arc::new(reading.credentials));
-                    one.seen = reading.seen;
-                    watched.push(one);
+                    files.warn(&reading.strays);
+                    let watched = Watched::new(&POLICY, Some(&source.name), reading.digest());
+                    all.insert(source.name.clone(), Arc::new(reading.credentials));
+                    sources.push((files, watched));
                 }
                 Err(found) => faults.extend(found),
             }
@@ -87,14 +95,14 @@ impl Store {
         }
         Ok(Self {
             secrets_dir: settings.secrets_dir.clone(),
-            snapshot: RwLock::new(Arc::new(all)),
-            watched: Mutex::new(watched),
+            snapshot: ArcSwap::from_pointee(all),
+            sources: Mutex::new(sources),
             failures: Counter::default(),
         })
     }
 
-    /// The store of new settings, which counts on. All secrets must be good anew, those of sources that
-    /// did not change too: which of them changed with their options is not known here.
+    /// The store of new settings, with the same counter. All secrets are read again and must be good, those
+    /// of sources that did not change too: which of them changed with their options is not known here.
     pub fn renewed(&self, settings: &Settings) -> Result<Self, Vec<Fault>> {
         let mut store = Self::load(settings)?;
         store.failures = self.failures.clone();
@@ -103,12 +111,12 @@ impl Store {
 
     /// The credentials of a source now. Cheap.
     pub fn get(&self, source: &str) -> Option<Arc<Credentials>> {
-        self.snapshot().get(source).cloned()
+        self.snapshot.load().get(source).cloned()
     }
 
     /// All credentials now. Cheap; later changes make a new snapshot and leave this one alone.
     pub fn snapshot(&self) -> Snapshot {
-        Arc::clone(&self.snapshot.read().unwrap_or_else(PoisonError::into_inner))
+        self.snapshot.load_full()
     }
 
     /// Registers the counter [`SECRET_RELOAD_FAILURES`].
@@ -116,79 +124,56 @@ impl Store {
         register(registry, SECRET_RELOAD_FAILURES, self.failures.clone());
     }
 
-    /// Reads all files again, always by their path, so that a directory swapped by symlink is seen.
-    /// A source whose files are not all good keeps its last good credentials whole.
+    /// Polls all files. A source whose files are not all good keeps its last good credentials whole.
     pub fn reload(&self) {
-        let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = self.snapshot();
+        let now = Instant::now();
         let mut after = None;
-        for one in watched.iter_mut() {
-            match one.read(&self.secrets_dir) {
-                Ok(reading) => {
-                    if one.failing {
-                        tracing::info!(source = one.source, "the secrets can be read again");
-                        one.failing = false;
-                    }
-                    if reading.seen != one.seen {
-                        tracing::info!(source = one.source, "the secrets changed");
-                        one.warn(&reading.strays);
-                        after
-                            .get_or_insert_with(|| BTreeMap::clone(&before))
-                            .insert(one.source.clone(), Arc::new(reading.credentials));
-                        one.seen = reading.seen;
-                    }
-                }
-                Err(faults) => {
-                    self.failures.inc();
-                    if !one.failing {
-                        let faults: Vec<String> = faults.iter().map(ToString::to_string).collect();
-                        tracing::error!(
-                            source = one.source,
-                            faults = faults.join("; "),
-                            "the secrets cannot be read, the last good ones stay"
-                        );
-                        one.failing = true;
-                    }
-                }
+        for (files, watched) in self.sources.lock().iter_mut() {
+            let reading = files.read(&self.secrets_dir);
+            let digest = match &reading {
+                Ok(reading) => reading.digest(),
+                Err(faults) => digest_of_faults(faults),
+            };
+            let outcome = watched.poll(digest, now, &self.failures, || {
+                reading.map_err(ApplyError::Faults)
+            });
+            if let Poll::Applied(reading) = outcome {
+                tracing::info!(source = files.source, "the secrets changed");
+                files.warn(&reading.strays);
+                after
+                    .get_or_insert_with(|| BTreeMap::clone(&self.snapshot.load()))
+                    .insert(files.source.clone(), Arc::new(reading.credentials));
             }
         }
         if let Some(after) = after {
-            *self
-                .snapshot
-                .write()
-                .unwrap_or_else(PoisonError::into_inner) = Arc::new(after);
+            self.snapshot.store(Arc::new(after));
         }
     }
 }
 
-/// Calls [`Store::reload`] of the store in force every [`RELOAD_INTERVAL`] on a thread of its own, for
-/// as long as the process lives.
-pub fn spawn_reload(in_force: impl Fn() -> Arc<Store> + Send + 'static) {
-    let reload = move || {
-        loop {
-            std::thread::sleep(RELOAD_INTERVAL);
-            in_force().reload();
-        }
-    };
-    let thread = std::thread::Builder::new().name("secrets".to_owned());
-    if let Err(error) = thread.spawn(reload) {
-        tracing::error!(%error, "no thread for the secrets: changes to them are not seen");
-    }
+/// Polls the files of the store in force every [`POLL_INTERVAL`], on a thread that ends with the returned
+/// value.
+pub fn spawn_reload(in_force: impl Fn() -> Arc<Store> + Send + 'static) -> Watching {
+    let (thread, watching) = watch::thread();
+    thread.start("secrets", POLL_INTERVAL, move || {
+        in_force().reload();
+        POLL_INTERVAL
+    });
+    watching
 }
 
-impl Watched {
+impl SourceFiles {
     fn new(source: &Source) -> Self {
         Self {
             source: source.name.clone(),
             verifier: Arc::clone(&source.verifier),
             secrets: source.secrets.clone(),
             files: source.verifier.files().to_vec(),
-            seen: BTreeMap::new(),
-            failing: false,
         }
     }
 
-    /// Such a secret may be right, so it is no fault; if it is wrong, every request is a mismatch.
+    /// Logs bytes around a secret. They may be right, so they are no fault; if they are wrong, every request
+    /// is a mismatch.
     fn warn(&self, strays: &[Stray]) {
         for Stray { file, found } in strays {
             tracing::warn!(
@@ -203,7 +188,7 @@ impl Watched {
     fn read(&self, dir: &Path) -> Result<Reading, Vec<Fault>> {
         let mut reading = Reading {
             credentials: Credentials::default(),
-            seen: BTreeMap::new(),
+            digests: BTreeMap::new(),
             strays: Vec::new(),
         };
         let mut faults = Vec::new();
@@ -239,6 +224,16 @@ impl Watched {
 }
 
 impl Reading {
+    /// The digest of all files. The content itself is not kept for it, so that it cannot be printed.
+    fn digest(&self) -> Digest {
+        let mut all = Vec::new();
+        for (name, digest) in &self.digests {
+            all.extend(sha256(name.as_bytes()));
+            all.extend(digest);
+        }
+        sha256(&all)
+    }
+
     /// Reads one file and what it means. An error is one sentence that does not show the content.
     fn file<T>(
         &mut self,
@@ -252,7 +247,7 @@ impl Reading {
             Some(found) => format!("the file {name}: {reason} (the file has {found})"),
             None => format!("the file {name}: {reason}"),
         })?;
-        self.seen.insert(name.to_owned(), sha256(&content));
+        self.digests.insert(name.to_owned(), sha256(&content));
         self.strays.extend(stray.map(|found| Stray {
             file: name.to_owned(),
             found,
@@ -261,8 +256,8 @@ impl Reading {
     }
 }
 
-/// What stands around a secret, once the line end behind it is taken off: what editors and shells add
-/// and nobody sees.
+/// What is around a secret, once the line end behind it is taken off: bytes that editors and shells add and
+/// that are not visible.
 fn strays(content: &[u8]) -> Option<String> {
     const MARK: &[u8] = b"\xef\xbb\xbf";
     let text = content.strip_prefix(MARK).unwrap_or(content);
@@ -290,12 +285,12 @@ pub fn read_secret(dir: &Path, name: &str) -> Result<Vec<u8>, String> {
     let read = std::fs::File::open(dir.join(name))
         .and_then(|file| file.take(MAX_SECRET_BYTES + 1).read_to_end(&mut content));
     if let Err(error) = read {
-        let why = match error.kind() {
+        let message = match error.kind() {
             io::ErrorKind::NotFound => "is not there".to_owned(),
             io::ErrorKind::PermissionDenied => "may not be read".to_owned(),
             _ => format!("cannot be read: {error}"),
         };
-        return Err(format!("the file {name} {why}"));
+        return Err(format!("the file {name} {message}"));
     }
     if content.len() as u64 > MAX_SECRET_BYTES {
         return Err(format!("the file {name} is over {MAX_SECRET_BYTES} bytes"));

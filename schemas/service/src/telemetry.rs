@@ -9,8 +9,8 @@ use sluice_schemas::settings::{LogFormat, Telemetry};
 /// The variable that says what is logged, such as `debug` or `warn,sluice_ingest=debug`.
 pub const LOG_VARIABLE: &str = "SLUICE_LOG";
 
-/// What is logged where nothing else is said. The HTTP/2 library warns of each connection that it ends
-/// for its manners: whoever attacks would write our log. A metric counts them.
+/// The default filter. The HTTP/2 library warns of each connection that it ends for a flood: an attacker would
+/// fill the log. A metric counts these connections.
 const DEFAULT: &str = "info,h2=error";
 
 /// Starts logging for the whole process; a second call changes nothing. librdkafka's lines come in
@@ -35,7 +35,7 @@ pub fn init(telemetry: &Telemetry) {
         LogFormat::Text => builder.with_ansi(io::stderr().is_terminal()).try_init(),
     };
     if let Some(error) = fault {
-        tracing::warn!(%error, "{LOG_VARIABLE} cannot be read, logging at info");
+        tracing::warn!(%error, "{LOG_VARIABLE} is no filter: the log level is info");
     }
     if telemetry.otlp_endpoint.is_some() {
         tracing::warn!("telemetry.otlp_endpoint is set, but this release exports no traces");

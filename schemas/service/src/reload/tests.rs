@@ -1,11 +1,11 @@
-//! The watcher by its looks: times are given, nothing is waited for.
+//! The watcher by its polls: the tests give the times and wait for nothing.
 
 use std::fs;
 use std::os::unix::fs::symlink;
 
 use super::*;
 
-/// A directory that goes when the test ends.
+/// A directory that is removed when the test ends.
 struct Dir(PathBuf);
 
 impl Dir {
@@ -36,79 +36,79 @@ fn yaml(sources: &[&str], rest: &str) -> String {
     format!("kafka: {{bootstrap_servers: b}}\nsources: {{{sources}}}\n{rest}\n")
 }
 
-/// A watcher, and what it handed on.
+/// A watcher, and what it applied.
 struct Bench {
     watcher: Watcher,
-    outlook: Outlook,
+    probe: SettingsProbe,
     applied: Vec<Vec<String>>,
     now: Instant,
-    refuse: Option<Refused>,
+    refuse: Option<ApplyError>,
 }
 
 impl Bench {
     fn new(dir: &Dir) -> Self {
         let settings = crate::settings::load(&dir.0.join("settings.yaml")).expect("good settings");
         let part = Part::Processor;
-        let (watcher, outlook) = Watcher::new(Arc::new(settings), part, &mut Registry::default());
+        let (watcher, probe) = Watcher::new(Arc::new(settings), part, &mut Registry::default());
         Self {
             watcher,
-            outlook,
+            probe,
             applied: Vec::new(),
             now: Instant::now(),
             refuse: None,
         }
     }
 
-    /// One look after a wait; the wait that it asks for.
-    fn look(&mut self, after: Duration) -> Duration {
+    /// One poll after a wait; the wait until the next.
+    fn poll(&mut self, after: Duration) -> Duration {
         self.now += after;
         let (applied, refuse) = (&mut self.applied, &self.refuse);
         let mut apply = |settings: &Arc<Settings>| {
-            if let Some(refused) = refuse {
-                return Err(refused.clone());
+            if let Some(error) = refuse {
+                return Err(error.clone());
             }
             applied.push(settings.sources.keys().cloned().collect());
             Ok(())
         };
-        self.watcher.look(self.now, &mut apply)
+        self.watcher.file.poll(self.now, &mut apply)
     }
 
-    /// Both looks that a change takes.
+    /// Both polls that a change takes.
     fn settle(&mut self) {
-        self.look(LOOK);
-        self.look(SETTLE);
+        self.poll(POLL_INTERVAL);
+        self.poll(SETTLE);
     }
 
-    fn stands(&self) -> (u64, i64) {
-        let metrics = &self.watcher.metrics;
+    fn counted(&self) -> (u64, i64) {
+        let metrics = &self.watcher.file.metrics;
         (metrics.failures.get(), metrics.in_force.get())
     }
 }
 
 #[test]
-fn a_change_is_in_force_when_it_has_stood_for_a_while() {
+fn a_change_is_in_force_once_it_has_settled() {
     let dir = Dir::new("reload-change");
     dir.write(&yaml(&["a"], ""));
     let mut bench = Bench::new(&dir);
-    assert_eq!(bench.look(LOOK), LOOK);
-    assert!(!bench.outlook.has_news() && bench.applied.is_empty());
+    assert_eq!(bench.poll(POLL_INTERVAL), POLL_INTERVAL);
+    assert!(!bench.probe.has_pending_change() && bench.applied.is_empty());
 
     // Half of a file, which happens to be good settings.
     dir.write(&yaml(&["b"], ""));
-    assert_eq!(bench.look(LOOK), SETTLE);
-    assert!(bench.outlook.has_news());
+    assert_eq!(bench.poll(POLL_INTERVAL), SETTLE);
+    assert!(bench.probe.has_pending_change());
     dir.write(&yaml(&["b", "c"], ""));
-    assert_eq!(bench.look(SETTLE), SETTLE);
-    // Being poked does not make it stand longer.
-    let left = bench.look(SETTLE / 5);
+    assert_eq!(bench.poll(SETTLE), SETTLE);
+    // An early poll does not make it settle sooner or later.
+    let left = bench.poll(SETTLE / 5);
     assert_eq!(left, SETTLE / 5 * 4);
     assert!(bench.applied.is_empty());
-    assert_eq!(bench.look(left), LOOK);
+    assert_eq!(bench.poll(left), POLL_INTERVAL);
     assert_eq!(bench.applied, [["b", "c"]]);
-    assert!(!bench.outlook.has_news());
-    bench.look(AGAIN);
+    assert!(!bench.probe.has_pending_change());
+    bench.poll(RETRY_DELAY);
     assert_eq!(bench.applied.len(), 1);
-    assert_eq!(bench.stands(), (0, 1));
+    assert_eq!(bench.counted(), (0, 1));
 }
 
 #[test]
@@ -123,41 +123,44 @@ fn a_bad_file_changes_nothing_and_is_tried_again() {
     ] {
         dir.write(bad);
         bench.settle();
-        assert!(!bench.outlook.has_news(), "it is judged: {bad}");
+        assert!(!bench.probe.has_pending_change(), "it is judged: {bad}");
     }
     fs::remove_file(dir.0.join("settings.yaml")).expect("it was there");
     bench.settle();
-    assert_eq!(bench.stands(), (4, 0));
-    assert_eq!(bench.watcher.in_force.sources.len(), 1);
+    assert_eq!(bench.counted(), (4, 0));
+    assert_eq!(bench.watcher.file.in_force.sources.len(), 1);
 
-    // Good by itself, but whoever puts it in force lacks something.
-    bench.refuse = Some(Refused::Faults(Vec::new()));
+    // Good by itself, but the service that applies it lacks something.
+    bench.refuse = Some(ApplyError::Faults(Vec::new()));
     dir.write(&yaml(&["a", "b"], ""));
     bench.settle();
-    bench.look(LOOK);
-    assert_eq!(bench.stands(), (5, 0));
+    bench.poll(POLL_INTERVAL);
+    assert_eq!(bench.counted(), (5, 0));
     bench.refuse = None;
-    bench.look(AGAIN);
+    bench.poll(RETRY_DELAY);
     assert_eq!(bench.applied, [["a", "b"]]);
-    assert_eq!(bench.stands(), (5, 1));
+    assert_eq!(bench.counted(), (5, 1));
 }
 
 #[test]
-fn who_does_not_answer_is_waited_for_but_not_for_ever() {
+fn an_unavailable_system_holds_records_back_for_a_bounded_time() {
     let dir = Dir::new("reload-later");
     dir.write(&yaml(&["a"], ""));
     let mut bench = Bench::new(&dir);
-    bench.refuse = Some(Refused::Later("away".to_owned()));
+    bench.refuse = Some(ApplyError::Unavailable("away".to_owned()));
     dir.write(&yaml(&["b"], ""));
     bench.settle();
-    assert!(bench.outlook.has_news(), "records of b are held back");
-    bench.look(PATIENCE);
-    assert!(!bench.outlook.has_news(), "no longer");
-    assert_eq!(bench.stands(), (0, 0));
+    assert!(
+        bench.probe.has_pending_change(),
+        "records of b are held back"
+    );
+    bench.poll(UNKNOWN_SOURCE_TIMEOUT);
+    assert!(!bench.probe.has_pending_change(), "no longer");
+    assert_eq!(bench.counted(), (0, 0));
     bench.refuse = None;
-    bench.look(LOOK);
+    bench.poll(POLL_INTERVAL);
     assert_eq!(bench.applied, [["b"]]);
-    assert_eq!(bench.stands(), (0, 1));
+    assert_eq!(bench.counted(), (0, 1));
 }
 
 #[test]
@@ -171,16 +174,16 @@ fn what_needs_a_restart_waits_and_the_rest_is_applied() {
     ));
     bench.settle();
     assert_eq!(bench.applied, [["a", "b"]]);
-    // Ingest's part is no matter of the processor's.
-    assert_eq!(bench.stands(), (0, 0));
-    let processor = &bench.watcher.in_force.processor;
+    // The processor ignores ingest's part.
+    assert_eq!(bench.counted(), (0, 0));
+    let processor = &bench.watcher.file.in_force.processor;
     assert_eq!(
         (processor.workers, processor.cloudevents_headers),
         (1, false)
     );
     dir.write(&yaml(&["a"], ""));
     bench.settle();
-    assert_eq!(bench.stands(), (0, 1));
+    assert_eq!(bench.counted(), (0, 1));
 }
 
 #[test]
@@ -202,12 +205,10 @@ fn a_directory_swapped_by_symlink_is_seen() {
 }
 
 #[test]
-fn the_thread_looks_when_it_is_asked_to_and_ends() {
+fn the_probe_wakes_the_thread_and_its_drop_ends_it() {
     let dir = Dir::new("reload-thread");
     dir.write(&yaml(&["a"], ""));
-    let Bench {
-        watcher, outlook, ..
-    } = Bench::new(&dir);
+    let Bench { watcher, probe, .. } = Bench::new(&dir);
     let (applied, seen) = std::sync::mpsc::channel();
     watcher.spawn(move |settings| {
         // The test may have ended.
@@ -215,10 +216,10 @@ fn the_thread_looks_when_it_is_asked_to_and_ends() {
         Ok(())
     });
     dir.write(&yaml(&["a", "b"], ""));
-    assert!(outlook.has_news());
+    assert!(probe.has_pending_change());
     let patience = Duration::from_secs(30);
     assert_eq!(seen.recv_timeout(patience), Ok(2));
-    drop(outlook);
+    drop(probe);
     let ended = seen.recv_timeout(patience);
-    assert_eq!(ended, Err(RecvTimeoutError::Disconnected));
+    assert_eq!(ended, Err(std::sync::mpsc::RecvTimeoutError::Disconnected));
 }

@@ -5,7 +5,7 @@ use std::os::unix::fs::symlink;
 
 use super::*;
 
-/// A directory that goes when the test ends.
+/// A directory that is removed when the test ends.
 struct Dir(PathBuf);
 
 impl Dir {
@@ -113,10 +113,10 @@ fn bytes_around_a_secret_that_count_as_part_of_it_are_named() {
     ] {
         dir.write("a", content.as_bytes());
         let store = Store::load(&settings(&dir.0, "[a]")).expect("a good secret");
-        let watched = store.watched.lock().expect("no other reader");
-        let reading = watched[0].read(&dir.0).expect("a good secret");
+        let sources = store.sources.lock();
+        let reading = sources[0].0.read(&dir.0).expect("a good secret");
         let strays = reading.strays.iter();
-        let told: Vec<(&str, &str)> = strays
+        let found_strays: Vec<(&str, &str)> = strays
             .map(|stray| (stray.file.as_str(), stray.found.as_str()))
             .collect();
         let expected = if found.is_empty() {
@@ -124,7 +124,7 @@ fn bytes_around_a_secret_that_count_as_part_of_it_are_named() {
         } else {
             vec![("a", found)]
         };
-        assert_eq!(told, expected, "{content:?}");
+        assert_eq!(found_strays, expected, "{content:?}");
     }
 }
 
@@ -134,9 +134,9 @@ fn a_fault_names_the_bytes_around_the_secret_and_not_the_secret() {
     dir.write("a", b"\xef\xbb\xbfwhsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\n");
     let flowcode = settings_of(&dir.0, "flowcode", "[a]");
     let faults = Store::load(&flowcode).expect_err("a fault");
-    let told: Vec<String> = faults.iter().map(ToString::to_string).collect();
+    let found: Vec<String> = faults.iter().map(ToString::to_string).collect();
     assert_eq!(
-        told,
+        found,
         [
             "sources.s.secrets: the file a: the secret begins with neither whsec_ nor whpk_ \
              (the file has a byte order mark before it)"
@@ -145,13 +145,13 @@ fn a_fault_names_the_bytes_around_the_secret_and_not_the_secret() {
 }
 
 #[test]
-fn all_faults_are_told_at_the_start() {
+fn all_faults_are_returned_at_the_start() {
     let dir = Dir::new("faults");
     dir.write("empty", b"\n");
     let faults = Store::load(&settings(&dir.0, "[empty, absent]")).expect_err("two faults");
-    let told: Vec<String> = faults.iter().map(ToString::to_string).collect();
+    let found: Vec<String> = faults.iter().map(ToString::to_string).collect();
     assert_eq!(
-        told,
+        found,
         [
             "sources.s.secrets: the file empty is empty",
             "sources.s.secrets: the file absent is not there",
