@@ -1,4 +1,4 @@
-//! What every client of Kafka has in common.
+//! What all clients of Kafka have in common.
 
 use rdkafka::ClientConfig;
 use rdkafka::config::RDKafkaLogLevel;
@@ -45,8 +45,8 @@ pub fn base_config(settings: &Settings) -> Result<ClientConfig, Vec<Fault>> {
     }
 }
 
-/// What librdkafka says against a property, and against its value where one is given. The value is
-/// not told, for it may be a secret in the wrong place.
+/// Why librdkafka does not accept a property, or its value where one is given. The value is not shown: it may
+/// be a secret in the wrong place.
 pub fn property_fault(property: &str, value: Option<&str>) -> Option<&'static str> {
     let mut one = ClientConfig::new();
     one.set(property, value.unwrap_or("x"));
@@ -59,9 +59,8 @@ pub fn property_fault(property: &str, value: Option<&str>) -> Option<&'static st
     }
 }
 
-/// Writes a line of librdkafka's log where ours go. A broker that goes away is an error to librdkafka;
-/// to a person it is news, so nothing from there is more than a warning, and what it says it tries
-/// again is none.
+/// Writes a line of librdkafka's log into ours. librdkafka reports a lost broker as an error, although it
+/// reconnects by itself. So its lines are warnings at most, and those about a retry are INFO.
 pub fn log(level: RDKafkaLogLevel, facility: &str, line: &str) {
     match level {
         RDKafkaLogLevel::Warning if line.ends_with("retrying") => {
@@ -81,8 +80,8 @@ pub fn log(level: RDKafkaLogLevel, facility: &str, line: &str) {
     }
 }
 
-/// Writes what a client's error callback was told. Lost connections come back by themselves, so only
-/// an error that ends the client is one for a person.
+/// Logs an error that a client reports. Lost connections come back by themselves, so only an error that ends
+/// the client is an ERROR.
 pub fn log_error(error: &KafkaError, reason: &str) {
     match error.rdkafka_error_code() {
         Some(RDKafkaErrorCode::Fatal) => {

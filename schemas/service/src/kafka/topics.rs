@@ -1,8 +1,10 @@
-//! The topics that Sluice writes to: what they must be like, making them, and verifying them.
+//! The topics that Sluice writes to: what they must be like, creating and verifying them.
 
 use std::time::Duration;
 
 use sluice_schemas::settings::Settings;
+
+mod compare;
 
 mod ensure;
 
@@ -16,24 +18,24 @@ pub const DEDUP_LOG_SEGMENT: Duration = Duration::from_secs(6 * 3_600);
 pub struct TopicSpec {
     /// The full name.
     pub name: String,
-    /// How many partitions it is made with.
+    /// How many partitions it is created with.
     pub partitions: i32,
     /// Whether it must have exactly as many, or may have more.
     pub partitions_rule: Rule,
-    /// Replicas of each partition, when it is made.
+    /// Replicas of each partition, when it is created.
     pub replication: i32,
-    /// Topic settings: key, value, and how an existing topic's value is held against it.
+    /// Topic settings: key, value, and how an existing topic's value is compared with it.
     pub configs: Vec<(&'static str, String, Rule)>,
 }
 
-/// How what a topic has is held against what is wanted.
+/// How what a topic has is compared with what is wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rule {
     /// It must be the same.
     Exactly,
     /// It must be a number that is no smaller; -1 stands for no bound.
     AtLeast,
-    /// Topics are made with it; a smaller number is worth a warning and no more.
+    /// Topics are created with it; a smaller number is worth a warning and no more.
     Advised,
     /// Worth a warning where it differs.
     AdvisedExactly,
@@ -78,7 +80,7 @@ pub fn wanted(settings: &Settings) -> Vec<TopicSpec> {
         spec.configs.push(append_time);
         spec
     };
-    // The processor looks for fates by their timestamps, and makes again what is gone before its time.
+    // The audit looks for fates by their timestamps, and writes those again that are gone before their time.
     let fate = |name: String, kept: Duration| {
         let mut spec = spec(name, kept, &output_bytes, Rule::AtLeast);
         spec.configs.extend(any_timestamp());
@@ -98,7 +100,7 @@ pub fn wanted(settings: &Settings) -> Vec<TopicSpec> {
     };
 
     let kept = &topics.retention;
-    // The dedup-log's retention is reckoned from raw's, so raw may not keep longer than it says.
+    // The dedup log's retention is computed from raw's, so raw may not keep records longer than it says.
     let raw = as_raw(spec(names.raw(), kept.raw, &raw_bytes, Rule::Exactly));
     let dedup_kept = kept.raw + settings.longest_window() + 2 * DEDUP_LOG_SEGMENT;
     let mut dedup_log = as_raw(spec(
@@ -109,7 +111,7 @@ pub fn wanted(settings: &Settings) -> Vec<TopicSpec> {
     ));
     dedup_log.configs.extend([
         ("segment.ms", millis(DEDUP_LOG_SEGMENT), Rule::Exactly),
-        // A bound by bytes would take away what the window still needs.
+        // A bound by bytes would remove identities that the window still needs.
         ("retention.bytes", "-1".to_owned(), Rule::Exactly),
     ]);
     let mut rejected = by_creation(fate(names.rejected(), kept.rejected), Rule::AdvisedExactly);
@@ -136,7 +138,7 @@ pub fn wanted(settings: &Settings) -> Vec<TopicSpec> {
     all
 }
 
-/// Any timestamp is taken: a producer's fast clock, or a record judged late, never blocks a batch.
+/// Any timestamp is accepted: a producer's fast clock, or a record judged late, never blocks a batch.
 fn any_timestamp() -> [(&'static str, String, Rule); 2] {
     [
         "message.timestamp.after.max.ms",
