@@ -6,7 +6,7 @@ use std::path::PathBuf;
 #[derive(Debug, clap::Parser)]
 #[command(
     name = "sluice-ingest",
-    version,
+    version = sluice_service::VERSION,
     about = "HTTP in, durable raw record out"
 )]
 pub struct Arguments {

@@ -13,7 +13,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Raw webhooks in, events out, exactly once.
 #[derive(Parser)]
-#[command(name = "sluice-processor", version)]
+#[command(name = "sluice-processor", version = sluice_service::VERSION)]
 struct Arguments {
     /// The settings, a YAML file.
     #[arg(long, env = "SLUICE_CONFIG")]

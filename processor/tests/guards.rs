@@ -73,7 +73,11 @@ fn the_command_and_its_exit_statuses_are_the_same() {
     show(&mut text, "--help", &run(command().arg("--help")), &file);
     let mut version = run(command().arg("--version"));
     let shown = String::from_utf8_lossy(&version.stdout);
-    let shown = shown.replace(env!("CARGO_PKG_VERSION"), "(the package's version)");
+    let expected = concat!(env!("CARGO_PKG_VERSION"), " (");
+    let (before, commit) = shown.split_once(expected).expect("version and commit");
+    let (commit, after) = commit.split_once(')').expect("a commit");
+    assert!(commit.chars().all(char::is_alphanumeric), "{commit}");
+    let shown = format!("{before}(the package's version) (the commit){after}");
     version.stdout = shown.into_bytes();
     show(&mut text, "--version", &version, &file);
     show(&mut text, "nothing", &run(&mut command()), &file);

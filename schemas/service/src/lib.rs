@@ -29,3 +29,6 @@ pub const EXIT_CONFIG: i32 = 78;
 
 /// Exit status where the supervisor must restart the process (`EX_TEMPFAIL`).
 pub const EXIT_RESTART: i32 = 75;
+
+/// The version and the commit of this build, as `--version` prints them.
+pub const VERSION: &str = env!("SLUICE_VERSION");
