@@ -47,8 +47,8 @@ impl Readiness {
         let before = conditions.get(name);
         match (&state, before) {
             (Ok(()), Some(Err(_))) => tracing::info!(condition = name, "ready"),
-            (Err(reason), None | Some(Ok(()))) => {
-                tracing::info!(condition = name, reason = %reason, "not ready");
+            (Err(error), None | Some(Ok(()))) => {
+                tracing::info!(condition = name, error, "not ready");
             }
             _ => {}
         }

@@ -143,6 +143,35 @@ fn a_bad_file_changes_nothing_and_is_tried_again() {
 }
 
 #[test]
+fn the_settings_in_force_are_restored_and_not_applied_again() {
+    let dir = Dir::new("reload-restored");
+    let (good, bad) = (yaml(&["a"], ""), "sources: [");
+    dir.write(&good);
+    let mut bench = Bench::new(&dir);
+    dir.write(bad);
+    bench.settle();
+    assert_eq!(bench.counted(), (1, 0));
+    dir.write(&good);
+    assert_eq!(bench.poll(POLL_INTERVAL), POLL_INTERVAL);
+    assert_eq!(bench.counted(), (1, 1));
+    assert!(!bench.probe.has_pending_change() && bench.applied.is_empty());
+
+    // The same after settings that could not be verified, and where some wait for a restart.
+    let waiting = yaml(&["a"], "processor: {workers: 7}");
+    dir.write(&waiting);
+    bench.settle();
+    assert_eq!(bench.counted(), (1, 0));
+    bench.refuse = Some(ApplyError::Unavailable("away".to_owned()));
+    dir.write(&yaml(&["b"], ""));
+    bench.settle();
+    assert!(bench.probe.has_pending_change());
+    dir.write(&waiting);
+    bench.poll(POLL_INTERVAL);
+    assert!(!bench.probe.has_pending_change());
+    assert_eq!((bench.counted(), bench.applied.len()), ((1, 0), 1));
+}
+
+#[test]
 fn an_unavailable_system_holds_records_back_for_a_bounded_time() {
     let dir = Dir::new("reload-later");
     dir.write(&yaml(&["a"], ""));
