@@ -52,99 +52,110 @@ pub enum Which {
 
 /// All topics under these settings, raw first, the event topics last.
 pub fn wanted(settings: &Settings) -> Vec<TopicSpec> {
-    let (topics, names) = (&settings.topics, &settings.topics.names);
-    let raw_bytes = settings.raw_max_message_bytes().to_string();
-    let output_bytes = settings.output_max_message_bytes().to_string();
-    let isr = (topics.replication - 1).max(1).to_string();
-    let spec = |name: String, kept: Duration, bytes: &str, kept_rule: Rule| TopicSpec {
+    let (names, kept) = (&settings.topics.names, &settings.topics.retention);
+    let mut all = vec![
+        raw(settings),
+        dedup_log(settings),
+        kept_fate(settings, names.duplicates(), kept.duplicates),
+        rejected(settings),
+        kept_fate(settings, names.dead_letter(), kept.dead_letter),
+    ];
+    let events = settings.event_topics().into_iter();
+    all.extend(events.map(|name| event(settings, name)));
+    all
+}
+
+fn raw(settings: &Settings) -> TopicSpec {
+    let (topics, bytes) = (&settings.topics, settings.raw_max_message_bytes());
+    // The dedup log's retention is computed from raw's, so raw may not keep records longer than it says.
+    let kept = (topics.retention.raw, Rule::Exactly);
+    spec(settings, topics.names.raw(), kept, bytes).like_raw(settings)
+}
+
+fn dedup_log(settings: &Settings) -> TopicSpec {
+    let (topics, bytes) = (&settings.topics, settings.output_max_message_bytes());
+    let kept = topics.retention.raw + settings.longest_window() + 2 * DEDUP_LOG_SEGMENT;
+    let kept = (kept, Rule::AtLeast);
+    spec(settings, topics.names.dedup_log(), kept, bytes)
+        .like_raw(settings)
+        .with("segment.ms", millis(DEDUP_LOG_SEGMENT), Rule::Exactly)
+        // A bound by bytes would remove identities that the window still needs.
+        .with("retention.bytes", "-1", Rule::Exactly)
+}
+
+fn rejected(settings: &Settings) -> TopicSpec {
+    let topics = &settings.topics;
+    let bytes = topics.rejected_bytes.to_string();
+    fate(settings, topics.names.rejected(), topics.retention.rejected)
+        .by_creation(Rule::AdvisedExactly)
+        .with("retention.bytes", bytes, Rule::Exactly)
+}
+
+/// A topic of fates that is bounded by time alone.
+fn kept_fate(settings: &Settings, name: String, kept: Duration) -> TopicSpec {
+    fate(settings, name, kept)
+        .with("retention.bytes", "-1", Rule::AdvisedExactly)
+        .by_creation(Rule::AdvisedExactly)
+}
+
+fn event(settings: &Settings, name: String) -> TopicSpec {
+    fate(settings, name, settings.topics.retention.events)
+        .with("retention.bytes", "-1", Rule::AdvisedExactly)
+        .by_creation(Rule::Exactly)
+}
+
+/// A topic of fates. The audit looks for fates by their timestamps, and writes those again that are gone before
+/// their time.
+fn fate(settings: &Settings, name: String, kept: Duration) -> TopicSpec {
+    let (kept, bytes) = ((kept, Rule::AtLeast), settings.output_max_message_bytes());
+    let any = i64::MAX.to_string();
+    spec(settings, name, kept, bytes)
+        // Any timestamp is accepted: a producer's fast clock, or a record judged late, never blocks a batch.
+        .with("message.timestamp.after.max.ms", any.clone(), Rule::AtLeast)
+        .with("message.timestamp.before.max.ms", any, Rule::AtLeast)
+        .with("cleanup.policy", "delete", Rule::AdvisedExactly)
+}
+
+fn spec(
+    settings: &Settings,
+    name: String,
+    (kept, kept_rule): (Duration, Rule),
+    bytes: u64,
+) -> TopicSpec {
+    let topics = &settings.topics;
+    let isr = (topics.replication - 1).max(1);
+    let spec = TopicSpec {
         name,
         partitions: topics.event_partitions,
         partitions_rule: Rule::AtLeast,
         replication: topics.replication,
-        configs: vec![
-            ("retention.ms", millis(kept), kept_rule),
-            ("max.message.bytes", bytes.to_owned(), Rule::AtLeast),
-            ("min.insync.replicas", isr.clone(), Rule::Advised),
-        ],
+        configs: Vec::new(),
     };
-    let as_raw = |mut spec: TopicSpec| {
-        spec.partitions = topics.partitions;
-        spec.partitions_rule = Rule::Exactly;
-        spec.configs
-            .push(("cleanup.policy", "delete".to_owned(), Rule::Exactly));
-        let append_time = (
-            "message.timestamp.type",
-            "LogAppendTime".to_owned(),
-            Rule::Exactly,
-        );
-        spec.configs.push(append_time);
-        spec
-    };
-    // The audit looks for fates by their timestamps, and writes those again that are gone before their time.
-    let fate = |name: String, kept: Duration| {
-        let mut spec = spec(name, kept, &output_bytes, Rule::AtLeast);
-        spec.configs.extend(any_timestamp());
-        spec.configs
-            .push(("cleanup.policy", "delete".to_owned(), Rule::AdvisedExactly));
-        spec
-    };
-    let by_creation = |mut spec: TopicSpec, rule| {
-        let create_time = ("message.timestamp.type", "CreateTime".to_owned(), rule);
-        spec.configs.push(create_time);
-        spec
-    };
-    let by_time_alone = |mut spec: TopicSpec| {
-        spec.configs
-            .push(("retention.bytes", "-1".to_owned(), Rule::AdvisedExactly));
-        spec
-    };
-
-    let kept = &topics.retention;
-    // The dedup log's retention is computed from raw's, so raw may not keep records longer than it says.
-    let raw = as_raw(spec(names.raw(), kept.raw, &raw_bytes, Rule::Exactly));
-    let dedup_kept = kept.raw + settings.longest_window() + 2 * DEDUP_LOG_SEGMENT;
-    let mut dedup_log = as_raw(spec(
-        names.dedup_log(),
-        dedup_kept,
-        &output_bytes,
-        Rule::AtLeast,
-    ));
-    dedup_log.configs.extend([
-        ("segment.ms", millis(DEDUP_LOG_SEGMENT), Rule::Exactly),
-        // A bound by bytes would remove identities that the window still needs.
-        ("retention.bytes", "-1".to_owned(), Rule::Exactly),
-    ]);
-    let mut rejected = by_creation(fate(names.rejected(), kept.rejected), Rule::AdvisedExactly);
-    let bound = (
-        "retention.bytes",
-        topics.rejected_bytes.to_string(),
-        Rule::Exactly,
-    );
-    rejected.configs.push(bound);
-
-    let kept_fate = |name, kept| by_creation(by_time_alone(fate(name, kept)), Rule::AdvisedExactly);
-    let mut all = vec![
-        raw,
-        dedup_log,
-        kept_fate(names.duplicates(), kept.duplicates),
-        rejected,
-        kept_fate(names.dead_letter(), kept.dead_letter),
-    ];
-    let events = settings.event_topics().into_iter();
-    all.extend(events.map(|name| {
-        let event = by_time_alone(fate(name, kept.events));
-        by_creation(event, Rule::Exactly)
-    }));
-    all
+    spec.with("retention.ms", millis(kept), kept_rule)
+        .with("max.message.bytes", bytes.to_string(), Rule::AtLeast)
+        .with("min.insync.replicas", isr.to_string(), Rule::Advised)
 }
 
-/// Any timestamp is accepted: a producer's fast clock, or a record judged late, never blocks a batch.
-fn any_timestamp() -> [(&'static str, String, Rule); 2] {
-    [
-        "message.timestamp.after.max.ms",
-        "message.timestamp.before.max.ms",
-    ]
-    .map(|key| (key, i64::MAX.to_string(), Rule::AtLeast))
+impl TopicSpec {
+    fn with(mut self, key: &'static str, value: impl Into<String>, rule: Rule) -> Self {
+        self.configs.push((key, value.into(), rule));
+        self
+    }
+
+    /// Partitioned and stamped as raw is.
+    fn like_raw(mut self, settings: &Settings) -> Self {
+        self.partitions = settings.topics.partitions;
+        self.partitions_rule = Rule::Exactly;
+        self.with("cleanup.policy", "delete", Rule::Exactly).with(
+            "message.timestamp.type",
+            "LogAppendTime",
+            Rule::Exactly,
+        )
+    }
+
+    fn by_creation(self, rule: Rule) -> Self {
+        self.with("message.timestamp.type", "CreateTime", rule)
+    }
 }
 
 fn millis(duration: Duration) -> String {

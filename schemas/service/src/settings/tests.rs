@@ -8,6 +8,8 @@ use super::*;
 
 mod ingest;
 
+mod source;
+
 const MINIMAL: &str = "
 kafka: {bootstrap_servers: 'localhost:9092'}
 sources: {flock-prod: {provider: flock, secrets: [flock-prod]}}
@@ -35,25 +37,6 @@ fn uuid() -> String {
 fn paths(yaml: &str) -> Vec<String> {
     let faults = load(yaml).expect_err("it has faults");
     faults.into_iter().map(|fault| fault.path).collect()
-}
-
-/// The faults of a source given as flow YAML, without the common front of their paths.
-fn source_faults(source: &str) -> Vec<(String, String)> {
-    let yaml = format!("kafka: {{bootstrap_servers: b}}\nsources: {{s: {source}}}");
-    match load(&yaml) {
-        Ok(_) => Vec::new(),
-        Err(faults) => faults
-            .into_iter()
-            .map(|fault| (fault.path.replace("sources.s.", ""), fault.message))
-            .collect(),
-    }
-}
-
-fn source_paths(source: &str) -> Vec<String> {
-    source_faults(source)
-        .into_iter()
-        .map(|(path, _)| path)
-        .collect()
 }
 
 #[test]
@@ -228,114 +211,6 @@ fn kafka_properties_that_are_secret_owned_or_unknown_are_faults() {
             "kafka.secret_properties.sasl.password"
         ]
     );
-}
-
-#[test]
-fn a_source_that_anybody_could_send_to_is_a_fault() {
-    assert_eq!(source_paths("{provider: flowcode}"), ["secrets"]);
-    assert_eq!(source_paths("{provider: referralloop}"), ["token_sha256"]);
-    assert_eq!(
-        source_paths("{provider: referralloop, options: {signature: 'off'}}"),
-        ["token_sha256"]
-    );
-    let tokened = format!("{{provider: referralloop, token_sha256: ['{TOKEN}']}}");
-    assert_eq!(source_faults(&tokened), []);
-    let headed = format!("{{provider: referralloop, require_headers: {{X-Key: ['{TOKEN}']}}}}");
-    assert_eq!(source_faults(&headed), []);
-}
-
-#[test]
-fn tokens_in_plain_text_are_faults_and_are_not_told() {
-    let faults = source_faults("{provider: flowcode, secrets: [a], token: swordfish, tokens: []}");
-    let paths: Vec<&str> = faults.iter().map(|(path, _)| path.as_str()).collect();
-    assert_eq!(paths, ["token", "tokens"]);
-    assert!(faults[0].1.contains("token_sha256"), "{faults:?}");
-
-    let hash = sluice_schemas::identity::sha256(b"swordfish")
-        .iter()
-        .fold(String::new(), |text, byte| text + &format!("{byte:02x}"));
-    let faults = source_faults(&format!(
-        "{{provider: flockler, secrets: [a], token_sha256: ['{hash}'], options: \
-         {{webhook_urls: ['https://x.example/v1/hooks/s/swordfish?a=b']}}}}"
-    ));
-    let (path, message) = faults.first().expect("a fault");
-    assert_eq!(path, "options.webhook_urls[0]");
-    assert!(message.contains("webhook_url_files"), "{message}");
-
-    for bad in ["swordfish", &"é".repeat(32), &"+1".repeat(32), EMPTY] {
-        let faults = source_faults(&format!(
-            "{{provider: flowcode, secrets: [a], token_sha256: ['{bad}']}}"
-        ));
-        assert_eq!(faults.len(), 1, "{bad}");
-        assert!(!faults[0].1.contains(bad), "{faults:?}");
-    }
-}
-
-/// SHA-256 of nothing.
-const EMPTY: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
-
-#[test]
-fn bounds_and_names_of_a_source() {
-    for (source, expected) in [
-        ("{provider: nobody, secrets: [a]}", "provider"),
-        ("{provider: flowcode, secrets: [../a]}", "secrets"),
-        ("{provider: flowcode, secrets: [a, a]}", "secrets"),
-        (
-            "{provider: flowcode, secrets: [a], dedup_window: 73h}",
-            "dedup_window",
-        ),
-        (
-            "{provider: flowcode, secrets: [a], dedup_window: 0s}",
-            "dedup_window",
-        ),
-        (
-            "{provider: flowcode, secrets: [a], max_body: 1GiB}",
-            "max_body",
-        ),
-        (
-            "{provider: flowcode, secrets: [a], events: ['a b']}",
-            "events",
-        ),
-        (
-            "{provider: flowcode, secrets: [a], events: [a_b, a-b]}",
-            "events",
-        ),
-        (
-            "{provider: flowcode, secrets: [a], events: [other]}",
-            "events",
-        ),
-        (
-            "{provider: flowcode, secrets: [a], require_headers: {'a b': [x]}}",
-            "require_headers.a b",
-        ),
-        (
-            "{provider: flowcode, secrets: [a], surprise: 1}",
-            "surprise",
-        ),
-        (
-            "{provider: flowcode, secrets: [a], options: {surprise: 1}}",
-            "options.surprise",
-        ),
-    ] {
-        let paths = source_paths(source);
-        assert!(
-            paths.iter().any(|path| path == expected),
-            "{source}: {paths:?}"
-        );
-    }
-    let collide = "
-kafka: {bootstrap_servers: b}
-sources:
-  a: {provider: flowcode, secrets: [a], events: [x_y]}
-  b: {provider: flowcode, secrets: [a], events: [x-y]}
-";
-    assert_eq!(paths(collide), ["sources.b.events"]);
-    for name in ["A", "a_b", "", &"x".repeat(64)] {
-        let yaml = format!(
-            "kafka: {{bootstrap_servers: b}}\nsources: {{'{name}': {{provider: flowcode, secrets: [a]}}}}"
-        );
-        assert_eq!(paths(&yaml), [format!("sources.{name}")]);
-    }
 }
 
 #[test]

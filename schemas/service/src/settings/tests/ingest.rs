@@ -1,5 +1,6 @@
 //! What `ingest.tls`, `ingest.peer` and `ingest.limits` may say.
 
+use super::source::source_paths;
 use super::*;
 
 #[test]
