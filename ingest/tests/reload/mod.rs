@@ -1,4 +1,4 @@
-//! What a change of the settings file is to senders, while ingest runs.
+//! A change of the settings file while ingest runs, as senders see it.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ struct Watched {
     probe: SettingsProbe,
 }
 
-/// The settings of one source with these tokens, and what stands beside it.
+/// The settings of one source with these tokens, of other sources and of ingest.
 fn yaml(tokens: &[&str], more: &str, ingest: &str) -> String {
     let tokens: Vec<String> = tokens
         .iter()

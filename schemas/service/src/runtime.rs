@@ -99,3 +99,40 @@ impl Service {
         (service, watcher, probe)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::net::TcpStream;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn the_admin_port_is_open_until_the_service_is_closed() {
+        let name = format!("sluice-runtime-{}.yaml", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        let yaml = "kafka: {bootstrap_servers: b}\nsources: {s: {provider: flock, secrets: [x]}}\n";
+        std::fs::write(&path, yaml).expect("a temporary file");
+        let settings = Arc::new(crate::settings::load(&path).expect("good settings"));
+        std::fs::remove_file(&path).expect("it was there");
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("it is bound");
+        let (service, _watcher, _probe) = Service::open(
+            settings,
+            Part::Ingest,
+            (Registry::default(), listener),
+            ("start", "not verified yet"),
+            CancellationToken::new(),
+        );
+        assert_eq!(service.readiness.reasons(), ["start: not verified yet"]);
+
+        service.shutdown.cancel();
+        tokio::task::yield_now().await;
+        assert!(TcpStream::connect(address).await.is_ok());
+        service.closed.cancel();
+        let closed = async { while TcpStream::connect(address).await.is_ok() {} };
+        let closed = tokio::time::timeout(Duration::from_secs(10), closed).await;
+        closed.expect("the port closes");
+    }
+}

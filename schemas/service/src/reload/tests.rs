@@ -193,7 +193,7 @@ fn an_unavailable_system_holds_records_back_for_a_bounded_time() {
 }
 
 #[test]
-fn what_needs_a_restart_waits_and_the_rest_is_applied() {
+fn restart_required_settings_wait_and_the_rest_is_applied() {
     let dir = Dir::new("reload-restart");
     dir.write(&yaml(&["a"], ""));
     let mut bench = Bench::new(&dir);

@@ -87,7 +87,7 @@ fn the_documented_sample_loads_and_shows_the_defaults() {
 }
 
 #[test]
-fn what_follows_from_the_settings() {
+fn derived_values_follow_from_the_settings() {
     let yaml = format!(
         "
 kafka: {{bootstrap_servers: b}}
@@ -116,7 +116,7 @@ sources:
 }
 
 #[test]
-fn six_faults_are_six_faults() {
+fn all_faults_are_returned_at_once() {
     let faults = paths(
         "
 kafka: {bootstrap_servers: b, properties: {sasl.password: hunter2}}
@@ -234,7 +234,7 @@ fn bounds_that_span_sections() {
 }
 
 #[test]
-fn the_topics_are_as_the_design_says() {
+fn the_topics_are_specified_by_the_settings() {
     use crate::kafka::topics::{Rule, wanted};
     let settings = load(MINIMAL).expect("good settings");
     let specs = wanted(&settings);

@@ -22,7 +22,7 @@ pub(super) fn source_paths(source: &str) -> Vec<String> {
 }
 
 #[test]
-fn a_source_that_anybody_could_send_to_is_a_fault() {
+fn an_unauthenticated_source_is_a_fault() {
     assert_eq!(source_paths("{provider: flowcode}"), ["secrets"]);
     assert_eq!(source_paths("{provider: referralloop}"), ["token_sha256"]);
     assert_eq!(
