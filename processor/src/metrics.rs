@@ -46,7 +46,8 @@ impl Metrics {
         metrics
     }
 
-    /// For how long a topic's last stable offset has stood still behind its end: the longest of its partitions.
+    /// For how long a topic's last stable offset has stood still behind its end: the longest of its
+    /// partitions.
     pub fn held_back(&self, topic: &str, still: Duration) {
         self.held_back
             .get_or_create(&[("topic", topic.to_owned())])

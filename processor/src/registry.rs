@@ -14,8 +14,8 @@ use thiserror::Error;
 /// How long one request may take.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The compatibility that the registry must require of new versions of the schema: every old reader reads every
-/// new event, and the other way round.
+/// The compatibility that the registry must require of new versions of the schema: every old reader reads
+/// every new event, and the other way round.
 const COMPATIBILITY: &str = "FULL_TRANSITIVE";
 
 /// Why there are no ids.
@@ -72,8 +72,8 @@ pub async fn ids(
     Ok(ids)
 }
 
-/// Makes the registry refuse a schema that would break a reader. Where that is not allowed, only this check is
-/// lost: the events are the same.
+/// Makes the registry refuse a schema that would break a reader. Where that is not allowed, only this check
+/// is lost: the events are the same.
 async fn require_compatibility(request: RequestBuilder, subject: &str) {
     let error = match request.send().await {
         Ok(response) if response.status().is_success() => return,

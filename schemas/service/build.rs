@@ -5,8 +5,8 @@ use std::process::Command;
 
 fn main() {
     println!("cargo::rerun-if-env-changed=SLUICE_COMMIT");
-    // A release names the commit that is checked out: each commit and each checkout appends to this file. Another
-    // build may name an earlier one, so that a commit does not compile the whole workspace again.
+    // A release names the commit that is checked out: each commit and each checkout appends to this file.
+    // Another build may name an earlier one, so that a commit does not compile the whole workspace again.
     let is_release = std::env::var("PROFILE").is_ok_and(|profile| profile == "release");
     let log = git(&["rev-parse", "--git-path", "logs/HEAD"]);
     if let Some(log) = log.filter(|log| is_release && Path::new(log).exists()) {

@@ -123,8 +123,9 @@ impl<T: Column> Column for Option<T> {
     }
 }
 
-/// Writes each column once: groups in the order of the schema, `payload` for what the provider's payload fills
-/// ([`Fields`]), `envelope` for what the processor adds ([`Envelope`]). A test compares them with the schema.
+/// Writes each column once: groups in the order of the schema, `payload` for what the provider's payload
+/// fills ([`Fields`]), `envelope` for what the processor adds ([`Envelope`]). A test compares them with the
+/// schema.
 macro_rules! columns {
     // All groups are sorted: the payload's columns, the envelope's, and all in their order.
     (@ [$($p:ident: $pt:ty,)*] [$($e:ident: $et:ty,)*] [$($c:ident: $ct:ty,)*]) => {

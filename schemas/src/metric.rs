@@ -114,7 +114,8 @@ impl Metric {
 pub const INGEST_REQUESTS: Metric =
     Metric::counter("sluice_ingest_requests", "Requests answered").by(&["source", "status"]);
 
-/// Requests that ended before their answer, by the part of them that was waited for: `head`, `body`, `answer`.
+/// Requests that ended before their answer, by the part of them that was waited for: `head`, `body`,
+/// `answer`.
 pub const INGEST_BROKEN_OFF: Metric = Metric::counter(
     "sluice_ingest_requests_broken_off",
     "Requests that ended before their answer, by the part that was waited for: the sender ended them, or a \
@@ -216,8 +217,9 @@ pub const UNVERIFIED_SIGNATURES: Metric = Metric::counter(
 )
 .by(&["source"]);
 
-/// For how long the last stable offset of a topic that the processor writes to has stood still behind its end:
-/// a transaction that is not decided holds its `read_committed` readers back. The unit is part of the name.
+/// For how long the last stable offset of a topic that the processor writes to has stood still behind its
+/// end: a transaction that is not decided holds its `read_committed` readers back. The unit is part of the
+/// name.
 pub const HELD_BACK: Metric = Metric::gauge(
     "sluice_last_stable_offset_held_back_seconds",
     "For how long the last stable offset of a topic that we write to has stood still behind its end",

@@ -147,8 +147,8 @@ fn a_rewound_offset_stops_for_the_operator() {
     offsets::commit(running.site.bootstrap(), &group, &raw, &[(0, 1)]).expect("a commit");
     stops_for_the_operator(&mut running, "rewound");
     running.processor.kill().expect("a kill");
-    // An offset behind the log, but not behind what is vouched for, may be that of a torn transaction: the log
-    // says how far it was.
+    // An offset behind the log, but not behind what is vouched for, may be that of a torn transaction: the
+    // log says how far it was.
     offsets::commit(running.site.bootstrap(), &group, &raw, &[(0, 5)]).expect("a commit");
     running.start_processor();
     running.wait_caught_up();

@@ -204,8 +204,8 @@ impl Files {
 }
 
 impl Current {
-    /// The authorities that issued a client's certificate. Verified once for each connection, so that requests
-    /// are admitted and refused by the same work.
+    /// The authorities that issued a client's certificate. Verified once for each connection, so that
+    /// requests are admitted and refused by the same work.
     pub fn certified(&self, chain: Option<&[CertificateDer<'_>]>) -> Arc<[AuthorityId]> {
         let Some((client, between)) = chain.and_then(<[_]>::split_first) else {
             return Arc::default();

@@ -50,14 +50,12 @@ fn bench() -> Bench {
     });
     std::fs::write(&file, text.to_string()).expect("the settings");
     let settings = sluice_service::settings::load(&file).expect("settings without faults");
-    let store = Store::load(&settings).expect("secrets without faults");
     let router = Router::new(&settings, |_| Framing::SingleObject).expect("a router");
-    let topics = FateTopics::new(&settings.topics.names);
     Bench {
+        store: Store::load(&settings).expect("secrets without faults"),
+        topics: FateTopics::new(&settings.topics.names),
         settings,
-        store,
         router,
-        topics,
         _dir: dir,
     }
 }

@@ -70,8 +70,9 @@ pub struct Service {
 }
 
 impl Service {
-    /// Opens the admin port over all metrics, with one condition that is not met yet: its name and the reason.
-    /// The watcher of the settings file is not started, for it needs what the service makes of the settings.
+    /// Opens the admin port over all metrics, with one condition that is not met yet: its name and the
+    /// reason. The watcher of the settings file is not started, for it needs what the service makes of the
+    /// settings.
     pub fn open(
         settings: Arc<Settings>,
         part: Part,

@@ -9,8 +9,8 @@ use sluice_schemas::settings::{LogFormat, Telemetry};
 /// The variable that says what is logged, such as `debug` or `warn,sluice_ingest=debug`.
 pub const LOG_VARIABLE: &str = "SLUICE_LOG";
 
-/// The default filter. The HTTP/2 library warns of each connection that it ends for a flood: an attacker would
-/// fill the log. A metric counts these connections.
+/// The default filter. The HTTP/2 library warns of each connection that it ends for a flood: an attacker
+/// would fill the log. A metric counts these connections.
 const DEFAULT: &str = "info,h2=error";
 
 /// Starts logging for the whole process; a second call changes nothing. librdkafka's lines come in

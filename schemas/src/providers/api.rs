@@ -57,10 +57,10 @@ pub const DEFAULT_MAX_BODY_BYTES: u64 = 1 << 20;
 /// value of that header, and its signature is as good as before.
 ///
 /// The identity ([`Payload::identity`]) must therefore consist of proved parts only. An identity made of an
-/// unsigned header, such as a delivery id next to a signature over the body, lets the recorder replay: each new
-/// value of the header is a new identity and one more event. Where a provider signs no id, take the MAC or the
-/// proved parts of the body. The event type may come from an unsigned header only where [`Proof::authenticity`]
-/// says [`Authenticity::PartiallySigned`].
+/// unsigned header, such as a delivery id next to a signature over the body, lets the recorder replay: each
+/// new value of the header is a new identity and one more event. Where a provider signs no id, take the MAC
+/// or the proved parts of the body. The event type may come from an unsigned header only where
+/// [`Proof::authenticity`] says [`Authenticity::PartiallySigned`].
 pub trait Verifier: Send + Sync + std::fmt::Debug {
     /// Reads the content of a secret file (one trailing line end already taken off). An error is one
     /// sentence that does not show the content.
@@ -97,8 +97,8 @@ pub trait Verifier: Send + Sync + std::fmt::Debug {
     }
 
     /// The event types that have a topic of their own although the source's `events` does not name them; all
-    /// others go to `events.{name}.other`. Each topic costs partitions and replicas on the brokers: a provider
-    /// with hundreds of types returns few of them or none.
+    /// others go to `events.{name}.other`. Each topic costs partitions and replicas on the brokers: a
+    /// provider with hundreds of types returns few of them or none.
     fn topic_types(&self) -> Vec<&str> {
         Vec::new()
     }

@@ -24,7 +24,8 @@ pub struct Change {
 
 impl Settings {
     /// The settings in force become those of a new file, as far as that can be without a restart.
-    /// A source over the limits of the start is a fault, and nothing of the file is applied: half of it would be worse.
+    /// A source over the limits of the start is a fault, and nothing of the file is applied: half of it would
+    /// be worse.
     pub fn change_to(&self, mut new: Self, part: Part) -> Result<Change, Vec<Fault>> {
         let faults = self.exceeds_startup_limits(&new, part);
         if !faults.is_empty() {

@@ -188,9 +188,9 @@ impl Source {
     }
 }
 
-/// Checks each window against the time for which repetitions come. A provider sends a delivery again until its
-/// retry horizon ends, and a record may come to raw `spooled` after its sender had its answer: all of them must
-/// fall into one window, or one delivery becomes two events. `spooled`: `None` without a spool.
+/// Checks each window against the time for which repetitions come. A provider sends a delivery again until
+/// its retry horizon ends, and a record may come to raw `spooled` after its sender had its answer: all of
+/// them must fall into one window, or one delivery becomes two events. `spooled`: `None` without a spool.
 pub(super) fn windows(
     sources: &BTreeMap<String, Source>,
     spooled: Option<Duration>,

@@ -104,8 +104,8 @@ fn event(settings: &Settings, name: String) -> TopicSpec {
         .by_creation(Rule::Exactly)
 }
 
-/// A topic of fates. The audit looks for fates by their timestamps, and writes those again that are gone before
-/// their time.
+/// A topic of fates. The audit looks for fates by their timestamps, and writes those again that are gone
+/// before their time.
 fn fate(settings: &Settings, name: String, kept: Duration) -> TopicSpec {
     let (kept, bytes) = ((kept, Rule::AtLeast), settings.output_max_message_bytes());
     let any = i64::MAX.to_string();

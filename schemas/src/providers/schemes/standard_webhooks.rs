@@ -165,7 +165,7 @@ struct Entries {
 
 impl Entries {
     /// An entry of another version, or one that does not decode, is passed over where there is one
-    /// beside it that can be read.
+    /// next to it that can be read.
     ///
     /// Entries stand apart by blanks. A proxy may fold two headers into one and put a comma between
     /// them, with or without a blank, so within a word versions and signatures take turns. A part that
