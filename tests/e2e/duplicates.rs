@@ -117,12 +117,13 @@ fn a_repetition_is_known_within_a_batch_and_after_a_kill_and_after_a_restart() {
 #[test]
 fn beyond_the_window_it_is_an_event_again_of_the_same_id() {
     let mut site = site("window");
-    let name = site.source("referralloop").expect("a source").name.clone();
+    // A provider that sends a delivery once: the window of others is at least as long as they retry.
+    let name = site.source("flock").expect("a source").name.clone();
     site.set(&["sources", &name, "dedup_window"], json!("2s"));
     let mut running = Running::on(site);
-    let source = running.source("referralloop");
+    let source = running.source("flock");
     let request = source
-        .signed("signup.created", 1, now())
+        .signed("campaign.launched", 1, now())
         .expect("a request");
     let first = running.accept(&request);
     let first = running.outcome(&first).event.expect("an event");
