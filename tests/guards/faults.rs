@@ -1,5 +1,5 @@
 //! The faults of the settings: every key of `every-key.json` gets every value of a list, is left out, and
-//! has a stranger beside it. What is reported is pinned by path and first words.
+//! has a stranger next to it. What is reported is pinned by path and first words.
 
 use std::fmt::Write as _;
 use std::path::Path;

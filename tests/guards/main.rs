@@ -1,5 +1,5 @@
 //! Guards: what must not change while the code moves. What each golden file pins, and who may rewrite
-//! one, is in `README.md` beside this file.
+//! one, is in `README.md` next to this file.
 
 mod golden;
 

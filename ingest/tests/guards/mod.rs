@@ -6,7 +6,7 @@
 //! golden file is a change for providers, operators or the processor, and is reviewed as one.
 //!
 //! Parts that vary from run to run are replaced by a placeholder after their form was checked. The bytes
-//! of a spooled record have a golden file beside `record`'s own tests: `ingest/golden/spool.v1.bin`.
+//! of a spooled record have a golden file next to `record`'s own tests: `ingest/golden/spool.v1.bin`.
 
 use std::path::Path;
 

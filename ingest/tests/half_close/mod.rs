@@ -305,7 +305,7 @@ fn a_body_that_its_sender_ends_early_is_counted_and_leaves_nothing() {
         sender.write(&format!("{head}{framing}"));
         drop(sender);
     }
-    // HEADERS and a part of the body, beside a whole request.
+    // HEADERS and a part of the body, next to a whole request.
     let part = [frame(1, 4, 3, &h2_head()), frame(0, 0, 3, b"abc")].concat();
     let mut sender = ingest.connect();
     sender.write_bytes(&[PREFACE, &h2_request(1, 300), &part].concat());

@@ -180,7 +180,7 @@ impl Producer for Transactor {
     type Member = ConsumerGroupMetadata;
 
     fn begin(&mut self) -> Result<(), CallError> {
-        // Told of a transaction that is over.
+        // An error of a transaction that is over.
         let _ = self.take_failure();
         self.timed(rdkafka::producer::Producer::begin_transaction)
             .map_err(|error| call_error(&error))

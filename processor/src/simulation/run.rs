@@ -25,7 +25,7 @@ const NAMES: usize = 3;
 const TROUBLE: u64 = 40 * SECOND;
 
 /// All must be quiet so long after the last fault: a session, a restart and late markers, but less than
-/// a transaction's time-out. Whoever follows under a name ends what was left open under it.
+/// a transaction's time-out. The next process under a name ends what was left open under it.
 const SETTLE: u64 = 25 * SECOND;
 
 /// The same where two processes had one name: one may idle while the other's transaction is open.

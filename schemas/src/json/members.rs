@@ -11,7 +11,7 @@ use serde::forward_to_deserialize_any;
 use serde_json::de::StrRead;
 use serde_json::value::RawValue;
 
-use super::{unescape, unquoted};
+use super::text::{unescape, unquoted};
 
 /// Reads an object into a struct of raw fields. The text ends with it.
 pub fn members<'a, T: Deserialize<'a>>(text: &'a str) -> serde_json::Result<T> {

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use serde_json::value::RawValue;
 
-use super::{Piece, Pieces, is_blank, string_end, unescape, unquoted};
+use super::text::{Piece, Pieces, is_blank, string_end, unescape, unquoted};
 
 /// How many objects and arrays may stand one in another where they are walked recursively: about as
 /// many as `serde_json` itself allows.

@@ -121,7 +121,7 @@ impl Fixture {
         self.verify().err().map(|refusal| refusal.reason)
     }
 
-    /// What becomes of it, as it stands in the file beside it.
+    /// What becomes of it, as it stands in the file next to it.
     pub fn outcome(&self) -> Value {
         let key = super::partition_key(self.verifier.as_ref(), &self.request.headers, &self.body);
         let key = String::from_utf8(key).unwrap_or_else(|error| hex::encode(error.as_bytes()));

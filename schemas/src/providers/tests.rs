@@ -1,4 +1,4 @@
-//! Walks every provider's fixtures: each request becomes what stands beside it, and is also tried
+//! Walks every provider's fixtures: each request becomes what stands next to it, and is also tried
 //! tampered, late, early, under another secret and while a secret rotates.
 
 use std::collections::{BTreeMap, BTreeSet};

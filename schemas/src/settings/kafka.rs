@@ -105,7 +105,7 @@ fn reserved(property: &str) -> Option<&'static str> {
         .then_some("is set by Sluice itself, for its guarantees rest on it")
 }
 
-/// Whether the value of a property is for nobody's eyes. Told by its name, so that properties of
+/// Whether the value of a property is for nobody's eyes. Its name decides, so that properties of
 /// later versions of librdkafka are caught too.
 fn is_secret(property: &str) -> bool {
     ["password", "passphrase", "secret", "key.pem"]

@@ -1,5 +1,5 @@
 //! `ingest.limits`: what one connection, peer or source may take. Each limit has its default and the reason
-//! for it here; the limits that are no settings are constants beside the code of ingest that applies them.
+//! for it here; the limits that are no settings are constants next to the code of ingest that applies them.
 
 use std::time::Duration;
 

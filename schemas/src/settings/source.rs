@@ -231,7 +231,7 @@ fn rate(node: &mut Node) -> Option<u32> {
     u32::try_from(node.integer("rate", 1, 1, MAX_RATE)).ok()
 }
 
-/// What must stand beside the provider's way of signing.
+/// What must stand next to the provider's way of signing.
 fn signing(node: &Node, signing: Signing, proved: bool, secrets: &[String]) {
     match signing {
         Signing::Required if secrets.is_empty() => {

@@ -284,7 +284,7 @@ impl<K: Kafka> Partition<'_, K> {
     }
 
     /// Nothing is known of this partition: raw may have grown, and it is new. The other partitions' logs
-    /// tell that.
+    /// say that.
     fn check_neighbours(&self, partitions: u32) -> Result<(), RestoreHalt> {
         let Wanted { partition, .. } = self.wanted;
         for other in (0..partitions.cast_signed()).filter(|other| *other != partition) {

@@ -14,6 +14,8 @@ use crate::raw::Headers;
 use crate::reason::{Reason, Refusal};
 use crate::settings::reader::Node;
 
+mod spec;
+
 mod signature;
 
 mod payload;
@@ -26,34 +28,11 @@ mod sender;
 use normalize::Event;
 use payload::{Body, Data};
 use signature::{Encoding, Field};
-
-/// The header that carries the MAC.
-const SIGNATURE: &str = "x-flock-signature";
+use spec::{SIGNATURE, SPEC};
 
 /// How far the body's time may be from the receipt where the source does not say otherwise: the
 /// documentation's example allows five minutes.
 const MAX_AGE: Duration = Duration::from_secs(300);
-
-static SPEC: Spec = Spec {
-    name: "flock",
-    documented: &[
-        "campaign.launched",
-        "campaign.ended",
-        "campaign.archived",
-        "referrer.visited",
-        "referrer.shared",
-        "referrer.copied",
-        "referrer.reward_claimed",
-        "invitee.visited",
-        "invitee.reward_claimed",
-        "invitee.accepted",
-        "referral.accepted",
-        "referral.flagged",
-        "referral.rejected",
-        "reward.provisioned",
-        "reward.fulfilled",
-    ],
-};
 
 /// The provider.
 #[derive(Debug)]

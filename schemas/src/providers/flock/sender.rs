@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{SIGNATURE, SPEC};
+use super::spec::{SIGNATURE, SPEC};
 use crate::json;
 use crate::providers::testing::{self, TestSource, Unsigned};
 
@@ -53,7 +53,7 @@ impl testing::Sender for Sender {
     /// Shape A as its older documentation says, over the timestamp and `data`; shape B over the body.
     fn sign(&self, request: &Unsigned, secret: &[u8], _at: i64) -> Vec<(String, String)> {
         let body = request.body.as_slice();
-        let members = json::utf8(body).and_then(json::object::<super::Body<'_>>);
+        let members = json::utf8(body).and_then(json::object::<super::payload::Body<'_>>);
         let members = members.ok().flatten().unwrap_or_default();
         let mac = match (members.data(), json::token(members.timestamp)) {
             (Some(data), Some(time)) => {

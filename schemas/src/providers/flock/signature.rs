@@ -10,8 +10,8 @@ use crate::providers::schemes::hmac::{Part, Signature, Template};
 use crate::providers::signature::{self, Key};
 use crate::reason::{Reason, Refusal};
 
-use super::SIGNATURE;
 use super::payload::Body;
+use super::spec::SIGNATURE;
 
 /// A field that a message is made of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

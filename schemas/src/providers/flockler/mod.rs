@@ -10,6 +10,8 @@ use crate::raw::{Headers, RawRequest, Single};
 use crate::reason::{Reason, Refusal};
 use crate::settings::reader::Node;
 
+mod spec;
+
 mod lowercase;
 
 mod options;
@@ -25,23 +27,7 @@ mod sender;
 
 use options::Source;
 use payload::{Article, Body};
-
-/// The header that carries the MAC.
-const SIGNATURE: &str = "x-flockler-signature";
-/// The header with the action.
-const ACTION: &str = "x-flockler-action";
-/// The header with the environment.
-const ENVIRONMENT: &str = "x-flockler-env";
-
-/// All actions. Documented.
-const ACTIONS: [&str; 3] = ["publish", "update", "unpublish"];
-/// All environments. Documented, with the advice to accept `production` alone.
-const ENVIRONMENTS: [&str; 4] = ["development", "sandbox", "staging", "production"];
-
-static SPEC: Spec = Spec {
-    name: "flockler",
-    documented: &["article.publish", "article.update", "article.unpublish"],
-};
+use spec::{ACTION, ACTIONS, ENVIRONMENT, ENVIRONMENTS, SIGNATURE, SPEC};
 
 /// The provider.
 #[derive(Debug)]

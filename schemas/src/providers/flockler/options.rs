@@ -1,7 +1,7 @@
 //! The options of one source.
 
-use super::ENVIRONMENTS;
 use super::lowercase::Lowercase;
+use super::spec::ENVIRONMENTS;
 use crate::settings::reader::Node;
 
 /// How the MAC is written.

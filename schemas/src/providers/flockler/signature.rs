@@ -1,7 +1,7 @@
 //! How Flockler signs: HMAC-SHA256 over `verb|action|env|url|payload`, all of it in lower case.
 
 use super::options::{Encoding, Source};
-use super::{ACTION, ENVIRONMENT, SIGNATURE};
+use super::spec::{ACTION, ENVIRONMENT, SIGNATURE};
 use crate::event::Authenticity;
 use crate::providers::api::{Credentials, Delivery, Proof};
 use crate::providers::schemes::hmac::Signature;

@@ -14,6 +14,8 @@ use crate::raw::Headers;
 use crate::reason::Refusal;
 use crate::settings::reader::Node;
 
+mod spec;
+
 mod payload;
 
 mod normalize;
@@ -22,16 +24,11 @@ mod normalize;
 mod sender;
 
 use payload::{Body, TypeMember};
+use spec::SPEC;
 
 /// How far the attempt's time may be from the receipt where the source does not say otherwise: what
 /// Svix's own libraries allow.
 const MAX_AGE: Duration = Duration::from_secs(300);
-
-static SPEC: Spec = Spec {
-    name: "flowcode",
-    // Its catalogue is not public: a source's `events` names the types that have topics of their own.
-    documented: &[],
-};
 
 /// The largest body where the source does not say otherwise, in bytes.
 const MAX_BODY_BYTES: u64 = 2 << 20;

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::SPEC;
+use super::spec::SPEC;
 use crate::identity::sha256;
 use crate::providers::signature::base64_bytes;
 use crate::providers::testing::{self, TestSource, Unsigned};

@@ -14,6 +14,8 @@ use crate::raw::{Headers, RawRequest};
 use crate::reason::{Reason, Refusal};
 use crate::settings::reader::Node;
 
+mod spec;
+
 mod signature;
 
 mod payload;
@@ -25,18 +27,7 @@ mod sender;
 
 use payload::Body;
 use signature::Field;
-
-/// The header that will carry the MAC: announced, not sent yet.
-const SIGNATURE: &str = "x-webhook-signature";
-
-static SPEC: Spec = Spec {
-    name: "referralloop",
-    documented: &[
-        "signup.created",
-        "signup.position_changed",
-        "signup.deleted",
-    ],
-};
+use spec::{SIGNATURE, SPEC};
 
 /// 1 + 5 + 15 + 60 minutes between five attempts that may each hang for a while.
 const RETRY_HORIZON: Duration = Duration::from_secs(90 * 60);

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{SIGNATURE, SPEC};
+use super::spec::{SIGNATURE, SPEC};
 use crate::identity::sha256;
 use crate::providers::testing::{self, TestSource, Unsigned};
 

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::SIGNATURE;
+use super::spec::SIGNATURE;
 use crate::event::Authenticity;
 use crate::json;
 use crate::providers::api::Proof;

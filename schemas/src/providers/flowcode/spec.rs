@@ -1,0 +1,10 @@
+//! Flowcode's names: what it is called, its headers and its documented types.
+
+use crate::providers::api::Spec;
+
+/// What holds whatever the source.
+pub static SPEC: Spec = Spec {
+    name: "flowcode",
+    // Its catalogue is not public: a source's `events` names the types that have topics of their own.
+    documented: &[],
+};
