@@ -22,7 +22,7 @@ use crate::clock;
 use crate::config::Config;
 use crate::headers;
 use crate::http::body::{Inbound, Unread};
-use crate::http::body_buffer::{BodyBuffer, MAX_CHUNKS, discard};
+use crate::http::body_buffer::{BodyBuffer, discard, max_chunks};
 use crate::metrics::{Metrics, Part};
 use crate::path::{self, Named};
 use crate::persist::{AcceptedRequest, Durable};
@@ -186,7 +186,7 @@ impl<P: Publish> Receiver<P> {
                 continue;
             };
             chunks += 1;
-            if chunks > MAX_CHUNKS || buffer.length() + data.len() > max_body {
+            if chunks > max_chunks(max_body) || buffer.length() + data.len() > max_body {
                 return Err(Answer::TooLarge);
             }
             buffer.push(data, |more| self.permit(route, more))?;

@@ -8,9 +8,18 @@ use hyper::body::Body;
 
 use crate::byte_budget::Permit;
 
-/// The most chunks of one body: each takes hyper some half a microsecond, even where it has one byte. A
-/// sender exceeds it for its own request alone, with chunks of less than 64 bytes in a body of 1 MiB.
+/// The most chunks of a body of up to 16 MiB: each takes hyper some half a microsecond, even where it has one
+/// byte. A sender exceeds it for its own request alone, with chunks of less than 64 bytes in a body of 1 MiB.
 pub const MAX_CHUNKS: usize = 16_384;
+
+/// What the chunks of a larger body must have on average, in bytes. Without a chunked coding a chunk is what
+/// one read of the socket brings, so that this is less than one packet.
+const MEAN_CHUNK: usize = 1 << 10;
+
+/// The most chunks of a body of at most so many bytes.
+pub fn max_chunks(max_body: usize) -> usize {
+    MAX_CHUNKS.max(max_body / MEAN_CHUNK)
+}
 
 /// What is read and discarded of a refused body, at most: a sender that is still writing when the connection
 /// closes may never see its answer. A sender exceeds it for its own request alone.

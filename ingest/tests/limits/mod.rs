@@ -99,6 +99,28 @@ fn a_body_of_the_most_chunks_is_accepted_and_one_more_is_413() {
 }
 
 #[test]
+fn a_large_body_that_comes_packet_by_packet_is_accepted() {
+    // What a line brings in packets of 1,460 bytes, of a body that its source allows.
+    let (packet, packets) = ("x".repeat(1460), 20_000);
+    let ingest = Ingest::start_tuned(true, "", "", |settings| {
+        settings.sources.get_mut("site").unwrap().max_body = 32 << 20;
+        settings.ingest.max_buffered = 64 << 20;
+        settings.ingest.body_timeout = Duration::from_secs(20);
+    });
+    let mut sender = ingest.connect();
+    sender.write(&format!(
+        "{HEAD}connection: close\r\ntransfer-encoding: chunked\r\n\r\n"
+    ));
+    let chunk = format!("{:x}\r\n{packet}\r\n", packet.len());
+    for _ in 0..packets {
+        sender.write(&chunk);
+    }
+    sender.write("0\r\n\r\n");
+    assert_eq!(sender.answer().status, 200);
+    assert_eq!(ingest.published()[0].value.len(), packet.len() * packets);
+}
+
+#[test]
 fn a_sender_that_reads_no_answers_is_closed() {
     // Answers that wait do not pile up; refused requests alone would meet another limit.
     let ingest = Ingest::start_under("  limits: {write_timeout: 300ms}");
