@@ -58,31 +58,31 @@ pub fn transact<'a, K: Kafka>(
     batch: &'a Batch,
     judging: &BTreeMap<i32, Judging<'_>>,
 ) -> (TxOutcome, BatchResult) {
-    let mut result = BatchResult::default();
-    let outcome = attempt(producer, context, batch, judging, &mut result)
-        .err()
-        .unwrap_or(TxOutcome::Committed);
-    (outcome, result)
+    in_transaction(producer, context, |producer, result| {
+        write(producer, context, batch, judging, result)
+    })
 }
 
-fn attempt<'a, K: Kafka>(
+/// One transaction around what `write` produces, with the offsets of what it judged.
+fn in_transaction<K: Kafka>(
     producer: &mut K::Producer,
-    context: &Context<'a, K>,
-    batch: &'a Batch,
-    judging: &BTreeMap<i32, Judging<'_>>,
-    result: &mut BatchResult,
-) -> Result<(), TxOutcome> {
-    producer.begin().map_err(broken)?;
-    let written = write(producer, context, batch, judging, result)
-        .and_then(|()| offsets(producer, context, result))
-        .and_then(|()| await_deliveries(producer, context.kafka));
-    match written {
-        Ok(()) if result.judged.is_empty() => {
-            abort(producer, context.kafka, aborted("nothing to commit"))
+    context: &Context<'_, K>,
+    write: impl FnOnce(&mut K::Producer, &mut BatchResult) -> Result<(), TxOutcome>,
+) -> (TxOutcome, BatchResult) {
+    let mut result = BatchResult::default();
+    let ended = producer.begin().map_err(broken).and_then(|()| {
+        let written = write(producer, &mut result)
+            .and_then(|()| offsets(producer, context, &result))
+            .and_then(|()| await_deliveries(producer, context.kafka));
+        match written {
+            Ok(()) if result.judged.is_empty() => {
+                abort(producer, context.kafka, aborted("nothing to commit"))
+            }
+            Ok(()) => commit(producer, context.kafka),
+            Err(outcome) => abort(producer, context.kafka, outcome),
         }
-        Ok(()) => commit(producer, context.kafka),
-        Err(outcome) => abort(producer, context.kafka, outcome),
-    }
+    });
+    (ended.err().unwrap_or(TxOutcome::Committed), result)
 }
 
 /// Produces the batch's outcomes and a dedup-log record for each of its partitions.
@@ -212,52 +212,31 @@ pub enum Note {
     Checkpoint,
 }
 
-/// Writes positions down: the offsets, and in each one's log a record that says so and
-/// judges nothing.
+/// Writes positions down: the offsets, and in each one's log a record that says so and judges nothing.
 pub fn write_positions<K: Kafka>(
     producer: &mut K::Producer,
     context: &Context<'_, K>,
     note: Note,
     positions: &BTreeMap<i32, JudgedTo>,
 ) -> (TxOutcome, BatchResult) {
-    let mut result = BatchResult::default();
-    let outcome = attempt_positions(producer, context, note, positions, &mut result)
-        .err()
-        .unwrap_or(TxOutcome::Committed);
-    (outcome, result)
-}
-
-fn attempt_positions<K: Kafka>(
-    producer: &mut K::Producer,
-    context: &Context<'_, K>,
-    note: Note,
-    positions: &BTreeMap<i32, JudgedTo>,
-    result: &mut BatchResult,
-) -> Result<(), TxOutcome> {
-    producer.begin().map_err(broken)?;
-    let mut written = Ok(());
-    for (&partition, &JudgedTo { at, partitions }) in positions {
-        let record = DedupRecord {
-            from: at,
-            to: at,
-            partitions,
-            entries: Vec::new(),
-        };
-        let judged = JudgedPart {
-            to: at,
-            ..JudgedPart::default()
-        };
-        result.judged.insert(partition, judged);
-        let until = (note == Note::Reposition).then_some(at);
-        written = written.and_then(|()| log(producer, context, partition, &record, (at, until)));
-    }
-    let written = written
-        .and_then(|()| offsets(producer, context, result))
-        .and_then(|()| await_deliveries(producer, context.kafka));
-    match written {
-        Ok(()) => commit(producer, context.kafka),
-        Err(outcome) => abort(producer, context.kafka, outcome),
-    }
+    in_transaction(producer, context, |producer, result| {
+        for (&partition, &JudgedTo { at, partitions }) in positions {
+            let record = DedupRecord {
+                from: at,
+                to: at,
+                partitions,
+                entries: Vec::new(),
+            };
+            let judged = JudgedPart {
+                to: at,
+                ..JudgedPart::default()
+            };
+            result.judged.insert(partition, judged);
+            let until = (note == Note::Reposition).then_some(at);
+            log(producer, context, partition, &record, (at, until))?;
+        }
+        Ok(())
+    })
 }
 
 fn message<'o>(out: &'o Outgoing<'_>) -> Message<'o> {

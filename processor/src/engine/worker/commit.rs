@@ -113,19 +113,16 @@ impl<K: Kafka> Worker<'_, K> {
         if !matches!(outcome, TxOutcome::Committed) {
             self.unsettle("a transaction was aborted");
         }
-        if matches!(outcome, TxOutcome::Committed) {
-            self.unconfirmed.proved();
-            self.aborts = 0;
-            self.report("transaction", None);
-        }
         match outcome {
-            TxOutcome::Committed if *task != Task::Judge => {
-                self.unconfirmed.add(&mut result, self.kafka.now());
-            }
             TxOutcome::Committed => {
+                self.unconfirmed.proved();
                 self.unconfirmed.add(&mut result, self.kafka.now());
-                self.apply(&result);
-                *batch = Batch::default();
+                self.aborts = 0;
+                self.report("transaction", None);
+                if *task == Task::Judge {
+                    self.apply(&result);
+                    *batch = Batch::default();
+                }
             }
             TxOutcome::Aborted { .. }
                 if *task == Task::Judge && nothing_before_halts(batch, &result) =>
