@@ -276,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn a_newer_version_is_told_apart_from_rubbish() {
+    fn a_newer_version_and_rubbish_are_different_errors() {
         assert_eq!(RawRequest::decode(br#"{"v":2}"#), Err(RawError::Newer(2)));
         assert_eq!(
             RawRequest::decode(br#"{"v":7,"id":[],"new":{}}"#),

@@ -103,7 +103,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn seconds_and_milliseconds_are_told_apart() {
+    fn seconds_and_milliseconds_are_distinguished() {
         assert_eq!(read("1641234567"), Some(1_641_234_567_000));
         assert_eq!(read("1641234567123"), Some(1_641_234_567_123));
         assert_eq!(read("99999999999"), Some(99_999_999_999_000));

@@ -27,7 +27,7 @@ for patch in "$root"/tests/mutants/${1:-*}.patch; do
     continue
   fi
   echo "$name: building and running $seeds seeds" >&2
-  # Third-party crates come from the checkout's own target folder. Cargo tells our crates there apart by
+  # Third-party crates come from the checkout's own target folder. Cargo distinguishes our crates there by
   # their version, not by their place: so the copy's is its own.
   sed -i "s/^version = \"\(.*\)\"$/version = \"\1-$name\"/" "$tree/Cargo.toml"
   sed -i "/^name = \"sluice-/{n;s/\"$/-$name\"/}" "$tree/Cargo.lock"

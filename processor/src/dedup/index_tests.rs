@@ -83,7 +83,7 @@ fn an_event_that_comes_again_counts_once_and_in_its_latest_generation() {
 }
 
 #[test]
-fn what_comes_again_before_it_was_swept_is_remembered_anew() {
+fn what_comes_again_before_it_was_swept_is_remembered_again() {
     let mut index = DedupIndex::new(4 * HOUR);
     let start = 1_000 * HOUR;
     for n in 0..10_000 {

@@ -208,7 +208,7 @@ fn a_repetition_is_a_duplicate_whether_its_event_is_committed_or_not() {
 }
 
 #[test]
-fn a_record_that_was_redriven_too_often_is_told_before_all_else() {
+fn the_redrive_limit_is_checked_before_all_else() {
     let bench = bench();
     for (_, _, record) in every_sample() {
         for (count, stays) in [
@@ -376,8 +376,8 @@ fn no_column_and_no_header_of_an_event_has_a_nul() {
             });
             let event = columns(&nul.1.value);
             assert_eq!(event.data.as_bytes(), nul.0, "as received");
-            // U+0000 is what U+FFFD would be, in every column, and another delivery where its content
-            // tells. The tags are JSON, in which it stays the escape that it was.
+            // U+0000 is what U+FFFD would be, in every column, and another delivery where its content is a
+            // part of the identity. The tags are JSON, in which it stays the escape that it was.
             let expected = columns(&other.1.value);
             let is_same = nul.0 == other.0 || event.delivery_id.is_some();
             assert_eq!(event.id == expected.id, is_same);

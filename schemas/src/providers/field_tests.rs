@@ -163,7 +163,7 @@ fn a_folded_header_without_a_good_entry_is_as_bad_as_before() {
 }
 
 /// What a `ReferralLoop` request with a good token becomes under these values of the signature's header.
-fn beside_a_token(signature: &str, values: &[&str]) -> Result<(), Reason> {
+fn with_a_token(signature: &str, values: &[&str]) -> Result<(), Reason> {
     let provider = super::by_name("referralloop").expect("a provider");
     let source = Source {
         verifier: verifier(provider, json!({ "signature": signature })),
@@ -194,9 +194,9 @@ fn an_empty_signature_that_is_optional_is_none() {
         (&["sha256="], Err(Reason::SignatureMalformed)),
         (&["0"], Err(Reason::SignatureMalformed)),
     ] {
-        assert_eq!(beside_a_token("optional", values), outcome, "{values:?}");
+        assert_eq!(with_a_token("optional", values), outcome, "{values:?}");
     }
-    let required = beside_a_token("required", &[""]);
+    let required = with_a_token("required", &[""]);
     assert_eq!(required, Err(Reason::SignatureMalformed));
-    assert_eq!(beside_a_token("off", &["0"]), Ok(()));
+    assert_eq!(with_a_token("off", &["0"]), Ok(()));
 }

@@ -2,10 +2,10 @@
 //!
 //! # Adding a provider
 //!
-//! `CONTRIBUTING.md` has the steps. In short: a folder here with `mod.rs`, `sender.rs`, `README.md` and
-//! `fixtures/`, which implements [`Provider`] (its name and its documented types), [`Verifier`] (one source
-//! of it) and, for tests and the playground, `testing::Sender`; and a line in [`ALL`]. How signatures are
-//! made is in [`schemes`]: take one, and add one only where none fits.
+//! `CONTRIBUTING.md` has the steps. In short: a folder here with `spec.rs`, `mod.rs`, `sender.rs`,
+//! `README.md` and `fixtures/`, which implements [`Provider`] (its name and its documented types),
+//! [`Verifier`] (one source of it) and, for tests and the playground, `testing::Sender`; and a line in
+//! [`ALL`]. How signatures are made is in [`schemes`]: take one, and add one only where none fits.
 
 pub mod signature;
 

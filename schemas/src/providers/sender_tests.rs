@@ -214,11 +214,11 @@ fn a_mebibyte_of_any_content_is_judged_within_seconds() {
                 let took = start.elapsed();
                 assert!(took < Duration::from_secs(3), "{name}: {took:?}");
                 if std::env::var_os("SHOW_TIMES").is_some() {
-                    let told = outcome
+                    let said = outcome
                         .err()
                         .map_or("an event", |refusal| refusal.reason.name());
                     println!(
-                        "{:>12} {name:>28} {told:>20} {took:?}",
+                        "{:>12} {name:>28} {said:>20} {took:?}",
                         provider.spec().name
                     );
                 }

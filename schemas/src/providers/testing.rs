@@ -21,7 +21,7 @@ pub trait Sender: Sync {
 
     /// A request for one of [`Sender::events`] or for any other type. Different `n` are different deliveries
     /// of different entities; the same `n` and `at` give the same bytes. `at` is the time that the
-    /// body tells, in seconds since 1970.
+    /// body says, in seconds since 1970.
     fn sample(&self, event: &str, n: u64, at: i64) -> Unsigned;
 
     /// Whether a request that was signed long before its receipt is rejected for its age.

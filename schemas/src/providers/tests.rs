@@ -41,7 +41,7 @@ fn the_folders_on_disk_are_the_registry() {
 }
 
 #[test]
-fn every_fixture_becomes_what_stands_beside_it() {
+fn every_fixture_becomes_what_its_golden_file_says() {
     let update = std::env::var_os("UPDATE_GOLDEN").is_some();
     for fixture in fixtures() {
         let golden = fixture.path.with_extension("event.json");
@@ -124,7 +124,7 @@ fn a_signed_fixture_that_is_tampered_with_is_rejected() {
         }
         let path = fixture.path.clone();
         for at in 0..fixture.body.len() {
-            // This bit never makes a capital of a small letter, which Flockler would not tell apart.
+            // This bit never makes a capital of a small letter, which are the same to Flockler.
             fixture.body[at] ^= 2;
             match fixture.verify() {
                 Ok(authentic) => {

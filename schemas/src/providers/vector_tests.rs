@@ -93,7 +93,7 @@ fn a_signup_has_one_identity_however_it_is_written_and_proved() {
 }
 
 #[test]
-fn under_a_signature_over_data_the_name_still_tells_events_apart() {
+fn under_a_signature_over_data_the_name_still_distinguishes_events() {
     let mut fixture = fixture("flock", "01");
     let mark = fixture.mark();
     let body = String::from_utf8(fixture.body.clone()).expect("UTF-8");

@@ -170,7 +170,7 @@ fn peer_connections(node: &mut Node, from: PeerFrom) -> Option<usize> {
     if matches!(from, PeerFrom::ForwardedFor { .. }) {
         node.fault(
             "peer_connections",
-            "cannot be told with peer.from: forwarded_for, for connections are the proxy's",
+            "means nothing with peer.from: forwarded_for, where connections are the proxy's",
         );
     }
     Some(bound)

@@ -35,7 +35,7 @@ impl testing::Sender for Sender {
 
     fn sample(&self, event: &str, n: u64, at: i64) -> Unsigned {
         let action = event.strip_prefix("article.").unwrap_or(event);
-        // The documented `unpublish` tells the id alone; the time stands next to it so that two of them
+        // The documented `unpublish` has the id alone; the time stands next to it so that two of them
         // can differ, as any unknown member may.
         let article = if action == "unpublish" {
             json!({"id": n, "unpublished_at": testing::iso8601(at)})

@@ -48,7 +48,7 @@ fn a_name_is_a_file_under_the_secrets_and_a_path_is_taken_as_it_is() {
 }
 
 #[test]
-fn peers_have_bounds_of_their_own_where_they_are_told_apart() {
+fn peers_have_bounds_of_their_own_where_they_are_distinguished() {
     for (peer, connections, bytes) in [
         ("connection", None, None),
         ("proxy_protocol", Some(64), Some(8 << 20)),
