@@ -3,8 +3,11 @@
 use std::sync::LazyLock;
 
 use apache_avro::Schema;
-use apache_avro::reader::datum::GenericDatumReader;
 use serde::{Deserialize, Serialize};
+
+mod decode;
+
+pub use decode::{DecodeError, decode, origin};
 
 /// The schema as it is registered: `schemas/avro/webhook_event.avsc`.
 pub const SCHEMA: &str = include_str!("../avro/webhook_event.avsc");
@@ -27,33 +30,6 @@ pub const CONTENT_TYPE_CONFLUENT: &str = "application/vnd.confluent.avro";
 pub const CONTENT_TYPE_SINGLE_OBJECT: &str = "application/avro";
 /// Kafka header: how the value is framed.
 pub const CONTENT_TYPE: &str = "content-type";
-
-static READER: LazyLock<GenericDatumReader<'static>> = LazyLock::new(|| {
-    #[expect(clippy::expect_used, reason = "the schema refers to none but itself")]
-    GenericDatumReader::builder(&PARSED)
-        .build()
-        .expect("our own schema resolves")
-});
-
-/// The columns that name the raw record of an event.
-#[derive(Deserialize)]
-#[serde(rename = "WebhookEvent")]
-struct Origin {
-    raw_partition: i32,
-    raw_offset: i64,
-}
-
-/// The partition and the offset of the raw record that an event was made of; `None` where the value is
-/// no event. Columns that a newer release adds stand behind those known here and are not read.
-pub fn origin(value: &[u8]) -> Option<(i32, i64)> {
-    let mut datum = match value {
-        [0xc3, 0x01, framed @ ..] => framed.get(8..)?,
-        [0, framed @ ..] => framed.get(4..)?,
-        _ => return None,
-    };
-    let origin: Origin = READER.read_deser(&mut datum).ok()?;
-    Some((origin.raw_partition, origin.raw_offset))
-}
 
 /// How much of a delivery is proved to come from the provider.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -290,41 +266,5 @@ mod tests {
         let avro = avro.as_str().or_else(|| avro["type"].as_str());
         let name = field["name"].as_str().expect("a name");
         (name, avro.expect("a type"), is_nullable)
-    }
-
-    #[test]
-    fn the_origin_of_an_event_is_read_from_either_framing() {
-        let writer = apache_avro::writer::datum::GenericDatumWriter::builder(&PARSED)
-            .build()
-            .expect("a writer");
-        let fields = Fields {
-            r#type: "t".into(),
-            position: Some(1),
-            published_at: Some(2),
-            ..Fields::default()
-        };
-        let event = fields.into_event(Envelope {
-            id: "i".into(),
-            source: "s".into(),
-            provider: "p".into(),
-            subject: None,
-            received_at: 1,
-            authenticity: Authenticity::Token.name().into(),
-            signature_scheme: None,
-            key_id: None,
-            request_id: "r".into(),
-            raw_partition: 3,
-            raw_offset: 4,
-            data: "{}".into(),
-        });
-        let datum = writer.write_ser_to_vec(&event).expect("an event");
-        let single = [&[0xc3, 0x01], FINGERPRINT.as_slice(), &datum].concat();
-        let confluent = [&[0, 0, 0, 0, 7], datum.as_slice(), b"a later column"].concat();
-        for framed in [single, confluent] {
-            assert_eq!(origin(&framed), Some((3, 4)));
-            assert_eq!(origin(&framed[..framed.len() / 2]), None);
-        }
-        assert_eq!(origin(b""), None);
-        assert_eq!(origin(b"{}"), None);
     }
 }

@@ -3,7 +3,7 @@
 //! The journey, in the order of the modules: ingest writes a [`raw`] record; the processor asks the
 //! [`providers`] whether it is authentic and what it says, gives it an [`identity`] under which it may
 //! be a repetition ([`dedup_log`] keeps those), and writes it as an [`event`] or ends it with another
-//! [`fate`] for a [`reason`], on a [`topic`], counted by a [`metric`].
+//! [`fate`] for a [`reason`], on a [`topic`], counted by a [`metric`]. A tool reads it there as a [`record`].
 //!
 //! The [`settings`] are what operator, both services and the chart agree on.
 //!
@@ -30,6 +30,8 @@ pub mod fate;
 pub mod reason;
 
 pub mod topic;
+
+pub mod record;
 
 pub mod metric;
 

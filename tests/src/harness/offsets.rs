@@ -9,50 +9,34 @@ use rdkafka::admin::{
     AdminClient, AdminOptions, NewPartitions, NewTopic, ResourceSpecifier, TopicReplication,
 };
 use rdkafka::client::DefaultClientContext;
-use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
-use rdkafka::{ClientConfig, Offset, TopicPartitionList};
+use rdkafka::consumer::{CommitMode, Consumer};
+use rdkafka::{Offset, TopicPartitionList};
+use sluice_service::kafka::offsets::{self, member};
+use sluice_service::kafka::read::partitions;
 
+use crate::harness::topics::{base, with_prefix};
 use crate::harness::wait::{PATIENCE, wait_for};
 
 const REQUEST: Duration = Duration::from_secs(20);
 
 /// The first and the next offset of each partition of a topic, as an uncommitted reader sees them.
 pub fn bounds(bootstrap: &str, topic: &str) -> Result<Vec<(i64, i64)>> {
-    let client = member(bootstrap, "sluice-tests-bounds")?;
-    (0..partitions(&client, topic)?)
-        .map(|partition| {
-            // A topic that was just made, or a leader that moved: the client learns it by asking again.
-            wait_for("the bounds of a partition", PATIENCE, || {
-                Ok(client.fetch_watermarks(topic, partition, REQUEST).ok())
-            })
-        })
-        .collect()
+    Ok(offsets::bounds(&base(bootstrap), topic, PATIENCE)?)
 }
 
 /// The next offset of each partition of a topic.
 pub fn ends(bootstrap: &str, topic: &str) -> Result<Vec<i64>> {
-    let bounds = bounds(bootstrap, topic)?;
-    Ok(bounds.into_iter().map(|(_, end)| end).collect())
+    Ok(offsets::ends(&base(bootstrap), topic, PATIENCE)?)
 }
 
 /// The committed offset of each partition of a topic; `None` where there is none.
 pub fn committed(bootstrap: &str, group: &str, topic: &str) -> Result<Vec<Option<i64>>> {
-    let client = member(bootstrap, group)?;
-    let mut list = TopicPartitionList::new();
-    for partition in 0..partitions(&client, topic)? {
-        list.add_partition(topic, partition);
-    }
-    let found = wait_for("the committed offsets", PATIENCE, || {
-        Ok(client.committed_offsets(list.clone(), REQUEST).ok())
-    })?;
-    Ok(found
-        .elements()
-        .iter()
-        .map(|element| match element.offset() {
-            Offset::Offset(offset) => Some(offset),
-            _ => None,
-        })
-        .collect())
+    Ok(offsets::committed(
+        &base(bootstrap),
+        group,
+        topic,
+        PATIENCE,
+    )?)
 }
 
 /// Waits until the group has committed all that stands in a topic.
@@ -70,7 +54,7 @@ pub fn wait_caught_up(bootstrap: &str, group: &str, topic: &str, patience: Durat
 
 /// Commits offsets in the name of a group that has no members now.
 pub fn commit(bootstrap: &str, group: &str, topic: &str, offsets: &[(i32, i64)]) -> Result<()> {
-    let client = member(bootstrap, group)?;
+    let client = member(&base(bootstrap), group)?;
     let mut list = TopicPartitionList::new();
     for (partition, offset) in offsets {
         list.add_partition_offset(topic, *partition, Offset::Offset(*offset))?;
@@ -119,7 +103,7 @@ pub fn delete_topic(bootstrap: &str, topic: &str) -> Result<()> {
         one.map_err(|(topic, code)| anyhow::anyhow!("cannot delete {topic}: {code}"))?;
     }
     wait_for("the topic to go", PATIENCE, || {
-        let names = crate::harness::topics::with_prefix(bootstrap, topic)?;
+        let names = with_prefix(bootstrap, topic)?;
         Ok((!names.iter().any(|name| name == topic)).then_some(()))
     })
 }
@@ -184,7 +168,7 @@ pub fn grow_topic(bootstrap: &str, topic: &str, partitions: i32) -> Result<()> {
 }
 
 fn wait_partitions(bootstrap: &str, topic: &str, wanted: i32) -> Result<()> {
-    let client = member(bootstrap, "sluice-tests-bounds")?;
+    let client = member(&base(bootstrap), "sluice-tests-bounds")?;
     wait_for("the partitions", PATIENCE, || {
         Ok((partitions(&client, topic).ok() == Some(wanted)).then_some(()))
     })
@@ -196,33 +180,10 @@ where
     F: FnOnce(AdminClient<DefaultClientContext>, AdminOptions) -> R,
     R: Future<Output = rdkafka::error::KafkaResult<T>>,
 {
-    let client: AdminClient<_> = ClientConfig::new()
-        .set("bootstrap.servers", bootstrap)
-        .create()?;
+    let client: AdminClient<_> = base(bootstrap).create()?;
     let options = AdminOptions::new()
         .operation_timeout(Some(REQUEST))
         .request_timeout(Some(REQUEST));
     let runtime = tokio::runtime::Builder::new_current_thread().build()?;
     Ok(runtime.block_on(request(client, options))?)
-}
-
-fn member(bootstrap: &str, group: &str) -> Result<BaseConsumer> {
-    Ok(ClientConfig::new()
-        .set("bootstrap.servers", bootstrap)
-        .set("group.id", group)
-        .set("enable.auto.commit", "false")
-        .set("log_level", "3")
-        .create()?)
-}
-
-fn partitions(client: &BaseConsumer, topic: &str) -> Result<i32> {
-    let metadata = client.fetch_metadata(Some(topic), REQUEST)?;
-    let count = metadata
-        .topics()
-        .first()
-        .map_or(0, |topic| topic.partitions().len());
-    if count == 0 {
-        bail!("topic {topic} is not there");
-    }
-    Ok(i32::try_from(count)?)
 }

@@ -1,5 +1,10 @@
-//! What both services do with Kafka: the properties that every client has, and the topics.
+//! What both services do with Kafka: the properties that every client has, and the topics. What a tool for
+//! operators reads: records and offsets.
 
 pub mod client;
 
 pub mod topics;
+
+pub mod read;
+
+pub mod offsets;

@@ -11,6 +11,7 @@ use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer, ThreadedPr
 use rdkafka::{Offset, TopicPartitionList};
 use serde::Serialize;
 use serde_json::json;
+use sluice_service::kafka::read::record;
 use sluice_tests::harness::client::Client;
 use sluice_tests::harness::deployment::{Site, now};
 use sluice_tests::harness::offsets::{bounds, create_topic};
@@ -78,7 +79,7 @@ fn reader(bootstrap: &str, topics: &[String], told: Sender<(Record, Instant)>) -
                 continue;
             };
             let came = Instant::now();
-            if told.send((Record::from(&message), came)).is_err() {
+            if told.send((record(&message), came)).is_err() {
                 return;
             }
         }
