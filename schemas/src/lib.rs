@@ -3,7 +3,8 @@
 //! The journey, in the order of the modules: ingest writes a [`raw`] record; the processor asks the
 //! [`providers`] whether it is authentic and what it says, gives it an [`identity`] under which it may
 //! be a repetition ([`dedup_log`] keeps those), and writes it as an [`event`] or ends it with another
-//! [`fate`] for a [`reason`], on a [`topic`], counted by a [`metric`]. A tool reads it there as a [`record`].
+//! [`fate`] for a [`reason`], on a [`topic`]. A tool reads it there as a [`record`], and the [`audit`] counts
+//! both ends. What happens is counted by a [`metric`].
 //!
 //! The [`settings`] are what operator, both services and the chart agree on.
 //!
@@ -32,6 +33,8 @@ pub mod reason;
 pub mod topic;
 
 pub mod record;
+
+pub mod audit;
 
 pub mod metric;
 

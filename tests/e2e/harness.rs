@@ -9,11 +9,11 @@ use std::time::Duration;
 use rdkafka::ClientConfig;
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use sluice_schemas::audit::{Acked, Verdict, audit, digest};
 use sluice_schemas::providers::partition_key;
 use sluice_schemas::providers::testing::verifier;
 use sluice_schemas::raw::{REQUEST, RawRequest};
 use sluice_schemas::topic::TopicNames;
-use sluice_tests::audit::{Acked, Verdict, audit};
 use sluice_tests::harness::client::{Answer, Client, Outgoing};
 use sluice_tests::harness::cluster::{Cluster, Purpose};
 use sluice_tests::harness::deployment::{Site, Source};
@@ -109,7 +109,7 @@ impl Running {
         if let Ok(id) = answer.id() {
             self.acked.push(Acked {
                 id,
-                body: request.body.clone(),
+                digest: digest(&request.body),
             });
         }
         answer

@@ -9,16 +9,16 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
+use sluice_schemas::audit::{Digest, Invariant, Place, RawSeen, Seen, Verdict, look};
 use sluice_schemas::fate::Fate;
 use sluice_schemas::metric::{FATES, INGEST_REQUESTS};
 use sluice_schemas::providers::ALL;
 use sluice_schemas::providers::testing::verifier;
 use sluice_schemas::raw::{Ack, RawRequest};
+use sluice_schemas::record::Record;
 use sluice_schemas::topic::TopicNames;
 
-use crate::audit::{Digest, Invariant, Place, RawSeen, Seen, Verdict, look};
 use crate::harness::metrics::Samples;
-use crate::harness::topics::Record;
 use crate::load::ledger::{Answer, Attempt, Told};
 
 /// Checks I1 to I5.

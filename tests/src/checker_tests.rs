@@ -1,9 +1,9 @@
 //! The checker on planted violations of each invariant.
 
 use super::*;
-use crate::audit::digest;
-use crate::audit::tests::{NAMES, event, id, record, request, sound};
 use crate::load::ledger::Line;
+use sluice_schemas::audit::digest;
+use sluice_schemas::audit::testing::{NAMES, event, id, record, request, sound};
 use sluice_schemas::event::{CONTENT_TYPE, CONTENT_TYPE_SINGLE_OBJECT};
 use sluice_schemas::raw::REQUEST;
 
@@ -303,7 +303,7 @@ fn i5_a_key_on_two_partitions() {
     let (mut records, mut book) = good();
     let [mut raw, mut event] = pair(4, 0, 4, "body 4");
     raw.partition = 1;
-    event.value = crate::audit::tests::event_at("e4", 1, 0, "body 4");
+    event.value = sluice_schemas::audit::testing::event_at("e4", 1, 0, "body 4");
     records.extend([raw, event]);
     book.sent(4, "body 4");
     let (invariant, told) = fault_of(&records, &book);

@@ -3,16 +3,14 @@
 //! Comes in: the binaries as cargo built them and the jars that `make kafka` fetched. Goes out: a
 //! [`harness`] (a cluster with a proxy where faults are wanted, a deployment with settings for every
 //! provider, the processes under it, clients, and the topics as a reader sees them), the [`load`] of senders
-//! with their ledger, an [`audit`] of both ends, a [`report`] of each request's fate, and a [`checker`] that
-//! compares the topics with the sender's ledger.
+//! with their ledger, a [`report`] of each request's fate, and a [`checker`] that audits the topics and
+//! compares them with the sender's ledger.
 //! Never here: a way into a binary that its users have not. Nothing outlives the harness, however it
 //! ends: children end with it, and a janitor removes its files.
 
 pub mod harness;
 
 pub mod load;
-
-pub mod audit;
 
 pub mod report;
 

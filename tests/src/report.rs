@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use sluice_schemas::audit::fate_of;
 use sluice_schemas::event::WebhookEvent;
 use sluice_schemas::fate::{DETAIL, DUPLICATE_OF, Fate, REASON};
 use sluice_schemas::raw::{REQUEST, RawRequest};
+use sluice_schemas::record::Record;
 use sluice_schemas::topic::TopicNames;
 
-use crate::audit::fate_of;
-use crate::harness::topics::Record;
 use crate::load::mix::cases::Expected;
 
 /// What became of one request.

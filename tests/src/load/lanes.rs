@@ -11,15 +11,14 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::audit::digest;
 use crate::harness::client::{Client, Outgoing};
 use crate::harness::deployment::{Source, now};
 use crate::harness::wait::wait_for;
 use crate::load::ledger::{Ledger, Line, now_micros};
 use crate::load::mix::{forged, unreadable};
 use anyhow::{Context, Result};
-
 use fastrand::Rng;
+use sluice_schemas::audit::digest;
 
 /// The longest that a sender waits for an answer: longer than ingest may take by its settings.
 const ANSWER: Duration = Duration::from_secs(10);

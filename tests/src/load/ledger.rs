@@ -14,8 +14,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
-
-use crate::audit::Digest;
+use sluice_schemas::audit::Digest;
 
 /// One line.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -234,7 +233,7 @@ fn from_hex(text: &str) -> Option<Digest> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::audit::digest;
+    use sluice_schemas::audit::digest;
 
     fn intent(number: u64, attempt: u32) -> Line {
         Line::Intent {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use serde::Serialize;
 use serde_json::json;
-use sluice_tests::audit::{Acked, Invariant, Verdict, audit};
+use sluice_schemas::audit::{Acked, Invariant, Verdict, audit, digest};
 use sluice_tests::harness::client::Client;
 use sluice_tests::harness::cluster::{Cluster, Purpose};
 use sluice_tests::harness::deployment::{Site, now};
@@ -198,7 +198,7 @@ impl Sending {
                         }
                         acked.push(Acked {
                             id: answer.id()?,
-                            body: outgoing.body,
+                            digest: digest(&outgoing.body),
                         });
                         done.fetch_add(1, Ordering::Relaxed);
                     }

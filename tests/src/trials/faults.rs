@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use fastrand::Rng;
 use serde::Serialize;
-use sluice_tests::audit::{Invariant, Verdict};
+use sluice_schemas::audit::{Invariant, Verdict};
 use sluice_tests::checker::{check, check_settled, compare_counts};
 use sluice_tests::harness::topics::{Isolation, read, with_prefix};
 use sluice_tests::load::ledger::{Told, now_micros};

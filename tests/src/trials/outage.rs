@@ -9,7 +9,7 @@ use anyhow::Result;
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use serde_json::json;
-use sluice_tests::audit::Verdict;
+use sluice_schemas::audit::Verdict;
 use sluice_tests::checker::check;
 use sluice_tests::harness::topics::{Isolation, read, with_prefix};
 use sluice_tests::harness::wait::PATIENCE;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::Serialize;
-use sluice_tests::audit::Verdict;
+use sluice_schemas::audit::Verdict;
 use sluice_tests::load::lanes::Counts;
 
 use crate::trials::frame;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::Result;
 use serde::Serialize;
 use serde_json::json;
-use sluice_tests::audit::{Invariant, Place, Verdict};
+use sluice_schemas::audit::{Invariant, Place, Verdict};
 use sluice_tests::checker::{check, check_settled};
 use sluice_tests::harness::topics::{Isolation, read, with_prefix};
 use sluice_tests::load::ledger::Told;

@@ -1,18 +1,26 @@
-//! The audit: what went in is what came out, each once. Pure: it looks at records that were read.
+//! The audit of the topics from outside: what went in is what came out, each once.
 //!
-//! It is the core of the [`crate::checker`], which compares the same records with a sender's ledger too.
+//! Comes in: all records of raw and of the fates, as a `read_committed` reader has them, and what senders
+//! know to be acknowledged. Goes out: a [`Verdict`] on the invariants [`Invariant::I1`] to
+//! [`Invariant::I4`], and what was seen, for those who judge more of it.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use sha2::{Digest as _, Sha256};
-use sluice_schemas::event::WebhookEvent;
-use sluice_schemas::fate::{DUPLICATE_OF, Fate, RAW_OFFSET, RAW_PARTITION, RAW_TOPIC, REASON};
-use sluice_schemas::raw::{REQUEST, RawRequest};
-use sluice_schemas::topic::TopicNames;
 
-use crate::harness::topics::Record;
+use crate::event::WebhookEvent;
+use crate::fate::{DUPLICATE_OF, Fate, RAW_OFFSET, RAW_PARTITION, RAW_TOPIC, REASON};
+use crate::raw::{REQUEST, RawRequest};
+use crate::record::Record;
+use crate::topic::TopicNames;
 
 mod verdict;
+
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
+
+#[cfg(test)]
+mod tests;
 
 pub use verdict::{Invariant, Place, Verdict};
 
@@ -21,8 +29,8 @@ pub use verdict::{Invariant, Place, Verdict};
 pub struct Acked {
     /// The id in the answer.
     pub id: String,
-    /// The body that was sent.
-    pub body: bytes::Bytes,
+    /// SHA-256 of the body that was sent.
+    pub digest: Digest,
 }
 
 /// SHA-256 of a body.
@@ -73,7 +81,7 @@ pub struct EventSeen<'a> {
 pub fn audit(names: &TopicNames, records: &[Record], acked: &[Acked]) -> Verdict {
     let acked = acked
         .iter()
-        .map(|request| (request.id.as_str(), digest(&request.body)));
+        .map(|request| (request.id.as_str(), request.digest));
     let (mut verdict, seen) = look(names, records, acked);
     let mut ids = HashSet::new();
     let requests = seen.raw.values().filter_map(|raw| raw.request.as_ref());
@@ -318,7 +326,3 @@ fn check_copy(raw: &Record, record: &Record, ended: &Ended, verdict: &mut Verdic
         unequal("lacks a header of");
     }
 }
-
-#[cfg(test)]
-#[path = "audit_tests.rs"]
-pub(crate) mod tests;
