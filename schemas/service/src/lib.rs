@@ -24,6 +24,8 @@ pub mod shutdown;
 
 pub mod runtime;
 
+pub mod table;
+
 /// Exit status where the settings, the secrets or the topics are at fault (`EX_CONFIG`).
 pub const EXIT_CONFIG: i32 = 78;
 

@@ -22,6 +22,4 @@ pub mod bench;
 
 mod hints;
 
-mod table;
-
 mod until_ctrl_c;

@@ -9,6 +9,7 @@ use rdkafka::mocking::MockCluster;
 use serde_json::json;
 use sluice_schemas::topic::TopicNames;
 use sluice_service::kafka::topics::wanted;
+use sluice_service::table::{Table, cut};
 use sluice_tests::harness::client::Client;
 use sluice_tests::harness::deployment::{Site, now};
 use sluice_tests::harness::ports;
@@ -18,7 +19,6 @@ use sluice_tests::harness::wait::PATIENCE;
 use sluice_tests::load::mix::cases::{self, Case, Expected};
 use sluice_tests::report::{Outcome, Sums, outcome};
 
-use crate::trials::table::{Table, cut};
 use crate::trials::{hints, until_ctrl_c};
 
 /// What the playground is asked for.
@@ -214,7 +214,7 @@ fn render(sent: &[Sent], account: &[(String, Outcome)], sums: &Sums) -> String {
         .iter()
         .map(|(id, outcome)| (id.as_str(), outcome))
         .collect();
-    let mut table = Table::new();
+    let mut table = Table::for_stdout();
     table.row(
         None,
         &[
@@ -237,8 +237,8 @@ fn render(sent: &[Sent], account: &[(String, Outcome)], sums: &Sums) -> String {
                     "UNEXPECTED "
                 };
                 let told = format!("{mark}{}", cut(&outcome.summary(), 100));
-                let fate = Some(outcome.fate);
-                table.row(fate, &[provider, what, &became, &outcome.topic, &told]);
+                let colour = Some(outcome.fate.into());
+                table.row(colour, &[provider, what, &became, &outcome.topic, &told]);
             }
             None if sent.id.is_none() => {
                 let answer = format!("answered {}", sent.status);
@@ -281,10 +281,10 @@ fn watch(site: &Site, reader: &mut Reader, services: &mut [&mut Service]) -> Res
             && let Some(record) = reader.records.pop()
             && let Some((id, outcome)) = outcome(&names, &record)
         {
-            let mut table = Table::new();
+            let mut table = Table::for_stdout();
             let (became, told) = (became(&outcome), outcome.summary());
             let cells = [id.as_str(), &outcome.source, &became, &outcome.topic, &told];
-            table.row(Some(outcome.fate), &cells);
+            table.row(Some(outcome.fate.into()), &cells);
             print!("{}", table.render());
         }
         Ok(())
