@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::{masked, same_as_golden};
-use crate::smuggling::CASES;
+use crate::smuggling::corpus::PINNED;
 use crate::support::{Ingest, SMALL, Sender};
 use crate::{CODED, NOT_CODED, NOT_FOUND, TWO_READINGS};
 
@@ -148,8 +148,9 @@ fn answers_to_malformed_requests_are_unchanged() {
     let mut text = String::new();
     let mut ask = |name: &str, bytes: &str| append_exchange(&mut text, &ingest, name, bytes);
     let hidden = format!("{HEAD}content-length: 1\r\n\r\nS");
-    for (name, head, body, _) in CASES {
-        ask(name, &format!("{HEAD}{head}\r\n{body}{hidden}"));
+    for case in PINNED {
+        let bytes = case.bytes("/v1/hooks/site", "A", "S");
+        ask(case.name, &String::from_utf8(bytes).unwrap());
     }
     for framing in TWO_READINGS {
         ask(framing, &format!("{HEAD}{framing}\r\n\r\n{hidden}"));

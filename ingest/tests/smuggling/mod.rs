@@ -2,177 +2,82 @@
 
 use crate::support::Ingest;
 
-/// What comes of a request and of the one that stands behind it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outcome {
-    /// 400 and closed, with nothing on raw.
-    Refused,
-    /// The first alone, and closed: what stands behind it is not read.
-    Alone,
-    /// Both, for there is one way to read them.
-    Both,
-}
-use Outcome::{Alone, Both, Refused};
+pub mod corpus;
 
-/// A name, what stands between the target and the end of the head, the body, and what comes of it.
-pub const CASES: &[(&str, &str, &str, Outcome)] = &[
-    ("plain", "content-length: 1\r\n", "A", Both),
-    (
-        "obs-fold",
-        "x: a\r\n b\r\ncontent-length: 1\r\n",
-        "A",
-        Refused,
-    ),
-    (
-        "bare CR",
-        "x: a\rb: c\r\ncontent-length: 1\r\n",
-        "A",
-        Refused,
-    ),
-    ("NUL", "x: a\0b\r\ncontent-length: 1\r\n", "A", Refused),
-    ("space in a name", "content-length : 1\r\n", "A", Refused),
-    // A server may end lines so, and may take one length that was said twice (RFC 9112, sections 2.2
-    // and 6.3). hyper does both, and shows neither to us.
-    ("bare LF", "content-length: 1\n", "A", Both),
-    (
-        "equal lengths",
-        "content-length: 1\r\ncontent-length: 1\r\n",
-        "A",
-        Both,
-    ),
-    (
-        "unequal lengths",
-        "content-length: 1\r\ncontent-length: 2\r\n",
-        "A",
-        Refused,
-    ),
-    ("list of lengths", "content-length: 1, 1\r\n", "A", Refused),
-    ("signed length", "content-length: +1\r\n", "A", Refused),
-    (
-        "hexadecimal length",
-        "content-length: 0x1\r\n",
-        "A",
-        Refused,
-    ),
-    (
-        "length past 64 bits",
-        "content-length: 18446744073709551617\r\n",
-        "A",
-        Refused,
-    ),
-    ("chunked", "transfer-encoding: chunked\r\n", CHUNK, Both),
-    ("Chunked", "transfer-encoding: Chunked\r\n", CHUNK, Both),
-    (
-        "xchunked",
-        "transfer-encoding: xchunked\r\n",
-        CHUNK,
-        Refused,
-    ),
-    (
-        "chunked, identity",
-        "transfer-encoding: chunked, identity\r\n",
-        CHUNK,
-        Refused,
-    ),
-    (
-        "gzip, chunked",
-        "transfer-encoding: gzip, chunked\r\n",
-        CHUNK,
-        Refused,
-    ),
-    (
-        "chunked twice",
-        "transfer-encoding: chunked\r\ntransfer-encoding: chunked\r\n",
-        CHUNK,
-        Refused,
-    ),
-    (
-        "chunked, chunked",
-        "transfer-encoding: chunked, chunked\r\n",
-        CHUNK,
-        Refused,
-    ),
-    // Chunks win (RFC 9112, section 6.3), and the connection ends.
-    (
-        "length and chunks",
-        "content-length: 6\r\ntransfer-encoding: chunked\r\n",
-        CHUNK,
-        Alone,
-    ),
-    (
-        "chunks and length",
-        "transfer-encoding: chunked\r\ncontent-length: 6\r\n",
-        CHUNK,
-        Alone,
-    ),
-    (
-        "chunk extension",
-        "transfer-encoding: chunked\r\n",
-        "1;a=b\r\nA\r\n0\r\n\r\n",
-        Both,
-    ),
-    (
-        "LF in a chunk extension",
-        "transfer-encoding: chunked\r\n",
-        "1;\nA\r\n0\r\n\r\n",
-        Refused,
-    ),
-    (
-        "LF behind a chunk's size",
-        "transfer-encoding: chunked\r\n",
-        "1\nA\r\n0\r\n\r\n",
-        Refused,
-    ),
-    (
-        "signed chunk",
-        "transfer-encoding: chunked\r\n",
-        "+1\r\nA\r\n0\r\n\r\n",
-        Refused,
-    ),
-    (
-        "chunk past 64 bits",
-        "transfer-encoding: chunked\r\n",
-        "10000000000000001\r\nA\r\n0\r\n\r\n",
-        Refused,
-    ),
-    (
-        "chunk without an end",
-        "transfer-encoding: chunked\r\n",
-        "1\r\nAB\r\n0\r\n\r\n",
-        Refused,
-    ),
-];
+use corpus::{Case, Expect, MORE, PINNED};
 
-const CHUNK: &str = "1\r\nA\r\n0\r\n\r\n";
+/// Cases at once: most wait for a timeout that ends the connection.
+const AT_ONCE: usize = 16;
+
+const PATH: &str = "/v1/hooks/site";
 
 #[test]
 fn a_request_is_read_in_one_way_or_not_at_all() {
     let ingest = Ingest::start();
-    let hidden = "POST /v1/hooks/site HTTP/1.1\r\nhost: x\r\ncontent-length: 1\r\n\r\nS";
-    for (name, head, body, expected) in CASES {
+    for case in PINNED {
         let mut sender = ingest.connect();
-        sender.write("POST /v1/hooks/site HTTP/1.1\r\nhost: x\r\n");
-        sender.write(&format!("{head}\r\n{body}"));
-        sender.write(hidden);
-        let answer = String::from_utf8(sender.rest()).unwrap();
-        let statuses: Vec<&str> = answer
-            .split("HTTP/1.1 ")
-            .skip(1)
-            .filter_map(|one| one.get(..3))
-            .collect();
+        sender.write_bytes(&case.bytes(PATH, "A", "S"));
+        let statuses = statuses(&sender.rest());
         let taken = std::mem::take(&mut *ingest.publisher.published.lock().unwrap());
         let values: Vec<&[u8]> = taken.iter().map(|one| one.value.as_slice()).collect();
-        let (status, value): (&[&str], &[&[u8]]) = match expected {
-            Refused => (&["400"], &[]),
-            Alone => (&["200"], &[b"A"]),
-            Both => (&["200", "200"], &[b"A", b"S"]),
+        let (status, value): (&[u16], &[&[u8]]) = match case.expect {
+            Expect::Refused => (&[400], &[]),
+            Expect::Closed(_) => (&[200], &[b"A"]),
+            Expect::Twice => (&[200, 200], &[b"A", b"S"]),
+            other => panic!("{}: {other:?} is not exact", case.name),
         };
         assert_eq!(
             (statuses.as_slice(), values.as_slice()),
             (status, value),
-            "{name}"
+            "{}",
+            case.name
         );
     }
+}
+
+#[test]
+fn what_servers_read_in_many_ways_is_taken_as_it_was_meant_or_not_at_all() {
+    let ingest = Ingest::start();
+    for cases in MORE.chunks(AT_ONCE) {
+        let bodies = |case: &Case| {
+            (
+                format!("outer:{}", case.name),
+                format!("inner:{}", case.name),
+            )
+        };
+        let send = |case| {
+            let (outer, inner) = bodies(case);
+            let mut sender = ingest.connect();
+            sender.write_bytes(&case.bytes(PATH, &outer, &inner));
+            sender
+        };
+        let senders: Vec<_> = cases.iter().map(send).collect();
+        let mut meant = Vec::new();
+        for (case, mut sender) in cases.iter().zip(senders) {
+            let statuses = statuses(&sender.rest());
+            assert_eq!(case.fault(&statuses, true), None);
+            let (outer, inner) = bodies(case);
+            if statuses.first() == Some(&200) {
+                meant.push(case.meant(PATH, &outer, &inner).into_bytes());
+            }
+            if statuses.len() > 1 {
+                meant.push(inner.into_bytes());
+            }
+        }
+        let taken = std::mem::take(&mut *ingest.publisher.published.lock().unwrap());
+        let mut taken: Vec<_> = taken.into_iter().map(|one| one.value).collect();
+        taken.sort_unstable();
+        meant.sort_unstable();
+        assert_eq!(taken, meant);
+    }
+}
+
+/// The status of each answer. Interim answers are passed over.
+fn statuses(answers: &[u8]) -> Vec<u16> {
+    let text = String::from_utf8_lossy(answers);
+    let answers = text.split("HTTP/1.").skip(1);
+    let statuses = answers.filter_map(|answer| answer.get(2..5)?.parse().ok());
+    statuses.filter(|status| *status >= 200).collect()
 }
 
 #[test]
@@ -184,7 +89,7 @@ fn what_is_not_http_1_1_has_no_chunks() {
         "POST /v1/hooks/site HTTP/2.0\r\n",
     ] {
         let mut sender = ingest.connect();
-        sender.write(&format!("{head}\r\n{CHUNK}"));
+        sender.write(&format!("{head}\r\n1\r\nA\r\n0\r\n\r\n"));
         let answer = String::from_utf8(sender.rest()).unwrap();
         assert!(answer.contains(" 400 "), "{head}: {answer}");
     }

@@ -21,8 +21,6 @@ use crate::trials::frame;
 
 mod attack;
 
-mod corpus;
-
 pub mod flood;
 
 mod idle;

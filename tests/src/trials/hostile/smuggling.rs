@@ -11,7 +11,10 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use super::corpus::{CASES, Case, Expect};
+#[path = "../../../../ingest/tests/smuggling/corpus.rs"]
+mod corpus;
+
+use corpus::{Case, Expect, MORE, PINNED};
 
 /// Cases at once.
 const AT_ONCE: usize = 16;
@@ -33,32 +36,8 @@ pub struct Exchange {
     fault: Option<String>,
 }
 
-/// A case's request as bytes.
-fn bytes(case: &Case, path: &str) -> Vec<u8> {
-    let (outer, inner) = (outer(case.name), second(case.name, path));
-    let fill = |text: &str| {
-        text.replace("{nB}", &outer.len().to_string())
-            .replace("{xB}", &format!("{:x}", outer.len()))
-            .replace("{nI}", &inner.len().to_string())
-            .replace("{xI}", &format!("{:x}", inner.len()))
-            .replace("{B}", &outer)
-            .replace("{I}", &inner)
-            .replace("{P}", path)
-    };
-    let body = fill(case.body);
-    let head = fill(case.head).replace("{n}", &body.len().to_string());
-    // The corpus names bytes by code points up to U+00FF; what is beyond is a mistake there.
-    let bytes = head.chars().chain(body.chars());
-    bytes
-        .map(|c| u8::try_from(u32::from(c)).unwrap_or(b'?'))
-        .collect()
-}
-
-/// A whole second request.
-fn second(case: &str, path: &str) -> String {
-    let body = inner(case);
-    let length = body.len();
-    format!("POST {path} HTTP/1.1\r\nhost: h\r\ncontent-length: {length}\r\n\r\n{body}")
+fn all() -> impl Iterator<Item = &'static Case> {
+    PINNED.iter().chain(MORE)
 }
 
 fn outer(case: &str) -> String {
@@ -73,13 +52,14 @@ fn inner(case: &str) -> String {
 pub async fn send(wire: &Wire, address: SocketAddr, path: &str) -> Result<Vec<Exchange>> {
     let mut open = JoinSet::new();
     let mut exchanges = Vec::new();
-    for case in CASES {
+    for case in all() {
         if open.len() == AT_ONCE
             && let Some(done) = open.join_next().await
         {
             exchanges.push(done??);
         }
-        let (wire, request) = (wire.clone(), bytes(case, path));
+        let request = case.bytes(path, &outer(case.name), &inner(case.name));
+        let wire = wire.clone();
         open.spawn(async move { exchange(&wire, address, case, &request).await });
     }
     while let Some(done) = open.join_next().await {
@@ -113,15 +93,14 @@ async fn exchange(
     }
     let (statuses, fault) = match statuses(&bytes, case.head.starts_with("HEAD")) {
         Ok(statuses) => {
-            let fault = judge(case.expect, &statuses, closed);
+            let fault = case.fault(&statuses, closed);
             (statuses, fault)
         }
         Err(error) => (
             Vec::new(),
-            Some(format!("what came is no answer: {error:#}")),
+            Some(format!("{}: what came is no answer: {error:#}", case.name)),
         ),
     };
-    let fault = fault.map(|fault| format!("{}: {fault}", case.name));
     Ok(Exchange {
         case,
         statuses,
@@ -158,17 +137,6 @@ fn statuses(mut bytes: &[u8], to_head: bool) -> Result<Vec<u16>> {
     Ok(statuses)
 }
 
-fn judge(expect: Expect, statuses: &[u16], closed: bool) -> Option<String> {
-    let fits = match (expect, statuses) {
-        (Expect::Twice, [200, 200]) | (Expect::Once | Expect::Either, [200]) => true,
-        (Expect::Refused | Expect::Either, [status]) => (400..600).contains(status),
-        (Expect::Refused | Expect::Either, []) | (Expect::Closed(_), [_]) => closed,
-        _ => false,
-    };
-    let end = if closed { "then closed" } else { "left open" };
-    (!fits).then(|| format!("answered {statuses:?}, {end}; expected {expect:?}"))
-}
-
 /// Faults of the answers alone.
 pub fn faults_of_answers(exchanges: &[Exchange]) -> Vec<String> {
     let faults = exchanges.iter();
@@ -197,10 +165,10 @@ pub fn faults(exchanges: &[Exchange], raw: &[Record], path: &str) -> Vec<String>
         } else {
             0
         };
-        let (first, second) = match exchange.case.expect {
-            Expect::Closed(body) => (body.replace("{I}", &second(name, path)), 0),
-            Expect::Twice => (outer(name), taken / 2),
-            _ => (outer(name), 0),
+        let first = exchange.case.meant(path, &outer(name), &inner(name));
+        let second = match exchange.case.expect {
+            Expect::Twice => taken / 2,
+            Expect::Refused | Expect::Closed(_) | Expect::Once | Expect::Either => 0,
         };
         *wanted.entry(first).or_default() += taken - second;
         *wanted.entry(inner(name)).or_default() += second;
@@ -229,11 +197,20 @@ pub fn label(exchange: &Exchange) -> String {
 mod tests {
     use super::*;
 
+    fn bytes(case: &Case, path: &str) -> Vec<u8> {
+        case.bytes(path, &outer(case.name), &inner(case.name))
+    }
+
+    fn fault(expect: Expect, statuses: &[u16], closed: bool) -> Option<String> {
+        let case = PINNED[0];
+        Case { expect, ..case }.fault(statuses, closed)
+    }
+
     #[test]
     fn cases_are_filled_in_and_have_names_of_their_own() {
-        let names: std::collections::HashSet<_> = CASES.iter().map(|case| case.name).collect();
-        assert_eq!(names.len(), CASES.len());
-        for case in CASES {
+        let names: std::collections::HashSet<_> = all().map(|case| case.name).collect();
+        assert_eq!(names.len(), all().count());
+        for case in all() {
             let bytes = bytes(case, "/v1/hooks/a/b");
             assert!(
                 !bytes.contains(&b'{') && !bytes.contains(&b'?'),
@@ -241,7 +218,7 @@ mod tests {
                 case.name
             );
         }
-        let cl_te = CASES.iter().find(|case| case.name == "cl-te");
+        let cl_te = all().find(|case| case.name == "cl-te");
         let text = bytes(cl_te.expect("the case"), "/p");
         let text = String::from_utf8(text).expect("text");
         let (head, body) = text.split_once("\r\n\r\n").expect("a head");
@@ -260,8 +237,8 @@ mod tests {
         assert_eq!(statuses(&two, false).expect("answers"), [200, 400]);
         assert!(statuses(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nok", false).is_err());
         assert!(statuses(b"<html>", false).is_err());
-        assert!(judge(Expect::Refused, &[400], true).is_none());
-        assert!(judge(Expect::Refused, &[400, 400], true).is_some());
-        assert!(judge(Expect::Either, &[], false).is_some());
+        assert!(fault(Expect::Refused, &[400], true).is_none());
+        assert!(fault(Expect::Refused, &[400, 400], true).is_some());
+        assert!(fault(Expect::Either, &[], false).is_some());
     }
 }

@@ -4,6 +4,8 @@
 //! second request with another body, which must never be taken for one; `{nB}` and `{xB}` the length of
 //! a piece in decimal and hexadecimal digits, and `{n}` the length of the whole body. Characters up to
 //! U+00FF are bytes.
+//!
+//! The contract of ingest and the trial of hostile clients send the same; each includes this file.
 
 use Expect::{Closed, Either, Once, Refused, Twice};
 
@@ -33,6 +35,58 @@ pub struct Case {
     pub expect: Expect,
 }
 
+impl Case {
+    /// The request as bytes: `body` stands for `{B}`, and a request with the body `hidden` for `{I}`.
+    pub fn bytes(&self, path: &str, body: &str, hidden: &str) -> Vec<u8> {
+        let filled = fill(self.body, path, body, hidden);
+        let head = fill(self.head, path, body, hidden).replace("{n}", &filled.len().to_string());
+        // The corpus names bytes by code points up to U+00FF; what is beyond is a mistake there.
+        let bytes = head.chars().chain(filled.chars());
+        bytes
+            .map(|c| u8::try_from(u32::from(c)).unwrap_or(b'?'))
+            .collect()
+    }
+
+    /// The body that the first 200 stands for.
+    pub fn meant(&self, path: &str, body: &str, hidden: &str) -> String {
+        match self.expect {
+            Closed(by_chunks) => fill(by_chunks, path, body, hidden),
+            Refused | Once | Either | Twice => body.to_owned(),
+        }
+    }
+
+    /// What is wrong with the statuses that came, in words. `closed` says that the connection ended behind
+    /// them.
+    pub fn fault(&self, statuses: &[u16], closed: bool) -> Option<String> {
+        let fits = match (self.expect, statuses) {
+            (Twice, [200, 200]) | (Once | Either, [200]) => true,
+            (Refused | Either, [status]) => (400..600).contains(status),
+            (Refused | Either, []) | (Closed(_), [_]) => closed,
+            _ => false,
+        };
+        let (name, expect) = (self.name, self.expect);
+        let end = if closed { "then closed" } else { "left open" };
+        (!fits).then(|| format!("{name}: answered {statuses:?}, {end}; expected {expect:?}"))
+    }
+}
+
+fn fill(text: &str, path: &str, body: &str, hidden: &str) -> String {
+    let second = second(path, hidden);
+    text.replace("{nB}", &body.len().to_string())
+        .replace("{xB}", &format!("{:x}", body.len()))
+        .replace("{nI}", &second.len().to_string())
+        .replace("{xI}", &format!("{:x}", second.len()))
+        .replace("{B}", body)
+        .replace("{I}", &second)
+        .replace("{P}", path)
+}
+
+/// A whole second request.
+fn second(path: &str, body: &str) -> String {
+    let length = body.len();
+    format!("POST {path} HTTP/1.1\r\nhost: h\r\ncontent-length: {length}\r\n\r\n{body}")
+}
+
 /// A case with an ordinary first line and a host; `headers` may hold more than one line.
 macro_rules! post {
     ($name:literal, $headers:literal, $body:literal, $expect:expr) => {
@@ -57,29 +111,58 @@ macro_rules! whole {
     };
 }
 
-/// All of them, one a line.
+/// Cases whose answers ingest's golden file `answers.malformed.txt` has, in this order.
 #[rustfmt::skip]
-pub const CASES: &[Case] = &[
-    post!("two-that-are-two", "content-length: {nB}", "{B}{I}", Twice),
+pub const PINNED: &[Case] = &[
+    post!("plain", "content-length: {nB}", "{B}{I}", Twice),
+    post!("obs-fold", "x: a\r\n b\r\ncontent-length: {nB}", "{B}{I}", Refused),
+    post!("bare CR", "x: a\rb: c\r\ncontent-length: {nB}", "{B}{I}", Refused),
+    post!("NUL", "x: a\0b\r\ncontent-length: {nB}", "{B}{I}", Refused),
+    post!("space in a name", "content-length : {nB}", "{B}{I}", Refused),
+    // A server may end lines so, and may take one length that was said twice (RFC 9112, sections 2.2
+    // and 6.3). hyper does both, and shows neither to us.
+    whole!("bare LF", "POST {P} HTTP/1.1\r\nhost: h\r\ncontent-length: {nB}\n\r\n", "{B}{I}", Twice),
+    post!("equal lengths", "content-length: {nB}\r\ncontent-length: {nB}", "{B}{I}", Twice),
+    post!("unequal lengths", "content-length: {nB}\r\ncontent-length: 2", "{B}{I}", Refused),
+    post!("list of lengths", "content-length: {nB}, {nB}", "{B}{I}", Refused),
+    post!("signed length", "content-length: +{nB}", "{B}{I}", Refused),
+    post!("hexadecimal length", "content-length: 0x{xB}", "{B}{I}", Refused),
+    post!("length past 64 bits", "content-length: 18446744073709551617", "{B}{I}", Refused),
+    post!("chunked", "transfer-encoding: chunked", "{xB}\r\n{B}\r\n0\r\n\r\n{I}", Twice),
+    post!("Chunked", "transfer-encoding: Chunked", "{xB}\r\n{B}\r\n0\r\n\r\n{I}", Twice),
+    post!("xchunked", "transfer-encoding: xchunked", "{xB}\r\n{B}\r\n0\r\n\r\n{I}", Refused),
+    post!("chunked, identity", "transfer-encoding: chunked, identity", "{xB}\r\n{B}\r\n0\r\n\r\n{I}", Refused),
+    post!("gzip, chunked", "transfer-encoding: gzip, chunked", "{xB}\r\n{B}\r\n0\r\n\r\n{I}", Refused),
+    post!("chunked twice", "transfer-encoding: chunked\r\ntransfer-encoding: chunked", "{xB}\r\n{B}\r\n0\r\n\r\n{I}", Refused),
+    post!("chunked, chunked", "transfer-encoding: chunked, chunked", "{xB}\r\n{B}\r\n0\r\n\r\n{I}", Refused),
+    // Chunks win (RFC 9112, section 6.3), and the connection ends.
+    post!("length and chunks", "content-length: 6\r\ntransfer-encoding: chunked", "{xB}\r\n{B}\r\n0\r\n\r\n{I}", Closed("{B}")),
+    post!("chunks and length", "transfer-encoding: chunked\r\ncontent-length: 6", "{xB}\r\n{B}\r\n0\r\n\r\n{I}", Closed("{B}")),
+    post!("chunk extension", "transfer-encoding: chunked", "{xB};a=b\r\n{B}\r\n0\r\n\r\n{I}", Twice),
+    post!("LF in a chunk extension", "transfer-encoding: chunked", "{xB};\n{B}\r\n0\r\n\r\n{I}", Refused),
+    post!("LF behind a chunk's size", "transfer-encoding: chunked", "{xB}\n{B}\r\n0\r\n\r\n{I}", Refused),
+    post!("signed chunk", "transfer-encoding: chunked", "+{xB}\r\n{B}\r\n0\r\n\r\n{I}", Refused),
+    post!("chunk past 64 bits", "transfer-encoding: chunked", "10000000000000001\r\n{B}\r\n0\r\n\r\n{I}", Refused),
+    post!("chunk without an end", "transfer-encoding: chunked", "{xB}\r\n{B}B\r\n0\r\n\r\n{I}", Refused),
+];
+
+/// All others, one a line.
+#[rustfmt::skip]
+pub const MORE: &[Case] = &[
     post!("one-that-is-one", "content-length: {nB}", "{B}", Once),
-    post!("chunked-as-it-should-be", "transfer-encoding: chunked", "{xB}\r\n{B}\r\n0\r\n\r\n", Once),
     // Two lengths.
     post!("cl-te", "content-length: {n}\r\ntransfer-encoding: chunked", "0\r\n\r\n{I}", Closed("")),
     post!("te-cl", "transfer-encoding: chunked\r\ncontent-length: 4", "{xI}\r\n{I}\r\n0\r\n\r\n", Closed("{I}")),
     post!("te-cl-0", "transfer-encoding: chunked\r\ncontent-length: 0", "{xI}\r\n{I}\r\n0\r\n\r\n", Closed("{I}")),
     post!("cl-twice-unequal", "content-length: {nB}\r\ncontent-length: {n}", "{B}{I}", Refused),
     post!("cl-twice-unequal-0", "content-length: 0\r\ncontent-length: {n}", "{I}", Refused),
-    post!("cl-twice-equal", "content-length: {nB}\r\ncontent-length: {nB}", "{B}", Either),
     post!("cl-list-unequal", "content-length: {nB}, {n}", "{B}{I}", Refused),
-    post!("cl-list-equal", "content-length: {nB}, {nB}", "{B}", Either),
     // A length that is none.
-    post!("cl-plus", "content-length: +{nB}", "{B}{I}", Refused),
     post!("cl-minus", "content-length: -{nB}", "{B}{I}", Refused),
     post!("cl-minus-0", "content-length: -0", "{I}", Refused),
     post!("cl-space-within", "content-length: 1 {nB}", "{B}{I}", Refused),
     post!("cl-space-around", "content-length:   {nB}  ", "{B}", Either),
     post!("cl-tab", "content-length:\t{nB}", "{B}", Either),
-    post!("cl-hex", "content-length: 0x{xB}", "{B}{I}", Refused),
     post!("cl-letters", "content-length: {nB}a", "{B}{I}", Refused),
     post!("cl-point", "content-length: {nB}.0", "{B}{I}", Refused),
     post!("cl-empty", "content-length:", "{I}", Refused),
@@ -88,15 +171,10 @@ pub const CASES: &[Case] = &[
     post!("cl-64-bits-full", "content-length: 18446744073709551615", "{B}{I}", Refused),
     post!("cl-other-digits", "content-length: \u{b2}", "{B}{I}", Refused),
     // An encoding that is none, or that only some see.
-    post!("te-xchunked", "transfer-encoding: xchunked", "{xB}\r\n{B}\r\n0\r\n\r\n{I}", Refused),
     post!("te-xchunked-cl", "transfer-encoding: xchunked\r\ncontent-length: {nB}", "{B}{I}", Refused),
     post!("te-identity", "transfer-encoding: identity\r\ncontent-length: {nB}", "{B}{I}", Refused),
-    post!("te-chunked-identity", "transfer-encoding: chunked, identity", "{xB}\r\n{B}\r\n0\r\n\r\n{I}", Refused),
     post!("te-identity-chunked", "transfer-encoding: identity, chunked", "{xB}\r\n{B}\r\n0\r\n\r\n", Either),
-    post!("te-chunked-twice", "transfer-encoding: chunked\r\ntransfer-encoding: chunked", "{xB}\r\n{B}\r\n0\r\n\r\n", Either),
-    post!("te-chunked-chunked", "transfer-encoding: chunked, chunked", "{xB}\r\n{B}\r\n0\r\n\r\n", Either),
     post!("te-chunked-then-other", "transfer-encoding: chunked\r\ntransfer-encoding: x", "{xB}\r\n{B}\r\n0\r\n\r\n{I}", Refused),
-    post!("te-gzip-chunked", "transfer-encoding: gzip, chunked", "{xB}\r\n{B}\r\n0\r\n\r\n", Either),
     post!("te-capitals", "Transfer-Encoding: CHUNKED", "{xB}\r\n{B}\r\n0\r\n\r\n", Either),
     post!("te-quoted", "transfer-encoding: \"chunked\"", "{xB}\r\n{B}\r\n0\r\n\r\n{I}", Refused),
     post!("te-parameter", "transfer-encoding: chunked;q=1", "{xB}\r\n{B}\r\n0\r\n\r\n{I}", Refused),
@@ -108,7 +186,6 @@ pub const CASES: &[Case] = &[
     post!("te-empty", "transfer-encoding:\r\ncontent-length: {nB}", "{B}{I}", Refused),
     // Lines that some join, split or pass over.
     post!("space-before-colon-te", "transfer-encoding : chunked\r\ncontent-length: {nB}", "{B}{I}", Refused),
-    post!("space-before-colon-cl", "content-length : {nB}", "{B}{I}", Refused),
     post!("tab-before-colon", "content-length\t: {nB}", "{B}{I}", Refused),
     post!("fold-te", "transfer-encoding:\r\n chunked\r\ncontent-length: {nB}", "{B}{I}", Refused),
     post!("fold-cl", "x-a: 1\r\n\tcontent-length: {nB}", "{B}{I}", Refused),
@@ -130,12 +207,10 @@ pub const CASES: &[Case] = &[
     post!("chunk-extension", "transfer-encoding: chunked", "{xB};a=b\r\n{B}\r\n0;c\r\n\r\n", Either),
     post!("chunk-extension-lf", "transfer-encoding: chunked", "{xB};a\n{B}\r\n0\r\n\r\n{I}", Refused),
     post!("chunk-extension-hides-size", "transfer-encoding: chunked", "2;\nxx\r\n{xI}\r\n0\r\n\r\n{I}", Refused),
-    post!("chunk-size-lf", "transfer-encoding: chunked", "{xB}\n{B}\r\n0\r\n\r\n{I}", Refused),
     post!("chunk-size-cr", "transfer-encoding: chunked", "{xB}\r{B}\r\n0\r\n\r\n{I}", Refused),
     post!("chunk-size-over-64-bits", "transfer-encoding: chunked", "10000000000000000{xB}\r\n{B}\r\n0\r\n\r\n{I}", Refused),
     post!("chunk-size-huge", "transfer-encoding: chunked", "ffffffffffffffff\r\n{B}\r\n0\r\n\r\n{I}", Refused),
     post!("chunk-size-0x", "transfer-encoding: chunked", "0x{xB}\r\n{B}\r\n0\r\n\r\n{I}", Refused),
-    post!("chunk-size-plus", "transfer-encoding: chunked", "+{xB}\r\n{B}\r\n0\r\n\r\n{I}", Refused),
     post!("chunk-size-minus", "transfer-encoding: chunked", "-1\r\n{B}\r\n0\r\n\r\n{I}", Refused),
     post!("chunk-size-space-before", "transfer-encoding: chunked", " {xB}\r\n{B}\r\n0\r\n\r\n", Either),
     post!("chunk-size-space-behind", "transfer-encoding: chunked", "{xB} \r\n{B}\r\n0\r\n\r\n", Either),
