@@ -57,16 +57,6 @@ struct Report {
     elapsed_seconds: f64,
 }
 
-impl frame::Report for Report {
-    fn holds(&self) -> bool {
-        self.holds
-    }
-
-    fn faults(&self) -> &[String] {
-        &self.verdict.faults
-    }
-}
-
 /// All but the sending, once the last answer came, must be over by then.
 const CATCH_UP: Duration = Duration::from_secs(180);
 
@@ -138,7 +128,7 @@ pub fn run(options: &Options) -> Result<bool> {
         catch_up_seconds: catch_up.as_secs_f64(),
         elapsed_seconds: start.elapsed().as_secs_f64(),
     };
-    frame::conclude(&report, None)
+    frame::conclude(&report, report.holds, &report.verdict.faults, None)
 }
 
 fn found(verdict: &Verdict) -> Sums {

@@ -35,12 +35,6 @@ struct Report {
     elapsed_seconds: f64,
 }
 
-impl frame::Report for Report {
-    fn holds(&self) -> bool {
-        self.holds
-    }
-}
-
 #[derive(Serialize)]
 struct Expected {
     ingest_rate_ratio: f64,
@@ -84,5 +78,5 @@ pub fn run(options: &Options) -> Result<bool> {
         latency,
         elapsed_seconds: start.elapsed().as_secs_f64(),
     };
-    frame::conclude(&report, None)
+    frame::conclude(&report, report.holds, &[], None)
 }

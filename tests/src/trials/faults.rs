@@ -67,12 +67,6 @@ struct Report {
     elapsed_seconds: f64,
 }
 
-impl frame::Report for Report {
-    fn holds(&self) -> bool {
-        self.holds
-    }
-}
-
 /// What came of the kinds that share a world.
 #[derive(Serialize)]
 struct Schedules {
@@ -122,7 +116,7 @@ pub fn run(options: &Options) -> Result<bool> {
         torn,
         elapsed_seconds: start.elapsed().as_secs_f64(),
     };
-    frame::conclude(&report, Some(&dir))
+    frame::conclude(&report, report.holds, &[], Some(&dir))
 }
 
 /// A run on its way.

@@ -16,30 +16,25 @@ pub fn folder(trial: &str, seed: u64) -> Result<PathBuf> {
     Ok(folder)
 }
 
-/// What a trial prints as its last line.
-pub trait Report: Serialize {
-    /// Whether the trial's promises held.
-    fn holds(&self) -> bool;
-
-    /// What broke, in sentences; none where the trial prints them on its way.
-    fn faults(&self) -> &[String] {
-        &[]
-    }
-}
-
-/// Ends a trial: prints the faults, then the report as the last line of standard output. The folder is
-/// removed where the report holds and kept where it does not. Returns whether it holds.
-pub fn conclude(report: &impl Report, folder: Option<&Path>) -> Result<bool> {
-    for fault in report.faults() {
+/// Ends a trial: prints the faults (none where the trial prints them on its way), then the report as the last
+/// line of standard output. The folder is removed where the trial holds and kept where it does not. Returns
+/// whether it holds.
+pub fn conclude(
+    report: &impl Serialize,
+    holds: bool,
+    faults: &[String],
+    folder: Option<&Path>,
+) -> Result<bool> {
+    for fault in faults {
         eprintln!("  fault: {fault}");
     }
     println!("{}", serde_json::to_string(report)?);
     if let Some(folder) = folder {
-        if report.holds() {
+        if holds {
             std::fs::remove_dir_all(folder)?;
         } else {
             eprintln!("the ledger and the logs are in {}", folder.display());
         }
     }
-    Ok(report.holds())
+    Ok(holds)
 }

@@ -105,7 +105,7 @@ pub fn run(options: &Options) -> Result<bool> {
     if !report.holds {
         std::fs::write(dir.join("ingest.log"), log)?;
     }
-    frame::conclude(&report, Some(&dir))
+    frame::conclude(&report, report.holds, &report.faults, Some(&dir))
 }
 
 fn setting(text: &str) -> Result<(String, Value)> {

@@ -82,7 +82,7 @@ pub fn run(options: &Options) -> Result<bool> {
     let mut report = Run::new(options, world).finish(&dir)?;
     report.seed = seed;
     report.elapsed_seconds = start.elapsed().as_secs_f64();
-    frame::conclude(&report, Some(&dir))
+    frame::conclude(&report, report.holds, &report.verdict.faults, Some(&dir))
 }
 
 fn setup(options: &Options, dir: &Path) -> Setup {

@@ -89,16 +89,6 @@ struct Report {
     elapsed_seconds: f64,
 }
 
-impl frame::Report for Report {
-    fn holds(&self) -> bool {
-        self.holds
-    }
-
-    fn faults(&self) -> &[String] {
-        &self.faults
-    }
-}
-
 /// Runs it; whether it holds.
 pub fn run(options: &Options) -> Result<bool> {
     let start = Instant::now();
@@ -151,7 +141,7 @@ pub fn run(options: &Options) -> Result<bool> {
         faults: run.faults,
         elapsed_seconds: start.elapsed().as_secs_f64(),
     };
-    frame::conclude(&report, None)
+    frame::conclude(&report, report.holds, &report.faults, None)
 }
 
 /// What was changed so far, and what came of it.

@@ -17,7 +17,6 @@ use sluice_tests::load::open_loop::{OpenLoop, Sent, Window};
 use super::attack::{self, Attack, Front, Seen};
 use super::smuggling::{self, Exchange};
 use super::watch::{Machine, Memory};
-use crate::trials::frame;
 
 /// Ingest may grow by less than this, in bytes.
 const GROWTH: u64 = 64 << 20;
@@ -86,16 +85,6 @@ pub struct Report {
     good_requests: usize,
     pub faults: Vec<String>,
     pub elapsed_seconds: f64,
-}
-
-impl frame::Report for Report {
-    fn holds(&self) -> bool {
-        self.holds
-    }
-
-    fn faults(&self) -> &[String] {
-        &self.faults
-    }
 }
 
 /// A span of time.

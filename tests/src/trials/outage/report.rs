@@ -7,8 +7,6 @@ use serde::Serialize;
 use sluice_schemas::audit::Verdict;
 use sluice_tests::load::lanes::Counts;
 
-use crate::trials::frame;
-
 /// The share of requests that must be answered with 200.
 pub const SHARE: f64 = 0.999;
 
@@ -57,16 +55,6 @@ pub struct Report {
     #[serde(flatten)]
     pub verdict: Verdict,
     pub elapsed_seconds: f64,
-}
-
-impl frame::Report for Report {
-    fn holds(&self) -> bool {
-        self.holds
-    }
-
-    fn faults(&self) -> &[String] {
-        &self.verdict.faults
-    }
 }
 
 /// The share of attempts that were answered with 200. A connection that a killed process broke is the
