@@ -146,7 +146,9 @@ fn found(verdict: &Verdict) -> Sums {
 /// What one sender did: what was answered with 200, and how often it sent again.
 type Part = (Vec<Acked>, u64);
 
-/// Requests on their way, in threads of their own.
+/// Requests on their way, in threads of their own. What must become of all is counted beforehand, so each
+/// number is sent until its 200, which gives its id: the open loop neither keeps ids nor retries, and the
+/// lanes choose their requests at random.
 struct Sending {
     runtime: tokio::runtime::Runtime,
     tasks: Vec<tokio::task::JoinHandle<Result<Part>>>,

@@ -1,5 +1,6 @@
 //! A closed loop of keep-alive connections that costs as little as it can: requests are laid out
-//! beforehand, answers are read as far as their length.
+//! beforehand, answers are read as far as their length. It shares the cores with what it measures, so it is
+//! not the open loop of `sluice_tests::load`, which parses each answer and keeps a sample of it.
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
