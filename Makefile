@@ -14,6 +14,12 @@ REGISTRY := $(CACHE)/apicurio-3.3.3
 FAKETIME := $(CACHE)/faketime
 HOSTILE  := $(CACHE)/hostile
 VENV     := $(CACHE)/venv
+PROMETHEUS := $(CACHE)/prometheus-2.42
+COLLECTOR  := $(CACHE)/otelcol-0.161.0
+# The packages that check dashboards, those that draw them, and Grafana's types.
+TELEMETRY  := $(CACHE)/telemetry
+DRAW       := $(CACHE)/draw
+TYPES      := $(CACHE)/dashboard-types
 JAVA     := $(if $(JAVA_HOME),$(JAVA_HOME)/bin/java,java)
 MAVEN    := mvn -B -q
 ARGS     ?=
@@ -29,24 +35,26 @@ need = command -v $(1) > /dev/null || { echo "$(1) is missing: $(2)" >&2; exit 1
 help: ## lists the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort
 
-.PHONY: run dev test check audit faults outage roll rotate hostile upgrade mutants bench bench-dedup deny clean
+.PHONY: run dev test check audit faults outage observe roll rotate hostile upgrade mutants bench bench-dedup dashboards \
+  dashboards-json deny clean
 run: rust ## the playground on an embedded broker; ARGS="--once --json" ends with the account as JSON
 	@$(CARGO) build --quiet --workspace --bins
 	@target/debug/sluice-tests playground $(ARGS)
 
-dev: rust kafka ## a real one-node Kafka and both services, for trials by hand
+dev: rust kafka prometheus ## a real one-node Kafka, both services and Prometheus, for trials by hand
 	@$(CARGO) build --quiet --workspace --bins
 	@target/debug/sluice-tests dev $(ARGS)
 
-test: rust kafka registry python ## all tests: unit, contract and end-to-end on real Kafka
+test: rust kafka registry python collector ## all tests: unit, contract and end-to-end on real Kafka
 	@$(CARGO) build --workspace --bins
 	@$(CARGO) test --workspace $(ARGS)
 
-check: rust ## format, lints, what tests/tidy asks of the tree, and that the mutants' patches fit
+check: rust ## format, lints, what tests/tidy asks of the tree, that the mutants' patches fit, and make dashboards
 	@cargo fmt --all --check
 	@$(CARGO) clippy --workspace --all-targets -- -D warnings
 	@$(CARGO) test --quiet -p sluice-tests --test tidy
 	@for patch in tests/mutants/*.patch; do git apply --check $$patch || exit 1; done
+	@$(MAKE) --no-print-directory dashboards
 
 audit: rust kafka ## 100,000 requests through real Kafka while the processor is killed, and the audit; at most 5 minutes
 	@$(CARGO) build --release --workspace --bins
@@ -67,6 +75,10 @@ outage: rust kafka ## all brokers gone for 5 minutes under load, and the check; 
 	@$(CARGO) build --release --workspace --bins
 	@target/release/sluice-tests outage $(ARGS)
 
+observe: rust kafka prometheus collector $(TELEMETRY)/.done ## every panel, the alerts and the sums on live services; some 8 minutes, pictures by ARGS="--draw DIR"
+	@$(CARGO) build --workspace --bins
+	@target/debug/sluice-tests observe $(ARGS)
+
 roll: rust kafka ## two processes of ingest restarted in turn under load, none of which is refused; at most 5 minutes
 	@$(CARGO) build --release --workspace --bins
 	@target/release/sluice-tests roll $(ARGS)
@@ -85,6 +97,12 @@ bench: rust kafka ## rates, CPU and memory of both services beside their floors;
 
 bench-dedup: rust ## a dedup index of 20 million identities from their dedup-log records: seconds, and bytes a key
 	@$(CARGO) bench --quiet -p sluice-processor --bench dedup
+
+dashboards: $(PROMETHEUS)/.done $(TELEMETRY)/.done $(TYPES)/.done ## dashboards, alerts and runbooks against each other, Grafana's types and the metrics; 20 s
+	@$(TELEMETRY)/bin/python -B tests/telemetry/check.py $(PROMETHEUS)/promtool $(TYPES)
+
+dashboards-json: $(TELEMETRY)/.done ## the JSON of the dashboards, from tests/telemetry/dashboards
+	@$(TELEMETRY)/bin/python -B tests/telemetry/dashboards.py
 
 deny: rust ## licences, sources and duplicates of what we depend on
 	@test -x $(CACHE)/bin/cargo-deny || cargo install --quiet --locked --root $(CACHE) cargo-deny@0.19.0
@@ -106,13 +124,16 @@ $(OLD)/sluice-processor: tests/old.sh
 	@echo "building the services of $(OLD_COMMIT)" >&2
 	@tests/old.sh $(OLD_COMMIT) $(OLD)
 
-.PHONY: kafka kafka-control registry faketime hostile-tools python
+.PHONY: kafka kafka-control registry faketime hostile-tools python prometheus collector draw
 kafka: $(KAFKA)/kafka.jsa ## Apache Kafka for the tests, into .cache
 kafka-control: $(CONTROL)/kafka.jsa ## an earlier Apache Kafka, for make faults, into .cache
 registry: $(REGISTRY)/.done ## the Apicurio schema registry for the readers' tests, into .cache
 faketime: $(FAKETIME)/.done ## the library behind wrong clocks, for tests with root, into .cache
 hostile-tools: $(HOSTILE)/.done $(CACHE)/bin/h2spec ## clients that attack, for make hostile, into .cache
 python: $(VENV)/.done ## the Python readers' packages, into .cache
+prometheus: $(PROMETHEUS)/.done ## Prometheus and promtool, into .cache
+collector: $(COLLECTOR)/otelcol ## the OpenTelemetry Collector with span metrics, into .cache; 3 minutes
+draw: $(DRAW)/.done ## the packages of tests/telemetry/draw.py, into .cache
 
 $(KAFKA)/.done $(CONTROL)/.done: $(CACHE)/kafka-%/.done: tests/kafka/pom.xml tests/kafka/SHA256SUMS-%
 	@$(call need,$(JAVA),apt-get install openjdk-17-jdk-headless)
@@ -187,4 +208,51 @@ $(VENV)/.done: tests/python/requirements.txt
 	@rm -rf $(VENV)
 	@python3 -m venv $(VENV) || { echo "the module venv is missing: apt-get install python3-venv" >&2; exit 1; }
 	@$(VENV)/bin/pip install --quiet --disable-pip-version-check --no-deps -r tests/python/requirements.txt
+	@touch $@
+
+# The version is a part of the name: the rules are tested by the release that evaluates them. Its pages, at
+# /classic/graph and /classic/alerts, need what its package names as dependencies.
+PAGES := $(addprefix libjs-,bootstrap4 d3 eonasdan-bootstrap-datetimepicker jquery jquery-hotkeys moment \
+  moment-timezone mustache popper.js rickshaw)
+$(PROMETHEUS)/.done:
+	@$(call need,apt-get,put prometheus and promtool 2.42 into $(PROMETHEUS) and run: touch $@)
+	@$(call need,dpkg-deb,apt-get install dpkg)
+	@echo "fetching Prometheus into $(PROMETHEUS)" >&2
+	@rm -rf $(PROMETHEUS) && mkdir -p $(PROMETHEUS)/package
+	@cd $(PROMETHEUS)/package && apt-get -qq -o APT::Sandbox::User=root download 'prometheus=2.42*' $(PAGES) >&2 || \
+	  { echo "a package is missing: apt-get update, or put both programs of 2.42 there by hand" >&2; exit 1; }
+	@for package in $(PROMETHEUS)/package/*.deb; do dpkg-deb -x $$package $(PROMETHEUS)/package; done
+	@cp $(PROMETHEUS)/package/usr/bin/prometheus $(PROMETHEUS)/package/usr/bin/promtool $(PROMETHEUS)/
+	@find $(PROMETHEUS)/package/usr/share/prometheus -xtype l -delete
+	@cp -rL $(PROMETHEUS)/package/usr/share/prometheus/web $(PROMETHEUS)/web
+	@rm -rf $(PROMETHEUS)/package
+	@touch $@
+
+$(COLLECTOR)/otelcol: tests/telemetry/collector/builder.yaml
+	@$(call need,go,install Go 1.25 or newer)
+	@echo "building the OpenTelemetry Collector into $(COLLECTOR)" >&2
+	@rm -rf $(COLLECTOR) && mkdir -p $(COLLECTOR)/source
+	@sed 's|^dist:|dist:\n  output_path: $(COLLECTOR)/source|' $< > $(COLLECTOR)/builder.yaml
+	@CGO_ENABLED=0 go run go.opentelemetry.io/collector/cmd/builder@v0.161.0 \
+	  --config $(COLLECTOR)/builder.yaml --ldflags='-s -w' > $(COLLECTOR)/log 2>&1 || \
+	  { tail -20 $(COLLECTOR)/log >&2; exit 1; }
+	@cp $(COLLECTOR)/source/otelcol $@
+	@rm -rf $(COLLECTOR)/source
+
+$(TELEMETRY)/.done: tests/telemetry/requirements.txt
+$(DRAW)/.done: tests/telemetry/requirements-draw.txt
+$(TELEMETRY)/.done $(DRAW)/.done:
+	@$(call need,python3,apt-get install python3 python3-venv)
+	@echo "fetching the packages of $< into $(@D)" >&2
+	@rm -rf $(@D)
+	@python3 -m venv $(@D) || { echo "the module venv is missing: apt-get install python3-venv" >&2; exit 1; }
+	@$(@D)/bin/pip install --quiet --disable-pip-version-check --no-deps -r $<
+	@touch $@
+
+$(TYPES)/.done: tests/telemetry/types/package.json tests/telemetry/types/package-lock.json
+	@$(call need,npm,apt-get install nodejs npm)
+	@echo "fetching Grafana's types into $(TYPES)" >&2
+	@rm -rf $(TYPES) && mkdir -p $(TYPES)
+	@cp $^ $(TYPES)/
+	@cd $(TYPES) && npm ci --ignore-scripts --no-audit --no-fund --silent
 	@touch $@

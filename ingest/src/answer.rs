@@ -26,17 +26,74 @@ pub enum Answer {
     /// 405: anything but POST.
     MethodNotAllowed,
     /// 408: the body took too long, or came too slowly.
-    RequestTimeout,
+    RequestTimeout(Limit),
     /// 413: the body or the record is too large.
-    TooLarge,
+    TooLarge(Limit),
     /// 415: a body in a registered content coding.
     UnsupportedEncoding,
     /// 429: more than the settings let this source or this peer send.
-    TooManyRequests,
+    TooManyRequests(Limit),
     /// 431: too many or too large headers.
     HeadTooLarge,
     /// 503: the fault is ours, and the sender must send again.
     Unavailable(UnavailableReason),
+}
+
+/// A limit that refuses requests. Its label is its name in the settings, where it is one of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Limit {
+    /// A source's requests a second.
+    Rate,
+    /// A peer's bytes a second.
+    PeerBytes,
+    /// The bytes of a source's body.
+    MaxBody,
+    /// The chunks of a body.
+    BodyChunks,
+    /// The bytes of a record of the raw topic.
+    MaxRecord,
+    /// The time of a body.
+    BodyTimeout,
+    /// The least bytes a second of a body.
+    BodyRate,
+    /// The bytes of a head, or the number of its headers.
+    HeaderBytes,
+    /// The bytes of all bodies that are held.
+    MaxBuffered,
+    /// One source's share of them.
+    SourceBuffered,
+}
+
+impl Limit {
+    /// All of them.
+    pub const ALL: [Self; 10] = [
+        Self::Rate,
+        Self::PeerBytes,
+        Self::MaxBody,
+        Self::BodyChunks,
+        Self::MaxRecord,
+        Self::BodyTimeout,
+        Self::BodyRate,
+        Self::HeaderBytes,
+        Self::MaxBuffered,
+        Self::SourceBuffered,
+    ];
+
+    /// The metric's label.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Rate => "rate",
+            Self::PeerBytes => "peer_bytes",
+            Self::MaxBody => "max_body",
+            Self::BodyChunks => "body_chunks",
+            Self::MaxRecord => "max_record",
+            Self::BodyTimeout => "body_timeout",
+            Self::BodyRate => "body_rate",
+            Self::HeaderBytes => "header_bytes",
+            Self::MaxBuffered => "max_buffered",
+            Self::SourceBuffered => "source_buffered",
+        }
+    }
 }
 
 /// Why Ingest answers 503. For metrics and the log: the sender sees 503 and no more.
@@ -59,6 +116,28 @@ pub enum UnavailableReason {
 }
 
 impl UnavailableReason {
+    /// All of them.
+    pub const ALL: [Self; 7] = [
+        Self::Starting,
+        Self::Buffers,
+        Self::SourceBuffers,
+        Self::Queue,
+        Self::Acknowledgement,
+        Self::Broker,
+        Self::Spool,
+    ];
+
+    /// The limit that was met, if it was one.
+    fn limit(self) -> Option<Limit> {
+        match self {
+            Self::Buffers => Some(Limit::MaxBuffered),
+            Self::SourceBuffers => Some(Limit::SourceBuffered),
+            Self::Starting | Self::Queue | Self::Acknowledgement | Self::Broker | Self::Spool => {
+                None
+            }
+        }
+    }
+
     /// The metric's label.
     pub fn label(self) -> &'static str {
         match self {
@@ -81,12 +160,46 @@ impl Answer {
             Self::BadRequest | Self::BrokenOff => StatusCode::BAD_REQUEST,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
-            Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
-            Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::RequestTimeout(_) => StatusCode::REQUEST_TIMEOUT,
+            Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnsupportedEncoding => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            Self::TooManyRequests => StatusCode::TOO_MANY_REQUESTS,
+            Self::TooManyRequests(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+
+    /// In one word, why it is not 200: for spans. What was lacking where the fault is ours.
+    pub fn cause(self) -> &'static str {
+        match self {
+            Self::Accepted(_) => "accepted",
+            Self::BadRequest => "bad_request",
+            Self::BrokenOff => "broken_off",
+            Self::NotFound => "not_found",
+            Self::MethodNotAllowed => "method_not_allowed",
+            Self::RequestTimeout(_) => "request_timeout",
+            Self::TooLarge(_) => "too_large",
+            Self::UnsupportedEncoding => "unsupported_encoding",
+            Self::TooManyRequests(_) => "too_many_requests",
+            Self::HeadTooLarge => "head_too_large",
+            Self::Unavailable(reason) => reason.label(),
+        }
+    }
+
+    /// The limit that refused the request, if one did.
+    pub fn limit(self) -> Option<Limit> {
+        match self {
+            Self::TooLarge(limit) | Self::RequestTimeout(limit) | Self::TooManyRequests(limit) => {
+                Some(limit)
+            }
+            Self::HeadTooLarge => Some(Limit::HeaderBytes),
+            Self::Unavailable(reason) => reason.limit(),
+            Self::Accepted(_)
+            | Self::BadRequest
+            | Self::BrokenOff
+            | Self::NotFound
+            | Self::MethodNotAllowed
+            | Self::UnsupportedEncoding => None,
         }
     }
 
@@ -96,10 +209,10 @@ impl Answer {
             Self::BadRequest | Self::BrokenOff => br#"{"error":"bad_request"}"#,
             Self::NotFound => br#"{"error":"not_found"}"#,
             Self::MethodNotAllowed => br#"{"error":"method_not_allowed"}"#,
-            Self::RequestTimeout => br#"{"error":"request_timeout"}"#,
-            Self::TooLarge => br#"{"error":"too_large"}"#,
+            Self::RequestTimeout(_) => br#"{"error":"request_timeout"}"#,
+            Self::TooLarge(_) => br#"{"error":"too_large"}"#,
             Self::UnsupportedEncoding => br#"{"error":"unsupported_encoding"}"#,
-            Self::TooManyRequests => br#"{"error":"too_many_requests"}"#,
+            Self::TooManyRequests(_) => br#"{"error":"too_many_requests"}"#,
             Self::HeadTooLarge => br#"{"error":"head_too_large"}"#,
             Self::Unavailable(_) => br#"{"error":"unavailable"}"#,
         })
@@ -115,7 +228,7 @@ impl Answer {
             Self::MethodNotAllowed => {
                 headers.insert(ALLOW, HeaderValue::from_static("POST"));
             }
-            Self::TooManyRequests => {
+            Self::TooManyRequests(_) => {
                 let seconds = HeaderValue::from_static(RATE_RETRY_AFTER_SECONDS);
                 headers.insert(RETRY_AFTER, seconds);
             }
@@ -129,8 +242,8 @@ impl Answer {
             self,
             Self::BadRequest
                 | Self::BrokenOff
-                | Self::RequestTimeout
-                | Self::TooLarge
+                | Self::RequestTimeout(_)
+                | Self::TooLarge(_)
                 | Self::HeadTooLarge
         );
         if last || unread {

@@ -92,6 +92,11 @@ impl SourceAuth {
         Self { by_name, decoy }
     }
 
+    /// All sources.
+    pub fn routes(&self) -> impl Iterator<Item = &Route> {
+        self.by_name.values().map(|(route, _)| route)
+    }
+
     /// The source of this name, where the request passes. `token` is the segment of the path after the
     /// source's name, its escapes undone, `certified` the authorities that the client's certificate proves.
     pub fn authenticate(

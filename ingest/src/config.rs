@@ -19,6 +19,8 @@ pub struct Config {
     pub max_buffered: usize,
     /// The largest record of the raw topic, in bytes.
     pub max_record: usize,
+    /// The raw topic.
+    pub raw_topic: String,
     /// The share of requests whose trace is sampled, 0 to 1.
     pub trace_ratio: f64,
     /// Which address is trusted to be the sender's.
@@ -39,6 +41,7 @@ impl Config {
             body_timeout: settings.ingest.body_timeout,
             max_buffered: bytes(settings.ingest.max_buffered),
             max_record: bytes(settings.raw_max_message_bytes()),
+            raw_topic: settings.topics.names.raw(),
             trace_ratio: settings.telemetry.trace_ratio,
             peer_from: settings.ingest.peer,
             limits: settings.ingest.limits.clone(),

@@ -28,7 +28,7 @@ pub async fn drain_only(settings: &Settings, older: bool) -> Result<Drained, Fai
     }
     let found = spool.records();
     verify(settings, &Readiness::default()).await?;
-    let publisher = Arc::new(producer(settings, Use::Drain)?);
+    let publisher = Arc::new(producer(settings, Use::Drain, &metrics)?);
     let outcome = Drain::new(Arc::clone(&spool), publisher)
         .until_empty()
         .await;

@@ -23,6 +23,10 @@ pub mod token_bucket;
 
 mod clock;
 
+mod ids;
+
+mod spans;
+
 mod path;
 
 mod headers;

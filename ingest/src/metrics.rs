@@ -1,51 +1,85 @@
 //! The metrics: one function for each event that is counted.
 
+mod delivery;
+
+mod reasons;
+
+mod spool;
+
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::exemplar::HistogramWithExemplars;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::metrics::histogram::exponential_buckets;
 use prometheus_client::registry::Registry;
-use sluice_schemas::metric::{
-    INGEST_ACK, INGEST_BROKEN_OFF, INGEST_BUFFERED, INGEST_CONNECTIONS, INGEST_DRAINED,
-    INGEST_REQUESTS, INGEST_SHED, INGEST_SPOOL, INGEST_SPOOL_COMMIT, INGEST_SPOOL_FAILURES,
-    INGEST_SPOOL_OLDEST, INGEST_SPOOL_RECORDS, INGEST_SPOOL_REFUSED, INGEST_SPOOLED,
-    INGEST_TLS_RELOAD_FAILURES, INGEST_UNAVAILABLE, UNKNOWN_SOURCE,
+use sluice_schemas::metric::UNKNOWN_SOURCE;
+use sluice_schemas::metric::ingest::{
+    INGEST_ACK, INGEST_BROKEN_OFF, INGEST_BUFFERED, INGEST_CONNECTIONS, INGEST_LIMITS,
+    INGEST_REQUEST, INGEST_REQUESTS, INGEST_SHED, INGEST_SPOOLED, INGEST_TLS_RELOAD_FAILURES,
+    INGEST_UNAVAILABLE,
 };
 use sluice_service::metric::register;
 
-use crate::answer::{Answer, UnavailableReason};
+pub use self::delivery::{ClockDifference, DeliveryMetrics};
+pub use self::reasons::{Part, Shed};
+pub use self::spool::SpoolMetrics;
+use crate::answer::{Answer, Limit, UnavailableReason};
+
+/// The statuses of answers to a source that is configured, but for those of malformed requests.
+const STATUSES: [u16; 8] = [200, 404, 405, 408, 413, 415, 429, 503];
+
+/// What keeps a request from the brokers and puts it into the spool.
+const SPOOLED: [Option<UnavailableReason>; 5] = [
+    None,
+    Some(UnavailableReason::Starting),
+    Some(UnavailableReason::Queue),
+    Some(UnavailableReason::Acknowledgement),
+    Some(UnavailableReason::Broker),
+];
+
+/// The trace of a request that is traced.
+pub type TraceId = [u8; 16];
 
 /// Ingest's metrics.
 #[derive(Debug, Clone)]
 pub struct Metrics {
     requests: Family<Request, Counter>,
+    request: Family<Source, Latency, fn() -> Latency>,
+    limits: Family<LimitLabel, Counter>,
     broken_off: Family<BrokenOff, Counter>,
     unavailable: Family<Unavailable, Counter>,
-    ack: Histogram,
+    ack: Latency,
     buffered: Gauge<u64, AtomicU64>,
     connections: Gauge,
     spooled: Family<Unavailable, Counter>,
     spool: SpoolMetrics,
+    delivery: DeliveryMetrics,
     shed: Family<ShedLabel, Counter>,
     tls_reload_failures: Counter,
     unknown: Arc<str>,
 }
 
-/// The metrics of the spool.
-#[derive(Debug, Clone)]
-pub struct SpoolMetrics {
-    records: Gauge<u64, AtomicU64>,
-    bytes: Gauge<u64, AtomicU64>,
-    refused: Gauge<u64, AtomicU64>,
-    oldest: Gauge,
-    drained: Counter,
-    commit: Histogram,
-    failures: Counter,
+type Latency = HistogramWithExemplars<Trace>;
+
+/// The label of an exemplar.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Trace {
+    trace_id: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Source {
+    source: Arc<str>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct LimitLabel {
+    limit: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -70,75 +104,6 @@ struct ShedLabel {
     reason: &'static str,
 }
 
-/// The part of a request that was waited for when it ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Part {
-    /// The connection ended within the head. HTTP/1.1 alone.
-    Head,
-    /// The body is not whole: the connection ended, or an HTTP/2 stream was reset.
-    Body,
-    /// The request was whole and an HTTP/2 stream was reset, or a limit or the shutdown ended the
-    /// connection, before the answer. It may be on raw.
-    Answer,
-}
-
-impl Part {
-    /// The metric's label.
-    pub fn label(self) -> &'static str {
-        match self {
-            Self::Head => "head",
-            Self::Body => "body",
-            Self::Answer => "answer",
-        }
-    }
-}
-
-/// Why ingest ended a connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Shed {
-    /// Its peer has as many as it may.
-    PeerConnections,
-    /// The header of the PROXY protocol is missing, malformed or late.
-    ProxyHeader,
-    /// The TLS handshake failed or is late.
-    TlsHandshake,
-    /// It said nothing.
-    FirstByte,
-    /// The head of a request is late.
-    SlowHead,
-    /// What is there for it is not read.
-    SlowRead,
-    /// HTTP/2: too many requests were reset, or useless frames came.
-    Resets,
-    /// HTTP/2: far more was sent than its requests account for.
-    Overhead,
-    /// Too many of its requests were refused one after the other.
-    Refusals,
-    /// No request came for long.
-    Idle,
-    /// HTTP/2: it was open for as long as it should be.
-    Age,
-}
-
-impl Shed {
-    /// The metric's label.
-    pub fn label(self) -> &'static str {
-        match self {
-            Self::PeerConnections => "peer_connections",
-            Self::ProxyHeader => "proxy_header",
-            Self::TlsHandshake => "tls_handshake",
-            Self::FirstByte => "first_byte",
-            Self::SlowHead => "slow_head",
-            Self::SlowRead => "slow_read",
-            Self::Resets => "resets",
-            Self::Overhead => "overhead",
-            Self::Refusals => "refusals",
-            Self::Idle => "idle",
-            Self::Age => "age",
-        }
-    }
-}
-
 impl Metrics {
     /// Registers all of them.
     pub fn new(registry: &mut Registry) -> Self {
@@ -146,12 +111,14 @@ impl Metrics {
             requests: Family::default(),
             broken_off: Family::default(),
             unavailable: Family::default(),
-            // Half a millisecond to eight seconds: past the longest that a sender is kept waiting.
-            ack: Histogram::new(exponential_buckets(0.0005, 2.0, 15)),
+            request: Family::new_with_constructor(latency),
+            limits: Family::default(),
+            ack: latency(),
             buffered: Gauge::default(),
             connections: Gauge::default(),
             spooled: Family::default(),
             spool: SpoolMetrics::new(registry),
+            delivery: DeliveryMetrics::new(registry),
             shed: Family::default(),
             tls_reload_failures: Counter::default(),
             unknown: UNKNOWN_SOURCE.into(),
@@ -166,7 +133,40 @@ impl Metrics {
         register(registry, INGEST_SHED, metrics.shed.clone());
         let failures = metrics.tls_reload_failures.clone();
         register(registry, INGEST_TLS_RELOAD_FAILURES, failures);
+        register(registry, INGEST_REQUEST, metrics.request.clone());
+        register(registry, INGEST_LIMITS, metrics.limits.clone());
+        metrics.begin();
         metrics
+    }
+
+    /// Begins the series of closed lists at 0, so that their first event is a rise.
+    fn begin(&self) {
+        for limit in Limit::ALL.map(Limit::label) {
+            drop(self.limits.get_or_create(&LimitLabel { limit }));
+        }
+        for reason in UnavailableReason::ALL.map(UnavailableReason::label) {
+            drop(self.unavailable.get_or_create(&Unavailable { reason }));
+        }
+        for reason in SPOOLED.map(spooled_label) {
+            drop(self.spooled.get_or_create(&Unavailable { reason }));
+        }
+        for reason in Shed::ALL.map(Shed::label) {
+            drop(self.shed.get_or_create(&ShedLabel { reason }));
+        }
+    }
+
+    /// Begins the series of a source that is configured at 0. One that is removed keeps them.
+    pub fn source(&self, source: &Arc<str>) {
+        for status in STATUSES {
+            let source = Arc::clone(source);
+            drop(self.requests.get_or_create(&Request { source, status }));
+        }
+        for at in Part::OF_SOURCES.map(Part::label) {
+            let source = Arc::clone(source);
+            drop(self.broken_off.get_or_create(&BrokenOff { source, at }));
+        }
+        let source = Arc::clone(source);
+        drop(self.request.get_or_create(&Source { source }));
     }
 
     /// A request was answered. `source` is `None` where no source of that name is answered. One whose
@@ -180,9 +180,19 @@ impl Metrics {
             status: answer.status().as_u16(),
         };
         self.requests.get_or_create(&request).inc();
+        if let Some(limit) = answer.limit().map(Limit::label) {
+            self.limits.get_or_create(&LimitLabel { limit }).inc();
+        }
         if let Answer::Unavailable(reason) = answer {
             self.unavailable(reason);
         }
+    }
+
+    /// A request to a source that is configured was answered so long after its head.
+    pub fn took(&self, source: &Arc<str>, after: Duration, trace: Option<TraceId>) {
+        let source = Arc::clone(source);
+        let request = self.request.get_or_create(&Source { source });
+        observe(&request, after, trace);
     }
 
     /// A request ended before it was whole or answered: its sender ended it, or a limit or the shutdown
@@ -205,15 +215,21 @@ impl Metrics {
     }
 
     /// A record was acknowledged.
-    pub fn acknowledged(&self, after: Duration) {
-        self.ack.observe(after.as_secs_f64());
+    pub fn acknowledged(&self, after: Duration, trace: Option<TraceId>) {
+        observe(&self.ack, after, trace);
     }
 
     /// A request is durable in the spool: `reason` kept it from the brokers, or it lines up behind the
     /// others.
     pub fn spooled(&self, reason: Option<UnavailableReason>) {
-        let reason = reason.map_or("behind", UnavailableReason::label);
+        let reason = spooled_label(reason);
         self.spooled.get_or_create(&Unavailable { reason }).inc();
+        self.delivery.in_spool();
+    }
+
+    /// Those of delivery reports.
+    pub fn delivery(&self) -> &DeliveryMetrics {
+        &self.delivery
     }
 
     /// The spool's own.
@@ -245,48 +261,19 @@ impl Metrics {
     }
 }
 
-impl SpoolMetrics {
-    fn new(registry: &mut Registry) -> Self {
-        let metrics = Self {
-            records: Gauge::default(),
-            bytes: Gauge::default(),
-            refused: Gauge::default(),
-            oldest: Gauge::default(),
-            drained: Counter::default(),
-            // Half a millisecond to eight seconds: a disk that is slower holds senders up.
-            commit: Histogram::new(exponential_buckets(0.0005, 2.0, 15)),
-            failures: Counter::default(),
-        };
-        register(registry, INGEST_SPOOL_RECORDS, metrics.records.clone());
-        register(registry, INGEST_SPOOL, metrics.bytes.clone());
-        register(registry, INGEST_SPOOL_REFUSED, metrics.refused.clone());
-        register(registry, INGEST_SPOOL_OLDEST, metrics.oldest.clone());
-        register(registry, INGEST_DRAINED, metrics.drained.clone());
-        register(registry, INGEST_SPOOL_COMMIT, metrics.commit.clone());
-        register(registry, INGEST_SPOOL_FAILURES, metrics.failures.clone());
-        metrics
-    }
+/// Half a millisecond to eight seconds: past the longest that a sender is kept waiting.
+fn latency() -> Latency {
+    HistogramWithExemplars::new(exponential_buckets(0.0005, 2.0, 15))
+}
 
-    /// What the spool holds; `oldest` in microseconds since 1970.
-    pub fn holds(&self, records: u64, bytes: u64, refused: u64, oldest: Option<i64>) {
-        self.records.set(records);
-        self.bytes.set(bytes);
-        self.refused.set(refused);
-        self.oldest.set(oldest.unwrap_or(0) / 1_000_000);
-    }
+/// The trace, if there is one, becomes the exemplar of its bucket.
+fn observe(latency: &Latency, after: Duration, trace: Option<TraceId>) {
+    let trace = trace.map(|trace| Trace {
+        trace_id: hex::encode(trace),
+    });
+    latency.observe(after.as_secs_f64(), trace, None);
+}
 
-    /// Kafka took as many.
-    pub fn drained(&self, records: u64) {
-        self.drained.inc_by(records);
-    }
-
-    /// A group was written and fsynced.
-    pub fn committed(&self, after: Duration) {
-        self.commit.observe(after.as_secs_f64());
-    }
-
-    /// A group was not.
-    pub fn failed(&self) {
-        self.failures.inc();
-    }
+fn spooled_label(reason: Option<UnavailableReason>) -> &'static str {
+    reason.map_or("behind", UnavailableReason::label)
 }

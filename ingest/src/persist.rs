@@ -8,12 +8,15 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use sluice_schemas::raw::{Ack, RawRequest};
 use tokio::sync::oneshot;
+use tracing::Instrument;
+use uuid::Uuid;
 
-use crate::answer::{Answer, UnavailableReason};
+use crate::answer::{Answer, Limit, UnavailableReason};
 use crate::byte_budget::Permit;
 use crate::clock;
-use crate::metrics::Metrics;
-use crate::publish::{Hold, Publish, Record, Refused, Undelivered};
+use crate::metrics::{Metrics, TraceId};
+use crate::publish::{Delivered, Hold, Publish, Record, Refused, Undelivered};
+use crate::spans::{SendSpan, Stored};
 use crate::spool::{Spool, WritePath};
 
 /// A request that passed authentication and was read whole.
@@ -26,6 +29,8 @@ pub struct AcceptedRequest {
     traceparent: String,
     body: Bytes,
     permit: Arc<Permit>,
+    /// The span of making it durable, where one is to be exported.
+    span: Option<Box<SendSpan>>,
 }
 
 impl AcceptedRequest {
@@ -44,7 +49,18 @@ impl AcceptedRequest {
             traceparent,
             body,
             permit: Arc::new(permit),
+            span: None,
         }
+    }
+
+    /// Its id.
+    pub fn id(&self) -> Uuid {
+        self.raw.id
+    }
+
+    /// This is the span of making it durable.
+    pub fn traced_by(&mut self, span: Box<SendSpan>) {
+        self.span = Some(span);
     }
 
     /// Its raw record.
@@ -133,33 +149,45 @@ impl<P: Publish> Durable<P> {
     }
 
     /// Makes a request durable. The work is done whether the sender stays or hangs up.
-    pub async fn persist(self: &Arc<Self>, request: AcceptedRequest) -> Answer {
+    pub async fn persist(self: &Arc<Self>, mut request: AcceptedRequest) -> Answer {
+        let span = request.span.take();
         let Some(spool) = self.spool.clone() else {
             // The record is handed over without a wait, and needs no task after that.
-            return match self.to_brokers(&request, self.ack_timeout).await {
-                Ok(()) => Answer::Accepted(request.raw.id),
-                Err(failure) => failure.answer(),
-            };
+            let trace = span.as_ref().map(|span| span.trace_id());
+            let sent = self.to_brokers(&request, self.ack_timeout, trace).await;
+            let sent = sent.map(Stored::Broker).map_err(PublishFailure::answer);
+            return ended(request.raw.id, sent, span);
         };
         self.unanswered.fetch_add(1, Ordering::AcqRel);
         let durable = Arc::clone(self);
-        let work = tokio::spawn(async move {
-            let answer = durable.to_brokers_or_spool(request, &spool).await;
+        let log = span
+            .as_ref()
+            .map_or_else(tracing::Span::none, |span| span.log());
+        let work = async move {
+            let (id, trace) = (request.raw.id, span.as_ref().map(|span| span.trace_id()));
+            let stored = durable.to_brokers_or_spool(request, &spool, trace).await;
             durable.unanswered.fetch_sub(1, Ordering::AcqRel);
-            answer
-        });
-        work.await
+            ended(id, stored, span)
+        };
+        tokio::spawn(work.instrument(log))
+            .await
             .unwrap_or(Answer::Unavailable(UnavailableReason::Broker))
     }
 
-    async fn to_brokers_or_spool(&self, request: AcceptedRequest, spool: &Spool) -> Answer {
+    async fn to_brokers_or_spool(
+        &self,
+        request: AcceptedRequest,
+        spool: &Spool,
+        trace: Option<TraceId>,
+    ) -> Result<Stored, Answer> {
         let verified = self.verified.load(Ordering::Acquire);
         let reason = if !verified {
             Some(UnavailableReason::Starting)
         } else if spool.write_path().await == WritePath::Broker {
-            match self.to_brokers(&request, spool.settings().wait).await {
-                Ok(()) => return Answer::Accepted(request.raw.id),
-                Err(PublishFailure::TooLarge) => return Answer::TooLarge,
+            let wait = spool.settings().wait;
+            match self.to_brokers(&request, wait, trace).await {
+                Ok(delivered) => return Ok(Stored::Broker(delivered)),
+                Err(failure @ PublishFailure::TooLarge) => return Err(failure.answer()),
                 Err(PublishFailure::Unavailable(reason)) => Some(reason),
             }
         } else {
@@ -172,10 +200,10 @@ impl<P: Publish> Durable<P> {
         &self,
         request: &AcceptedRequest,
         wait: Duration,
-    ) -> Result<(), PublishFailure> {
+        trace: Option<TraceId>,
+    ) -> Result<Delivered, PublishFailure> {
         let (reply, replied) = oneshot::channel();
-        let permit = Some(Arc::clone(&request.permit));
-        let hold = Box::new(Hold { reply, permit });
+        let hold = Hold::new(reply, Some(Arc::clone(&request.permit)));
         let since = Instant::now();
         let published = self.publisher.publish(&request.record(), hold);
         published.map_err(|refused| match refused {
@@ -184,9 +212,9 @@ impl<P: Publish> Durable<P> {
             Refused::Broken => PublishFailure::Unavailable(UnavailableReason::Broker),
         })?;
         match tokio::time::timeout(wait, replied).await {
-            Ok(Ok(Ok(()))) => {
-                self.metrics.acknowledged(since.elapsed());
-                Ok(())
+            Ok(Ok(Ok(delivered))) => {
+                self.metrics.acknowledged(since.elapsed(), trace);
+                Ok(delivered)
             }
             Err(_) | Ok(Ok(Err(Undelivered::TimedOut))) => Err(PublishFailure::Unavailable(
                 UnavailableReason::Acknowledgement,
@@ -204,10 +232,10 @@ impl<P: Publish> Durable<P> {
         mut request: AcceptedRequest,
         spool: &Spool,
         reason: Option<UnavailableReason>,
-    ) -> Answer {
+    ) -> Result<Stored, Answer> {
         request.raw.ack = Ack::Spool;
         request.header = request.raw.encode();
-        let (id, received_at) = (request.raw.id, request.raw.received_at);
+        let received_at = request.raw.received_at;
         let put = spool.put(
             &request.record(),
             received_at,
@@ -216,23 +244,31 @@ impl<P: Publish> Durable<P> {
         drop(request);
         let unavailable = Answer::Unavailable(UnavailableReason::Spool);
         let Ok(stored) = put else {
-            return unavailable;
+            return Err(unavailable);
         };
         // A disk may hang as brokers may.
         match tokio::time::timeout(self.ack_timeout, stored).await {
             Ok(Ok(Ok(()))) => {
                 self.metrics.spooled(reason);
-                Answer::Accepted(id)
+                Ok(Stored::Spool)
             }
-            _ => unavailable,
+            _ => Err(unavailable),
         }
     }
+}
+
+/// The answer to a request, and the end of its span.
+fn ended(id: Uuid, stored: Result<Stored, Answer>, span: Option<Box<SendSpan>>) -> Answer {
+    if let Some(span) = span {
+        span.end(stored);
+    }
+    stored.map_or_else(|answer| answer, |_| Answer::Accepted(id))
 }
 
 impl PublishFailure {
     fn answer(self) -> Answer {
         match self {
-            Self::TooLarge => Answer::TooLarge,
+            Self::TooLarge => Answer::TooLarge(Limit::MaxRecord),
             Self::Unavailable(reason) => Answer::Unavailable(reason),
         }
     }

@@ -1,26 +1,27 @@
 //! Hands raw records to Kafka, and reports when all in-sync replicas have them.
 
+mod deliveries;
+
+mod types;
+
 use std::fmt::Debug;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use rdkafka::ClientContext;
-use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
+use rdkafka::config::ClientConfig;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{DeliveryResult, Header, OwnedHeaders};
-use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer};
+use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::producer::{BaseRecord, Producer, ThreadedProducer};
 use sluice_schemas::raw::{REQUEST, TRACEPARENT};
 use sluice_schemas::settings::Fault;
 use sluice_schemas::settings::Settings;
 use sluice_service::kafka::client as kafka;
-use tokio::sync::oneshot;
+use sluice_service::kafka::statistics;
+use sluice_service::telemetry::Repeated;
 
-use crate::byte_budget::Permit;
-
-/// What a record takes in addition to key, value and headers, in bytes: lengths, offsets and the head of the
-/// batch it comes in, generously.
-const RECORD_OVERHEAD: usize = 256;
+use self::deliveries::Deliveries;
+pub use self::types::{Delivered, Hold, Publish, Record, Refused, Undelivered};
+use crate::metrics::DeliveryMetrics;
 
 /// The most of a batch, in bytes. Under the smallest record limit that there can be.
 const BATCH_BYTES: u64 = 128 * 1024;
@@ -32,79 +33,12 @@ const PATIENCE_PERCENT: u32 = 95;
 /// What one record takes of the producer's memory in addition to its bytes, for bounding their number.
 const RECORD_COST: u64 = 2 * 1024;
 
-/// For how long after a failed delivery without a good one since this process is not ready.
-const FAILING: Duration = Duration::from_secs(5);
-
-/// How often failed deliveries are logged, at most.
-const WARN_INTERVAL: Duration = Duration::from_secs(10);
-
-/// A raw record in its parts.
-#[derive(Debug, Clone, Copy)]
-pub struct Record<'a> {
-    /// The partition key.
-    pub key: &'a [u8],
-    /// The body.
-    pub value: &'a [u8],
-    /// The header `request`.
-    pub request: &'a [u8],
-    /// The header `traceparent`.
-    pub traceparent: &'a str,
-}
-
-impl Record<'_> {
-    /// The bytes that the record takes in the topic, at most.
-    pub fn size(&self) -> usize {
-        let headers =
-            REQUEST.len() + self.request.len() + TRACEPARENT.len() + self.traceparent.len();
-        self.key.len() + self.value.len() + headers + RECORD_OVERHEAD
-    }
-}
-
-/// What waits for a record's delivery.
-#[derive(Debug)]
-pub struct Hold {
-    /// Receives the outcome.
-    pub reply: oneshot::Sender<Result<(), Undelivered>>,
-    /// The permit to hold the body's bytes: given back when the producer holds them no longer, even
-    /// if the sender was answered before. What comes from the spool is bounded otherwise.
-    pub permit: Option<Arc<Permit>>,
-}
-
-/// Why the producer refused a record.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Refused {
-    /// The producer's queue is full.
-    QueueFull,
-    /// It is larger than the topic takes.
-    TooLarge,
-    /// The producer does not work.
-    Broken,
-}
-
-/// Why a record is not known to be durable. It may be all the same.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Undelivered {
-    /// The brokers did not acknowledge in time.
-    TimedOut,
-    /// The brokers found it too large.
-    TooLarge,
-    /// The brokers find it invalid, and will again.
-    Invalid,
-    /// The brokers refused it, or it was given up.
-    Refused,
-}
-
-/// Where raw records go. Returns at once; the hold receives the outcome.
-pub trait Publish: Debug + Send + Sync + 'static {
-    /// Accepts a record, or returns why not and drops the hold.
-    fn publish(&self, record: &Record<'_>, hold: Box<Hold>) -> Result<(), Refused>;
-}
-
 /// Kafka's raw topic.
 pub struct Kafka {
     producer: ThreadedProducer<Deliveries>,
     topic: String,
     enough_replicas: usize,
+    refusals: Mutex<Repeated>,
 }
 
 impl Debug for Kafka {
@@ -122,11 +56,26 @@ pub enum Use {
     Drain,
 }
 
+impl Use {
+    /// The client's name in the metrics.
+    fn client(self) -> &'static str {
+        match self {
+            Self::Live => "live",
+            Self::Drain => "drain",
+        }
+    }
+}
+
 impl Kafka {
     /// Makes a producer. Connects in the background.
-    pub fn new(settings: &Settings, r#use: Use) -> Result<Self, Vec<Fault>> {
+    pub fn new(
+        settings: &Settings,
+        r#use: Use,
+        metrics: DeliveryMetrics,
+    ) -> Result<Self, Vec<Fault>> {
+        let deliveries = Deliveries::new(metrics, r#use.client(), r#use == Use::Live);
         let producer = client_config(settings, r#use)?
-            .create_with_context(Deliveries::default())
+            .create_with_context(deliveries)
             .map_err(|error| {
                 let (path, message) = ("kafka".to_owned(), error.to_string());
                 vec![Fault { path, message }]
@@ -136,6 +85,7 @@ impl Kafka {
             producer,
             topic: settings.topics.names.raw(),
             enough_replicas: replication.saturating_sub(1).max(1),
+            refusals: Mutex::default(),
         })
     }
 
@@ -152,6 +102,9 @@ impl Kafka {
         if topic.error().is_some() || topic.partitions().is_empty() {
             return Err(format!("{} is not there", self.topic));
         }
+        let leaders = topic.partitions().iter();
+        let leaders = leaders.map(|partition| (partition.id(), partition.leader()));
+        self.producer.context().led_by(leaders);
         for partition in topic.partitions() {
             // A topic made with fewer replicas than the settings say has no more to lose.
             let replicas = partition.replicas().len();
@@ -168,6 +121,17 @@ impl Kafka {
             }
         }
         Ok(())
+    }
+
+    fn broken(&self, error: &KafkaError) -> Refused {
+        if let Some(repeated) = self.refusals.lock().came(Instant::now()) {
+            tracing::warn!(
+                %error,
+                repeated,
+                "the producer refused a record; its sender gets 503, or its request is spooled"
+            );
+        }
+        Refused::Broken
     }
 
     /// Whether recent deliveries succeeded, if there were any.
@@ -230,6 +194,7 @@ pub fn client_config(settings: &Settings, r#use: Use) -> Result<ClientConfig, Ve
             config.set(property, value);
         }
     }
+    statistics::enable(&mut config);
     Ok(config)
 }
 
@@ -266,88 +231,7 @@ impl Publish for Kafka {
             .map_err(|(error, _)| match error.rdkafka_error_code() {
                 Some(RDKafkaErrorCode::QueueFull) => Refused::QueueFull,
                 Some(RDKafkaErrorCode::MessageSizeTooLarge) => Refused::TooLarge,
-                _ => {
-                    tracing::warn!(%error, "the producer refused a record; its sender gets 503, or its request is spooled");
-                    Refused::Broken
-                }
+                _ => self.broken(&error),
             })
-    }
-}
-
-/// Receives each delivery report, on the producer's thread.
-#[derive(Debug, Default)]
-struct Deliveries(Mutex<Health>);
-
-#[derive(Debug, Default)]
-struct Health {
-    /// The last failed delivery, if none went through since.
-    failed: Option<(Instant, RDKafkaErrorCode)>,
-    /// When a failure was last logged: not each one is.
-    warned: Option<Instant>,
-}
-
-impl Deliveries {
-    fn delivering(&self, now: Instant) -> Result<(), String> {
-        let health = self.0.lock();
-        match health.failed {
-            Some((at, code)) if now.saturating_duration_since(at) < FAILING => {
-                Err(format!("records are not delivered: {code}"))
-            }
-            _ => Ok(()),
-        }
-    }
-
-    fn note(&self, failed: Option<RDKafkaErrorCode>) {
-        let mut health = self.0.lock();
-        let Some(code) = failed else {
-            health.failed = None;
-            return;
-        };
-        let now = Instant::now();
-        health.failed = Some((now, code));
-        if health
-            .warned
-            .is_none_or(|warned| now.saturating_duration_since(warned) > WARN_INTERVAL)
-        {
-            health.warned = Some(now);
-            tracing::warn!(error = %code, "records are not delivered; senders get 503, or their requests are spooled");
-        }
-    }
-}
-
-impl ClientContext for Deliveries {
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
-        kafka::log(level, facility, line);
-    }
-
-    fn error(&self, error: KafkaError, reason: &str) {
-        kafka::log_error(&error, reason);
-    }
-}
-
-impl ProducerContext for Deliveries {
-    type DeliveryOpaque = Box<Hold>;
-
-    fn delivery(&self, result: &DeliveryResult<'_>, hold: Box<Hold>) {
-        let failed = result.as_ref().err().map(|(error, _)| {
-            error
-                .rdkafka_error_code()
-                .unwrap_or(RDKafkaErrorCode::Unknown)
-        });
-        self.note(failed);
-        let outcome = match failed {
-            None => Ok(()),
-            Some(RDKafkaErrorCode::MessageTimedOut) => Err(Undelivered::TimedOut),
-            Some(RDKafkaErrorCode::MessageSizeTooLarge) => Err(Undelivered::TooLarge),
-            Some(RDKafkaErrorCode::InvalidRecord | RDKafkaErrorCode::InvalidTimestamp) => {
-                Err(Undelivered::Invalid)
-            }
-            Some(_) => Err(Undelivered::Refused),
-        };
-        let Hold { reply, permit } = *hold;
-        // First, so that the receiver of the outcome finds the room.
-        drop(permit);
-        // The sender may have been answered already, or be gone.
-        let _ = reply.send(outcome);
     }
 }

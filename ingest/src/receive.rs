@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
@@ -10,12 +11,13 @@ use hyper::body::Body;
 use hyper::header::{CONTENT_ENCODING, EXPECT, HeaderMap};
 use hyper::http::request::Parts;
 use hyper::{Method, Request, Version};
-use ring::rand::{SecureRandom, SystemRandom};
+use ring::rand::SystemRandom;
 use sluice_schemas::providers::partition_key;
 use sluice_schemas::raw::{Ack, RawRequest};
-use uuid::Uuid;
+use sluice_service::telemetry::Traces;
+use tracing::Instrument;
 
-use crate::answer::{Answer, UnavailableReason};
+use crate::answer::{Answer, Limit, UnavailableReason};
 use crate::auth::{AuthorityId, Route};
 use crate::byte_budget::{ByteBudget, Full, Permit};
 use crate::clock;
@@ -23,10 +25,12 @@ use crate::config::Config;
 use crate::headers;
 use crate::http::body::{Inbound, Unread};
 use crate::http::body_buffer::{BodyBuffer, discard, max_chunks};
+use crate::ids::Ids;
 use crate::metrics::{Metrics, Part};
 use crate::path::{self, Named};
 use crate::persist::{AcceptedRequest, Durable};
 use crate::publish::Publish;
+use crate::spans::ServerSpan;
 
 /// The content codings that are registered at IANA, `identity` apart. A body in one of them is refused,
 /// for none is decoded.
@@ -52,6 +56,8 @@ pub struct Origin {
     pub peer: IpAddr,
     /// The authorities that the client's certificate proves.
     pub certified: Arc<[AuthorityId]>,
+    /// It came by TLS.
+    pub secure: bool,
     /// It has sent more than it may.
     pub over: bool,
 }
@@ -62,18 +68,21 @@ pub struct Receiver<P> {
     config: ArcSwap<Config>,
     durable: Arc<Durable<P>>,
     metrics: Metrics,
+    traces: Traces,
     budget: ByteBudget,
     random: SystemRandom,
 }
 
 impl<P: Publish> Receiver<P> {
     /// Answers 503 as long as nothing can be made durable.
-    pub fn new(config: Config, durable: Arc<Durable<P>>, metrics: Metrics) -> Self {
+    pub fn new(config: Config, durable: Arc<Durable<P>>, metrics: Metrics, traces: Traces) -> Self {
         let budget = ByteBudget::new(config.max_buffered);
+        begin_series(&metrics, &config);
         Self {
             config: ArcSwap::from_pointee(config),
             durable,
             metrics,
+            traces,
             budget,
             random: SystemRandom::new(),
         }
@@ -87,6 +96,7 @@ impl<P: Publish> Receiver<P> {
     /// From the next request on, this part of the settings is in force.
     pub fn configure(&self, config: Config) {
         self.budget.resize(config.max_buffered);
+        begin_series(&self.metrics, &config);
         self.config.store(Arc::new(config));
     }
 
@@ -111,9 +121,10 @@ impl<P: Publish> Receiver<P> {
             }
             Err((_, answer)) => answer,
         };
+        let timed_out = matches!(answer, Answer::RequestTimeout(_));
         // A sender that asks before sending has sent nothing yet, and sees the answer without reading.
         let asks = head.headers.contains_key(EXPECT);
-        if answer != Answer::RequestTimeout && !asks && !body.is_end_stream() {
+        if !timed_out && !asks && !body.is_end_stream() {
             discard(body).await;
         }
         open.answered(answer);
@@ -126,6 +137,7 @@ impl<P: Publish> Receiver<P> {
         self.metrics.buffered(self.budget.held());
     }
 
+    /// Works on a request that passed authentication, in its span where it is sampled.
     async fn accept(
         &self,
         config: &Config,
@@ -134,14 +146,37 @@ impl<P: Publish> Receiver<P> {
         (route, origin): (&Route, &Origin),
         open: &mut Open<'_>,
     ) -> Answer {
-        if origin.over || !route.takes_one() {
-            return Answer::TooManyRequests;
+        let Ok(ids) = Ids::new(&self.random, config.trace_ratio) else {
+            return Answer::Unavailable(UnavailableReason::Broker);
+        };
+        let scheme = if origin.secure { "https" } else { "http" };
+        let asked = (head.version, &head.headers);
+        open.span = ServerSpan::start(&self.traces, &ids, asked, (route, scheme));
+        let log = log_of(open.span.as_deref());
+        self.work(config, head, body, (route, origin), (&ids, open))
+            .instrument(log)
+            .await
+    }
+
+    async fn work(
+        &self,
+        config: &Config,
+        head: &Parts,
+        body: &mut Inbound,
+        (route, origin): (&Route, &Origin),
+        (ids, open): (&Ids, &mut Open<'_>),
+    ) -> Answer {
+        if origin.over {
+            return Answer::TooManyRequests(Limit::PeerBytes);
+        }
+        if !route.takes_one() {
+            return Answer::TooManyRequests(Limit::Rate);
         }
         if is_encoded(&head.headers) {
             return Answer::UnsupportedEncoding;
         }
         if body.size_hint().lower() > route.max_body {
-            return Answer::TooLarge;
+            return Answer::TooLarge(Limit::MaxBody);
         }
         if !self.durable.is_open() {
             return Answer::Unavailable(UnavailableReason::Starting);
@@ -150,13 +185,22 @@ impl<P: Publish> Receiver<P> {
         let (body, permit) = match tokio::time::timeout(config.body_timeout, read).await {
             Ok(Ok(read)) => read,
             Ok(Err(answer)) => return answer,
-            Err(_) => return Answer::RequestTimeout,
+            Err(_) => return Answer::RequestTimeout(Limit::BodyTimeout),
         };
         open.waits_for = Part::Answer;
-        match self.build_record(config, head, body, permit, (route, origin.peer)) {
-            Ok(request) => self.durable.persist(request).await,
-            Err(answer) => answer,
+        let length = body.len();
+        let mut request = build_record(head, body, permit, (route, origin.peer), ids);
+        if let Some(span) = &mut open.span {
+            span.identified(request.id());
         }
+        // Measured before anything is promised.
+        if request.record().size() > config.max_record {
+            return Answer::TooLarge(Limit::MaxRecord);
+        }
+        if let Some(span) = &open.span {
+            request.traced_by(span.send(&config.raw_topic, length));
+        }
+        self.durable.persist(request).await
     }
 
     /// The whole body, and the permit to hold it. What its length announces is asked for before any
@@ -176,7 +220,7 @@ impl<P: Publish> Receiver<P> {
         let mut chunks = 0;
         while let Some(frame) = body.frame().await {
             let frame = frame.map_err(|unread| match unread {
-                Unread::Slow => Answer::RequestTimeout,
+                Unread::Slow => Answer::RequestTimeout(Limit::BodyRate),
                 Unread::Broken => Answer::BadRequest,
                 // The sender may be gone and not read the answer.
                 Unread::Ended => Answer::BrokenOff,
@@ -186,8 +230,11 @@ impl<P: Publish> Receiver<P> {
                 continue;
             };
             chunks += 1;
-            if chunks > max_chunks(max_body) || buffer.length() + data.len() > max_body {
-                return Err(Answer::TooLarge);
+            if chunks > max_chunks(max_body) {
+                return Err(Answer::TooLarge(Limit::BodyChunks));
+            }
+            if buffer.length() + data.len() > max_body {
+                return Err(Answer::TooLarge(Limit::MaxBody));
             }
             buffer.push(data, |more| self.permit(route, more))?;
         }
@@ -210,42 +257,44 @@ impl<P: Publish> Receiver<P> {
             })
         })
     }
+}
 
-    /// Makes the raw record, and measures it before anything is promised.
-    fn build_record(
-        &self,
-        config: &Config,
-        head: &Parts,
-        body: Bytes,
-        permit: Permit,
-        (route, peer): (&Route, IpAddr),
-    ) -> Result<AcceptedRequest, Answer> {
-        let mut random = [0; 34];
-        // The system's generator does not fail once it has started; if it does, no id is unique.
-        self.random
-            .fill(&mut random)
-            .map_err(|_| Answer::Unavailable(UnavailableReason::Broker))?;
-        let received_at = clock::now();
-        let raw = RawRequest {
-            id: request_id(received_at, &random),
-            source: route.name.to_string(),
-            provider: route.provider.to_owned(),
-            received_at,
-            method: head.method.as_str().to_owned(),
-            target: path::target_without_token(&head.uri, &route.name),
-            peer,
-            token: route.guarded,
-            ack: Ack::Broker,
-            headers: headers::kept(&head.headers, &route.required),
-        };
-        let key = partition_key(route.verifier.as_ref(), &raw.headers, &body);
-        let traceparent = traceparent(&random, config.trace_ratio);
-        let request = AcceptedRequest::new(raw, key, traceparent, body, permit);
-        if request.record().size() > config.max_record {
-            return Err(Answer::TooLarge);
-        }
-        Ok(request)
+/// What log lines of a request carry: nothing, where it is not traced.
+fn log_of(span: Option<&ServerSpan>) -> tracing::Span {
+    span.map_or_else(tracing::Span::none, ServerSpan::log)
+}
+
+/// Begins the series of all sources that are answered.
+fn begin_series(metrics: &Metrics, config: &Config) {
+    for route in config.auth.routes() {
+        metrics.source(&route.name);
     }
+}
+
+/// Makes the raw record.
+fn build_record(
+    head: &Parts,
+    body: Bytes,
+    permit: Permit,
+    (route, peer): (&Route, IpAddr),
+    ids: &Ids,
+) -> AcceptedRequest {
+    let received_at = clock::now();
+    let raw = RawRequest {
+        id: ids.request_id(received_at),
+        source: route.name.to_string(),
+        provider: route.provider.to_owned(),
+        received_at,
+        method: head.method.as_str().to_owned(),
+        target: path::target_without_token(&head.uri, &route.name),
+        peer,
+        token: route.guarded,
+        ack: Ack::Broker,
+        headers: headers::kept(&head.headers, &route.required),
+    };
+    let key = partition_key(route.verifier.as_ref(), &raw.headers, &body);
+    let traceparent = ids.producer_span().to_string();
+    AcceptedRequest::new(raw, key, traceparent, body, permit)
 }
 
 /// A request that has no answer yet. Where the work on it is dropped, its sender reset it or its connection
@@ -253,8 +302,12 @@ impl<P: Publish> Receiver<P> {
 struct Open<'a> {
     metrics: &'a Metrics,
     source: Option<&'a Arc<str>>,
+    /// When its head was there.
+    since: Instant,
     waits_for: Part,
     answered: bool,
+    /// Where one is to be exported.
+    span: Option<Box<ServerSpan>>,
 }
 
 impl<'a> Open<'a> {
@@ -262,14 +315,26 @@ impl<'a> Open<'a> {
         Self {
             metrics,
             source: route.map(|route| &route.name),
+            since: Instant::now(),
             waits_for: Part::Body,
             answered: false,
+            span: None,
         }
     }
 
     fn answered(mut self, answer: Answer) {
         self.answered = true;
-        self.metrics.answered(self.source, answer);
+        let span = self.span.take();
+        let log = log_of(span.as_deref());
+        log.in_scope(|| self.metrics.answered(self.source, answer));
+        let is_whole = answer != Answer::BrokenOff;
+        if let Some(source) = self.source.filter(|_| is_whole) {
+            let trace = span.as_ref().map(|span| span.trace_id());
+            self.metrics.took(source, self.since.elapsed(), trace);
+        }
+        if let Some(span) = span {
+            span.end(is_whole.then_some(answer));
+        }
     }
 }
 
@@ -277,6 +342,9 @@ impl Drop for Open<'_> {
     fn drop(&mut self) {
         if !self.answered {
             self.metrics.broken_off(self.source, self.waits_for);
+            if let Some(span) = self.span.take() {
+                span.end(None);
+            }
         }
     }
 }
@@ -317,47 +385,4 @@ fn is_encoded(headers: &HeaderMap) -> bool {
         .iter()
         .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
         .any(known)
-}
-
-/// `UUIDv7` of a time in microseconds, from the first ten random bytes.
-fn request_id(micros: i64, random: &[u8; 34]) -> Uuid {
-    let millis = u64::try_from(micros / 1000).unwrap_or(0);
-    let mut own = [0; 10];
-    own.copy_from_slice(&random[..10]);
-    uuid::Builder::from_unix_timestamp_millis(millis, &own).into_uuid()
-}
-
-/// A new trace (W3C, version 00), from the last 24 random bytes. Whether it is sampled follows from
-/// its id alone, as OpenTelemetry's ratio sampler decides it, so that later services agree.
-fn traceparent(random: &[u8; 34], ratio: f64) -> String {
-    let (trace, span) = (hex::encode(&random[10..26]), hex::encode(&random[26..]));
-    let mut last = [0; 8];
-    last.copy_from_slice(&random[18..26]);
-    let position = u64::from_be_bytes(last) >> 1;
-    #[expect(
-        clippy::cast_precision_loss,
-        reason = "a share of requests needs no exact bound"
-    )]
-    let sampled = ratio >= 1.0 || (position as f64) < ratio * (1_u64 << 63) as f64;
-    let flags = if sampled { "01" } else { "00" };
-    format!("00-{trace}-{span}-{flags}")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ids_and_traces_have_their_form() {
-        let mut random = [0xab; 34];
-        let id = request_id(1_700_000_000_123_456, &random);
-        assert_eq!(id.get_version_num(), 7);
-        assert_eq!(id.to_string(), "018bcfe5-687b-7bab-abab-abababababab");
-        random[18..26].fill(0);
-        let trace = "00-abababababababab0000000000000000-abababababababab-";
-        assert_eq!(traceparent(&random, 0.01), format!("{trace}01"));
-        assert_eq!(traceparent(&random, 0.0), format!("{trace}00"));
-        assert!(traceparent(&[0xff; 34], 1.0).ends_with("-01"));
-        assert!(traceparent(&[0xff; 34], 0.99).ends_with("-00"));
-    }
 }

@@ -12,6 +12,7 @@ use sluice_service::kafka::topics;
 use sluice_service::kafka::topics::{EnsureError, Which};
 use sluice_service::reload::{ApplyError, Watcher};
 use sluice_service::runtime::{Failure, Service};
+use sluice_service::telemetry::{Telemetry, Traces};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -50,13 +51,20 @@ pub async fn run(
     // Open.
     let settings = Arc::new(settings);
     let mut registry = Registry::default();
-    let ingest = Ingest::open(&settings, &mut registry)?;
+    let telemetry = Telemetry::start(&settings.telemetry, "sluice-ingest", &mut registry)
+        .map_err(|fault| Failure::config(&[fault]))?;
+    let ingest = Ingest::open(&settings, &mut registry, telemetry.traces())?;
+    let certificate = (
+        "certificate",
+        ingest.receiver.metrics().tls_reload_failures(),
+    );
     // The watcher of the settings ends when its probe is dropped; ingest itself asks it nothing.
     let (service, watcher, _probe) = Service::open(
         settings,
         Part::Ingest,
         (registry, admin_listener),
         ("topics", "not verified yet"),
+        (telemetry, vec![certificate]),
         shutdown,
     );
     ingest.follow(watcher);
@@ -82,6 +90,7 @@ pub async fn run(
 
     // Close.
     service.closed.cancel();
+    service.telemetry.close().await;
     ingest.close().await;
     outcome
 }
@@ -100,8 +109,13 @@ pub fn check(settings: &Settings) -> Result<(), Vec<Fault>> {
     }
 }
 
-pub(crate) fn producer(settings: &Settings, r#use: Use) -> Result<Kafka, Failure> {
-    Kafka::new(settings, r#use).map_err(|faults| Failure::config(&faults))
+pub(crate) fn producer(
+    settings: &Settings,
+    r#use: Use,
+    metrics: &Metrics,
+) -> Result<Kafka, Failure> {
+    Kafka::new(settings, r#use, metrics.delivery().clone())
+        .map_err(|faults| Failure::config(&faults))
 }
 
 pub(crate) fn open_spool(
@@ -130,10 +144,13 @@ struct Ingest {
 }
 
 impl Ingest {
-    fn open(settings: &Settings, registry: &mut Registry) -> Result<Self, Failure> {
+    fn open(settings: &Settings, registry: &mut Registry, traces: Traces) -> Result<Self, Failure> {
         let tls = Tls::load(settings).map_err(|faults| Failure::config(&faults))?;
-        let publisher = Arc::new(producer(settings, Use::Live)?);
+        if let Some(tls) = &tls {
+            tls.register(registry);
+        }
         let metrics = Metrics::new(registry);
+        let publisher = Arc::new(producer(settings, Use::Live, &metrics)?);
         let spool = open_spool(settings, &metrics, Spool::open)?;
         let durable = Arc::new(Durable::new(
             Arc::clone(&publisher),
@@ -142,7 +159,8 @@ impl Ingest {
             settings.ingest.ack_timeout,
         ));
         let config = Config::new(settings);
-        let receiver = Arc::new(Receiver::new(config, Arc::clone(&durable), metrics));
+        let receiver = Receiver::new(config, Arc::clone(&durable), metrics, traces);
+        let receiver = Arc::new(receiver);
         Ok(Self {
             tls,
             publisher,
@@ -226,7 +244,8 @@ impl Ingest {
         let Some(spool) = &self.spool else {
             return Ok(None);
         };
-        let kafka = Arc::new(producer(&service.settings, Use::Drain)?);
+        let metrics = self.receiver.metrics();
+        let kafka = Arc::new(producer(&service.settings, Use::Drain, metrics)?);
         let drain = Drain::new(Arc::clone(spool), Arc::clone(&kafka));
         // The spool is drained while the server drains.
         tokio::spawn(drain.run(service.closed.child_token()));

@@ -29,6 +29,10 @@ mod spool;
 
 mod reload;
 
+mod series;
+
+mod traces;
+
 mod guards;
 
 /// Paths that are no source's, or lack its token or have it wrong.

@@ -23,6 +23,12 @@ pub mod rules;
 
 pub mod metrics;
 
+pub mod spans;
+
+pub mod positions;
+
+pub mod lag;
+
 pub mod service;
 
 #[cfg(test)]

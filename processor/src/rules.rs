@@ -12,6 +12,7 @@ use sluice_service::reload::{ApplyError, SettingsProbe, Watcher};
 use sluice_service::secrets::Store;
 use tokio::runtime::Handle;
 
+use crate::metrics::Metrics;
 use crate::pipeline::route::{Framing, Router};
 use crate::registry::{self, RegistryError};
 
@@ -68,12 +69,16 @@ pub fn framed(ids: &SchemaIds) -> impl Fn(&str) -> Framing {
 }
 
 /// Makes rules of changed settings. Must be called within a tokio runtime.
-pub fn follow(watcher: Watcher, rules: &Arc<RulesHandle>, mut ids: SchemaIds) {
+pub fn follow(watcher: Watcher, rules: &Arc<RulesHandle>, mut ids: SchemaIds, metrics: Metrics) {
     let runtime = Handle::current();
     // The watcher ends with the probe, so it must not keep the probe's owner alive.
     let rules = Arc::downgrade(rules);
     watcher.spawn(move |settings| match rules.upgrade() {
-        Some(rules) => rules.apply(settings, &mut ids, &runtime),
+        Some(rules) => {
+            rules.apply(settings, &mut ids, &runtime)?;
+            metrics.sources(settings);
+            Ok(())
+        }
         None => Ok(()),
     });
 }

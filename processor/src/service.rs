@@ -10,20 +10,25 @@ use rdkafka::ClientConfig;
 use sluice_schemas::settings::{Fault, Part, SchemaRegistry, Settings};
 use sluice_service::admin::Readiness;
 use sluice_service::kafka::client::base_config;
+use sluice_service::kafka::statistics::ClientStatistics;
 use sluice_service::kafka::topics::{EnsureError, Which, ensure};
 use sluice_service::runtime::{Failure, Service};
 use sluice_service::secrets::{Store, spawn_reload};
+use sluice_service::telemetry::Telemetry;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio_util::sync::CancellationToken;
 
 use crate::engine::worker;
 use crate::engine::worker::{Exit, Shared, Threads};
+use crate::kafka::lag::RawClient;
 use crate::kafka::watchdog::{CHECK_INTERVAL, Watch};
+use crate::lag::{Measuring, RawLag};
 use crate::metrics::Metrics;
 use crate::pipeline::route::Router;
 use crate::registry::{self, RegistryError};
 use crate::rules::{ActiveRules, RulesHandle, SchemaIds, follow, framed};
+use crate::spans::Spans;
 
 /// The pause before Kafka or the registry is asked again at the start.
 const VERIFY_RETRY_DELAY: Duration = Duration::from_secs(1);
@@ -68,12 +73,20 @@ pub async fn run(
     // Open.
     let mut registry = Registry::default();
     let metrics = Metrics::new(&mut registry);
+    metrics.sources(&parts.settings);
+    let raw_lag = RawLag::new(&mut registry);
+    let statistics = ClientStatistics::new(&mut registry);
     parts.credentials.register(&mut registry);
+    let telemetry = Telemetry::start(&parts.settings.telemetry, "sluice-processor", &mut registry)
+        .map_err(|fault| Failure::config(&[fault]))?;
+    let traces = telemetry.traces();
+    let secrets = ("secrets", parts.credentials.failures());
     let (service, watcher, probe) = Service::open(
         Arc::new(parts.settings),
         Part::Processor,
         (registry, listener),
         ("start", "topics and schemas are not verified yet"),
+        (telemetry, vec![secrets]),
         shutdown,
     );
 
@@ -93,7 +106,7 @@ pub async fn run(
     let rules = Arc::new(RulesHandle::new(rules, Some(probe)));
     let reloaded = Arc::clone(&rules);
     let _secrets = spawn_reload(move || Arc::clone(&reloaded.get().credentials));
-    follow(watcher, &rules, ids);
+    follow(watcher, &rules, ids, metrics.clone());
 
     // Serve and drain.
     let shared = Arc::new(Shared {
@@ -101,19 +114,35 @@ pub async fn run(
         base: parts.base,
         current: rules,
         metrics,
+        statistics,
+        positions: Arc::default(),
+        spans: Spans::new(traces),
         readiness: service.readiness.clone(),
         shutdown: service.shutdown.clone(),
     });
+    let _measuring = measure(raw_lag, &shared)?;
     let outcome = match Workers::start(&shared) {
         Ok(workers) => workers.until_ended(&service).await,
-        Err(error) => Err(Failure::Restart(format!(
-            "no thread could be started: {error}"
-        ))),
+        Err(error) => Err(no_thread(&error)),
     };
 
     // Close.
     service.closed.cancel();
+    service.telemetry.close().await;
     outcome
+}
+
+/// Measures the lag of the partitions that the workers own.
+fn measure(raw_lag: RawLag, shared: &Shared) -> Result<Measuring, Failure> {
+    let client = RawClient::new(&shared.settings, &shared.base)
+        .map_err(|error| Failure::Restart(format!("no client could be made: {error}")))?;
+    raw_lag
+        .measure(client, Arc::clone(&shared.positions))
+        .map_err(|error| no_thread(&error))
+}
+
+fn no_thread(error: &std::io::Error) -> Failure {
+    Failure::Restart(format!("no thread could be started: {error}"))
 }
 
 /// The workers' threads.

@@ -18,6 +18,7 @@ fn main() {
         .or_else(|| git(&["rev-parse", "--short", "HEAD"]))
         .unwrap_or_else(|| "unknown".to_owned());
     let version = env!("CARGO_PKG_VERSION");
+    println!("cargo::rustc-env=SLUICE_BUILD_COMMIT={commit}");
     println!("cargo::rustc-env=SLUICE_VERSION={version} ({commit})");
 }
 

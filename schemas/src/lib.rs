@@ -4,7 +4,7 @@
 //! [`providers`] whether it is authentic and what it says, gives it an [`identity`] under which it may
 //! be a repetition ([`dedup_log`] keeps those), and writes it as an [`event`] or ends it with another
 //! [`fate`] for a [`reason`], on a [`topic`]. A tool reads it there as a [`record`], and the [`audit`] counts
-//! both ends. What happens is counted by a [`metric`].
+//! both ends. What happens is counted by a [`metric`] and traced by a [`trace`] context.
 //!
 //! The [`settings`] are what operator, both services and the chart agree on.
 //!
@@ -37,5 +37,7 @@ pub mod record;
 pub mod audit;
 
 pub mod metric;
+
+pub mod trace;
 
 pub mod settings;

@@ -28,6 +28,12 @@ mod undecided;
 
 mod readers;
 
+mod clients;
+
 mod spool;
 
 mod network;
+
+mod traces;
+
+mod conservation;

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 use sluice_processor::dedup::index::{BatchOverlay, DedupIndex};
+use sluice_processor::pipeline::notes::Notes;
 use sluice_processor::pipeline::outgoing::{FateTopics, outgoing};
 use sluice_processor::pipeline::route::{Framing, Router};
 use sluice_processor::pipeline::{Rules, judge};
@@ -66,7 +67,13 @@ impl Bench {
             router: &self.router,
         };
         let mut text = format!("== {what}\n");
-        let disposition = match judge(record, &rules, &self.index, &BatchOverlay::default()) {
+        let disposition = match judge(
+            record,
+            &rules,
+            &self.index,
+            &BatchOverlay::default(),
+            &mut Notes::default(),
+        ) {
             Ok(disposition) => disposition,
             Err(halt) => return format!("{text}halt at version {}\n\n", halt.version),
         };

@@ -6,8 +6,8 @@ use serde_json::{Map, Value, json};
 use sluice_schemas::providers::testing::verifier;
 use sluice_schemas::providers::{ALL, Spec};
 use sluice_schemas::settings::{
-    Begin, Ingest, Kafka, Limits, LogFormat, Membership, PeerFrom, Processor, Retention,
-    SchemaRegistry, Settings, Source, Spool, Telemetry, TlsFiles, Topics,
+    Begin, Ingest, Kafka, Limits, LogFormat, Membership, OtlpProtocol, PeerFrom, Processor,
+    Retention, SchemaRegistry, Settings, Source, Spool, Telemetry, TlsFiles, Topics,
 };
 
 use crate::golden::compare;
@@ -88,6 +88,10 @@ fn shown(settings: &Settings) -> Value {
     } = kafka;
     let Telemetry {
         otlp_endpoint,
+        otlp_protocol,
+        otlp_headers_file,
+        otlp_ca_file,
+        otlp_timeout,
         trace_ratio,
         log_format,
     } = telemetry;
@@ -109,6 +113,13 @@ fn shown(settings: &Settings) -> Value {
         "processor": processor_shown(processor),
         "telemetry": {
             "otlp_endpoint": otlp_endpoint,
+            "otlp_protocol": match otlp_protocol {
+                OtlpProtocol::Grpc => "grpc",
+                OtlpProtocol::Http => "http",
+            },
+            "otlp_headers_file": otlp_headers_file,
+            "otlp_ca_file": otlp_ca_file,
+            "otlp_timeout, ms": ms(*otlp_timeout),
             "trace_ratio": trace_ratio,
             "log_format": match log_format {
                 LogFormat::Json => "json",

@@ -11,7 +11,8 @@ use std::time::Duration;
 
 use sluice_schemas::audit::{Digest, Invariant, Place, RawSeen, Seen, Verdict, look};
 use sluice_schemas::fate::Fate;
-use sluice_schemas::metric::{FATES, INGEST_REQUESTS};
+use sluice_schemas::metric::ingest::INGEST_REQUESTS;
+use sluice_schemas::metric::processor::FATES;
 use sluice_schemas::providers::ALL;
 use sluice_schemas::providers::testing::verifier;
 use sluice_schemas::raw::{Ack, RawRequest};

@@ -9,7 +9,7 @@ use clap::Parser;
 
 mod trials;
 
-use trials::{audit, bench, dev, faults, hostile, outage, playground, roll, rotate};
+use trials::{audit, bench, dev, faults, hostile, observe, outage, playground, roll, rotate};
 
 #[derive(Parser)]
 #[command(about = "Sluice: playground, trials and audit")]
@@ -33,6 +33,9 @@ enum Command {
     Roll(roll::Options),
     /// Changes certificate and URL token again and again under a steady load that must not notice.
     Rotate(rotate::Options),
+    /// Shows both services to Prometheus and a Collector through quiet, traffic and trouble, and checks every
+    /// panel, the alerts and the sums.
+    Observe(observe::Options),
     /// Times good traffic under one attack after the other, and checks that ingest sheds them.
     Hostile(hostile::Options),
     /// An attack by HTTP/2 frames, which `hostile` starts.
@@ -53,6 +56,7 @@ fn main() -> ExitCode {
         Command::Outage(options) => outage::run(&options),
         Command::Roll(options) => roll::run(&options),
         Command::Rotate(options) => rotate::run(&options),
+        Command::Observe(options) => observe::run(&options),
         Command::Hostile(options) => hostile::run(&options),
         Command::Flood(options) => hostile::flood::run(&options),
         Command::Floor(floor) => floor.run(),

@@ -321,6 +321,7 @@ impl<P: Publish> Session<P> {
         let origin = Origin {
             peer,
             certified: Arc::clone(&self.certified),
+            secure: self.server.tls.is_some(),
             over: account
                 .as_ref()
                 .is_some_and(|account| account.in_debt(std::time::Instant::now())),

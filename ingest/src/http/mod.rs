@@ -7,6 +7,8 @@ pub mod server;
 
 pub mod tls;
 
+mod any_client;
+
 mod proxy_protocol;
 
 mod connections;

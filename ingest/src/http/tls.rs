@@ -10,23 +10,23 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use prometheus_client::metrics::counter::Counter;
-use rustls::client::danger::HandshakeSignatureValid;
-use rustls::crypto::{
-    CryptoProvider, WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature,
-};
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 use rustls::server::WebPkiClientVerifier;
-use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
-use rustls::{
-    DigitallySignedStruct, DistinguishedName, RootCertStore, ServerConfig, SignatureScheme,
-};
+use rustls::server::danger::ClientCertVerifier;
+use rustls::{RootCertStore, ServerConfig};
 use sluice_schemas::identity::sha256;
+use sluice_schemas::metric::ingest::INGEST_CERTIFICATE_EXPIRY;
 use sluice_schemas::settings::{Fault, Settings, TlsFiles};
+use sluice_service::metric::register;
 use sluice_service::watch::{
     self, ApplyError, Digest, Policy, Poll, Watched, Watching, digest_of_faults,
 };
 
+use super::any_client::AnyClient;
 use crate::auth::{AuthorityId, authority_id};
 
 /// What is spoken above TLS, the preferred first.
@@ -50,6 +50,7 @@ static POLICY: Policy = Policy {
 pub struct Tls {
     current: ArcSwap<Current>,
     files: Mutex<WatchedFiles>,
+    expiry: Gauge,
 }
 
 /// Which files are watched, and what they hold.
@@ -70,6 +71,8 @@ struct Files {
 pub struct Current {
     /// For the handshake.
     pub config: Arc<ServerConfig>,
+    /// When the certificate ends, in seconds since 1970; 0 where that cannot be read.
+    pub expiry: i64,
     authorities: Vec<(AuthorityId, Arc<dyn ClientCertVerifier>)>,
 }
 
@@ -93,10 +96,23 @@ impl Tls {
             return Ok(None);
         };
         let (current, files) = WatchedFiles::load(files)?;
+        let expiry = Gauge::default();
+        expiry.set(current.expiry);
         Ok(Some(Arc::new(Self {
             current: ArcSwap::from_pointee(current),
             files: Mutex::new(files),
+            expiry,
         })))
+    }
+
+    /// Registers when the certificate in use ends.
+    pub fn register(&self, registry: &mut Registry) {
+        register(registry, INGEST_CERTIFICATE_EXPIRY, self.expiry.clone());
+    }
+
+    fn r#use(&self, current: Current) {
+        self.expiry.set(current.expiry);
+        self.current.store(Arc::new(current));
     }
 
     /// Goes over to the files that changed settings name. With a fault, or where they ask for no TLS, all
@@ -111,7 +127,7 @@ impl Tls {
         }
         let (current, files) = WatchedFiles::load(files)?;
         *watched = files;
-        self.current.store(Arc::new(current));
+        self.r#use(current);
         Ok(())
     }
 
@@ -144,7 +160,7 @@ impl Tls {
             loaded.map_err(ApplyError::Faults)
         });
         if let Poll::Applied(current) = outcome {
-            self.current.store(Arc::new(current));
+            self.r#use(current);
             tracing::info!("a changed certificate is in use");
         }
     }
@@ -270,6 +286,7 @@ fn current(files: &Files, contents: &[Vec<u8>]) -> Result<Current, Vec<Fault>> {
     match server_config(cert, key, asks, provider) {
         Ok(config) if faults.is_empty() => Ok(Current {
             config: Arc::new(config),
+            expiry: expiry(cert),
             authorities: trusted,
         }),
         Ok(_) => Err(faults),
@@ -320,6 +337,20 @@ fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
     Ok(found)
 }
 
+/// When the first certificate of a chain ends, in seconds since 1970. What cannot be read costs the metric
+/// alone, which then says that it has ended.
+fn expiry(chain: &[u8]) -> i64 {
+    let chain = certificates(chain).unwrap_or_default();
+    let end = chain.first().and_then(|own| {
+        let (_, own) = x509_parser::parse_x509_certificate(own).ok()?;
+        Some(own.validity().not_after.timestamp())
+    });
+    end.unwrap_or_else(|| {
+        tracing::warn!("the end of the certificate cannot be read; its metric says 1970");
+        0
+    })
+}
+
 fn trust(
     pem: &[u8],
     provider: &Arc<CryptoProvider>,
@@ -331,54 +362,4 @@ fn trust(
     WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider))
         .build()
         .map_err(|error| error.to_string())
-}
-
-/// Asks for a client's certificate and accepts any whose key the client has, or none. Each source decides
-/// which authorities it trusts ([`Current::certified`]): a handshake that refused an unknown authority would
-/// keep a sender that shows its certificate everywhere from all other sources.
-#[derive(Debug)]
-struct AnyClient {
-    hints: Vec<DistinguishedName>,
-    algorithms: WebPkiSupportedAlgorithms,
-}
-
-impl ClientCertVerifier for AnyClient {
-    fn client_auth_mandatory(&self) -> bool {
-        false
-    }
-
-    fn root_hint_subjects(&self) -> &[DistinguishedName] {
-        &self.hints
-    }
-
-    fn verify_client_cert(
-        &self,
-        _client: &CertificateDer<'_>,
-        _between: &[CertificateDer<'_>],
-        _now: UnixTime,
-    ) -> Result<ClientCertVerified, rustls::Error> {
-        Ok(ClientCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, certificate, signed, &self.algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, certificate, signed, &self.algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.algorithms.supported_schemes()
-    }
 }

@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock;
-use crate::publish::{Hold, Publish, Refused, Undelivered};
+use crate::publish::{Delivered, Hold, Publish, Refused, Undelivered};
 use crate::spool::record::RecordError;
 use crate::spool::{Removal, Spool, SpooledRecord, is_older};
 use crate::token_bucket::TokenBucket;
@@ -53,7 +53,7 @@ struct InFlight {
     number: u64,
     size: u64,
     received_at: i64,
-    reply: oneshot::Receiver<Result<(), Undelivered>>,
+    reply: oneshot::Receiver<Result<Delivered, Undelivered>>,
 }
 
 /// What blocks the next record.
@@ -210,9 +210,10 @@ impl<P: Publish> Drain<P> {
             return Err(found);
         }
         let (reply, replied) = oneshot::channel();
-        let permit = None;
-        let hold = Box::new(Hold { reply, permit });
-        match self.publisher.publish(&stored.record(), hold) {
+        match self
+            .publisher
+            .publish(&stored.record(), Hold::new(reply, None))
+        {
             Ok(()) => {
                 self.in_flight_bytes += found.size;
                 self.in_flight.push_back(InFlight {
@@ -255,12 +256,12 @@ impl<P: Publish> Drain<P> {
     }
 
     /// The outcome of the first record in flight, and of all behind it whose outcome is known.
-    async fn on_delivery(&mut self, mut outcome: Result<(), Undelivered>) {
+    async fn on_delivery(&mut self, mut outcome: Result<Delivered, Undelivered>) {
         let mut failed = false;
         while let Some(first) = self.in_flight.pop_front() {
             self.in_flight_bytes = self.in_flight_bytes.saturating_sub(first.size);
             match outcome {
-                Ok(()) => {
+                Ok(Delivered { .. }) => {
                     self.last_delivery = Some(Instant::now());
                     self.removals.push(Removal {
                         number: first.number,
@@ -296,7 +297,7 @@ impl<P: Publish> Drain<P> {
     /// Waits for all records in flight, and begins again at the oldest record that is left.
     async fn restart(&mut self) {
         while let Some(first) = self.in_flight.pop_front() {
-            if let Ok(Ok(())) = first.reply.await {
+            if let Ok(Ok(Delivered { .. })) = first.reply.await {
                 self.removals.push(Removal {
                     number: first.number,
                     size: first.size,

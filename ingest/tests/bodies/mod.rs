@@ -77,6 +77,7 @@ fn a_slow_body_is_408() {
     let since = Instant::now();
     let answer = sender.answer();
     assert_eq!(answer.status, 408);
+    assert_eq!(ingest.limited("body_timeout"), 1);
     assert!(since.elapsed() < Duration::from_secs(3));
     assert!(ingest.published().is_empty());
     assert_eq!(ingest.post("/v1/hooks/site", b"{}").status, 200);
@@ -112,7 +113,7 @@ fn a_request_is_served_although_its_sender_hangs_up() {
     drop(sender);
     let hold = ingest.publisher.kept.lock().unwrap().pop().unwrap();
     // Whether the receiver is still there does not matter.
-    let _ = hold.reply.send(Ok(()));
+    let _ = hold.reply.send(Ok(crate::support::DELIVERED));
 }
 
 #[test]
@@ -146,6 +147,7 @@ fn a_full_byte_budget_is_503_until_bytes_are_released() {
             .metrics()
             .contains("sluice_ingest_unavailable_total{reason=\"buffers\"} 2")
     );
+    assert_eq!(ingest.limited("max_buffered"), 2);
     // The sender's own wait ends, and the bytes stay held until the producer lets them go.
     assert!(first.exactly(12).ends_with("503"));
     assert_eq!(ingest.post("/v1/hooks/site", &[b'x'; 101]).status, 503);
@@ -205,7 +207,7 @@ fn open_requests_are_finished_at_shutdown() {
     ingest.shutdown.cancel();
     let since = Instant::now();
     let hold = ingest.publisher.kept.lock().unwrap().pop().unwrap();
-    hold.reply.send(Ok(())).unwrap();
+    hold.reply.send(Ok(crate::support::DELIVERED)).unwrap();
     let answer = sender.answer();
     assert_eq!(answer.status, 200);
     assert!(answer.headers.contains("connection: close"), "{answer:?}");

@@ -135,7 +135,10 @@ fn records_reach_the_topic_and_an_outage_is_503() {
     let running = start(settings(&cluster.bootstrap_servers()));
     becomes(&running, "200");
     assert!(post(running.address, "msg_1").starts_with("HTTP/1.1 200"));
-    assert!(get(running.admin, "/metrics").contains("sluice_ingest_ack_seconds_count 1"));
+    let page = get(running.admin, "/metrics");
+    assert!(page.contains("sluice_ingest_ack_seconds_count 1"), "{page}");
+    let accepted = "sluice_ingest_accepted_total{to=\"raw\"} 1\n";
+    assert!(page.contains(accepted), "{page}");
 
     cluster.broker_down(1).unwrap();
     let since = Instant::now();

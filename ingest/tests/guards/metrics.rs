@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use prometheus_client::registry::Registry;
 use rdkafka::mocking::MockCluster;
-use sluice_ingest::answer::{Answer, UnavailableReason};
+use sluice_ingest::answer::{Answer, Limit, UnavailableReason};
 use sluice_ingest::metrics::{Metrics, Part, Shed};
 
 use super::{same_as_golden, settings};
@@ -78,6 +78,7 @@ fn names_types_units_and_labels_are_unchanged() {
             "sluice_ingest_spooled_total{",
             "sluice_ingest_connections_shed_total{",
             "sluice_ingest_spool_commit_seconds_count",
+            "sluice_kafka_round_trip_seconds{",
         ],
     );
     running.shutdown.cancel();
@@ -148,10 +149,10 @@ fn values_of_closed_labels_are_unchanged() {
         Answer::BadRequest,
         Answer::NotFound,
         Answer::MethodNotAllowed,
-        Answer::RequestTimeout,
-        Answer::TooLarge,
+        Answer::RequestTimeout(Limit::BodyRate),
+        Answer::TooLarge(Limit::MaxBody),
         Answer::UnsupportedEncoding,
-        Answer::TooManyRequests,
+        Answer::TooManyRequests(Limit::Rate),
         Answer::HeadTooLarge,
     ] {
         metrics.answered(None, answer);

@@ -126,7 +126,7 @@ fn draining(text: &mut String) {
     eventually("it is published", || ingest.published().len() == 1);
     ingest.shutdown.cancel();
     let hold = ingest.publisher.kept.lock().unwrap().pop().unwrap();
-    hold.reply.send(Ok(())).unwrap();
+    hold.reply.send(Ok(crate::support::DELIVERED)).unwrap();
     append_answer(text, "open when the end is asked for", &mut sender);
     ingest.mood(Mood::Acknowledge);
     for path in ["/v1/hooks/site", "/v1/hooks/nobody"] {

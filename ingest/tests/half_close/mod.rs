@@ -190,7 +190,7 @@ fn a_half_closed_sender_is_waited_for_as_long_as_the_brokers_take() {
     // They count among the connections like any other.
     metric(&ingest, "sluice_ingest_connections 2");
     for hold in ingest.publisher.kept.lock().unwrap().drain(..) {
-        hold.reply.send(Ok(())).unwrap();
+        hold.reply.send(Ok(crate::support::DELIVERED)).unwrap();
     }
     assert!(rest(one.0).0.starts_with(b"HTTP/1.1 200"));
     assert_eq!(h2_accepted(&rest(two.0).0), 1);

@@ -362,7 +362,7 @@ fn an_old_connection_gets_goaway_and_its_requests_are_answered() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         let hold = ingest.publisher.kept.lock().unwrap().pop().unwrap();
-        hold.reply.send(Ok(())).unwrap();
+        hold.reply.send(Ok(crate::support::DELIVERED)).unwrap();
         assert_eq!(answer.await.unwrap().status(), 200);
         drop((client, ready));
         connection.await.unwrap().unwrap();

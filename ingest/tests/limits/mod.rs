@@ -78,6 +78,7 @@ fn a_body_below_its_least_rate_is_408_and_one_above_it_takes_its_time() {
         }
     });
     assert_eq!(sender.answer().status, 408);
+    assert_eq!(ingest.limited("body_rate"), 1);
     dripping.join().unwrap();
     assert_eq!(writing.join().unwrap(), 200);
 }
@@ -93,6 +94,7 @@ fn a_body_of_the_most_chunks_is_accepted_and_one_more_is_413() {
         ));
         assert_eq!(sender.answer().status, status, "{chunks} chunks");
     }
+    assert_eq!(ingest.limited("body_chunks"), 1);
     let published = ingest.published();
     assert_eq!(published.len(), 1);
     assert_eq!(published[0].value, vec![b'x'; MAX_CHUNKS]);
@@ -179,6 +181,7 @@ fn headers_are_counted_and_weighed() {
     assert_eq!(send("x: y\r\n".repeat(97)), 431);
     assert_eq!(send(format!("x: {}\r\n", "y".repeat(7_000))), 200);
     assert_eq!(send(format!("x: {}\r\n", "y".repeat(8_150))), 431);
+    assert_eq!(ingest.limited("header_bytes"), 2);
 }
 
 #[test]
@@ -242,6 +245,7 @@ fn a_source_with_a_rate_is_429_beyond_it_and_the_others_are_not() {
         paced = ingest.post("/v1/hooks/paced/t0ken", b"{}");
     }
     assert_eq!(paced.status, 429);
+    assert_eq!(ingest.limited("rate"), 1);
     assert!(paced.headers.contains("retry-after: 1"), "{paced:?}");
     assert_eq!(ingest.post("/v1/hooks/site", b"{}").status, 200);
 }
@@ -269,6 +273,7 @@ fn one_source_cannot_hold_all_that_may_be_held() {
     eventually("half of all is held", || ingest.published().len() == 4);
     ingest.mood(Mood::Acknowledge);
     assert_eq!(ingest.post("/v1/hooks/small", b"x").status, 503);
+    assert_eq!(ingest.limited("source_buffered"), 1);
     let counted = "sluice_ingest_unavailable_total{reason=\"source_buffers\"} 1";
     assert!(ingest.metrics().contains(counted), "{}", ingest.metrics());
     assert_eq!(ingest.post("/v1/hooks/site", &[b'x'; SMALL]).status, 200);

@@ -157,6 +157,7 @@ fn a_peer_behind_a_proxy_is_429_beyond_its_bytes() {
     assert_eq!(send("203.0.113.7", &vec![b'x'; 3 << 19]).status, 200);
     let over = send("203.0.113.7", b"{}");
     assert_eq!(over.status, 429);
+    assert_eq!(ingest.limited("peer_bytes"), 1);
     assert!(over.headers.contains("retry-after: 1"), "{over:?}");
     assert_eq!(send("203.0.113.8", b"{}").status, 200);
 }

@@ -100,8 +100,11 @@ fn a_token_is_rotated_and_no_request_is_refused() {
 fn a_source_is_added_and_removed_and_accepted_requests_are_still_answered() {
     let watched = Watched::start();
     assert_eq!(watched.post("/v1/hooks/late"), 404);
+    assert!(!watched.ingest.metrics().contains("source=\"late\""));
     let late = "late: {provider: flowcode, max_body: 1KiB, secrets: [x]}";
     watched.write(&yaml(&["one"], late, ""));
+    let refused = "sluice_ingest_requests_total{source=\"late\",status=\"413\"}";
+    assert_eq!(watched.ingest.value(refused), 0);
     assert_eq!(watched.post("/v1/hooks/late"), 200);
     let published = watched.ingest.published();
     assert_eq!(published[0].request.source, "late");
@@ -115,7 +118,7 @@ fn a_source_is_added_and_removed_and_accepted_requests_are_still_answered() {
     watched.ingest.mood(Mood::Acknowledge);
     assert_eq!(watched.post("/v1/hooks/late"), 404);
     let hold = watched.ingest.publisher.kept.lock().unwrap().pop().unwrap();
-    hold.reply.send(Ok(())).unwrap();
+    hold.reply.send(Ok(crate::support::DELIVERED)).unwrap();
     assert_eq!(sender.answer().status, 200);
 }
 

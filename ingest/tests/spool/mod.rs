@@ -28,9 +28,13 @@ fn nothing_is_spooled_while_kafka_acknowledges() {
     assert_eq!(ingest.published()[0].request.ack, Ack::Broker);
     assert_eq!(records(&ingest), 0);
     let metrics = ingest.metrics();
-    assert!(
-        !metrics.contains("sluice_ingest_spooled_total{"),
-        "{metrics}"
+    let spooled = |line: &&str| line.starts_with("sluice_ingest_spooled_total{");
+    for line in metrics.lines().filter(spooled) {
+        assert!(line.ends_with(" 0"), "{metrics}");
+    }
+    assert_eq!(
+        ingest.value("sluice_ingest_accepted_total{to=\"spool\"}"),
+        0
     );
 }
 
@@ -46,6 +50,8 @@ fn unacknowledged_requests_are_spooled_and_drained_in_order() {
             ids.push(answer.body);
         }
         assert!(records(&ingest) >= 3, "{mood:?}");
+        let accepted = "sluice_ingest_accepted_total{to=\"spool\"}";
+        assert_eq!(ingest.value(accepted), 3, "{mood:?}");
         // This publisher fails records one by one, where Kafka's client keeps those behind waiting. So that
         // nothing flies any more, it takes nothing until the drain has come back to the first record.
         ingest.mood(Mood::QueueFull);

@@ -1,5 +1,7 @@
 //! A server of its own for each test, the publisher that remembers, and a sender that sees every byte.
 
+mod page;
+
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
@@ -12,12 +14,13 @@ use sluice_ingest::http::server;
 use sluice_ingest::http::tls::Tls;
 use sluice_ingest::metrics::Metrics;
 use sluice_ingest::persist::Durable;
-use sluice_ingest::publish::{Hold, Publish, Record, Refused, Undelivered};
+use sluice_ingest::publish::{Delivered, Hold, Publish, Record, Refused, Undelivered};
 use sluice_ingest::receive::Receiver;
 use sluice_ingest::spool::drain::Drain;
 use sluice_schemas::identity::sha256;
 use sluice_schemas::raw::RawRequest;
 use sluice_schemas::settings::{Settings, Spool};
+use sluice_service::telemetry::{Span, Traces};
 use tokio_util::sync::CancellationToken;
 
 /// The largest body of source `small`, in bytes.
@@ -28,6 +31,12 @@ pub const BUFFERED: usize = 64 * 1024;
 
 /// Limits under which a test need not wait long.
 pub const LIMITS: &str = "  limits: {first_byte_timeout: 500ms, idle_timeout: 500ms}";
+
+/// Where the publisher puts all records.
+pub const DELIVERED: Delivered = Delivered {
+    partition: 3,
+    offset: 7,
+};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mood {
@@ -77,7 +86,7 @@ impl Publish for Fake {
             Mood::LargeIsTooLarge if record.value == b"large" => {
                 let _ = hold.reply.send(Err(Undelivered::TooLarge));
             }
-            Mood::Acknowledge | Mood::LargeIsTooLarge => drop(hold.reply.send(Ok(()))),
+            Mood::Acknowledge | Mood::LargeIsTooLarge => drop(hold.reply.send(Ok(DELIVERED))),
             Mood::TimeOut => drop(hold.reply.send(Err(Undelivered::TimedOut))),
             Mood::Refuse => drop(hold.reply.send(Err(Undelivered::Refused))),
             Mood::Keep | Mood::QueueFull => self.kept.lock().unwrap().push(*hold),
@@ -112,7 +121,15 @@ impl Ingest {
 
     /// Under these settings.
     pub fn start_on(settings: &Settings, started: bool) -> Self {
-        Self::start_in(settings, started, Mood::Acknowledge)
+        Self::start_in(settings, started, Mood::Acknowledge, Traces::default())
+    }
+
+    /// All requests are traced, and their spans gathered.
+    pub fn start_traced(settings: &Settings, mood: Mood) -> (Self, Arc<Mutex<Vec<Span>>>) {
+        let spans = Arc::new(Mutex::new(Vec::new()));
+        let gathered = Arc::clone(&spans);
+        let traces = Traces::to(move |span| gathered.lock().unwrap().push(span));
+        (Self::start_in(settings, true, mood, traces), spans)
     }
 
     /// With a spool in this folder, and Kafka in this mood.
@@ -121,16 +138,7 @@ impl Ingest {
     }
 
     pub fn start_spooling_up_to(max_bytes: u64, dir: &Path, mood: Mood) -> Self {
-        let mut settings = settings(LIMITS, "");
-        settings.ingest.spool = Some(Spool {
-            dir: dir.to_owned(),
-            max_bytes,
-            max_age: Duration::from_secs(3600),
-            wait: Duration::from_millis(100),
-            drain_rate: 100_000,
-            drain_older: false,
-        });
-        Self::start_in(&settings, true, mood)
+        Self::start_in(&spooling(dir, max_bytes), true, mood, Traces::default())
     }
 
     /// Under these lines of YAML more in `ingest`.
@@ -150,9 +158,12 @@ impl Ingest {
         Self::start_on(&settings, started)
     }
 
-    fn start_in(settings: &Settings, started: bool, mood: Mood) -> Self {
+    fn start_in(settings: &Settings, started: bool, mood: Mood, traces: Traces) -> Self {
         let tls = Tls::load(settings).unwrap();
         let mut registry = Registry::default();
+        if let Some(tls) = &tls {
+            tls.register(&mut registry);
+        }
         let metrics = Metrics::new(&mut registry);
         let publisher = Arc::new(Fake {
             mood: Mutex::new(mood),
@@ -171,7 +182,7 @@ impl Ingest {
             metrics.clone(),
             settings.ingest.ack_timeout,
         ));
-        let receiver = Arc::new(Receiver::new(config, Arc::clone(&durable), metrics));
+        let receiver = Arc::new(Receiver::new(config, Arc::clone(&durable), metrics, traces));
         if started {
             durable.verified();
         }
@@ -237,18 +248,6 @@ impl Ingest {
     pub fn post(&self, path: &str, body: &[u8]) -> Answer {
         self.send(&format!("POST {path} HTTP/1.1"), body)
     }
-
-    /// Whether a connection was ended for this reason.
-    pub fn shed(&self, reason: &str) -> bool {
-        let counted = format!("sluice_ingest_connections_shed_total{{reason=\"{reason}\"}}");
-        self.metrics().contains(&counted)
-    }
-
-    pub fn metrics(&self) -> String {
-        let mut page = String::new();
-        prometheus_client::encoding::text::encode(&mut page, &self.registry).unwrap();
-        page
-    }
 }
 
 impl Drop for Ingest {
@@ -262,7 +261,21 @@ impl Drop for Ingest {
     }
 }
 
-fn settings(more: &str, sources: &str) -> Settings {
+/// With a spool in this folder.
+pub fn spooling(dir: &Path, max_bytes: u64) -> Settings {
+    let mut settings = settings(LIMITS, "");
+    settings.ingest.spool = Some(Spool {
+        dir: dir.to_owned(),
+        max_bytes,
+        max_age: Duration::from_secs(3600),
+        wait: Duration::from_millis(100),
+        drain_rate: 100_000,
+        drain_older: false,
+    });
+    settings
+}
+
+pub fn settings(more: &str, sources: &str) -> Settings {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("settings.yaml");
     let yaml = format!(

@@ -40,10 +40,11 @@ impl Authority {
         Self { pem, issuer }
     }
 
-    fn sign(&self, usage: ExtendedKeyUsagePurpose) -> Pair {
+    fn sign(&self, usage: ExtendedKeyUsagePurpose, year: i32) -> Pair {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
         params.extended_key_usages = vec![usage];
+        params.not_after = rcgen::date_time_ymd(year, 1, 1);
         Pair {
             cert: params.signed_by(&key, &self.issuer).unwrap().pem(),
             key: key.serialize_pem(),
@@ -51,11 +52,16 @@ impl Authority {
     }
 
     fn server(&self) -> Pair {
-        self.sign(ExtendedKeyUsagePurpose::ServerAuth)
+        self.server_until(4096)
+    }
+
+    /// Ends with this year's beginning.
+    fn server_until(&self, year: i32) -> Pair {
+        self.sign(ExtendedKeyUsagePurpose::ServerAuth, year)
     }
 
     fn client(&self) -> Pair {
-        self.sign(ExtendedKeyUsagePurpose::ClientAuth)
+        self.sign(ExtendedKeyUsagePurpose::ClientAuth, 4096)
     }
 
     /// How a client is set up that trusts this authority and shows a certificate, or none.
@@ -225,7 +231,11 @@ fn a_flood_is_ended_as_early_as_in_the_clear() {
 #[test]
 fn a_new_certificate_is_shown_to_new_connections_and_the_open_ones_go_on() {
     let (dir, authority) = (tempfile::tempdir().unwrap(), Authority::new());
-    let (first, second, third) = (authority.server(), authority.server(), authority.server());
+    let (first, second, third) = (
+        authority.server_until(2040),
+        authority.server_until(2050),
+        authority.server(),
+    );
     write(dir.path(), &first);
     let more = format!("{}\n  limits: {{idle_timeout: 1h}}", yaml(&dir));
     let ingest = Ingest::start_under(&more);
@@ -235,11 +245,15 @@ fn a_new_certificate_is_shown_to_new_connections_and_the_open_ones_go_on() {
         assert_eq!(status(&post(&mut stream, "/v1/hooks/site")), "200");
         shown(&stream)
     };
+    let expiry = || ingest.value("sluice_ingest_certificate_expiry_timestamp_seconds ");
     let mut open = connect(&ingest, &config);
     assert_eq!(status(&post(&mut open, "/v1/hooks/site")), "200");
     assert_eq!(shown(&open), der(&first));
+    // In UTCTime, and from 2050 on in GeneralizedTime.
+    assert_eq!(expiry(), 2_208_988_800);
     write(dir.path(), &second);
     eventually("the second is shown", || now() == der(&second));
+    assert_eq!(expiry(), 2_524_608_000);
     assert_eq!(status(&post(&mut open, "/v1/hooks/site")), "200");
     // A key that does not fit, then no certificate at all.
     let bad = Pair {

@@ -168,6 +168,15 @@ impl DedupIndex {
             .sum()
     }
 
+    /// How many bytes the index takes, about.
+    pub fn bytes(&self) -> usize {
+        let entities = self
+            .generations
+            .iter()
+            .map(|generation| generation.entities.capacity() * size_of::<(Fingerprint, Last)>());
+        self.keys.bytes() + entities.sum::<usize>()
+    }
+
     /// Whether nothing is remembered.
     pub fn is_empty(&self) -> bool {
         self.len() == 0

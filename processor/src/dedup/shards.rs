@@ -100,7 +100,6 @@ impl Shards {
     }
 
     /// How many bytes the tables take.
-    #[cfg(test)]
     pub fn bytes(&self) -> usize {
         self.0.iter().map(HashTable::allocation_size).sum()
     }

@@ -9,6 +9,8 @@ pub mod batch;
 
 pub mod collect;
 
+pub mod observed;
+
 pub mod outcome;
 
 pub mod transaction;

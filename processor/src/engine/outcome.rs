@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, HashMap};
 
 use sluice_schemas::dedup_log::Entry;
 
+use crate::engine::observed::Observed;
 use crate::kafka::{CallError, Failure};
-use crate::metrics::FateLabels;
 use crate::pipeline::UnsupportedVersion;
+use crate::pipeline::outgoing::FateLabels;
 
 /// What a committed batch leaves to the worker of one partition.
 #[derive(Debug, Default)]
@@ -36,6 +37,8 @@ pub struct BatchResult {
     pub unverified: BTreeMap<String, u64>,
     /// Partitions that stop before a record of a newer version.
     pub halted: BTreeMap<i32, UnsupportedVersion>,
+    /// For metrics and spans.
+    pub observed: Observed,
 }
 
 impl Default for BatchResult {
@@ -47,6 +50,7 @@ impl Default for BatchResult {
             counts: HashMap::new(),
             unverified: BTreeMap::new(),
             halted: BTreeMap::new(),
+            observed: Observed::default(),
         }
     }
 }
@@ -94,6 +98,30 @@ pub enum TxOutcome {
         /// Another producer took the name.
         fenced: bool,
     },
+}
+
+impl TxOutcome {
+    /// The name in metrics and spans.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Committed => "committed",
+            Self::Aborted { .. } => "aborted",
+            Self::Outdated => "outdated",
+            Self::Lost => "lost",
+            Self::Broken { in_doubt: true, .. } => "in_doubt",
+            Self::Broken { .. } => "broken",
+        }
+    }
+
+    /// All names.
+    pub const NAMES: [&str; 6] = [
+        "committed",
+        "aborted",
+        "outdated",
+        "lost",
+        "in_doubt",
+        "broken",
+    ];
 }
 
 /// An abort for a reason that may pass by itself.

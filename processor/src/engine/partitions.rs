@@ -19,7 +19,7 @@ mod takeover;
 
 mod watchdog;
 
-pub use slot::{JudgedTo, Judging};
+pub use slot::{JudgedTo, Judging, Surveyed};
 use slot::{NOTHING, Slot, State, Watch};
 
 /// The partitions of one worker.
@@ -289,6 +289,30 @@ impl Partitions {
         } else {
             Ok(())
         }
+    }
+
+    /// What the metrics say of each partition.
+    pub fn survey(&self) -> impl Iterator<Item = Surveyed> {
+        self.slots.iter().map(|(&partition, slot)| {
+            let (state, index) = match &slot.state {
+                State::Restoring => (0, None),
+                State::Waiting { .. } => (1, None),
+                State::Ready { index, .. } => (2, Some(index)),
+                State::Stopped => (3, None),
+            };
+            let next = match slot.state {
+                State::Waiting { from } => Some(from),
+                State::Ready { to, .. } => Some(to),
+                State::Restoring | State::Stopped => None,
+            };
+            Surveyed {
+                partition,
+                state,
+                next,
+                keys: index.map_or(0, |index| index.len()),
+                bytes: index.map_or(0, |index| index.bytes()),
+            }
+        })
     }
 
     /// Whether a torn transaction is repaired on a partition.

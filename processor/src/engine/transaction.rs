@@ -13,10 +13,11 @@ use crate::engine::outcome::{
 };
 use crate::engine::partitions::{JudgedTo, Judging};
 use crate::kafka::{CallError, Consumer, Kafka, Message, Producer, SendError};
-use crate::metrics::FateLabels;
-use crate::pipeline::outgoing::{FateTopics, Label, Outgoing, outgoing};
+use crate::pipeline::notes::Notes;
+use crate::pipeline::outgoing::{FateLabels, FateTopics, Label, Outgoing, outgoing};
 use crate::pipeline::{Rules, judge};
 use crate::record::Headers;
+use crate::spans::Spans;
 
 /// How long a record may wait for room in the queue, and the last of them for its acknowledgement:
 /// longer than the client tries.
@@ -48,6 +49,8 @@ pub struct Context<'a, K: Kafka> {
     pub dedup_log: &'a str,
     /// Raw's partitions.
     pub partitions: u32,
+    /// Where spans go.
+    pub spans: &'a Spans,
 }
 
 /// Judges a batch and writes what becomes of it, in one transaction. `judging` gives what each partition in
@@ -158,7 +161,9 @@ fn judge_part<'a, K: Kafka>(
     let mut overlay = BatchOverlay::default();
     let mut counts: HashMap<Label<'_>, u64> = HashMap::new();
     for record in &part.records {
-        let disposition = match judge(record, context.rules, judging.index, &overlay) {
+        let mut notes = Notes::default();
+        let judged_as = judge(record, context.rules, judging.index, &overlay, &mut notes);
+        let disposition = match judged_as {
             Ok(disposition) => disposition,
             Err(halt) => {
                 result.halted.insert(partition, halt);
@@ -184,6 +189,9 @@ fn judge_part<'a, K: Kafka>(
         } else {
             send(producer, context.kafka, &message(&out))?;
             *counts.entry(out.label).or_default() += 1;
+            result
+                .observed
+                .record(record, out.label, notes, context.spans);
             if out.unverified_signature {
                 let source = out.label.source.to_owned();
                 *result.unverified.entry(source).or_default() += 1;

@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 use rdkafka::ClientConfig;
 use sluice_schemas::settings::Settings;
 use sluice_service::admin::Readiness;
+use sluice_service::kafka::statistics::ClientStatistics;
+use sluice_service::telemetry::Repeated;
 use tokio_util::sync::CancellationToken;
 
 use crate::engine::batch::{Batch, Bounds};
@@ -22,9 +24,11 @@ use crate::kafka::assignment::Assignments;
 use crate::kafka::cluster::Cluster;
 use crate::kafka::watchdog::Calls;
 use crate::kafka::{Consumer, InitError, Kafka, Producer};
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, Replaced};
 use crate::pipeline::outgoing::FateTopics;
+use crate::positions::Positions;
 use crate::rules::RulesHandle;
+use crate::spans::Spans;
 
 mod unconfirmed;
 
@@ -38,7 +42,9 @@ mod settle;
 
 mod stability;
 
-use state::{Settling, Stability};
+mod observe;
+
+use state::{Settling, Shown, Stability};
 use unconfirmed::Unconfirmed;
 
 /// How long the worker waits while a coordinator is away.
@@ -57,6 +63,12 @@ pub struct Shared {
     pub current: Arc<RulesHandle>,
     /// What is counted.
     pub metrics: Metrics,
+    /// What the clients of Kafka report to.
+    pub statistics: ClientStatistics,
+    /// Where the owned partitions will be judged from, for the lag.
+    pub positions: Arc<Positions>,
+    /// Where spans go.
+    pub spans: Spans,
     /// What `/readyz` says.
     pub readiness: Readiness,
     /// Asked for by a signal.
@@ -84,6 +96,8 @@ pub struct Worker<'a, K: Kafka> {
     topics: FateTopics,
     dedup_log: String,
     producer: Option<K::Producer>,
+    /// Why the next producer replaces one.
+    replaces: Option<Replaced>,
     /// The producer is gone in the middle of a commit: this is what it leaves if it went through.
     in_doubt: Option<BatchResult>,
     /// Asks what is visible of what was written.
@@ -98,6 +112,10 @@ pub struct Worker<'a, K: Kafka> {
     backoff_until: Option<Instant>,
     /// Aborts since the last commit.
     aborts: u32,
+    abort_log: Repeated,
+    producer_log: Repeated,
+    /// What the metrics say of the worker.
+    shown: Shown,
 }
 
 /// The worker's end of the channels to its restorer, which ends with them.
@@ -131,7 +149,7 @@ pub fn run(shared: &Arc<Shared>, number: u32, threads: &Threads) -> Exit {
         let (shared, assignments) = (Arc::clone(shared), Arc::clone(&assignments));
         let calls = threads.restorer.clone();
         move || {
-            let cluster = cluster(&shared, number, &calls);
+            let cluster = cluster(&shared, number, &calls, "restorer");
             Restorer::new(&cluster, &shared.settings, assignments)
                 .run(&wanted_by_worker, &restored_by_thread);
         }
@@ -142,7 +160,7 @@ pub fn run(shared: &Arc<Shared>, number: u32, threads: &Threads) -> Exit {
     {
         return Exit::Restart(format!("no thread could be started: {error}"));
     }
-    let cluster = cluster(shared, number, &threads.worker);
+    let cluster = cluster(shared, number, &threads.worker, "reader");
     let channels = Channels { wanted, restored };
     let bounds = Bounds::default();
     match Worker::new(&cluster, shared, number, bounds, assignments, channels) {
@@ -151,12 +169,19 @@ pub fn run(shared: &Arc<Shared>, number: u32, threads: &Threads) -> Exit {
     }
 }
 
-fn cluster<'a>(shared: &'a Shared, worker: u32, calls: &'a Calls) -> Cluster<'a> {
+fn cluster<'a>(
+    shared: &'a Shared,
+    worker: u32,
+    calls: &'a Calls,
+    reads_for: &'static str,
+) -> Cluster<'a> {
     Cluster {
         calls,
         settings: &shared.settings,
         base: &shared.base,
         worker,
+        statistics: &shared.statistics,
+        reads_for,
     }
 }
 
@@ -186,6 +211,7 @@ impl<'a, K: Kafka> Worker<'a, K> {
             topics: FateTopics::new(names),
             dedup_log: names.dedup_log(),
             producer: None,
+            replaces: None,
             in_doubt: None,
             reader: None,
             reader_failures: 0,
@@ -195,6 +221,9 @@ impl<'a, K: Kafka> Worker<'a, K> {
             fenced_at: None,
             backoff_until: None,
             aborts: 0,
+            abort_log: Repeated::default(),
+            producer_log: Repeated::default(),
+            shown: Shown::default(),
         })
     }
 
@@ -231,7 +260,10 @@ impl<'a, K: Kafka> Worker<'a, K> {
     fn turn(&mut self, batch: &mut Batch) -> Result<(), Exit> {
         let waits = self.backing_off();
         if !waits {
-            self.partitions.take_restored(self.kafka, &self.consumer);
+            let restored = self.partitions.take_restored(self.kafka, &self.consumer);
+            for took in restored {
+                self.shared.metrics.restored(took);
+            }
         }
         let seen = collect(
             self.kafka,
@@ -248,6 +280,7 @@ impl<'a, K: Kafka> Worker<'a, K> {
             return Err(Exit::Restart(format!("a rebalance failed: {why}")));
         }
         self.partitions.after_poll(&self.consumer, batch, &seen);
+        self.observe();
         let readiness = self.partitions.readiness();
         self.shared
             .readiness
@@ -260,6 +293,7 @@ impl<'a, K: Kafka> Worker<'a, K> {
             .map_err(Exit::Restart)?;
         if self.producer.as_ref().is_some_and(Producer::is_suspect) {
             self.producer = None;
+            self.replaces = Some(Replaced::Suspect);
         }
         if self.producer.is_none() {
             // Before the first record already: taking over the name ends what a predecessor left
@@ -312,12 +346,18 @@ impl<'a, K: Kafka> Worker<'a, K> {
         match self.kafka.producer() {
             Ok(producer) => {
                 self.producer = Some(producer);
+                if let Some(cause) = self.replaces.take() {
+                    self.shared.metrics.recreated(cause);
+                }
+                self.producer_log.over();
                 self.report("producer", None);
                 self.unsettle("a new producer took the name over");
                 Ok(())
             }
             Err(InitError::Later(why)) => {
-                tracing::info!(error = why, "the producer is not ready");
+                if let Some(repeated) = self.producer_log.came(Instant::now()) {
+                    tracing::info!(error = why, repeated, "the producer is not ready");
+                }
                 self.report("producer", Some(format!("not ready: {why}")));
                 self.back_off(BACKOFF);
                 Ok(())
@@ -327,6 +367,8 @@ impl<'a, K: Kafka> Worker<'a, K> {
     }
 
     fn fenced(&mut self, why: &str) -> Result<(), Exit> {
+        self.shared.metrics.fenced();
+        self.replaces = Some(Replaced::Fenced);
         tracing::warn!(
             error = why,
             "the producer was fenced: its name was taken over"

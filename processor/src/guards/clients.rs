@@ -6,11 +6,12 @@ use std::path::Path;
 use rdkafka::ClientConfig;
 use sluice_schemas::settings::Settings;
 use sluice_service::kafka::client::base_config;
+use sluice_service::kafka::statistics::ClientStatistics;
 
 use super::golden::compare;
 use crate::kafka::cluster::Cluster;
 use crate::kafka::watchdog::Calls;
-use crate::kafka::{consumer, producer, reader};
+use crate::kafka::{consumer, lag, producer, reader};
 
 /// Words in the names of properties whose values are never written down.
 const SECRET: [&str; 4] = ["password", "passphrase", "secret", "key.pem"];
@@ -71,7 +72,7 @@ fn show(text: &mut String, client: &str, config: &ClientConfig) {
 fn every_property_of_every_client_is_the_same() {
     let dir = tempfile::tempdir().expect("a folder");
     std::fs::write(dir.path().join("password"), "not to be seen").expect("a secret");
-    let calls = Calls::default();
+    let (calls, statistics) = (Calls::default(), ClientStatistics::default());
     let mut text = String::new();
     for (number, (what, yaml)) in SETTINGS.into_iter().enumerate() {
         let settings = settings(dir.path(), yaml);
@@ -81,6 +82,8 @@ fn every_property_of_every_client_is_the_same() {
             base: &base,
             worker: u32::from(number == 1),
             calls: &calls,
+            statistics: &statistics,
+            reads_for: "reader",
         };
         let _ = writeln!(text, "{}== {what}", if number == 0 { "" } else { "\n" });
         show(&mut text, "consumer of raw", &consumer::config(&cluster));
@@ -91,8 +94,13 @@ fn every_property_of_every_client_is_the_same() {
         );
         for isolation in ["read_committed", "read_uncommitted"] {
             let client = format!("restore and look, {isolation}");
-            show(&mut text, &client, &reader::config(&cluster, isolation));
+            show(
+                &mut text,
+                &client,
+                &reader::config::config(&cluster, isolation),
+            );
         }
+        show(&mut text, "lag", &lag::config(&settings, &base));
         // Topics are made and verified with these alone.
         show(&mut text, "admin", &base);
     }

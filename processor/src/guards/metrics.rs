@@ -1,18 +1,24 @@
 //! Names, types, units and labels of all that the processor registers for `/metrics`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
+use rdkafka::statistics::{Broker, Window};
 use sluice_schemas::fate::Fate;
 use sluice_schemas::reason::Reason;
 use sluice_schemas::settings::Part;
+use sluice_service::admin::Readiness;
+use sluice_service::kafka::statistics::{ClientStatistics, Statistics};
+use sluice_service::metric::Readings;
 use sluice_service::reload::Watcher;
 use sluice_service::secrets::Store;
+use sluice_service::telemetry::Telemetry;
 
 use super::golden::compare;
+use crate::lag::RawLag;
 use crate::metrics::Metrics;
 use crate::pipeline::outgoing::Label;
 
@@ -46,7 +52,27 @@ fn every_metric_and_its_labels_are_the_same() {
     let metrics = Metrics::new(&mut registry);
     let store = Store::load(&settings).expect("secrets without faults");
     store.register(&mut registry);
-    let (_watcher, _probe) = Watcher::new(settings, Part::Processor, &mut registry);
+    metrics.sources(&settings);
+    metrics.keys(0, Some(1));
+    let secrets = ("secrets", store.failures());
+    let telemetry = Telemetry::start(&settings.telemetry, "sluice-processor", &mut registry);
+    let telemetry = telemetry.expect("no endpoint, no fault");
+    let readiness = Readiness::default();
+    readiness.set("start", Ok(()));
+    let (watcher, _probe) = Watcher::new(settings, Part::Processor, &mut registry);
+    let failures = vec![secrets, ("settings", watcher.failures())];
+    registry.register_collector(Box::new(Readings::new(readiness, failures)));
+    drop(telemetry);
+    RawLag::new(&mut registry).show(0, 1, 1_000);
+    let clients = ClientStatistics::new(&mut registry);
+    let reporting: Vec<Statistics> = ["producer", "consumer"]
+        .into_iter()
+        .map(|kind| {
+            let client = clients.of(kind);
+            client.take(&report(kind));
+            client
+        })
+        .collect();
     // A family without a sample shows no labels.
     for reason in [
         None,
@@ -65,5 +91,29 @@ fn every_metric_and_its_labels_are_the_same() {
     metrics.held_back("t", Duration::from_secs(1));
     let mut exposition = String::new();
     encode(&mut exposition, &registry).expect("text");
+    let exposition = exposition.replace(sluice_service::COMMIT, "COMMIT");
     compare("metrics-processor.txt", &shape(&exposition));
+    drop(reporting);
+}
+
+/// What a client with one broker reports.
+fn report(kind: &str) -> rdkafka::Statistics {
+    let window = || {
+        Some(Window {
+            cnt: 1,
+            ..Window::default()
+        })
+    };
+    let broker = Broker {
+        nodeid: 1,
+        source: "learned".to_owned(),
+        rtt: window(),
+        throttle: window(),
+        ..Broker::default()
+    };
+    rdkafka::Statistics {
+        client_type: kind.to_owned(),
+        brokers: HashMap::from([("b/1".to_owned(), broker)]),
+        ..rdkafka::Statistics::default()
+    }
 }

@@ -15,6 +15,8 @@ struct Owned {
     /// A rebalance failed half-way: what is owned is no longer known.
     failed: Option<String>,
     next: u64,
+    /// How often partitions were given or taken.
+    rebalances: u64,
     epochs: BTreeMap<i32, u64>,
 }
 
@@ -34,6 +36,11 @@ impl Assignments {
         self.lock().joined
     }
 
+    /// How often partitions were given or taken.
+    pub fn rebalances(&self) -> u64 {
+        self.lock().rebalances
+    }
+
     /// Why what is owned is no longer known, if so.
     pub fn failed(&self) -> Option<String> {
         self.lock().failed.clone()
@@ -48,6 +55,7 @@ impl Assignments {
     pub fn assign(&self, partitions: impl Iterator<Item = i32>) {
         let mut owned = self.lock();
         owned.joined = true;
+        owned.rebalances += 1;
         for partition in partitions {
             owned.next += 1;
             let epoch = owned.next;
@@ -58,6 +66,7 @@ impl Assignments {
     /// These are owned no longer.
     pub fn revoke(&self, partitions: impl Iterator<Item = i32>) {
         let mut owned = self.lock();
+        owned.rebalances += 1;
         for partition in partitions {
             owned.epochs.remove(&partition);
         }

@@ -2,6 +2,7 @@
 
 use rdkafka::ClientConfig;
 use sluice_schemas::settings::Settings;
+use sluice_service::kafka::statistics::{ClientStatistics, Statistics};
 
 use super::watchdog::Calls;
 
@@ -19,4 +20,15 @@ pub struct Cluster<'a> {
     pub worker: u32,
     /// The watch over its thread.
     pub calls: &'a Calls,
+    /// What the clients report to.
+    pub statistics: &'a ClientStatistics,
+    /// What the clients that read logs are for: `reader` or `restorer`.
+    pub reads_for: &'static str,
+}
+
+impl Cluster<'_> {
+    /// Where a client of this worker reports to.
+    pub fn statistics(&self, client: &str) -> Statistics {
+        self.statistics.of(&format!("{client}-{}", self.worker))
+    }
 }

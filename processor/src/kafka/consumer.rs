@@ -16,6 +16,7 @@ use rdkafka::types::{RDKafkaErrorCode, RDKafkaRespErr};
 use rdkafka::{ClientConfig, ClientContext, Offset, TopicPartitionList};
 use sluice_schemas::settings::Membership;
 use sluice_service::kafka::client as kafka;
+use sluice_service::kafka::statistics::{self, Statistics};
 
 use super::api::{BrokerUnavailable, Consumer, Polled};
 use super::cluster::{Cluster, QUEUED_MESSAGES};
@@ -69,6 +70,7 @@ pub(crate) fn config(cluster: &Cluster<'_>) -> ClientConfig {
         .set("enable.auto.offset.store", "false")
         .set("enable.partition.eof", "true")
         .set("message.max.bytes", size.to_string());
+    statistics::enable(&mut config);
     if settings.processor.membership == Membership::Static {
         config.set("group.instance.id", settings.transactional_id(worker));
     }
@@ -88,8 +90,11 @@ impl RawConsumer {
         let Cluster {
             settings, calls, ..
         } = *cluster;
-        let consumer: BaseConsumer<RawContext> =
-            config(cluster).create_with_context(RawContext { assignments })?;
+        let context = RawContext {
+            assignments,
+            statistics: cluster.statistics("consumer"),
+        };
+        let consumer: BaseConsumer<RawContext> = config(cluster).create_with_context(context)?;
         let raw = settings.topics.names.raw();
         consumer.subscribe(&[&raw])?;
         Ok(Self {
@@ -201,9 +206,14 @@ impl Consumer for RawConsumer {
 struct RawContext {
     /// Shared with the worker and its restorer.
     assignments: Arc<Assignments>,
+    statistics: Statistics,
 }
 
 impl ClientContext for RawContext {
+    fn stats(&self, report: rdkafka::Statistics) {
+        self.statistics.take(&report);
+    }
+
     fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
         kafka::log(level, facility, line);
     }

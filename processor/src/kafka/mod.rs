@@ -21,4 +21,6 @@ pub mod producer;
 
 pub mod reader;
 
+pub mod lag;
+
 pub use api::*;

@@ -16,6 +16,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer as _,
 use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::{ClientConfig, ClientContext, Offset, TopicPartitionList};
 use sluice_service::kafka::client as kafka;
+use sluice_service::kafka::statistics::{self, Statistics};
 
 use super::api::{CallError, Failure, InitError, Message, Producer, SendError};
 use super::cluster::Cluster;
@@ -54,9 +55,15 @@ const INIT_TIMEOUT: Duration = Duration::from_secs(5);
 struct OutContext {
     failed: Mutex<Option<(KafkaError, String)>>,
     suspect: AtomicBool,
+    statistics: Statistics,
 }
 
 impl ClientContext for OutContext {
+    // A report counts as in flight until it is polled, and every wait for deliveries polls.
+    fn stats(&self, report: rdkafka::Statistics) {
+        self.statistics.take(&report);
+    }
+
     fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
         kafka::log(level, facility, line);
     }
@@ -122,6 +129,7 @@ pub(crate) fn config(cluster: &Cluster<'_>) -> ClientConfig {
         .set("queue.buffering.max.kbytes", "65536")
         // Success is proved by the commit; a report for each record would cost as much as judging it.
         .set("delivery.report.only.error", "true");
+    statistics::enable(&mut config);
     config
 }
 
@@ -142,8 +150,12 @@ impl Transactor {
             settings, calls, ..
         } = *cluster;
         let later = |error: KafkaError| InitError::Later(error.to_string());
+        let context = OutContext {
+            statistics: cluster.statistics("producer"),
+            ..OutContext::default()
+        };
         let producer: BaseProducer<OutContext> = config(cluster)
-            .create_with_context(OutContext::default())
+            .create_with_context(context)
             .map_err(later)?;
         let transactor = Self {
             producer: Some(Arc::new(producer)),

@@ -18,14 +18,16 @@ use super::api::{BrokerUnavailable, HeaderOf, LogTopic, Outputs, Place, Read, Re
 use super::cluster::Cluster;
 use super::watchdog::Calls;
 
-mod config;
+pub(crate) mod config;
+
+mod clients;
 
 mod outputs;
 
 mod message;
 
+use clients::Clients;
 use config::Quiet;
-pub(crate) use config::config;
 use message::{headers, is_information, known, last_header};
 use outputs::{configured, is_output};
 
@@ -35,10 +37,9 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a question may take that the worker's own thread asks between two transactions.
 const SHORT_REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Two clients: what is stable, and what is there at all. Both have the group's id, and never join it.
+/// Asks and reads by two clients, as they are needed for what is stable and for what is there at all.
 pub struct LogReader {
-    stable: Option<BaseConsumer<Quiet>>,
-    newest: Option<BaseConsumer<Quiet>>,
+    clients: Clients,
     /// What [`Reader::start`] began to read.
     reads: Cell<View>,
     names: TopicNames,
@@ -53,10 +54,8 @@ impl LogReader {
     /// Both clients, without a connection yet.
     pub fn new(cluster: &Cluster<'_>) -> Result<Self, KafkaError> {
         let settings = cluster.settings;
-        let client = |isolation: &str| config(cluster, isolation).create_with_context(Quiet);
         Ok(Self {
-            stable: Some(client("read_committed")?),
-            newest: Some(client("read_uncommitted")?),
+            clients: Clients::new(cluster)?,
             reads: Cell::new(View::Stable),
             names: settings.topics.names.clone(),
             configured: configured(settings),
@@ -66,21 +65,16 @@ impl LogReader {
         })
     }
 
-    #[expect(clippy::expect_used, reason = "it is there until the drop takes it")]
     fn stable(&self) -> &BaseConsumer<Quiet> {
-        self.stable.as_ref().expect("only drop takes it")
+        self.clients.stable()
     }
 
-    #[expect(clippy::expect_used, reason = "it is there until the drop takes it")]
     fn newest(&self) -> &BaseConsumer<Quiet> {
-        self.newest.as_ref().expect("only drop takes it")
+        self.clients.newest()
     }
 
-    fn client(&self, view: View) -> &BaseConsumer<Quiet> {
-        match view {
-            View::Stable => self.stable(),
-            View::All => self.newest(),
-        }
+    fn serve(&self) {
+        self.calls.watched(|| self.clients.serve());
     }
 
     /// Asks for offsets by time; `None` where there is none, and no entry where the leader gave no answer.
@@ -93,12 +87,14 @@ impl LogReader {
         if places.is_empty() {
             return Ok(BTreeMap::new());
         }
+        self.serve();
         let mut list = TopicPartitionList::with_capacity(places.len());
         for place in places {
             list.add_partition_offset(&place.topic, place.partition, asked)?;
         }
         let ask = || {
-            self.client(view)
+            self.clients
+                .of(view)
                 .offsets_for_times(list, SHORT_REQUEST_TIMEOUT)
         };
         let list = self.calls.watched(ask)?;
@@ -164,11 +160,12 @@ impl LogReader {
         view: View,
         wait: Duration,
     ) -> Result<BTreeMap<i32, i64>, BrokerUnavailable> {
+        self.serve();
         let mut list = TopicPartitionList::with_capacity(partitions.len());
         for &partition in partitions {
             list.add_partition(&self.raw, partition);
         }
-        let ask = || self.client(view).committed_offsets(list, wait);
+        let ask = || self.clients.of(view).committed_offsets(list, wait);
         let list = self.calls.watched(ask)?;
         let mut offsets = BTreeMap::new();
         for found in list.elements() {
@@ -259,12 +256,14 @@ impl Reader for LogReader {
         view: View,
     ) -> Result<(), BrokerUnavailable> {
         let list = single(self.topic(source), partition, Offset::Offset(offset))?;
+        self.serve();
         self.reads.set(view);
-        Ok(self.calls.watched(|| self.client(view).assign(&list))?)
+        self.clients.assigned(Some(view));
+        Ok(self.calls.watched(|| self.clients.of(view).assign(&list))?)
     }
 
     fn read(&self) -> Result<Read, BrokerUnavailable> {
-        let client = self.client(self.reads.get());
+        let client = self.clients.of(self.reads.get());
         match self.calls.watched(|| client.poll(REQUEST_TIMEOUT)) {
             Some(Ok(message)) => Ok(Read::Record {
                 offset: message.offset(),
@@ -280,8 +279,10 @@ impl Reader for LogReader {
     }
 
     fn stop(&self) -> Result<(), BrokerUnavailable> {
-        let client = self.client(self.reads.get());
-        Ok(self.calls.watched(|| client.unassign())?)
+        let client = self.clients.of(self.reads.get());
+        self.calls.watched(|| client.unassign())?;
+        self.clients.assigned(None);
+        Ok(())
     }
 
     // All topics at once: of a source that is no longer configured a transaction may be left as well.
@@ -353,6 +354,7 @@ impl Reader for LogReader {
             list.add_partition_offset(topic, partition, Offset::Offset(offset))?;
         }
         self.reads.set(View::Stable);
+        self.clients.assigned(Some(View::Stable));
         self.calls.watched(|| self.stable().assign(&list))?;
         let read = self.scan_assigned(&mut next, &mut open, each);
         // Also where it failed: what is assigned goes on being fetched.
@@ -376,14 +378,6 @@ impl Reader for LogReader {
 
     fn outsider(&self) -> Option<ConsumerGroupMetadata> {
         self.stable().group_metadata()
-    }
-}
-
-impl Drop for LogReader {
-    fn drop(&mut self) {
-        // Closing a client was seen to hang: it does so on a thread that nobody waits for.
-        let clients = (self.stable.take(), self.newest.take());
-        std::thread::spawn(move || drop(clients));
     }
 }
 

@@ -15,6 +15,7 @@ use sluice_schemas::settings::{Settings, Source};
 use crate::dedup::index::{BatchOverlay, DedupIndex};
 use crate::pipeline::dedupe::{Repeats, dedupe};
 use crate::pipeline::normalize::normalize;
+use crate::pipeline::notes::{Notes, is_sampled};
 use crate::pipeline::route::{Routed, Router, route};
 use crate::pipeline::verify::{source, verify, within_redrive_limit};
 use crate::record::Record;
@@ -28,6 +29,8 @@ pub mod normalize;
 pub mod route;
 
 pub mod outgoing;
+
+pub mod notes;
 
 /// What judging depends on, other than the record and the dedup index.
 pub struct Rules<'a> {
@@ -119,12 +122,13 @@ impl Stop {
     }
 }
 
-/// Decides what becomes of a record.
+/// Decides what becomes of a record. The `notes` are for metrics and spans.
 pub fn judge<'a>(
     record: &'a Record,
     rules: &Rules<'a>,
     index: &DedupIndex,
     overlay: &BatchOverlay,
+    notes: &mut Notes,
 ) -> Result<Disposition<'a>, UnsupportedVersion> {
     let origin = match identify(record, rules.settings)? {
         Ok(origin) => origin,
@@ -135,7 +139,8 @@ pub fn judge<'a>(
             });
         }
     };
-    let routed = judged(record, &origin, rules, index, overlay);
+    notes.request(&origin.request);
+    let routed = judged(record, &origin, rules, (index, overlay), notes);
     Ok(routed.map_or_else(
         |stop| stop.at(origin.source),
         |routed| Disposition::Event(Box::new(routed)),
@@ -147,15 +152,19 @@ fn judged<'a>(
     record: &'a Record,
     origin: &Origin<'a>,
     rules: &Rules<'a>,
-    index: &DedupIndex,
-    overlay: &BatchOverlay,
+    (index, overlay): (&DedupIndex, &BatchOverlay),
+    notes: &mut Notes,
 ) -> Result<Routed<'a>, Stop> {
     within_redrive_limit(record)?;
     let credentials = rules.credentials(origin.source);
     let verified = verify(origin.source, &credentials, &origin.request, &record.value)?;
+    if is_sampled(record) {
+        notes.r#type = Some(verified.authentic.payload.fields().r#type);
+        notes.key_id.clone_from(&verified.authentic.proof.key_id);
+    }
     let fresh = dedupe(verified, record.appended_ms, index, overlay)?;
     let event = normalize(fresh, record)?;
-    Ok(route(event, record, rules.router)?)
+    Ok(route(event, record, rules.router, notes)?)
 }
 
 /// Whose record it is. A record that was redriven too often is refused for that, in every source.

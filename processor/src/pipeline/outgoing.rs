@@ -51,6 +51,21 @@ pub struct Label<'a> {
     pub reason: Option<Reason>,
 }
 
+/// A label as text: source, provider, fate, reason.
+pub type FateLabels = [(&'static str, String); 4];
+
+impl From<Label<'_>> for FateLabels {
+    fn from(label: Label<'_>) -> Self {
+        let reason = label.reason.map_or("", Reason::name);
+        [
+            ("source", label.source.to_owned()),
+            ("provider", label.provider.to_owned()),
+            ("fate", label.fate.name().to_owned()),
+            ("reason", reason.to_owned()),
+        ]
+    }
+}
+
 /// A record on its way out.
 #[derive(Debug)]
 pub struct Outgoing<'a> {
@@ -141,7 +156,8 @@ fn kept<'a>(
     }
 }
 
-fn label(source: Option<&Source>, reason: Option<Reason>) -> Label<'_> {
+/// What is counted for a source and a reason; an event has none.
+pub fn label(source: Option<&Source>, reason: Option<Reason>) -> Label<'_> {
     Label {
         source: source.map_or(UNKNOWN_SOURCE, |source| source.name.as_str()),
         provider: source.map_or(UNKNOWN_SOURCE, |source| source.provider.spec().name),

@@ -18,6 +18,7 @@ use sluice_schemas::timestamp;
 use sluice_schemas::topic::OTHER;
 
 use crate::pipeline::normalize::Event;
+use crate::pipeline::notes::Notes;
 use crate::record::Record;
 use crate::record::{Headers, record_size};
 
@@ -112,9 +113,11 @@ impl Router {
         })
     }
 
-    fn topic(&self, source: &str, r#type: &str) -> Option<&EventTopic> {
+    /// The topic, and whether it is the one of all other types.
+    fn topic(&self, source: &str, r#type: &str) -> Option<(&EventTopic, bool)> {
         let topics = self.topics.get(source)?;
-        Some(topics.by_type.get(r#type).unwrap_or(&topics.other))
+        let own = topics.by_type.get(r#type);
+        Some((own.unwrap_or(&topics.other), own.is_none()))
     }
 }
 
@@ -123,6 +126,7 @@ pub fn route<'a>(
     event: Event<'a>,
     record: &'a Record,
     router: &'a Router,
+    notes: &mut Notes,
 ) -> Result<Routed<'a>, Refusal> {
     let Event {
         source,
@@ -132,7 +136,7 @@ pub fn route<'a>(
         ..
     } = event;
     let too_large = |why: &str| Reason::TooLargeForTopic.because(why);
-    let Some(topic) = router.topic(&source.name, &columns.r#type) else {
+    let Some((topic, is_other)) = router.topic(&source.name, &columns.r#type) else {
         return Err(Reason::UnknownSource.because("the source has no topics"));
     };
     let mut value = Vec::with_capacity(topic.prefix.len() + columns.data.len() + 512);
@@ -148,6 +152,9 @@ pub fn route<'a>(
             "the event is larger than max.message.bytes of its topic",
         ));
     }
+    notes.unknown_type = is_other;
+    notes.r#type = Some(columns.r#type);
+    notes.key_id = columns.key_id;
     Ok(Routed {
         source,
         entry,

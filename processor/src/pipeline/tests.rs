@@ -14,6 +14,7 @@ use sluice_schemas::settings::Settings;
 use sluice_service::secrets::Store;
 
 use super::*;
+use crate::pipeline::notes::Notes;
 use crate::pipeline::outgoing::{FateTopics, Outgoing, outgoing};
 use crate::pipeline::route::Framing;
 
@@ -72,7 +73,8 @@ impl Bench {
     /// What one record becomes: topic, reason and the record's bytes as text, for comparison.
     fn judged(&self, record: &Record, index: &DedupIndex, overlay: &BatchOverlay) -> Judged {
         let rules = self.rules();
-        let disposition = judge(record, &rules, index, overlay).expect("a version that is known");
+        let disposition = judge(record, &rules, index, overlay, &mut Notes::default())
+            .expect("a version that is known");
         Judged::of(outgoing(disposition, record, &self.topics))
     }
 
@@ -256,7 +258,7 @@ fn what_does_not_say_its_source_is_kept_and_what_is_newer_stops() {
     newer.headers[0].1 = Some(br#"{"v":2,"what":"ever"}"#.to_vec());
     let rules = bench.rules();
     let (index, overlay) = (DedupIndex::new(1), BatchOverlay::default());
-    let halt = judge(&newer, &rules, &index, &overlay).err();
+    let halt = judge(&newer, &rules, &index, &overlay, &mut Notes::default()).err();
     assert_eq!(halt, Some(UnsupportedVersion { version: 2 }));
 }
 
@@ -290,11 +292,9 @@ fn an_event_that_outgrows_its_topic_is_a_dead_letter() {
         })
         .expect("a provider with large bodies");
     // The type stands in the body, in a column and in a header: three times its length.
-    let body = json!({"type": "x".repeat(1 << 20)})
-        .to_string()
-        .into_bytes();
+    let body = json!({"type": "x".repeat(1 << 20)}).to_string();
     let unsigned = Unsigned {
-        body,
+        body: body.into_bytes(),
         ..provider
             .sender()
             .sample(provider.sender().events()[0], 1, AT)
@@ -313,7 +313,8 @@ fn no_credentials_accept_nothing_that_must_be_signed() {
             ..bench.rules()
         };
         let (index, overlay) = (DedupIndex::new(1), BatchOverlay::default());
-        let disposition = judge(&record, &rules, &index, &overlay).expect("a known version");
+        let disposition = judge(&record, &rules, &index, &overlay, &mut Notes::default())
+            .expect("a known version");
         let judged = Judged::of(outgoing(disposition, &record, &bench.topics));
         let token = provider.sender().source("x").token.is_some();
         assert!(token || judged.fate == Fate::Rejected, "{event}");

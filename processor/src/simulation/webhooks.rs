@@ -77,7 +77,10 @@ impl Site {
         let shared = Shared {
             current: Arc::new(RulesHandle::new(rules, None)),
             base: rdkafka::ClientConfig::new(),
+            spans: crate::spans::Spans::default(),
             metrics: Metrics::default(),
+            statistics: sluice_service::kafka::statistics::ClientStatistics::default(),
+            positions: Arc::default(),
             readiness: Readiness::default(),
             shutdown: CancellationToken::new(),
             settings,

@@ -61,6 +61,13 @@ impl Readiness {
         !conditions.is_empty() && conditions.values().all(Result::is_ok)
     }
 
+    /// All conditions by name, and whether each is met.
+    pub fn conditions(&self) -> Vec<(String, bool)> {
+        let conditions = self.0.lock();
+        let state = |(name, state): (&String, &Result<(), String>)| (name.clone(), state.is_ok());
+        conditions.iter().map(state).collect()
+    }
+
     /// `name: reason`, for each condition that is not met.
     pub fn reasons(&self) -> Vec<String> {
         let conditions = self.0.lock();

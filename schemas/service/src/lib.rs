@@ -34,3 +34,9 @@ pub const EXIT_RESTART: i32 = 75;
 
 /// The version and the commit of this build, as `--version` prints them.
 pub const VERSION: &str = env!("SLUICE_VERSION");
+
+/// The version of this build.
+pub const RELEASE: &str = env!("CARGO_PKG_VERSION");
+
+/// The commit of this build.
+pub const COMMIT: &str = env!("SLUICE_BUILD_COMMIT");

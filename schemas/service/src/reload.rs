@@ -10,7 +10,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
 use sluice_schemas::identity::sha256;
-use sluice_schemas::metric::{SETTINGS_IN_FORCE, SETTINGS_RELOAD_FAILURES};
+use sluice_schemas::metric::service::{SETTINGS_IN_FORCE, SETTINGS_RELOAD_FAILURES};
 use sluice_schemas::settings::Fault;
 use sluice_schemas::settings::{Change, Part, Settings};
 
@@ -119,6 +119,11 @@ impl Watcher {
             metrics,
         };
         (Self { file, thread }, probe)
+    }
+
+    /// The counter of [`SETTINGS_RELOAD_FAILURES`].
+    pub fn failures(&self) -> Counter {
+        self.file.metrics.failures.clone()
     }
 
     /// Watches on a thread of its own until the [`SettingsProbe`] is dropped. `apply` puts settings in force,

@@ -6,6 +6,7 @@
 use std::fmt::Display;
 use std::sync::Arc;
 
+use prometheus_client::metrics::counter::Counter;
 use prometheus_client::registry::Registry;
 use sluice_schemas::settings::{Part, Settings};
 use thiserror::Error;
@@ -13,7 +14,9 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::admin::{self, Readiness};
+use crate::metric::Readings;
 use crate::reload::{SettingsProbe, Watcher};
+use crate::telemetry::Telemetry;
 use crate::{EXIT_CONFIG, EXIT_RESTART};
 
 /// Why a service ended without being asked to.
@@ -65,6 +68,8 @@ pub struct Service {
     pub readiness: Readiness,
     /// Cancelled when the service must end: it drains then.
     pub shutdown: CancellationToken,
+    /// What it exports.
+    pub telemetry: Telemetry,
     /// Cancelled when it has drained. What must run until then takes a child of this token.
     pub closed: CancellationToken,
 }
@@ -78,15 +83,23 @@ impl Service {
         part: Part,
         (mut registry, admin): (Registry, TcpListener),
         (condition, reason): (&str, &str),
+        (telemetry, mut reload_failures): (Telemetry, Vec<(&'static str, Counter)>),
         shutdown: CancellationToken,
     ) -> (Self, Watcher, SettingsProbe) {
         let (watcher, probe) = Watcher::new(Arc::clone(&settings), part, &mut registry);
         let readiness = Readiness::default();
         readiness.set(condition, Err(reason.to_owned()));
+        reload_failures.extend([
+            ("settings", watcher.failures()),
+            ("otlp_headers", telemetry.header_failures()),
+        ]);
+        registry.register_collector(Box::new(Readings::new(readiness.clone(), reload_failures)));
+        let registry = Arc::new(registry);
         let closed = CancellationToken::new();
+        telemetry.export_metrics(&registry, closed.child_token());
         tokio::spawn(admin::serve(
             admin,
-            Arc::new(registry),
+            registry,
             readiness.clone(),
             // The admin port is asked while the service drains.
             closed.child_token(),
@@ -95,6 +108,7 @@ impl Service {
             settings,
             readiness,
             shutdown,
+            telemetry,
             closed,
         };
         (service, watcher, probe)
@@ -124,6 +138,7 @@ mod tests {
             Part::Ingest,
             (Registry::default(), listener),
             ("start", "not verified yet"),
+            (Telemetry::default(), Vec::new()),
             CancellationToken::new(),
         );
         assert_eq!(service.readiness.reasons(), ["start: not verified yet"]);

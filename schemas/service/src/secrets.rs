@@ -12,7 +12,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::registry::Registry;
 
 use sluice_schemas::identity::sha256;
-use sluice_schemas::metric::SECRET_RELOAD_FAILURES;
+use sluice_schemas::metric::processor::SECRET_RELOAD_FAILURES;
 use sluice_schemas::providers::{Credentials, Verifier};
 use sluice_schemas::settings::Fault;
 use sluice_schemas::settings::{Settings, Source};
@@ -122,6 +122,11 @@ impl Store {
     /// Registers the counter [`SECRET_RELOAD_FAILURES`].
     pub fn register(&self, registry: &mut Registry) {
         register(registry, SECRET_RELOAD_FAILURES, self.failures.clone());
+    }
+
+    /// The counter of [`SECRET_RELOAD_FAILURES`].
+    pub fn failures(&self) -> Counter {
+        self.failures.clone()
     }
 
     /// Polls all files. A source whose files are not all good keeps its last good credentials whole.

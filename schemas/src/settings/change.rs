@@ -145,10 +145,18 @@ ingest: {listen: '0.0.0.0:1', admin_listen: '0.0.0.0:2', ack_timeout: 3s, body_t
   header_timeout: 3s, max_buffered: 1MiB}
 processor: {admin_listen: '0.0.0.0:3', group: g, member: m, membership: static, workers: 2,
   begin: latest, dedup_window: 50h, cloudevents_headers: false}
-telemetry: {otlp_endpoint: e, trace_ratio: 1, log_format: text}";
+telemetry: {otlp_endpoint: 'http://e', otlp_protocol: http, otlp_headers_file: h, otlp_ca_file: /ca,
+  otlp_timeout: 1s, trace_ratio: 1, log_format: text}";
         let (topics, telemetry) = (
             ["topics", "schema_registry", "secrets_dir"],
-            ["telemetry.otlp_endpoint", "telemetry.log_format"],
+            [
+                "telemetry.otlp_endpoint",
+                "telemetry.otlp_protocol",
+                "telemetry.otlp_headers_file",
+                "telemetry.otlp_ca_file",
+                "telemetry.otlp_timeout",
+                "telemetry.log_format",
+            ],
         );
         let ingest = ["listen", "admin_listen", "ack_timeout"].map(|key| format!("ingest.{key}"));
         let processor = [

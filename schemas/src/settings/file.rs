@@ -130,7 +130,7 @@ fn settings(
         .map_or(DEDUP_WINDOW, |processor| processor.dedup_window);
     let sources = source::sources(root.child("sources"), longest, &secrets_dir, faults);
     let ingest = ingest::ingest(root.child("ingest"), &sources, &secrets_dir, faults);
-    let telemetry = telemetry::telemetry(root.child("telemetry"));
+    let telemetry = telemetry::telemetry(root.child("telemetry"), &secrets_dir);
     root.finish();
     Some(Settings {
         kafka,

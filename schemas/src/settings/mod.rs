@@ -50,6 +50,6 @@ pub use reader::{Fault, Faults, Node};
 pub use registry::SchemaRegistry;
 pub use source::Source;
 pub use spool::Spool;
-pub use telemetry::{LogFormat, Telemetry};
+pub use telemetry::{LogFormat, OtlpProtocol, Telemetry};
 pub use tls::TlsFiles;
 pub use topics::{Retention, Topics};

@@ -39,6 +39,7 @@ pub struct Cluster {
     slots: Vec<Slot>,
     release: Release,
     purpose: Purpose,
+    authorizer: bool,
     dir: PathBuf,
 }
 
@@ -84,6 +85,7 @@ impl Cluster {
             slots,
             release: options.release,
             purpose: options.purpose,
+            authorizer: options.authorizer,
             dir,
         };
         cluster.format()?;
@@ -125,6 +127,20 @@ impl Cluster {
     fn slot(&self, name: &str) -> &Slot {
         let found = self.slots.iter().find(|slot| slot.name == name);
         found.unwrap_or_else(|| panic!("the cluster was started without a slot {name}"))
+    }
+
+    /// Denies everybody to write to a topic, or takes that rule away. The nodes must have an authorizer.
+    pub fn deny_writes(&self, topic: &str, denied: bool) -> Result<()> {
+        let output = Command::new(jvm::java())
+            .args(jvm::jvm(self.release, Purpose::Tests, &self.dir))
+            .arg(root().join("tests/kafka/Acl.java"))
+            .args([&self.bootstrap(), topic])
+            .arg(if denied { "deny" } else { "allow" })
+            .output()?;
+        if !output.status.success() {
+            bail!("no rule: {}", String::from_utf8_lossy(&output.stderr));
+        }
+        Ok(())
     }
 
     /// How many nodes there are, running or not.
@@ -298,7 +314,7 @@ impl Cluster {
             }
             std::fs::write(
                 node.config(),
-                properties::properties(&self.nodes, &self.slots, node),
+                properties::properties(&self.nodes, &self.slots, node, self.authorizer),
             )?;
             let child = Command::new(jvm::java())
                 .args(jvm::jvm(self.release, Purpose::Tests, &node.dir))

@@ -265,6 +265,11 @@ impl Source {
         }
     }
 
+    /// A request for any event type, before it is signed.
+    pub fn unsigned(&self, event: &str, n: u64, at: i64) -> Result<Unsigned> {
+        Ok(self.provider()?.sender().sample(event, n, at))
+    }
+
     /// A request for an event, made and signed as the provider would at `at` (seconds since 1970).
     pub fn signed(&self, event: &str, n: u64, at: i64) -> Result<Outgoing> {
         let unsigned = self.provider()?.sender().sample(event, n, at);

@@ -16,6 +16,10 @@ pub mod cluster;
 
 pub mod registry;
 
+pub mod collector;
+
+pub mod prometheus;
+
 pub mod deployment;
 
 pub mod process;

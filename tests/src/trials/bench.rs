@@ -18,6 +18,7 @@ mod latency;
 mod load;
 mod measure;
 mod processor;
+mod telemetry;
 
 pub use children::Floor;
 use measure::Compared;
@@ -54,6 +55,9 @@ pub fn run(options: &Options) -> Result<bool> {
     eprintln!("starting Kafka");
     let cluster = Cluster::start(1, Purpose::Bench)?;
     let bootstrap = cluster.bootstrap();
+    if options.telemetry {
+        return telemetry::run(&bootstrap, options);
+    }
     let mut ingest_rounds = Vec::new();
     let mut processor_rounds = Vec::new();
     // The first round of each warms the broker's code as well; the best of each counts.

@@ -18,6 +18,8 @@ pub mod rotate;
 
 pub mod hostile;
 
+pub mod observe;
+
 pub mod bench;
 
 mod hints;

@@ -34,6 +34,21 @@ pub struct Slot {
     pub watch: Watch,
 }
 
+/// What the metrics say of a partition.
+#[derive(Debug, Clone, Copy)]
+pub struct Surveyed {
+    /// Its number.
+    pub partition: i32,
+    /// The place of its state in [`crate::metrics::STATES`].
+    pub state: usize,
+    /// The offset that its next transaction begins with, where that is known.
+    pub next: Option<i64>,
+    /// Identities in its index.
+    pub keys: usize,
+    /// What the index takes.
+    pub bytes: usize,
+}
+
 /// What the watchdog saw of a partition.
 #[derive(Clone, Copy)]
 pub enum Watch {

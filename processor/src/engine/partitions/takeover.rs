@@ -11,12 +11,15 @@ use crate::kafka::Kafka;
 const SEEK_RETRY_DELAY: Duration = Duration::from_millis(20);
 
 impl Partitions {
-    /// Takes over what the restorer has finished, where it is still owned.
-    pub fn take_restored<K: Kafka>(&mut self, kafka: &K, consumer: &K::Consumer) {
+    /// Takes over what the restorer has finished, where it is still owned: how long each took that is read
+    /// now.
+    pub fn take_restored<K: Kafka>(&mut self, kafka: &K, consumer: &K::Consumer) -> Vec<Duration> {
+        let mut read = Vec::new();
         while let Ok(Restored {
             partition,
             epoch,
             question,
+            took,
             outcome,
         }) = self.restored.try_recv()
         {
@@ -59,6 +62,7 @@ impl Partitions {
                         slot.position = from;
                         slot.watch = Watch::End;
                     }
+                    read.push(took);
                 }
                 Err(error) => {
                     tracing::info!(partition, from, %error, "reading could not begin: trying again");
@@ -67,5 +71,6 @@ impl Partitions {
                 }
             }
         }
+        read
     }
 }

@@ -44,6 +44,8 @@ pub struct Restored {
     pub epoch: u64,
     /// The question that this answers.
     pub question: u64,
+    /// How long it took, its wait for others and for brokers included.
+    pub took: Duration,
     /// What came of it.
     pub outcome: Outcome,
 }

@@ -115,6 +115,7 @@ impl<'a, K: Kafka> Restorer<'a, K> {
             partition,
             epoch,
             question,
+            took: self.kafka.now() - next.since,
             outcome,
         })
     }

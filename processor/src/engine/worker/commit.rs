@@ -2,15 +2,17 @@
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant, SystemTime};
 
-use super::{BACKOFF, Exit, Worker};
+use super::{BACKOFF, Exit, Shared, Worker};
 use crate::engine::batch::Batch;
 use crate::engine::outcome::{BatchResult, TxOutcome};
 use crate::engine::partitions::JudgedTo;
 use crate::engine::transaction::{Context, Note, transact, write_positions};
 use crate::kafka::{Consumer, Kafka};
+use crate::metrics::Replaced;
 use crate::pipeline::Rules;
+use crate::spans::Attempt;
 
 /// How long the worker waits after a failure that may pass by itself, such as a rebalance.
 const BACKOFF_SHORT: Duration = Duration::from_millis(50);
@@ -52,13 +54,58 @@ impl<K: Kafka> Worker<'_, K> {
         let Some(mut producer) = self.producer.take() else {
             return Ok(());
         };
-        let (outcome, result) = self.transact(&mut producer, batch, task);
-        let broken = matches!(outcome, TxOutcome::Broken { .. });
+        let started = (Instant::now(), SystemTime::now());
+        let context = self.shared.spans.begin();
+        let logged = context.map(|context| {
+            let (trace_id, span_id) = (context.trace(), context.span());
+            tracing::info_span!("batch", trace_id, span_id).entered()
+        });
+        let (outcome, mut result) = self.transact(&mut producer, batch, task);
+        result.observed.batch = context;
+        self.attempted(batch, task, (&outcome, &mut result), started);
+        let broken = match outcome {
+            TxOutcome::Broken { fenced: true, .. } => Some(Replaced::Fenced),
+            TxOutcome::Broken { .. } => Some(Replaced::Broken),
+            _ => None,
+        };
         let concluded = self.conclude(batch, task, outcome, result);
-        if !broken {
+        drop(logged);
+        if broken.is_none() {
             self.producer = Some(producer);
+        } else {
+            self.replaces = broken;
         }
         concluded
+    }
+
+    /// Metrics and the span of an attempt.
+    fn attempted(
+        &self,
+        batch: &Batch,
+        task: &Task,
+        (outcome, result): (&TxOutcome, &mut BatchResult),
+        (started, start): (Instant, SystemTime),
+    ) {
+        let Shared { metrics, spans, .. } = self.shared;
+        let records = if *task == Task::Judge { batch.len() } else { 0 };
+        if records > 0 {
+            metrics.batch(records);
+        }
+        let aborted = match outcome {
+            TxOutcome::Committed => 0,
+            _ => records,
+        };
+        let name = outcome.name();
+        let context = spans.attempted(&Attempt {
+            context: result.observed.batch,
+            start,
+            worker: self.number,
+            records,
+            outcome: name,
+            pending: &result.observed.spans,
+        });
+        metrics.transaction(name, started.elapsed(), aborted, context.as_ref());
+        result.observed.batch = context;
     }
 
     /// Runs it, under the rules as they are now.
@@ -85,6 +132,7 @@ impl<K: Kafka> Worker<'_, K> {
             topics: &self.topics,
             dedup_log: &self.dedup_log,
             partitions: self.shared.settings.topics.partitions.unsigned_abs(),
+            spans: &self.shared.spans,
         };
         match task {
             Task::Judge => {
@@ -118,9 +166,10 @@ impl<K: Kafka> Worker<'_, K> {
                 self.unconfirmed.proved();
                 self.unconfirmed.add(&mut result, self.kafka.now());
                 self.aborts = 0;
+                self.abort_log.over();
                 self.report("transaction", None);
                 if *task == Task::Judge {
-                    self.apply(&result);
+                    self.apply(&mut result);
                     *batch = Batch::default();
                 }
             }
@@ -164,10 +213,13 @@ impl<K: Kafka> Worker<'_, K> {
         self.aborts += 1;
         // What fails again and again does not pass by itself, whatever its code says.
         if permanent || self.aborts >= ABORTS_IN_A_ROW {
-            tracing::error!(
-                error = why,
-                "the transaction was aborted: operator action required"
-            );
+            if let Some(repeated) = self.abort_log.came(Instant::now()) {
+                tracing::error!(
+                    error = why,
+                    repeated,
+                    "the transaction was aborted: operator action required"
+                );
+            }
             self.report("transaction", Some(why.to_owned()));
             self.back_off(BACKOFF_LONG);
         } else {
@@ -181,7 +233,7 @@ impl<K: Kafka> Worker<'_, K> {
 
     /// Counts a commit in doubt that the group's offsets show to have been obeyed. Those of a range that is
     /// judged again were committed before.
-    pub(super) fn count_if_through(&self, result: &BatchResult) {
+    pub(super) fn count_if_through(&self, result: &mut BatchResult) {
         if self.partitions.is_repairing() {
             return;
         }
@@ -195,17 +247,21 @@ impl<K: Kafka> Worker<'_, K> {
         }
     }
 
-    fn count(&self, result: &BatchResult) {
+    fn count(&self, result: &mut BatchResult) {
+        let Shared { metrics, spans, .. } = self.shared;
         for (labels, &count) in &result.counts {
-            self.shared.metrics.count(labels, count);
+            metrics.count(labels, count);
         }
         for (source, &count) in &result.unverified {
-            self.shared.metrics.unverified(source, count);
+            metrics.unverified(source, count);
         }
+        metrics.observed(&result.observed);
+        let pending = std::mem::take(&mut result.observed.spans);
+        spans.committed(pending, result.observed.batch);
     }
 
     /// Counts and remembers what is committed.
-    fn apply(&mut self, result: &BatchResult) {
+    fn apply(&mut self, result: &mut BatchResult) {
         self.count(result);
         for (&partition, part) in &result.judged {
             self.partitions.apply(partition, part.to, &part.entries);

@@ -118,9 +118,9 @@ impl<K: Kafka> Worker<'_, K> {
                             "all partitions are restored, for the audit of what was committed last"
                         ),
                     }
-                    if let Some(result) = self.in_doubt.take() {
+                    if let Some(mut result) = self.in_doubt.take() {
                         tracing::info!("the commit in doubt is left to the audit");
-                        self.count_if_through(&result);
+                        self.count_if_through(&mut result);
                     }
                     self.unconfirmed.clear();
                     self.partitions.restore_all(&self.consumer, batch);

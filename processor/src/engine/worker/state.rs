@@ -40,3 +40,12 @@ pub struct Stability {
     /// Another producer had the name.
     pub(super) fenced: Option<String>,
 }
+
+/// What the metrics say of a worker's partitions now.
+#[derive(Debug, Default)]
+pub struct Shown {
+    pub(super) at: Option<Instant>,
+    pub(super) states: ([i64; 4], i64),
+    pub(super) partitions: BTreeSet<i32>,
+    pub(super) rebalances: u64,
+}

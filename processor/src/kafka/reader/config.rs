@@ -6,13 +6,18 @@ use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::{ClientConfig, ClientContext};
 use sluice_service::kafka::client as kafka;
+use sluice_service::kafka::statistics::{self, Statistics};
 
 use crate::kafka::cluster::{Cluster, QUEUED_MESSAGES};
 
-/// What these clients call back: nothing that the calls do not return.
-pub struct Quiet;
+/// What these clients call back: their statistics, and nothing that the calls do not return.
+pub struct Quiet(pub Statistics);
 
 impl ClientContext for Quiet {
+    fn stats(&self, report: rdkafka::Statistics) {
+        self.0.take(&report);
+    }
+
     fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
         kafka::log(level, facility, line);
     }
@@ -53,5 +58,6 @@ pub(crate) fn config(cluster: &Cluster<'_>, isolation: &str) -> ClientConfig {
             "message.max.bytes",
             settings.output_max_message_bytes().to_string(),
         );
+    statistics::enable(&mut config);
     config
 }

@@ -1,7 +1,9 @@
-//! What both services do with Kafka: the properties that every client has, and the topics. What a tool for
-//! operators reads: records and offsets.
+//! What both services do with Kafka: the properties that every client has, what it says of itself, and the
+//! topics. What a tool for operators reads: records and offsets.
 
 pub mod client;
+
+pub mod statistics;
 
 pub mod topics;
 

@@ -19,6 +19,9 @@ pub struct Options {
     pub disks: BTreeMap<usize, u64>,
     /// Nodes whose wall clock is off, and by how much: `+600s`. Needs root and `make faketime`.
     pub clocks: BTreeMap<usize, String>,
+    /// Whether the nodes ask an authorizer, which allows what no rule denies
+    /// ([`super::Cluster::deny_writes`]).
+    pub authorizer: bool,
 }
 
 impl Default for Options {
@@ -31,6 +34,7 @@ impl Default for Options {
             slots: Vec::new(),
             disks: BTreeMap::new(),
             clocks: BTreeMap::new(),
+            authorizer: false,
         }
     }
 }

@@ -28,8 +28,17 @@ const FIXED: [(&str, &str); 11] = [
     ("num.partitions", "1"),
 ];
 
+/// What nodes have that ask an authorizer: what no rule speaks of is allowed.
+const AUTHORIZER: [(&str, &str); 2] = [
+    (
+        "authorizer.class.name",
+        "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+    ),
+    ("allow.everyone.if.no.acl.found", "true"),
+];
+
 /// The text of a node's settings file.
-pub(super) fn properties(nodes: &[Node], slots: &[Slot], node: &Node) -> String {
+pub(super) fn properties(nodes: &[Node], slots: &[Slot], node: &Node, authorizer: bool) -> String {
     let replicas = nodes.len();
     let in_sync = if replicas == 1 { 1 } else { 2 };
     let voters: Vec<String> = nodes
@@ -57,7 +66,8 @@ pub(super) fn properties(nodes: &[Node], slots: &[Slot], node: &Node) -> String 
         data = node.data().display(),
     );
     text.push_str(&listeners(slots, node));
-    for (name, value) in FIXED {
+    let authorizer = AUTHORIZER.into_iter().filter(|_| authorizer);
+    for (name, value) in FIXED.into_iter().chain(authorizer) {
         // Writing to a String cannot fail.
         let _ = writeln!(text, "{name}={value}");
     }

@@ -23,15 +23,7 @@ const WARM_UP: Duration = Duration::from_secs(2);
 /// Ours, then the floor.
 pub fn round(bootstrap: &str, round: u32, options: &Options) -> Result<(Measure, Measure)> {
     let site = Site::new(&format!("ingest{round}."), bootstrap)?;
-    let mut requests = Vec::new();
-    let at = now();
-    for n in 0..REQUESTS {
-        let source = &site.sources[usize::try_from(n)? % site.sources.len()];
-        let events = source.samples()?;
-        let event = events[usize::try_from(n)? / site.sources.len() % events.len()];
-        requests.push(load::laid_out(&source.signed(event, n, at)?));
-    }
-    let requests = Arc::new(requests);
+    let requests = requests(&site)?;
 
     let floor = {
         let address = ports::local(ports::free()?);
@@ -47,12 +39,33 @@ pub fn round(bootstrap: &str, round: u32, options: &Options) -> Result<(Measure,
         })?;
         measure(address, floor.id(), &requests, options)?
     };
-    let ours = {
-        let mut ingest = site.ingest()?;
-        ingest.wait_ready()?;
-        measure(site.listen(), ingest.id(), &requests, options)?
-    };
+    let ours = ours(&site, &requests, options)?;
     Ok((ours, floor))
+}
+
+/// Ours alone, on a site of its own.
+pub fn alone(site: &mut Site, options: &Options) -> Result<Measure> {
+    let requests = requests(site)?;
+    ours(site, &requests, options)
+}
+
+fn ours(site: &Site, requests: &Arc<Vec<Vec<u8>>>, options: &Options) -> Result<Measure> {
+    let mut ingest = site.ingest()?;
+    ingest.wait_ready()?;
+    measure(site.listen(), ingest.id(), requests, options)
+}
+
+/// Requests of all sources, laid out.
+fn requests(site: &Site) -> Result<Arc<Vec<Vec<u8>>>> {
+    let mut requests = Vec::new();
+    let at = now();
+    for n in 0..REQUESTS {
+        let source = &site.sources[usize::try_from(n)? % site.sources.len()];
+        let events = source.samples()?;
+        let event = events[usize::try_from(n)? / site.sources.len() % events.len()];
+        requests.push(load::laid_out(&source.signed(event, n, at)?));
+    }
+    Ok(Arc::new(requests))
 }
 
 fn measure(

@@ -23,6 +23,9 @@ pub struct Options {
     /// Requests whose latency is measured.
     #[arg(long, default_value_t = 2_000)]
     pub latency_requests: u32,
+    /// Measures what telemetry costs, and nothing else.
+    #[arg(long)]
+    pub telemetry: bool,
 }
 
 /// One measure: of a service or of its floor.

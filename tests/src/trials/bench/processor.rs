@@ -9,7 +9,7 @@ use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer, ThreadedProducer};
 use rdkafka::types::RDKafkaErrorCode;
 use serde_json::json;
-use sluice_schemas::metric::FATES;
+use sluice_schemas::metric::processor::FATES;
 use sluice_schemas::providers::partition_key;
 use sluice_schemas::providers::testing::verifier;
 use sluice_schemas::raw::{Ack, Headers, REQUEST, RawRequest, TRACEPARENT};
@@ -33,6 +33,20 @@ const LOOK: Duration = Duration::from_millis(20);
 /// Ours, then the floor.
 pub fn round(bootstrap: &str, round: u32, options: &Options) -> Result<(Measure, Measure)> {
     let mut site = Site::new(&format!("processor{round}."), bootstrap)?;
+    prepare(&mut site, options)?;
+    let floor = copy(&site, options.records, round)?;
+    let ours = process(&site, options.records)?;
+    Ok((ours, floor))
+}
+
+/// Ours alone, on a site of its own.
+pub fn alone(site: &mut Site, options: &Options) -> Result<Measure> {
+    prepare(site, options)?;
+    process(site, options.records)
+}
+
+/// Makes the topics, and fills raw.
+fn prepare(site: &mut Site, options: &Options) -> Result<()> {
     site.set(&["topics", "partitions"], json!(PARTITIONS));
     site.set(&["processor", "workers"], json!(1));
     // Ingest makes the topics, and is not needed after that.
@@ -45,10 +59,7 @@ pub fn round(bootstrap: &str, round: u32, options: &Options) -> Result<(Measure,
         ingest.stop()?;
     }
     eprintln!("filling raw with {} records", options.records);
-    fill(&site, options.records)?;
-    let floor = copy(&site, options.records, round)?;
-    let ours = process(&site, options.records)?;
-    Ok((ours, floor))
+    fill(site, options.records)
 }
 
 /// Writes raw records as ingest does, without HTTP.
@@ -73,7 +84,7 @@ fn fill(site: &Site, records: u64) -> Result<()> {
         let key = partition_key(verifier.as_ref(), &raw_request.headers, &request.body);
         let headers = [
             (REQUEST, raw_request.encode()),
-            (TRACEPARENT, format!("00-{n:032x}-{n:016x}-00").into_bytes()),
+            (TRACEPARENT, traceparent(n).into_bytes()),
         ];
         let mut owned = OwnedHeaders::new_with_capacity(2);
         for (key, value) in &headers {
@@ -99,6 +110,12 @@ fn fill(site: &Site, records: u64) -> Result<()> {
     }
     producer.flush(PATIENCE)?;
     Ok(())
+}
+
+/// One in a hundred is sampled, as by default.
+fn traceparent(n: u64) -> String {
+    let flags = u8::from(n % 100 == 7);
+    format!("00-{n:032x}-{n:016x}-{flags:02x}")
 }
 
 /// A request as ingest would write it.

@@ -30,14 +30,12 @@ pub fn init(telemetry: &Telemetry) {
         LogFormat::Json => builder
             .json()
             .flatten_event(true)
-            .with_current_span(false)
+            .with_current_span(true)
+            .with_span_list(false)
             .try_init(),
         LogFormat::Text => builder.with_ansi(io::stderr().is_terminal()).try_init(),
     };
     if let Some(error) = fault {
         tracing::warn!(%error, "{LOG_VARIABLE} is no filter: the log level is info");
-    }
-    if telemetry.otlp_endpoint.is_some() {
-        tracing::warn!("telemetry.otlp_endpoint is set, but this release exports no traces");
     }
 }

@@ -1,0 +1,73 @@
+//! The metrics of the spool.
+
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::Registry;
+use sluice_schemas::metric::ingest::{
+    INGEST_DRAINED, INGEST_SPOOL, INGEST_SPOOL_COMMIT, INGEST_SPOOL_FAILURES, INGEST_SPOOL_OLDEST,
+    INGEST_SPOOL_RECORDS, INGEST_SPOOL_REFUSED,
+};
+use sluice_service::metric::register;
+
+/// The metrics of the spool.
+#[derive(Debug, Clone)]
+pub struct SpoolMetrics {
+    records: Gauge<u64, AtomicU64>,
+    bytes: Gauge<u64, AtomicU64>,
+    refused: Gauge<u64, AtomicU64>,
+    oldest: Gauge,
+    drained: Counter,
+    commit: Histogram,
+    failures: Counter,
+}
+
+impl SpoolMetrics {
+    /// Registers them.
+    pub fn new(registry: &mut Registry) -> Self {
+        let metrics = Self {
+            records: Gauge::default(),
+            bytes: Gauge::default(),
+            refused: Gauge::default(),
+            oldest: Gauge::default(),
+            drained: Counter::default(),
+            // Half a millisecond to eight seconds: a disk that is slower holds senders up.
+            commit: Histogram::new(exponential_buckets(0.0005, 2.0, 15)),
+            failures: Counter::default(),
+        };
+        register(registry, INGEST_SPOOL_RECORDS, metrics.records.clone());
+        register(registry, INGEST_SPOOL, metrics.bytes.clone());
+        register(registry, INGEST_SPOOL_REFUSED, metrics.refused.clone());
+        register(registry, INGEST_SPOOL_OLDEST, metrics.oldest.clone());
+        register(registry, INGEST_DRAINED, metrics.drained.clone());
+        register(registry, INGEST_SPOOL_COMMIT, metrics.commit.clone());
+        register(registry, INGEST_SPOOL_FAILURES, metrics.failures.clone());
+        metrics
+    }
+
+    /// What the spool holds; `oldest` in microseconds since 1970.
+    pub fn holds(&self, records: u64, bytes: u64, refused: u64, oldest: Option<i64>) {
+        self.records.set(records);
+        self.bytes.set(bytes);
+        self.refused.set(refused);
+        self.oldest.set(oldest.unwrap_or(0) / 1_000_000);
+    }
+
+    /// Kafka took as many.
+    pub fn drained(&self, records: u64) {
+        self.drained.inc_by(records);
+    }
+
+    /// A group was written and fsynced.
+    pub fn committed(&self, after: Duration) {
+        self.commit.observe(after.as_secs_f64());
+    }
+
+    /// A group was not.
+    pub fn failed(&self) {
+        self.failures.inc();
+    }
+}

@@ -1,0 +1,276 @@
+//! Delivery reports: what became of each record that was handed over, and what that says of the brokers.
+
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{DeliveryResult, Message, Timestamp};
+use rdkafka::producer::ProducerContext;
+use rdkafka::{ClientContext, message::BorrowedMessage};
+use sluice_service::kafka::client as kafka;
+use sluice_service::kafka::statistics::Statistics;
+use sluice_service::telemetry::Repeated;
+
+use super::types::{Delivered, Hold, Undelivered};
+use crate::clock;
+use crate::metrics::{ClockDifference, DeliveryMetrics};
+
+/// For how long after a failed delivery without a good one since this process is not ready.
+const FAILING: Duration = Duration::from_secs(5);
+
+/// The difference of two clocks, in milliseconds, from which on it is logged: ages and windows are judged by
+/// the brokers' time.
+const CLOCKS_APART: i64 = 30_000;
+
+/// Receives each delivery report, on the producer's thread.
+#[derive(Debug)]
+pub struct Deliveries {
+    health: Mutex<Health>,
+    metrics: DeliveryMetrics,
+    /// What is delivered is a request that was accepted now, not one from the spool.
+    is_live: bool,
+    /// The leader of each partition and its clock, as the topic was last seen.
+    leaders: ArcSwap<Vec<Option<Leader>>>,
+    apart: Mutex<Repeated>,
+    statistics: Statistics,
+}
+
+#[derive(Debug, Clone)]
+struct Leader {
+    broker: i32,
+    clock: ClockDifference,
+}
+
+#[derive(Debug, Default)]
+struct Health {
+    /// The last failed delivery, if none went through since.
+    failed: Option<(Instant, RDKafkaErrorCode)>,
+    /// Failures that are logged: not each one is. A good delivery between two does not end them.
+    failures: Repeated,
+}
+
+impl Deliveries {
+    /// Of the producer of this name. `is_live`: senders wait for what is delivered.
+    pub fn new(metrics: DeliveryMetrics, client: &str, is_live: bool) -> Self {
+        Self {
+            health: Mutex::default(),
+            statistics: metrics.client(client),
+            metrics,
+            is_live,
+            leaders: ArcSwap::default(),
+            apart: Mutex::default(),
+        }
+    }
+
+    /// Whether recent deliveries succeeded, if there were any.
+    pub fn delivering(&self, now: Instant) -> Result<(), String> {
+        let health = self.health.lock();
+        match health.failed {
+            Some((at, code)) if now.saturating_duration_since(at) < FAILING => {
+                Err(format!("records are not delivered: {code}"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Partitions and the brokers that lead them; less than 0 where none does.
+    pub fn led_by(&self, partitions: impl Iterator<Item = (i32, i32)>) {
+        let mut leaders = Vec::new();
+        for (partition, broker) in partitions {
+            let Ok(index) = usize::try_from(partition) else {
+                continue;
+            };
+            if leaders.len() <= index {
+                leaders.resize(index + 1, None);
+            }
+            leaders[index] = (broker >= 0).then(|| Leader {
+                broker,
+                clock: self.metrics.clock(broker),
+            });
+        }
+        self.leaders.store(leaders.into());
+    }
+
+    fn note(&self, failed: Option<RDKafkaErrorCode>) {
+        let mut health = self.health.lock();
+        let Some(code) = failed else {
+            health.failed = None;
+            return;
+        };
+        let now = Instant::now();
+        health.failed = Some((now, code));
+        if let Some(repeated) = health.failures.came(now) {
+            tracing::warn!(
+                error = %code,
+                repeated,
+                "records are not delivered; senders get 503, or their requests are spooled"
+            );
+        }
+    }
+
+    /// All in-sync replicas have a record that was handed over at `since`, in microseconds since 1970.
+    /// `appended` is the broker's time, in milliseconds, where the topic has that.
+    fn delivered(&self, partition: i32, since: i64, appended: Option<i64>) {
+        if !self.is_live {
+            return;
+        }
+        self.metrics.on_raw();
+        let leaders = self.leaders.load();
+        let leader = usize::try_from(partition)
+            .ok()
+            .and_then(|index| leaders.get(index));
+        if let (Some(Some(leader)), Some(appended)) = (leader, appended) {
+            let ahead = ahead(since / 1000, appended, clock::now() / 1000);
+            self.compared(leader, ahead);
+        }
+    }
+
+    /// A broker's clock is so many milliseconds ahead.
+    fn compared(&self, leader: &Leader, ahead: i64) {
+        #[expect(clippy::cast_precision_loss, reason = "no clock is so far off")]
+        let seconds = ahead as f64 / 1000.0;
+        leader.clock.set(seconds);
+        if ahead.abs() < CLOCKS_APART {
+            return;
+        }
+        if let Some(repeated) = self.apart.lock().came(Instant::now()) {
+            let broker = leader.broker;
+            tracing::warn!(
+                broker,
+                seconds,
+                repeated,
+                "the clocks of a broker and of this host are apart: synchronize both"
+            );
+        }
+    }
+}
+
+/// By how much a clock is ahead that showed `appended` at some time between `since` and `until` of ours.
+fn ahead(since: i64, appended: i64, until: i64) -> i64 {
+    if appended < since {
+        appended - since
+    } else {
+        (appended - until).max(0)
+    }
+}
+
+/// When a broker appended a record, by its clock; `None` where the record has our own time.
+fn appended(message: &BorrowedMessage<'_>) -> Option<i64> {
+    match message.timestamp() {
+        Timestamp::LogAppendTime(millis) => Some(millis),
+        Timestamp::CreateTime(_) | Timestamp::NotAvailable => None,
+    }
+}
+
+impl ClientContext for Deliveries {
+    fn stats(&self, report: rdkafka::Statistics) {
+        self.statistics.take(&report);
+    }
+
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
+        kafka::log(level, facility, line);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        kafka::log_error(&error, reason);
+    }
+}
+
+impl ProducerContext for Deliveries {
+    type DeliveryOpaque = Box<Hold>;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, hold: Box<Hold>) {
+        let Hold {
+            reply,
+            permit,
+            since,
+        } = *hold;
+        let outcome = match result {
+            Ok(message) => {
+                self.note(None);
+                self.delivered(message.partition(), since, appended(message));
+                Ok(Delivered {
+                    partition: message.partition(),
+                    offset: message.offset(),
+                })
+            }
+            Err((error, _)) => {
+                let code = error.rdkafka_error_code();
+                let code = code.unwrap_or(RDKafkaErrorCode::Unknown);
+                self.note(Some(code));
+                Err(undelivered(code))
+            }
+        };
+        // First, so that the receiver of the outcome finds the room.
+        drop(permit);
+        // The sender may have been answered already, or be gone.
+        let _ = reply.send(outcome);
+    }
+}
+
+fn undelivered(code: RDKafkaErrorCode) -> Undelivered {
+    match code {
+        RDKafkaErrorCode::MessageTimedOut => Undelivered::TimedOut,
+        RDKafkaErrorCode::MessageSizeTooLarge => Undelivered::TooLarge,
+        RDKafkaErrorCode::InvalidRecord | RDKafkaErrorCode::InvalidTimestamp => {
+            Undelivered::Invalid
+        }
+        _ => Undelivered::Refused,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use prometheus_client::encoding::text::encode;
+    use prometheus_client::registry::Registry;
+
+    use super::*;
+
+    fn page(registry: &Registry) -> String {
+        let mut page = String::new();
+        encode(&mut page, registry).expect("a page");
+        page
+    }
+
+    #[test]
+    fn a_clock_is_ahead_by_what_lies_outside_of_sending_and_report() {
+        for (since, appended, until, expected) in [
+            (1_000, 1_000, 1_000, 0),
+            (1_000, 1_005, 1_010, 0),
+            (1_000, 999, 1_010, -1),
+            (1_000, 1_011, 1_010, 1),
+            (1_000, 61_010, 1_010, 60_000),
+        ] {
+            assert_eq!(ahead(since, appended, until), expected, "{appended}");
+        }
+    }
+
+    #[test]
+    fn a_delivery_counts_once_and_shows_the_clock_of_the_leader_that_is_known() {
+        let mut registry = Registry::default();
+        let metrics = DeliveryMetrics::new(&mut registry);
+        let live = Deliveries::new(metrics.clone(), "live", true);
+        let now = clock::now();
+        let late = Some(now / 1000 - 60_000);
+        live.delivered(0, now, late);
+        assert!(!page(&registry).contains("broker="), "{}", page(&registry));
+        live.led_by([(0, 7), (2, 8), (1, -1)].into_iter());
+        for partition in [0, 1, 3, -1] {
+            live.delivered(partition, now, late);
+        }
+        live.delivered(2, now, None);
+        live.delivered(2, now, Some(now / 1000));
+        Deliveries::new(metrics, "drain", false).delivered(0, now, late);
+        let page = page(&registry);
+        for line in [
+            "sluice_ingest_accepted_total{to=\"raw\"} 7",
+            "sluice_ingest_accepted_total{to=\"spool\"} 0",
+            "sluice_clock_difference_seconds{broker=\"7\"} -60.0",
+            "sluice_clock_difference_seconds{broker=\"8\"} 0.0",
+        ] {
+            assert!(page.contains(&format!("{line}\n")), "{line}: {page}");
+        }
+    }
+}

@@ -1,0 +1,49 @@
+//! What the metrics say of a worker's partitions.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use super::Worker;
+use super::state::Shown;
+use crate::kafka::Kafka;
+
+/// How often the metrics are brought up to date.
+const INTERVAL: Duration = Duration::from_secs(1);
+
+impl<K: Kafka> Worker<'_, K> {
+    /// Brings the metrics up to date, if it is time to.
+    pub(super) fn observe(&mut self) {
+        // Not by the engine's clock: nothing but metrics hangs on it.
+        let now = Instant::now();
+        if self.shown.at.is_some_and(|at| now < at + INTERVAL) {
+            return;
+        }
+        self.shown.at = Some(now);
+        let metrics = &self.shared.metrics;
+        let mut states = ([0; 4], 0);
+        let mut partitions = BTreeSet::new();
+        for seen in self.partitions.survey() {
+            states.0[seen.state] += 1;
+            states.1 += i64::try_from(seen.bytes).unwrap_or(i64::MAX);
+            metrics.keys(seen.partition, Some(seen.keys));
+            // A partition that is restored again, or is stopped, keeps the one that it had.
+            if let Some(next) = seen.next {
+                self.shared.positions.set(seen.partition, next);
+            }
+            partitions.insert(seen.partition);
+        }
+        for &partition in self.shown.partitions.difference(&partitions) {
+            metrics.keys(partition, None);
+            self.shared.positions.remove(partition);
+        }
+        metrics.partitions(self.shown.states, states);
+        let rebalances = self.assignments.rebalances();
+        metrics.rebalanced(rebalances - self.shown.rebalances);
+        self.shown = Shown {
+            at: Some(now),
+            states,
+            partitions,
+            rebalances,
+        };
+    }
+}

@@ -1,0 +1,103 @@
+//! What a service exports, from its start to its end.
+
+use std::sync::Arc;
+
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::registry::Registry;
+use sluice_schemas::metric::service::{METRIC_EXPORTS, SPANS};
+use sluice_schemas::settings;
+use sluice_schemas::settings::Fault;
+use tokio_util::sync::CancellationToken;
+
+use super::headers::watch_headers;
+use super::metrics::{self, ExportCounter};
+use super::otlp::{Collector, fault};
+use super::resource::resource;
+use super::traces::{self, SpanCounter, Traces};
+use crate::metric::register;
+use crate::watch::Watching;
+
+/// What a service exports. Without an endpoint in the settings it exports nothing.
+#[derive(Debug, Default)]
+pub struct Telemetry {
+    traces: Traces,
+    export: Option<Export>,
+    /// Times that the headers for the collector could not be read again.
+    header_failures: Counter,
+}
+
+#[derive(Debug)]
+struct Export {
+    collector: Collector,
+    resource: opentelemetry_sdk::Resource,
+    exports: ExportCounter,
+    _headers: Option<Watching>,
+}
+
+impl Telemetry {
+    /// Reads the files that the settings name; connects when something is exported. Within the runtime that
+    /// the exports run on.
+    pub fn start(
+        telemetry: &settings::Telemetry,
+        service: &'static str,
+        registry: &mut Registry,
+    ) -> Result<Self, Fault> {
+        let (spans, exports) = (SpanCounter::default(), ExportCounter::default());
+        register(registry, SPANS, spans.clone());
+        register(registry, METRIC_EXPORTS, exports.clone());
+        for result in traces::RESULTS {
+            drop(spans.get_or_create(&[("result", result)]));
+        }
+        for result in ["exported", "failed"] {
+            drop(exports.get_or_create(&[("result", result)]));
+        }
+        let Some(endpoint) = &telemetry.otlp_endpoint else {
+            return Ok(Self::default());
+        };
+        let header_failures = Counter::default();
+        let file = telemetry.otlp_headers_file.as_deref();
+        let (headers, watching) = watch_headers(file, header_failures.clone())?;
+        let collector = Collector::new(endpoint, telemetry, headers)?;
+        let resource = resource(service);
+        let traces = Traces::new(&collector, &resource, spans)
+            .map_err(|error| fault("otlp_endpoint", error))?;
+        Ok(Self {
+            traces,
+            export: Some(Export {
+                collector,
+                resource,
+                exports,
+                _headers: watching,
+            }),
+            header_failures,
+        })
+    }
+
+    /// Where spans go.
+    pub fn traces(&self) -> Traces {
+        self.traces.clone()
+    }
+
+    /// The counter of failures to read the headers for the collector again.
+    pub fn header_failures(&self) -> Counter {
+        self.header_failures.clone()
+    }
+
+    /// Exports the metrics until the end.
+    pub fn export_metrics(&self, registry: &Arc<Registry>, end: CancellationToken) {
+        if let Some(export) = &self.export {
+            tokio::spawn(metrics::export(
+                export.collector.clone(),
+                Arc::clone(registry),
+                export.resource.clone(),
+                export.exports.clone(),
+                end,
+            ));
+        }
+    }
+
+    /// Exports the spans that wait, within 2 s.
+    pub async fn close(&self) {
+        self.traces.close().await;
+    }
+}
