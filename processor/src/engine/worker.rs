@@ -114,6 +114,7 @@ pub struct Worker<'a, K: Kafka> {
     aborts: u32,
     abort_log: Repeated,
     producer_log: Repeated,
+    settle_log: Repeated,
     /// What the metrics say of the worker.
     shown: Shown,
 }
@@ -223,6 +224,7 @@ impl<'a, K: Kafka> Worker<'a, K> {
             aborts: 0,
             abort_log: Repeated::default(),
             producer_log: Repeated::default(),
+            settle_log: Repeated::default(),
             shown: Shown::default(),
         })
     }

@@ -28,7 +28,7 @@ mod disk;
 mod leaders;
 
 pub use jvm::{Purpose, Release, cache, root};
-pub use options::Options;
+pub use options::{Denied, Options};
 
 use node::{Node, Slot};
 
@@ -129,13 +129,13 @@ impl Cluster {
         found.unwrap_or_else(|| panic!("the cluster was started without a slot {name}"))
     }
 
-    /// Denies everybody to write to a topic, or takes that rule away. The nodes must have an authorizer.
-    pub fn deny_writes(&self, topic: &str, denied: bool) -> Result<()> {
+    /// Sets what everybody is denied at a topic. The nodes must have an authorizer.
+    pub fn deny(&self, topic: &str, denied: Denied) -> Result<()> {
         let output = Command::new(jvm::java())
             .args(jvm::jvm(self.release, Purpose::Tests, &self.dir))
             .arg(root().join("tests/kafka/Acl.java"))
             .args([&self.bootstrap(), topic])
-            .arg(if denied { "deny" } else { "allow" })
+            .arg(denied.name())
             .output()?;
         if !output.status.success() {
             bail!("no rule: {}", String::from_utf8_lossy(&output.stderr));

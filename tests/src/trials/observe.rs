@@ -112,6 +112,10 @@ pub fn run(options: &Options) -> Result<bool> {
 
 /// Makes a trouble, waits for its alert, and ends the trouble: the seconds until it fired.
 fn raise(world: &World, trouble: Trouble, traffic: &Traffic) -> Result<Option<f64>> {
+    // It may fire still of the trouble before.
+    wait_for("the alert to end", trouble.patience(), || {
+        Ok((!world.firing()?.contains(trouble.alert())).then_some(()))
+    })?;
     let begun = Instant::now();
     trouble.begin(world, traffic)?;
     let fired = wait_for(trouble.alert(), trouble.patience(), || {
@@ -136,7 +140,7 @@ fn panels(
 ) -> Result<serde_json::Value> {
     let (since, quiet) = (since.to_string(), quiet.to_string());
     let output = python("panels.py")
-        .arg(world.prometheus.address().to_string())
+        .arg(format!("http://{}", world.prometheus.address()))
         .args([&since, &unix_seconds().to_string()])
         .args(["--step", "2", "--interval", "15s"])
         .args(["--source", &world.site.source("flock")?.name])
@@ -153,7 +157,7 @@ fn panels(
 fn draw(world: &World, since: u64, folder: &std::path::Path) -> Result<()> {
     let status = Command::new(cache().join("draw/bin/python"))
         .arg(root().join("tests/telemetry/draw.py"))
-        .arg(world.prometheus.address().to_string())
+        .arg(format!("http://{}", world.prometheus.address()))
         .args([since.to_string(), unix_seconds().to_string()])
         .arg(folder)
         .args(["--source", &world.site.source("flock")?.name])

@@ -7,7 +7,7 @@
 //! then, and are made again.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::state::Settling;
 use super::{BACKOFF, Exit, Worker};
@@ -105,6 +105,7 @@ impl<K: Kafka> Worker<'_, K> {
                         "settled: nothing under this transactional id is undecided"
                     );
                 }
+                self.settle_log.over();
                 self.report("settling", None);
                 // Neither offset nor log proves anything of a commit in doubt: a sweep may have taken a part
                 // of it, be it by a process that had our name for a while.
@@ -145,7 +146,9 @@ impl<K: Kafka> Worker<'_, K> {
         };
         let waited = self.kafka.now() - settling.since;
         let Settling { why, warnings, .. } = settling;
-        tracing::info!(cause = why, error = what, "not settled yet");
+        if let Some(repeated) = self.settle_log.came(Instant::now()) {
+            tracing::info!(cause = why, error = what, repeated, "not settled yet");
+        }
         if waited > WARN_AFTER * *warnings {
             *warnings *= 4;
             tracing::error!(

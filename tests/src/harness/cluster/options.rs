@@ -20,7 +20,7 @@ pub struct Options {
     /// Nodes whose wall clock is off, and by how much: `+600s`. Needs root and `make faketime`.
     pub clocks: BTreeMap<usize, String>,
     /// Whether the nodes ask an authorizer, which allows what no rule denies
-    /// ([`super::Cluster::deny_writes`]).
+    /// ([`super::Cluster::deny`]).
     pub authorizer: bool,
 }
 
@@ -35,6 +35,28 @@ impl Default for Options {
             disks: BTreeMap::new(),
             clocks: BTreeMap::new(),
             authorizer: false,
+        }
+    }
+}
+
+/// What everybody is denied at a topic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Denied {
+    /// To write to it.
+    Write,
+    /// All there is, to see it too.
+    All,
+    /// Nothing.
+    Nothing,
+}
+
+impl Denied {
+    /// As `tests/kafka/Acl.java` takes it.
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Write => "write",
+            Self::All => "all",
+            Self::Nothing => "none",
         }
     }
 }

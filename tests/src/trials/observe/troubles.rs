@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Result;
+use sluice_tests::harness::cluster::Denied;
 
 use super::traffic::Traffic;
 use super::world::World;
@@ -13,7 +14,9 @@ pub enum Trouble {
     /// A source signs with a secret that is not ours.
     WrongSecret,
     /// The processor may not write to a topic any more.
-    AclRemoved,
+    WriteDenied,
+    /// The processor may not even see a topic any more.
+    TopicDenied,
     /// A source that sent for long sends nothing.
     SilentSource,
     /// No broker answers.
@@ -27,9 +30,10 @@ const LARGE: usize = 900_000;
 
 impl Trouble {
     /// In their order: the spool fills while the brokers are still away.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::WrongSecret,
-        Self::AclRemoved,
+        Self::WriteDenied,
+        Self::TopicDenied,
         Self::SilentSource,
         Self::BrokersStopped,
         Self::SpoolFull,
@@ -39,7 +43,8 @@ impl Trouble {
     pub const fn name(self) -> &'static str {
         match self {
             Self::WrongSecret => "a source signs with another secret",
-            Self::AclRemoved => "the processor may not write to an event topic",
+            Self::WriteDenied => "the processor may not write to an event topic",
+            Self::TopicDenied => "the processor may not see an event topic",
             Self::SilentSource => "a source is silent",
             Self::BrokersStopped => "the brokers are stopped",
             Self::SpoolFull => "the spool is full",
@@ -50,7 +55,8 @@ impl Trouble {
     pub const fn alert(self) -> &'static str {
         match self {
             Self::WrongSecret => "SluiceSignatureFailuresRise",
-            Self::AclRemoved => "SluiceTransactionsAbort",
+            Self::WriteDenied => "SluiceTransactionsAbort",
+            Self::TopicDenied => "SluiceWorkerStuck",
             Self::SilentSource => "SluiceSourceSilent",
             Self::BrokersStopped => "SluiceSpoolFilling",
             Self::SpoolFull => "SluiceSpoolFull",
@@ -72,7 +78,8 @@ impl Trouble {
         let waitlist = &world.site.source("referralloop")?.name;
         match self {
             Self::WrongSecret => traffic.forge(flock, true),
-            Self::AclRemoved => world.cluster.deny_writes(&Self::topic(world), true)?,
+            Self::WriteDenied => world.cluster.deny(&Self::topic(world), Denied::Write)?,
+            Self::TopicDenied => world.cluster.deny(&Self::topic(world), Denied::All)?,
             Self::SilentSource => traffic.silence(waitlist, true),
             Self::BrokersStopped => world.cluster.stop(0)?,
             Self::SpoolFull => traffic.pad(LARGE),
@@ -86,7 +93,9 @@ impl Trouble {
         let waitlist = &world.site.source("referralloop")?.name;
         match self {
             Self::WrongSecret => traffic.forge(flock, false),
-            Self::AclRemoved => world.cluster.deny_writes(&Self::topic(world), false)?,
+            Self::WriteDenied | Self::TopicDenied => {
+                world.cluster.deny(&Self::topic(world), Denied::Nothing)?;
+            }
             Self::SilentSource => traffic.silence(waitlist, false),
             // The spool fills first.
             Self::BrokersStopped => {}

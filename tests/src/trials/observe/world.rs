@@ -25,7 +25,7 @@ const FASTER: [(u32, &[&str]); 3] = [
             "SluiceSpoolFull",
         ],
     ),
-    (15, &["SluiceTransactionsAbort"]),
+    (10, &["SluiceTransactionsAbort", "SluiceWorkerStuck"]),
     (720, &["SluiceSourceSilent"]),
 ];
 
