@@ -175,6 +175,7 @@ fn show_answer(text: &mut String, path: &str, answer: &str) {
                 Some(_) => line,
                 None => line.rsplit_once(' ').map_or(line, |(name, _)| name),
             };
+            let shape = shape.replace(sluice_service::COMMIT, "COMMIT");
             let _ = writeln!(text, "{shape}");
         }
     }
