@@ -11,6 +11,7 @@ use sluice_tests::harness::collector::{Collector, Span};
 use sluice_tests::harness::deployment::{Site, now};
 use sluice_tests::harness::topics::{Isolation, read};
 use sluice_tests::harness::wait::{PATIENCE, wait_for};
+use sluice_tests::harness::wire::write_certificate;
 
 use crate::harness::{Running, fate_topics, site};
 use crate::refusals::{signed, with};
@@ -262,4 +263,43 @@ fn a_collector_that_is_away_or_never_answers_costs_spans_and_nothing_else() {
         running.start_processor();
         running.finish(&["not exported"]);
     }
+}
+
+#[test]
+fn a_collector_behind_tls_is_trusted_by_its_authority_alone() {
+    let files = tempfile::tempdir().expect("a folder");
+    let (certificate, key) = (files.path().join("crt"), files.path().join("key"));
+    write_certificate(&certificate, &key).expect("a certificate");
+    let headers = files.path().join("headers");
+    std::fs::write(&headers, "authorization: Bearer never-logged\n").expect("headers");
+    let collector = Collector::start_over_tls(&certificate, &key).expect("a Collector");
+    for (protocol, endpoint) in [("grpc", collector.grpc()), ("http", collector.http())] {
+        let mut site = traced(&format!("tls-{protocol}"), &endpoint, protocol, 1.0);
+        site.set(&["telemetry", "otlp_ca_file"], json!(certificate));
+        site.set(&["telemetry", "otlp_headers_file"], json!(headers));
+        let mut running = Running::on(site);
+        let fates = send(&mut running);
+        let result = |result| {
+            wait_for("spans over TLS", PATIENCE, || {
+                let samples = running.processor.metrics()?;
+                let spans = samples.sum("sluice_spans_total", &[("result", result)]);
+                Ok((spans >= 4.0).then_some(()))
+            })
+        };
+        result("exported").expect("spans are exported");
+        assert_eq!(fates.len(), 4);
+        running.finish(&[]);
+    }
+    // Without the authority the connection is refused, and spans are lost.
+    let mut site = traced("tls-unknown", &collector.grpc(), "grpc", 1.0);
+    site.set(&["telemetry", "otlp_timeout"], json!("1s"));
+    let mut running = Running::on(site);
+    send(&mut running);
+    wait_for("failed spans", PATIENCE, || {
+        let samples = running.processor.metrics()?;
+        let failed = samples.sum("sluice_spans_total", &[("result", "failed")]);
+        Ok((failed > 0.0).then_some(()))
+    })
+    .expect("spans fail");
+    running.finish(&["not exported"]);
 }

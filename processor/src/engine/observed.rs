@@ -34,7 +34,7 @@ pub struct SourceSeen {
 impl Observed {
     /// A record was judged and its fate is written.
     pub fn record(&mut self, record: &Record, label: Label<'_>, mut notes: Notes, spans: &Spans) {
-        let is_told = spans.is_on() && {
+        let has_exemplar = spans.is_on() && {
             let span = spans.judged(record, trace(record), label, &mut notes);
             let is_sampled = span.as_ref().is_some_and(|span| span.sampled().is_some());
             self.spans.extend(span);
@@ -51,7 +51,7 @@ impl Observed {
             return;
         };
         // The observation of one that is sampled carries its trace.
-        if !is_told {
+        if !has_exemplar {
             seen.received_at.push(received_at);
         }
         seen.unknown_types += u64::from(notes.unknown_type);

@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -20,6 +20,7 @@ const START: Duration = Duration::from_secs(60);
 /// A running Collector.
 #[derive(Debug)]
 pub struct Collector {
+    scheme: &'static str,
     grpc: u16,
     http: u16,
     spans: u16,
@@ -74,6 +75,15 @@ fn attribute(attributes: &Value, name: &str) -> Option<String> {
 impl Collector {
     /// Starts it and waits until it listens.
     pub fn start() -> Result<Self> {
+        Self::start_with("http", None)
+    }
+
+    /// The same over TLS, with a certificate and its key.
+    pub fn start_over_tls(certificate: &Path, key: &Path) -> Result<Self> {
+        Self::start_with("https", Some((certificate, key)))
+    }
+
+    fn start_with(scheme: &'static str, pair: Option<(&Path, &Path)>) -> Result<Self> {
         let program = cache().join("otelcol-0.161.0/otelcol");
         if !program.is_file() {
             bail!("the OpenTelemetry Collector is missing: make collector");
@@ -82,15 +92,17 @@ impl Collector {
         let (grpc, http, spans) = (ports::free()?, ports::free()?, ports::free()?);
         let file = dir.join("otlp.jsonl");
         let mut config = fs::read_to_string(root().join("tests/telemetry/collector/config.yaml"))?;
+        let (certificate, key) = pair.unzip();
+        let tls = certificate
+            .zip(key)
+            .map_or_else(String::new, |(certificate, key)| {
+                let (certificate, key) = (certificate.display(), key.display());
+                format!("\n        tls: {{cert_file: {certificate}, key_file: {key}}}")
+            });
+        let receiver = |port| format!("{}{tls}", ports::local(port));
         for (variable, value) in [
-            (
-                "${env:OTLP_GRPC:-127.0.0.1:4317}",
-                ports::local(grpc).to_string(),
-            ),
-            (
-                "${env:OTLP_HTTP:-127.0.0.1:4318}",
-                ports::local(http).to_string(),
-            ),
+            ("${env:OTLP_GRPC:-127.0.0.1:4317}", receiver(grpc)),
+            ("${env:OTLP_HTTP:-127.0.0.1:4318}", receiver(http)),
             (
                 "${env:SPAN_METRICS:-127.0.0.1:8889}",
                 ports::local(spans).to_string(),
@@ -117,6 +129,7 @@ impl Collector {
         })
         .with_context(|| tail(&log))?;
         Ok(Self {
+            scheme,
             grpc,
             http,
             spans,
@@ -127,12 +140,17 @@ impl Collector {
 
     /// The endpoint for gRPC.
     pub fn grpc(&self) -> String {
-        format!("http://{}", ports::local(self.grpc))
+        self.endpoint(self.grpc)
     }
 
     /// The endpoint for HTTP.
     pub fn http(&self) -> String {
-        format!("http://{}", ports::local(self.http))
+        self.endpoint(self.http)
+    }
+
+    /// By name, for that is what certificates are made for.
+    fn endpoint(&self, port: u16) -> String {
+        format!("{}://localhost:{port}", self.scheme)
     }
 
     /// Where the metrics of spans are scraped.
