@@ -35,4 +35,7 @@ pub mod service;
 mod simulation;
 
 #[cfg(test)]
+mod bounds_tests;
+
+#[cfg(test)]
 mod guards;
