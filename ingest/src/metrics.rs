@@ -25,7 +25,7 @@ use sluice_schemas::metric::ingest::{
 };
 use sluice_service::metric::register;
 
-pub use self::delivery::{ClockDifference, DeliveryMetrics};
+pub use self::delivery::{Accepted, ClockDifference, DeliveryMetrics};
 pub use self::reasons::{Part, Shed};
 pub use self::spool::SpoolMetrics;
 use crate::answer::{Answer, Limit, UnavailableReason};
@@ -107,6 +107,7 @@ struct ShedLabel {
 impl Metrics {
     /// Registers all of them.
     pub fn new(registry: &mut Registry) -> Self {
+        let accepted = Accepted::default();
         let metrics = Self {
             requests: Family::default(),
             broken_off: Family::default(),
@@ -117,8 +118,8 @@ impl Metrics {
             buffered: Gauge::default(),
             connections: Gauge::default(),
             spooled: Family::default(),
-            spool: SpoolMetrics::new(registry),
-            delivery: DeliveryMetrics::new(registry),
+            spool: SpoolMetrics::new(registry, accepted.series("spool")),
+            delivery: DeliveryMetrics::new(registry, accepted),
             shed: Family::default(),
             tls_reload_failures: Counter::default(),
             unknown: UNKNOWN_SOURCE.into(),
@@ -224,7 +225,6 @@ impl Metrics {
     pub fn spooled(&self, reason: Option<UnavailableReason>) {
         let reason = spooled_label(reason);
         self.spooled.get_or_create(&Unavailable { reason }).inc();
-        self.delivery.in_spool();
     }
 
     /// Those of delivery reports.

@@ -90,8 +90,8 @@ pub async fn run(
 
     // Close.
     service.closed.cancel();
-    service.telemetry.close().await;
-    ingest.close().await;
+    // Together: a Collector that hangs must not keep the spool from closing in time.
+    tokio::join!(service.telemetry.close(), ingest.close());
     outcome
 }
 

@@ -76,7 +76,7 @@ impl ServerSpan {
             start: SystemTime::now(),
             link: link(headers),
             attributes,
-            log: tracing::info_span!(
+            log: tracing::error_span!(
                 "request",
                 trace_id = hex::encode(context.trace_id),
                 span_id = hex::encode(context.span_id)

@@ -140,7 +140,7 @@ fn ten_thousand_strangers_add_no_series_and_few_spans() {
         let mut observed = Observed::default();
         observed.record(&record, out.label, notes, &spans);
         metrics.observed(&observed);
-        spans.committed(observed.spans, None);
+        spans.committed(observed.spans, observed.limited, None);
     }
     assert_eq!(series(&registry), before);
     let intervals = usize::try_from(started.elapsed().as_secs()).expect("few") + 2;

@@ -239,7 +239,9 @@ impl Metrics {
             }
         }
         for span in &observed.spans {
-            if let (Some(trace), Some(received_at)) = (span.sampled(), span.received_at) {
+            if let (Some(trace), Some(received_at)) = (span.sampled(), span.received_at)
+                && span.source != UNKNOWN_SOURCE
+            {
                 let labels = [("source", span.source.clone())];
                 let freshness = self.freshness.get_or_create(&labels);
                 let seconds = seconds(now, received_at);

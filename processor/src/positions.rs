@@ -19,6 +19,11 @@ impl Positions {
         self.lock().insert(partition, next);
     }
 
+    /// The partition is owned, and nothing better is known of it than that all below this is committed.
+    pub fn at_least(&self, partition: i32, next: i64) {
+        self.lock().entry(partition).or_insert(next);
+    }
+
     /// The partition is owned no longer.
     pub fn remove(&self, partition: i32) {
         self.lock().remove(&partition);

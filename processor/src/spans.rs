@@ -2,7 +2,6 @@
 //! record that is sampled or refused, made when its fate is committed.
 
 use std::borrow::Cow;
-use std::collections::BTreeSet;
 use std::time::{Duration, Instant, SystemTime};
 
 use parking_lot::Mutex;
@@ -16,6 +15,12 @@ use crate::record::Record;
 
 /// Root spans of refused records in a second, in all.
 const ROOTS: usize = 20;
+
+/// The longest event type in a span, in bytes: a sender chooses it.
+const TYPE_BYTES: usize = 256;
+
+/// The most links of a batch's span.
+const LINKS: usize = 128;
 
 /// How long an interval of the limit lasts.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -31,22 +36,50 @@ pub struct Spans {
 #[derive(Debug, Default)]
 struct Roots {
     since: Option<Instant>,
-    made: BTreeSet<(Reason, String)>,
+    made: Vec<Root>,
+}
+
+/// A root span that may be made.
+#[derive(Debug)]
+struct Root {
+    reason: Reason,
+    source: String,
+    /// The partition and the offset of its record, which may be judged more than once.
+    place: (i32, i64),
 }
 
 impl Roots {
-    fn take(&mut self, source: &str, reason: Reason, now: Instant) -> bool {
+    fn take(&mut self, source: &str, reason: Reason, place: (i32, i64), now: Instant) -> bool {
         let lasts = |since| now.saturating_duration_since(since) < INTERVAL;
         if !self.since.is_some_and(lasts) {
             self.since = Some(now);
             self.made.clear();
         }
-        let is_made = |(made, of): &(Reason, String)| *made == reason && of == source;
-        if self.made.len() >= ROOTS || self.made.iter().any(is_made) {
+        let same = |root: &&Root| root.reason == reason && root.source == source;
+        if let Some(made) = self.made.iter().find(same) {
+            return made.place == place;
+        }
+        if self.made.len() >= ROOTS {
             return false;
         }
-        self.made.insert((reason, source.to_owned()))
+        self.made.push(Root {
+            reason,
+            source: source.to_owned(),
+            place,
+        });
+        true
     }
+}
+
+/// Whether a record gets a span.
+#[derive(Debug)]
+pub enum Decision {
+    /// This one, once it is committed.
+    Span(Box<Pending>),
+    /// None, for there were too many of its kind.
+    Limited,
+    /// None.
+    Nothing,
 }
 
 /// The span of a record that waits for its commit.
@@ -85,40 +118,41 @@ impl Spans {
         self.traces.is_on()
     }
 
-    /// The span of a record that was judged, if it gets one.
+    /// Whether a record that was judged gets a span.
     pub fn judged(
         &self,
         record: &Record,
         raw: Option<TraceContext>,
         label: Label<'_>,
-        notes: &mut Notes,
-    ) -> Option<Pending> {
+        notes: &Notes,
+    ) -> Decision {
         let context = match (raw.filter(|raw| raw.sampled), label.reason) {
             (Some(raw), _) => raw.with_span(span_id()),
             // Duplicates follow the ratio, as events do.
-            (None, None | Some(Reason::Duplicate)) => return None,
+            (None, None | Some(Reason::Duplicate)) => return Decision::Nothing,
             (None, Some(reason)) => {
-                let taken = self.roots.lock().take(label.source, reason, Instant::now());
-                if !taken {
-                    self.traces.limited(1);
-                    return None;
+                let place = (record.partition, record.offset);
+                let mut roots = self.roots.lock();
+                if !roots.take(label.source, reason, place, Instant::now()) {
+                    return Decision::Limited;
                 }
                 root()
             }
         };
-        Some(Pending {
+        Decision::Span(Box::new(Pending {
             context,
             raw,
             attributes: attributes(record, label, notes),
             start: SystemTime::now(),
             received_at: notes.received_at,
             source: label.source.to_owned(),
-        })
+        }))
     }
 
-    /// The fates are committed.
-    pub fn committed(&self, pending: Vec<Pending>, batch: Option<TraceContext>) {
+    /// The fates are committed, and so many records of them had no span for want of room.
+    pub fn committed(&self, pending: Vec<Pending>, limited: u64, batch: Option<TraceContext>) {
         let end = SystemTime::now();
+        self.traces.limited(limited);
         for one in pending {
             let sampled = one.sampled();
             let links = batch.into_iter();
@@ -150,6 +184,7 @@ impl Spans {
             .pending
             .iter()
             .filter_map(Pending::sampled)
+            .take(LINKS)
             .collect();
         let context = attempt.context?;
         if links.is_empty() && is_committed {
@@ -193,7 +228,7 @@ pub struct Attempt<'a> {
     pub pending: &'a [Pending],
 }
 
-fn attributes(record: &Record, label: Label<'_>, notes: &mut Notes) -> Vec<KeyValue> {
+fn attributes(record: &Record, label: Label<'_>, notes: &Notes) -> Vec<KeyValue> {
     let mut attributes = vec![
         KeyValue::new("messaging.system", "kafka"),
         KeyValue::new("messaging.operation.type", "process"),
@@ -208,7 +243,7 @@ fn attributes(record: &Record, label: Label<'_>, notes: &mut Notes) -> Vec<KeyVa
         KeyValue::new("sluice.reason", label.reason.map_or("", Reason::name)),
     ];
     let texts = [
-        ("sluice.type", notes.r#type.take()),
+        ("sluice.type", notes.r#type.as_deref().map(cut)),
         ("sluice.key_id", notes.key_id.clone()),
         (
             "sluice.request_id",
@@ -218,6 +253,11 @@ fn attributes(record: &Record, label: Label<'_>, notes: &mut Notes) -> Vec<KeyVa
     let texts = texts.into_iter();
     attributes.extend(texts.filter_map(|(name, text)| Some(KeyValue::new(name, text?))));
     attributes
+}
+
+/// A text cut to [`TYPE_BYTES`].
+fn cut(text: &str) -> String {
+    text[..text.floor_char_boundary(TYPE_BYTES)].to_owned()
 }
 
 /// The context of a span that begins a trace of its own.
@@ -274,12 +314,11 @@ mod tests {
 
     fn judged(spans: &Spans, flags: &str, reason: Option<Reason>) -> Option<Pending> {
         let record = record(flags);
-        spans.judged(
-            &record,
-            trace(&record),
-            label(reason),
-            &mut Notes::default(),
-        )
+        let notes = Notes::default();
+        match spans.judged(&record, trace(&record), label(reason), &notes) {
+            Decision::Span(span) => Some(*span),
+            Decision::Limited | Decision::Nothing => None,
+        }
     }
 
     #[test]
@@ -301,7 +340,7 @@ mod tests {
         let first = attempt("aborted", &pending).expect("a span");
         assert_eq!(seen.lock().len(), 1);
         let second = attempt("committed", &pending).expect("a span");
-        spans.committed(pending.into(), Some(second));
+        spans.committed(pending.into(), 0, Some(second));
         let seen = std::mem::take(&mut *seen.lock());
         let [aborted, committed, process] = seen.as_slice() else {
             panic!("three spans");
@@ -326,8 +365,9 @@ mod tests {
         assert!(judged(&spans, "00", None).is_none());
         assert!(judged(&spans, "00", Some(Reason::Duplicate)).is_none());
         let refused = judged(&spans, "00", Some(Reason::SignatureMismatch)).expect("a span");
-        assert!(judged(&spans, "00", Some(Reason::SignatureMismatch)).is_none());
-        spans.committed(vec![refused], None);
+        // Its record is judged again within the second: it keeps its span, and another one gets none.
+        assert!(judged(&spans, "00", Some(Reason::SignatureMismatch)).is_some());
+        spans.committed(vec![refused], 0, None);
         let raw = trace(&record("00")).expect("a context");
         let seen = seen.lock();
         let [root] = seen.as_slice() else {
@@ -348,13 +388,17 @@ mod tests {
     fn root_spans_are_one_a_second_for_a_source_and_reason_and_twenty_in_all() {
         let (start, mut roots) = (Instant::now(), Roots::default());
         let stale = Reason::TimestampStale;
-        assert!(roots.take("a", stale, start));
-        assert!(!roots.take("a", stale, start));
-        assert!(roots.take("a", Reason::MissingField, start));
-        assert!(roots.take("b", stale, start));
-        let more = (0..100).filter(|n| roots.take(&n.to_string(), stale, start));
+        let mut take =
+            |source: &str, reason, offset, now| roots.take(source, reason, (0, offset), now);
+        assert!(take("a", stale, 1, start));
+        assert!(!take("a", stale, 2, start));
+        // The same record is judged again.
+        assert!(take("a", stale, 1, start));
+        assert!(take("a", Reason::MissingField, 3, start));
+        assert!(take("b", stale, 4, start));
+        let more = (0..100).filter(|n| take(&n.to_string(), stale, *n, start));
         assert_eq!(more.count(), ROOTS - 3);
-        assert!(!roots.take("a", stale, start + INTERVAL / 2));
-        assert!(roots.take("a", stale, start + INTERVAL));
+        assert!(!take("a", stale, 5, start + INTERVAL / 2));
+        assert!(take("a", stale, 6, start + INTERVAL));
     }
 }

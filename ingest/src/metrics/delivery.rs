@@ -18,14 +18,24 @@ pub type ClockDifference = Gauge<f64, AtomicU64>;
 #[derive(Debug, Clone)]
 pub struct DeliveryMetrics {
     raw: Counter,
-    spool: Counter,
     clocks: Family<Broker, ClockDifference>,
     clients: ClientStatistics,
 }
 
+/// Requests made durable, by where.
+#[derive(Debug, Clone, Default)]
+pub struct Accepted(Family<To, Counter>);
+
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Accepted {
+struct To {
     to: &'static str,
+}
+
+impl Accepted {
+    /// The series of a place.
+    pub fn series(&self, to: &'static str) -> Counter {
+        self.0.get_or_create(&To { to }).clone()
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -34,19 +44,15 @@ struct Broker {
 }
 
 impl DeliveryMetrics {
-    /// Registers them.
-    pub fn new(registry: &mut Registry) -> Self {
-        let accepted = Family::<Accepted, Counter>::default();
-        // One after the other: each takes the family's lock.
-        let raw = accepted.get_or_create(&Accepted { to: "raw" }).clone();
-        let spool = accepted.get_or_create(&Accepted { to: "spool" }).clone();
+    /// Registers them, and `accepted` with both of its series.
+    pub fn new(registry: &mut Registry, accepted: Accepted) -> Self {
+        let raw = accepted.series("raw");
         let metrics = Self {
             raw,
-            spool,
             clocks: Family::default(),
             clients: ClientStatistics::new(registry),
         };
-        register(registry, INGEST_ACCEPTED, accepted);
+        register(registry, INGEST_ACCEPTED, accepted.0);
         register(registry, CLOCK_DIFFERENCE, metrics.clocks.clone());
         metrics
     }
@@ -59,11 +65,6 @@ impl DeliveryMetrics {
     /// The brokers have a request's record, its sender answered or not.
     pub fn on_raw(&self) {
         self.raw.inc();
-    }
-
-    /// A request is durable in the spool.
-    pub fn in_spool(&self) {
-        self.spool.inc();
     }
 
     /// The clock of this broker. Asked for once for each look at the topic, for it takes a lock.

@@ -23,11 +23,12 @@ pub struct SpoolMetrics {
     drained: Counter,
     commit: Histogram,
     failures: Counter,
+    accepted: Counter,
 }
 
 impl SpoolMetrics {
-    /// Registers them.
-    pub fn new(registry: &mut Registry) -> Self {
+    /// Registers them. Each record of a written group counts in `accepted`.
+    pub fn new(registry: &mut Registry, accepted: Counter) -> Self {
         let metrics = Self {
             records: Gauge::default(),
             bytes: Gauge::default(),
@@ -37,6 +38,7 @@ impl SpoolMetrics {
             // Half a millisecond to eight seconds: a disk that is slower holds senders up.
             commit: Histogram::new(exponential_buckets(0.0005, 2.0, 15)),
             failures: Counter::default(),
+            accepted,
         };
         register(registry, INGEST_SPOOL_RECORDS, metrics.records.clone());
         register(registry, INGEST_SPOOL, metrics.bytes.clone());
@@ -62,8 +64,9 @@ impl SpoolMetrics {
     }
 
     /// A group was written and fsynced.
-    pub fn committed(&self, after: Duration) {
+    pub fn committed(&self, records: usize, after: Duration) {
         self.commit.observe(after.as_secs_f64());
+        self.accepted.inc_by(records as u64);
     }
 
     /// A group was not.

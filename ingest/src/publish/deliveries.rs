@@ -165,8 +165,8 @@ fn appended(message: &BorrowedMessage<'_>) -> Option<i64> {
 }
 
 impl ClientContext for Deliveries {
-    fn stats(&self, report: rdkafka::Statistics) {
-        self.statistics.take(&report);
+    fn stats_raw(&self, report: &[u8]) {
+        self.statistics.take(report);
     }
 
     fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
@@ -227,6 +227,7 @@ mod tests {
     use prometheus_client::registry::Registry;
 
     use super::*;
+    use crate::metrics::Accepted;
 
     fn page(registry: &Registry) -> String {
         let mut page = String::new();
@@ -250,7 +251,9 @@ mod tests {
     #[test]
     fn a_delivery_counts_once_and_shows_the_clock_of_the_leader_that_is_known() {
         let mut registry = Registry::default();
-        let metrics = DeliveryMetrics::new(&mut registry);
+        let accepted = Accepted::default();
+        drop(accepted.series("spool"));
+        let metrics = DeliveryMetrics::new(&mut registry, accepted);
         let live = Deliveries::new(metrics.clone(), "live", true);
         let now = clock::now();
         let late = Some(now / 1000 - 60_000);

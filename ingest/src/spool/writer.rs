@@ -212,7 +212,7 @@ impl Writer {
                 self.next = next;
                 self.shared.removed(&self.owed);
                 self.owed.clear();
-                self.shared.metrics.committed(since.elapsed());
+                self.shared.metrics.committed(puts.len(), since.elapsed());
                 for reply in replies {
                     // The receiver may be gone; the record is here all the same.
                     let _ = reply.send(Ok(()));

@@ -7,7 +7,7 @@ use sluice_schemas::trace::TraceContext;
 use crate::pipeline::notes::{Notes, trace};
 use crate::pipeline::outgoing::Label;
 use crate::record::Record;
-use crate::spans::{Pending, Spans};
+use crate::spans::{Decision, Pending, Spans};
 
 /// What was seen of the records of a batch.
 #[derive(Debug, Default)]
@@ -16,6 +16,8 @@ pub struct Observed {
     pub sources: BTreeMap<String, SourceSeen>,
     /// The spans of records that have one.
     pub spans: Vec<Pending>,
+    /// Refused records that have none, for there were too many of their kind.
+    pub limited: u64,
     /// The span of the attempt.
     pub batch: Option<TraceContext>,
 }
@@ -33,13 +35,18 @@ pub struct SourceSeen {
 
 impl Observed {
     /// A record was judged and its fate is written.
-    pub fn record(&mut self, record: &Record, label: Label<'_>, mut notes: Notes, spans: &Spans) {
-        let has_exemplar = spans.is_on() && {
-            let span = spans.judged(record, trace(record), label, &mut notes);
-            let is_sampled = span.as_ref().is_some_and(|span| span.sampled().is_some());
-            self.spans.extend(span);
-            is_sampled
-        };
+    pub fn record(&mut self, record: &Record, label: Label<'_>, notes: Notes, spans: &Spans) {
+        let mut has_exemplar = false;
+        if spans.is_on() {
+            match spans.judged(record, trace(record), label, &notes) {
+                Decision::Span(span) => {
+                    has_exemplar = span.sampled().is_some();
+                    self.spans.push(*span);
+                }
+                Decision::Limited => self.limited += 1,
+                Decision::Nothing => {}
+            }
+        }
         let Some(received_at) = notes.received_at else {
             return;
         };

@@ -309,6 +309,7 @@ impl Partitions {
                 partition,
                 state,
                 next,
+                seen: slot.seen,
                 keys: index.map_or(0, |index| index.len()),
                 bytes: index.map_or(0, |index| index.bytes()),
             }

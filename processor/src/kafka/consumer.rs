@@ -210,8 +210,8 @@ struct RawContext {
 }
 
 impl ClientContext for RawContext {
-    fn stats(&self, report: rdkafka::Statistics) {
-        self.statistics.take(&report);
+    fn stats_raw(&self, report: &[u8]) {
+        self.statistics.take(report);
     }
 
     fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {

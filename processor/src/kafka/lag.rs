@@ -67,6 +67,9 @@ pub(crate) fn config(settings: &Settings, base: &ClientConfig) -> ClientConfig {
 struct Silent;
 
 impl ClientContext for Silent {
+    // Where the settings ask all clients for statistics: the wrapper's own logs them.
+    fn stats_raw(&self, _report: &[u8]) {}
+
     fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
         kafka::log(level, facility, line);
     }

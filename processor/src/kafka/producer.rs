@@ -60,8 +60,8 @@ struct OutContext {
 
 impl ClientContext for OutContext {
     // A report counts as in flight until it is polled, and every wait for deliveries polls.
-    fn stats(&self, report: rdkafka::Statistics) {
-        self.statistics.take(&report);
+    fn stats_raw(&self, report: &[u8]) {
+        self.statistics.take(report);
     }
 
     fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {

@@ -72,10 +72,11 @@ pub const TRANSACTION: Metric = Metric::histogram(
 )
 .of(Unit::Seconds);
 
-/// Records of batches whose transaction did not commit. They are judged again.
+/// Records of batches whose transaction did not commit, as far as is known at its end. They are judged again
+/// where they are still ours; those of an outcome in doubt may have been committed.
 pub const ABORTED_RECORDS: Metric = Metric::counter(
     "sluice_aborted_records",
-    "Records of batches whose transaction did not commit: they are judged again",
+    "Records of batches whose transaction did not commit, as far as was known at its end",
 );
 
 /// Producers that replaced one: `suspect` (an error or a slow call), `broken` (a transaction ended in an

@@ -43,6 +43,8 @@ pub struct Surveyed {
     pub state: usize,
     /// The offset that its next transaction begins with, where that is known.
     pub next: Option<i64>,
+    /// Below this offset all is committed; 0 where that is not known.
+    pub seen: i64,
     /// Identities in its index.
     pub keys: usize,
     /// What the index takes.

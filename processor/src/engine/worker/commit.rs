@@ -58,7 +58,7 @@ impl<K: Kafka> Worker<'_, K> {
         let context = self.shared.spans.begin();
         let logged = context.map(|context| {
             let (trace_id, span_id) = (context.trace(), context.span());
-            tracing::info_span!("batch", trace_id, span_id).entered()
+            tracing::error_span!("batch", trace_id, span_id).entered()
         });
         let (outcome, mut result) = self.transact(&mut producer, batch, task);
         result.observed.batch = context;
@@ -257,7 +257,8 @@ impl<K: Kafka> Worker<'_, K> {
         }
         metrics.observed(&result.observed);
         let pending = std::mem::take(&mut result.observed.spans);
-        spans.committed(pending, result.observed.batch);
+        let limited = std::mem::take(&mut result.observed.limited);
+        spans.committed(pending, limited, result.observed.batch);
     }
 
     /// Counts and remembers what is committed.

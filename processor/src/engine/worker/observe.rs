@@ -27,8 +27,11 @@ impl<K: Kafka> Worker<'_, K> {
             states.1 += i64::try_from(seen.bytes).unwrap_or(i64::MAX);
             metrics.keys(seen.partition, Some(seen.keys));
             // A partition that is restored again, or is stopped, keeps the one that it had.
-            if let Some(next) = seen.next {
-                self.shared.positions.set(seen.partition, next);
+            match seen.next {
+                Some(next) => self.shared.positions.set(seen.partition, next),
+                // It may have stopped at its first record.
+                None if seen.seen > 0 => self.shared.positions.at_least(seen.partition, seen.seen),
+                None => {}
             }
             partitions.insert(seen.partition);
         }

@@ -14,8 +14,8 @@ use crate::kafka::cluster::{Cluster, QUEUED_MESSAGES};
 pub struct Quiet(pub Statistics);
 
 impl ClientContext for Quiet {
-    fn stats(&self, report: rdkafka::Statistics) {
-        self.0.take(&report);
+    fn stats_raw(&self, report: &[u8]) {
+        self.0.take(report);
     }
 
     fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {

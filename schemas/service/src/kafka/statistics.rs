@@ -14,7 +14,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 use rdkafka::ClientConfig;
-use rdkafka::statistics::{Broker, Statistics as Report};
+use serde::Deserialize;
 use sluice_schemas::metric::service::{
     KAFKA_ERRORS, KAFKA_FETCHED_RECORDS, KAFKA_QUEUE, KAFKA_QUEUE_RECORDS, KAFKA_ROUND_TRIP,
     KAFKA_THROTTLE,
@@ -91,12 +91,61 @@ impl ClientStatistics {
 pub struct Statistics(Option<Reporter>);
 
 impl Statistics {
-    /// Takes a report.
-    pub fn take(&self, report: &Report) {
-        if let Some(reporter) = &self.0 {
-            reporter.take(report);
+    /// Takes a report, the JSON as librdkafka wrote it. Only what is measured is kept of it: a client that
+    /// knows thousands of partitions reports megabytes, on the thread that polls it.
+    pub fn take(&self, report: &[u8]) {
+        let Some(reporter) = &self.0 else {
+            return;
+        };
+        match serde_json::from_slice(report) {
+            Ok(report) => reporter.take(&report),
+            Err(error) => tracing::debug!(%error, "a report of a Kafka client cannot be read"),
         }
     }
+}
+
+/// What is measured of a report. The names are librdkafka's.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Report {
+    #[serde(rename = "type")]
+    client_type: String,
+    msg_cnt: u64,
+    msg_size: u64,
+    brokers: HashMap<String, Broker>,
+    topics: HashMap<String, Topic>,
+}
+
+#[derive(Debug, Default, Clone, Deserialize)]
+#[serde(default)]
+struct Broker {
+    nodeid: i32,
+    source: String,
+    txerrs: u64,
+    rxerrs: u64,
+    req_timeouts: u64,
+    rtt: Option<Window>,
+    throttle: Option<Window>,
+}
+
+#[derive(Debug, Default, Clone, Deserialize)]
+#[serde(default)]
+struct Window {
+    p99: i64,
+    max: i64,
+    cnt: i64,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Topic {
+    partitions: HashMap<i32, Partition>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Partition {
+    fetchq_cnt: i64,
 }
 
 #[derive(Debug)]

@@ -44,9 +44,8 @@ pub async fn export(
             () = end.cancelled() => true,
         };
         let mut text = String::new();
-        if prometheus_client::encoding::text::encode(&mut text, &registry).is_err() {
-            continue;
-        }
+        // Writing to a String cannot fail.
+        let _ = prometheus_client::encoding::text::encode(&mut text, &registry);
         let request = request(
             &exposition::read(&text),
             &resource,
@@ -146,7 +145,8 @@ fn converted(family: &Family, times: (u64, u64)) -> Metric {
     let unit = match family.unit.as_str() {
         "seconds" => "s",
         "bytes" => "By",
-        _ => "1",
+        // Not "1": a Collector would add `_ratio` to the name.
+        _ => "",
     };
     Metric {
         name: family.name.clone(),

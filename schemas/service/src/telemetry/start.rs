@@ -1,12 +1,15 @@
 //! What a service exports, from its start to its end.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use parking_lot::Mutex;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::registry::Registry;
 use sluice_schemas::metric::service::{METRIC_EXPORTS, SPANS};
 use sluice_schemas::settings;
 use sluice_schemas::settings::Fault;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::headers::watch_headers;
@@ -16,6 +19,9 @@ use super::resource::resource;
 use super::traces::{self, SpanCounter, Traces};
 use crate::metric::register;
 use crate::watch::Watching;
+
+/// How long the last exports may take.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// What a service exports. Without an endpoint in the settings it exports nothing.
 #[derive(Debug, Default)]
@@ -31,6 +37,8 @@ struct Export {
     collector: Collector,
     resource: opentelemetry_sdk::Resource,
     exports: ExportCounter,
+    /// The export of metrics, which ends when the service is closed.
+    metrics: Mutex<Option<JoinHandle<()>>>,
     _headers: Option<Watching>,
 }
 
@@ -67,6 +75,7 @@ impl Telemetry {
                 collector,
                 resource,
                 exports,
+                metrics: Mutex::default(),
                 _headers: watching,
             }),
             header_failures,
@@ -86,18 +95,28 @@ impl Telemetry {
     /// Exports the metrics until the end.
     pub fn export_metrics(&self, registry: &Arc<Registry>, end: CancellationToken) {
         if let Some(export) = &self.export {
-            tokio::spawn(metrics::export(
+            let task = tokio::spawn(metrics::export(
                 export.collector.clone(),
                 Arc::clone(registry),
                 export.resource.clone(),
                 export.exports.clone(),
                 end,
             ));
+            *export.metrics.lock() = Some(task);
         }
     }
 
-    /// Exports the spans that wait, within 2 s.
+    /// Exports the spans that wait and the metrics once more, within 2 s. After the end that
+    /// [`Telemetry::export_metrics`] was given.
     pub async fn close(&self) {
-        self.traces.close().await;
+        let task = self.export.as_ref();
+        let task = task.and_then(|export| export.metrics.lock().take());
+        let metrics = async {
+            if let Some(task) = task {
+                // What is not exported by then is seen by a scrape or by nobody.
+                let _ = tokio::time::timeout(CLOSE_TIMEOUT, task).await;
+            }
+        };
+        tokio::join!(self.traces.close(CLOSE_TIMEOUT), metrics);
     }
 }

@@ -36,9 +36,6 @@ const BATCH: usize = 512;
 /// How often spans are exported.
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// How long the last spans may take at the end of the process.
-const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
-
 /// Counts spans by what became of them.
 pub type SpanCounter = Family<[(&'static str, &'static str); 1], Counter>;
 
@@ -167,18 +164,18 @@ impl Traces {
         }
     }
 
-    /// Exports what waits, within [`FLUSH_TIMEOUT`].
-    pub async fn close(&self) {
+    /// Exports what waits, within a time.
+    pub async fn close(&self, within: Duration) {
         let Some(sink) = self.0.clone() else {
             return;
         };
         let closed = tokio::task::spawn_blocking(move || {
             if let Sink::Collector(exporter) = &*sink {
                 // What is left is counted as failed where the exporter sees it.
-                let _ = exporter.processor.shutdown_with_timeout(FLUSH_TIMEOUT);
+                let _ = exporter.processor.shutdown_with_timeout(within);
             }
         });
-        if tokio::time::timeout(FLUSH_TIMEOUT, closed).await.is_err() {
+        if tokio::time::timeout(within, closed).await.is_err() {
             tracing::info!("the last spans were not exported in time");
         }
     }

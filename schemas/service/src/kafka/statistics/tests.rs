@@ -1,17 +1,8 @@
-use rdkafka::statistics::{Partition, Topic, Window};
-
 use super::*;
 
 /// A report of a client with one connection of each kind.
 fn report(kind: &str, errors: u64) -> Report {
-    let window = |p99, max| {
-        Some(Window {
-            p99,
-            max,
-            cnt: 1,
-            ..Window::default()
-        })
-    };
+    let window = |p99, max| Some(Window { p99, max, cnt: 1 });
     let broker = |nodeid, source: &str| Broker {
         nodeid,
         source: source.to_owned(),
@@ -20,7 +11,6 @@ fn report(kind: &str, errors: u64) -> Report {
         req_timeouts: 1,
         rtt: window(1_500, 9_000),
         throttle: window(100, 250),
-        ..Broker::default()
     };
     let mut report = Report {
         client_type: kind.to_owned(),
@@ -33,16 +23,17 @@ fn report(kind: &str, errors: u64) -> Report {
         ("k1:9092/1".to_owned(), broker(1, "learned")),
         ("GroupCoordinator".to_owned(), broker(1, "logical")),
     ]);
-    let partition = |fetchq_cnt| Partition {
-        fetchq_cnt,
-        ..Partition::default()
-    };
+    let partition = |fetchq_cnt| Partition { fetchq_cnt };
     let topic = Topic {
         partitions: HashMap::from([(0, partition(5)), (1, partition(6)), (-1, partition(0))]),
-        ..Topic::default()
     };
     report.topics = HashMap::from([("webhooks.raw".to_owned(), topic)]);
     report
+}
+
+/// Gives a client a report.
+fn give(client: &Statistics, report: &Report) {
+    client.0.as_ref().expect("it reports").take(report);
 }
 
 /// The samples of the metrics, sorted.
@@ -63,8 +54,8 @@ fn a_report_becomes_metrics_of_real_brokers_alone() {
     let mut registry = Registry::default();
     let all = ClientStatistics::new(&mut registry);
     let (consumer, producer) = (all.of("consumer-0"), all.of("producer-0"));
-    consumer.take(&report("consumer", 0));
-    producer.take(&report("producer", 5));
+    give(&consumer, &report("consumer", 0));
+    give(&producer, &report("producer", 5));
     assert_eq!(
         samples(&registry),
         [
@@ -87,18 +78,18 @@ fn errors_never_fall_and_what_is_measured_goes_with_its_client() {
     let all = ClientStatistics::new(&mut registry);
     let errors = |registry: &Registry| samples(registry)[0].clone();
     let old = all.of("producer-0");
-    old.take(&report("producer", 5));
-    old.take(&report("producer", 6));
+    give(&old, &report("producer", 5));
+    give(&old, &report("producer", 6));
     assert_eq!(
         errors(&registry),
         r#"errors_total{client="producer-0",broker="1"} 8"#
     );
     // A new client of the name counts from 0, and the old one closes while it is at work.
     let new = all.of("producer-0");
-    new.take(&report("producer", 1));
+    give(&new, &report("producer", 1));
     let mut late = report("producer", 7);
     late.msg_cnt = 9;
-    old.take(&late);
+    give(&old, &late);
     drop(old);
     assert_eq!(
         errors(&registry),
@@ -114,22 +105,25 @@ fn a_broker_that_is_gone_or_idle_leaves_no_false_measure() {
     let mut registry = Registry::default();
     let all = ClientStatistics::new(&mut registry);
     let client = all.of("live");
-    client.take(&report("producer", 0));
+    give(&client, &report("producer", 0));
     let mut idle = report("producer", 0);
     for broker in idle.brokers.values_mut() {
         broker.rtt = Some(Window::default());
         broker.throttle = Some(Window::default());
     }
-    client.take(&idle);
+    give(&client, &idle);
     let found = samples(&registry);
     let round_trip = r#"round_trip_seconds{client="live",broker="1"} 0.0015"#.to_owned();
     assert!(found.contains(&round_trip), "{found:?}");
     let throttle = r#"throttle_seconds{client="live",broker="1"} 0.0"#.to_owned();
     assert!(found.contains(&throttle), "{found:?}");
-    client.take(&Report {
-        client_type: "producer".to_owned(),
-        ..Report::default()
-    });
+    give(
+        &client,
+        &Report {
+            client_type: "producer".to_owned(),
+            ..Report::default()
+        },
+    );
     let found = samples(&registry);
     assert!(
         found.iter().all(|line| !line.contains("seconds")),
@@ -139,11 +133,39 @@ fn a_broker_that_is_gone_or_idle_leaves_no_false_measure() {
 
 #[test]
 fn nothing_is_counted_without_a_registry_and_the_operator_may_turn_it_off() {
-    Statistics::default().take(&report("consumer", 1));
+    Statistics::default().take(b"{}");
     let mut config = ClientConfig::new();
     enable(&mut config);
     assert_eq!(config.get("statistics.interval.ms"), Some("5000"));
     config.set("statistics.interval.ms", "0");
     enable(&mut config);
     assert_eq!(config.get("statistics.interval.ms"), Some("0"));
+}
+
+#[test]
+fn a_report_is_read_as_librdkafka_writes_it() {
+    let mut registry = Registry::default();
+    let clients = ClientStatistics::new(&mut registry);
+    let producer = clients.of("p");
+    producer.take(
+        br#"{"name":"p#1","type":"producer","msg_cnt":7,"msg_size":90,"simple_cnt":0,
+            "brokers":{"b:9092/2":{"name":"b:9092/2","nodeid":2,"source":"learned","txerrs":1,"rxerrs":2,
+              "req_timeouts":3,"rtt":{"min":1,"max":9,"avg":3,"cnt":4,"p99":2500,"p99_99":9},
+              "throttle":{"max":40,"cnt":0},"toppars":{"t-0":{"topic":"t","partition":0}}}},
+            "topics":{"t":{"partitions":{"0":{"fetchq_cnt":5},"-1":{"fetchq_cnt":0}}}},"cgrp":{"state":"up"}}"#,
+    );
+    producer.take(b"no report");
+    for line in [
+        "queue_records{client=\"p\"} 7",
+        "queue_bytes{client=\"p\"} 90",
+        "round_trip_seconds{client=\"p\",broker=\"2\"} 0.0025",
+        "errors_total{client=\"p\",broker=\"2\"} 6",
+        "throttle_seconds{client=\"p\",broker=\"2\"} 0.04",
+    ] {
+        let samples = samples(&registry);
+        assert!(
+            samples.iter().any(|sample| sample == line),
+            "{line}: {samples:?}"
+        );
+    }
 }
