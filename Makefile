@@ -169,12 +169,9 @@ $(REGISTRY)/.done: tests/registry/pom.xml tests/registry/SHA256SUMS tests/regist
 # serves.
 $(FAKETIME)/.done:
 	@$(call need,apt-get,put your system's libfaketimeMT.so.1 into $(FAKETIME) and run: touch $@)
-	@$(call need,dpkg-deb,apt-get install dpkg)
 	@echo "fetching libfaketime into $(FAKETIME)" >&2
-	@rm -rf $(FAKETIME) && mkdir -p $(FAKETIME)/package
-	@cd $(FAKETIME)/package && apt-get -qq -o APT::Sandbox::User=root download libfaketime >&2 || \
-	  { echo "no package libfaketime: apt-get update" >&2; exit 1; }
-	@dpkg-deb -x $(FAKETIME)/package/*.deb $(FAKETIME)/package
+	@rm -rf $(FAKETIME)
+	@tests/debian.sh $(FAKETIME)/package libfaketime
 	@cp $(FAKETIME)/package/usr/lib/*/faketime/libfaketimeMT.so.1 $(FAKETIME)/ || \
 	  { echo "the package libfaketime has no libfaketimeMT.so.1" >&2; exit 1; }
 	@rm -rf $(FAKETIME)/package
@@ -183,12 +180,9 @@ $(FAKETIME)/.done:
 # Whatever versions the system's release has, with the two libraries that nothing else here brings.
 $(HOSTILE)/.done:
 	@$(call need,apt-get,put your system's slowhttptest and h2load into $(HOSTILE)/bin and run: touch $@)
-	@$(call need,dpkg-deb,apt-get install dpkg)
 	@echo "fetching slowhttptest and h2load into $(HOSTILE)" >&2
-	@rm -rf $(HOSTILE) && mkdir -p $(HOSTILE)/package $(HOSTILE)/bin $(HOSTILE)/lib
-	@cd $(HOSTILE)/package && apt-get -qq -o APT::Sandbox::User=root download slowhttptest nghttp2-client libev4 libjemalloc2 >&2 || \
-	  { echo "a package is missing: apt-get update" >&2; exit 1; }
-	@for package in $(HOSTILE)/package/*.deb; do dpkg-deb -x $$package $(HOSTILE)/package; done
+	@rm -rf $(HOSTILE) && mkdir -p $(HOSTILE)/bin $(HOSTILE)/lib
+	@tests/debian.sh $(HOSTILE)/package slowhttptest nghttp2-client libev4 libjemalloc2
 	@cp $(HOSTILE)/package/usr/bin/slowhttptest $(HOSTILE)/package/usr/bin/h2load $(HOSTILE)/bin/
 	@cp $(HOSTILE)/package/usr/lib/*/*.so.* $(HOSTILE)/lib/
 	@! LD_LIBRARY_PATH=$(HOSTILE)/lib ldd $(HOSTILE)/bin/* | grep "not found" >&2 || \
@@ -216,12 +210,9 @@ PAGES := $(addprefix libjs-,bootstrap4 d3 eonasdan-bootstrap-datetimepicker jque
   moment-timezone mustache popper.js rickshaw)
 $(PROMETHEUS)/.done:
 	@$(call need,apt-get,put prometheus and promtool 2.42 into $(PROMETHEUS) and run: touch $@)
-	@$(call need,dpkg-deb,apt-get install dpkg)
 	@echo "fetching Prometheus into $(PROMETHEUS)" >&2
-	@rm -rf $(PROMETHEUS) && mkdir -p $(PROMETHEUS)/package
-	@cd $(PROMETHEUS)/package && apt-get -qq -o APT::Sandbox::User=root download 'prometheus=2.42*' $(PAGES) >&2 || \
-	  { echo "a package is missing: apt-get update, or put both programs of 2.42 there by hand" >&2; exit 1; }
-	@for package in $(PROMETHEUS)/package/*.deb; do dpkg-deb -x $$package $(PROMETHEUS)/package; done
+	@rm -rf $(PROMETHEUS)
+	@tests/debian.sh $(PROMETHEUS)/package 'prometheus=2.42*' $(PAGES)
 	@cp $(PROMETHEUS)/package/usr/bin/prometheus $(PROMETHEUS)/package/usr/bin/promtool $(PROMETHEUS)/
 	@find $(PROMETHEUS)/package/usr/share/prometheus -xtype l -delete
 	@cp -rL $(PROMETHEUS)/package/usr/share/prometheus/web $(PROMETHEUS)/web

@@ -12,7 +12,7 @@ use sluice_service::kafka::topics;
 use sluice_service::kafka::topics::{EnsureError, Which};
 use sluice_service::reload::{ApplyError, Watcher};
 use sluice_service::runtime::{Failure, Service};
-use sluice_service::telemetry::{Telemetry, Traces};
+use sluice_service::telemetry::{self, Telemetry, Traces};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -102,6 +102,11 @@ pub async fn run(
 pub fn check(settings: &Settings) -> Result<(), Vec<Fault>> {
     let mut faults = kafka::base_config(settings).err().unwrap_or_default();
     faults.extend(Tls::load(settings).err().unwrap_or_default());
+    faults.extend(
+        telemetry::check(&settings.telemetry)
+            .err()
+            .unwrap_or_default(),
+    );
     if faults.is_empty() {
         Ok(())
     } else {

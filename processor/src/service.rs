@@ -14,7 +14,7 @@ use sluice_service::kafka::statistics::ClientStatistics;
 use sluice_service::kafka::topics::{EnsureError, Which, ensure};
 use sluice_service::runtime::{Failure, Service};
 use sluice_service::secrets::{Store, spawn_reload};
-use sluice_service::telemetry::Telemetry;
+use sluice_service::telemetry::{self, Telemetry};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio_util::sync::CancellationToken;
@@ -49,15 +49,17 @@ pub struct Parts {
 impl Parts {
     /// Reads the files that the settings name. All faults are returned at once.
     pub fn read(settings: Settings) -> Result<Self, Vec<Fault>> {
-        match (base_config(&settings), Store::load(&settings)) {
-            (Ok(base), Ok(credentials)) => Ok(Self {
+        let telemetry = telemetry::check(&settings.telemetry);
+        match (base_config(&settings), Store::load(&settings), telemetry) {
+            (Ok(base), Ok(credentials), Ok(())) => Ok(Self {
                 settings,
                 base,
                 credentials,
             }),
-            (base, credentials) => {
+            (base, credentials, telemetry) => {
                 let mut faults = base.err().unwrap_or_default();
                 faults.extend(credentials.err().unwrap_or_default());
+                faults.extend(telemetry.err().unwrap_or_default());
                 Err(faults)
             }
         }

@@ -9,7 +9,7 @@ use sluice_schemas::reason::Reason;
 use sluice_schemas::trace::TraceContext;
 use sluice_service::telemetry::{KeyValue, Kind, Span, Traces};
 
-use crate::pipeline::notes::Notes;
+use crate::pipeline::notes::{Notes, is_sampled, trace};
 use crate::pipeline::outgoing::Label;
 use crate::record::Record;
 
@@ -119,13 +119,13 @@ impl Spans {
     }
 
     /// Whether a record that was judged gets a span.
-    pub fn judged(
-        &self,
-        record: &Record,
-        raw: Option<TraceContext>,
-        label: Label<'_>,
-        notes: &Notes,
-    ) -> Decision {
+    pub fn judged(&self, record: &Record, label: Label<'_>, notes: &Notes) -> Decision {
+        // Most are of this kind, and need no more than a look at their flags.
+        let follows_ratio = matches!(label.reason, None | Some(Reason::Duplicate));
+        if follows_ratio && !is_sampled(record) {
+            return Decision::Nothing;
+        }
+        let raw = trace(record);
         let context = match (raw.filter(|raw| raw.sampled), label.reason) {
             (Some(raw), _) => raw.with_span(span_id()),
             // Duplicates follow the ratio, as events do.

@@ -215,7 +215,13 @@ fn refused_records_that_are_not_sampled_have_root_spans_that_are_few() {
     }
     running.outcomes(fates.len() + 200);
     let seconds = usize::try_from(started.elapsed().as_secs()).expect("few");
-    std::thread::sleep(Duration::from_secs(3));
+    // Each refused record has a span that is exported by now, or is counted as limited.
+    wait_for("all refused records", PATIENCE, || {
+        let samples = running.processor.metrics()?;
+        let of = |result| samples.sum("sluice_spans_total", &[("result", result)]);
+        Ok((of("exported") + of("limited") >= 202.0).then_some(()))
+    })
+    .expect("spans");
     let found = collector.spans().expect("spans");
     let found = found
         .iter()

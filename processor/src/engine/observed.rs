@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use sluice_schemas::trace::TraceContext;
 
-use crate::pipeline::notes::{Notes, trace};
+use crate::pipeline::notes::Notes;
 use crate::pipeline::outgoing::Label;
 use crate::record::Record;
 use crate::spans::{Decision, Pending, Spans};
@@ -38,7 +38,7 @@ impl Observed {
     pub fn record(&mut self, record: &Record, label: Label<'_>, notes: Notes, spans: &Spans) {
         let mut has_exemplar = false;
         if spans.is_on() {
-            match spans.judged(record, trace(record), label, &notes) {
+            match spans.judged(record, label, &notes) {
                 Decision::Span(span) => {
                     has_exemplar = span.sampled().is_some();
                     self.spans.push(*span);

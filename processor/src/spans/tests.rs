@@ -40,7 +40,7 @@ fn label(reason: Option<Reason>) -> Label<'static> {
 fn judged(spans: &Spans, flags: &str, reason: Option<Reason>) -> Option<Pending> {
     let record = record(flags);
     let notes = Notes::default();
-    match spans.judged(&record, trace(&record), label(reason), &notes) {
+    match spans.judged(&record, label(reason), &notes) {
         Decision::Span(span) => Some(*span),
         Decision::Limited | Decision::Nothing => None,
     }

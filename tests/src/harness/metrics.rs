@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
+use sluice_service::telemetry::exposition;
+
 use crate::harness::client;
 
 /// The samples of one scrape.
@@ -37,7 +39,16 @@ impl Samples {
     pub fn parse(text: &str) -> Result<Self> {
         text.lines()
             .filter(|line| !line.is_empty() && !line.starts_with('#'))
-            .map(|line| sample(line).with_context(|| format!("not a sample: {line}")))
+            .map(|line| {
+                let sample = exposition::sample(line);
+                let (name, labels, value) =
+                    sample.with_context(|| format!("not a sample: {line}"))?;
+                Ok(Sample {
+                    name: name.to_owned(),
+                    labels: labels.into_iter().collect(),
+                    value,
+                })
+            })
             .collect::<Result<_>>()
             .map(Self)
     }
@@ -61,48 +72,6 @@ impl Samples {
     pub fn named<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a Sample> {
         self.0.iter().filter(move |sample| sample.name == name)
     }
-}
-
-fn sample(line: &str) -> Option<Sample> {
-    let (name, mut rest) = match line.find(['{', ' ']) {
-        Some(end) => line.split_at(end),
-        None => return None,
-    };
-    let mut labels = BTreeMap::new();
-    if let Some(inner) = rest.strip_prefix('{') {
-        rest = inner;
-        while !rest.starts_with('}') {
-            let (label, after) = rest.split_once("=\"")?;
-            let (value, after) = quoted(after)?;
-            labels.insert(label.to_owned(), value);
-            rest = after.strip_prefix(',').unwrap_or(after);
-        }
-        rest = &rest[1..];
-    }
-    // A timestamp or an exemplar may follow the value.
-    let value = rest.split_ascii_whitespace().next()?.parse().ok()?;
-    Some(Sample {
-        name: name.to_owned(),
-        labels,
-        value,
-    })
-}
-
-/// The text up to the closing quote, unescaped, and what follows the quote.
-fn quoted(text: &str) -> Option<(String, &str)> {
-    let mut value = String::new();
-    let mut characters = text.char_indices();
-    while let Some((at, character)) = characters.next() {
-        match character {
-            '"' => return Some((value, &text[at + 1..])),
-            '\\' => match characters.next()?.1 {
-                'n' => value.push('\n'),
-                other => value.push(other),
-            },
-            other => value.push(other),
-        }
-    }
-    None
 }
 
 /// The most memory that a process ever held, in bytes (`VmHWM`).

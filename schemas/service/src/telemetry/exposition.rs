@@ -66,8 +66,8 @@ pub fn read(text: &str) -> Vec<Family> {
     families
 }
 
-/// The name, the labels and the value of a line.
-fn sample(line: &str) -> Option<(&str, Labels, f64)> {
+/// The name, the labels and the value of a line that is no comment.
+pub fn sample(line: &str) -> Option<(&str, Labels, f64)> {
     let (name, rest) = match line.find(['{', ' ']) {
         Some(at) => line.split_at(at),
         None => return None,

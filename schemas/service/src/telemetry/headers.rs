@@ -62,8 +62,8 @@ pub fn watch_headers(
     Ok((headers, Some(watching)))
 }
 
-/// The error never shows the content.
-fn read(file: &Path) -> Result<(Digest, HeaderMap), Fault> {
+/// Reads the file. The error never shows the content.
+pub fn read(file: &Path) -> Result<(Digest, HeaderMap), Fault> {
     let wrong = |message: String| Fault {
         path: "telemetry.otlp_headers_file".to_owned(),
         message: format!("{}: {message}", file.display()),

@@ -21,5 +21,5 @@ mod start;
 pub use logs::init;
 pub use opentelemetry::KeyValue;
 pub use repeated::Repeated;
-pub use start::Telemetry;
+pub use start::{Telemetry, check};
 pub use traces::{Kind, Span, Traces};

@@ -53,13 +53,7 @@ pub enum ExportError {
 impl Collector {
     /// Reads the files that the settings name; connects when something is exported. Within a runtime only.
     pub fn new(endpoint: &str, telemetry: &Telemetry, headers: Headers) -> Result<Self, Fault> {
-        let authorities = match &telemetry.otlp_ca_file {
-            None => None,
-            Some(file) => Some(fs::read(file).map_err(|error| {
-                let message = format!("{}: {error}", file.display());
-                fault("otlp_ca_file", message)
-            })?),
-        };
+        let authorities = authorities(telemetry)?;
         let transport = match telemetry.otlp_protocol {
             OtlpProtocol::Grpc => {
                 Transport::Grpc(channel(endpoint, authorities, telemetry.otlp_timeout)?)
@@ -134,6 +128,22 @@ impl Collector {
         let late = || ExportError::Failed(format!("no answer within {:?}", self.timeout));
         let answer = tokio::time::timeout(self.timeout, sent).await;
         answer.unwrap_or_else(|_| Err(late()))
+    }
+}
+
+/// The authorities to trust instead of the usual ones, as PEM.
+pub fn authorities(telemetry: &Telemetry) -> Result<Option<Vec<u8>>, Fault> {
+    let Some(file) = &telemetry.otlp_ca_file else {
+        return Ok(None);
+    };
+    let wrong = |message: &dyn fmt::Display| {
+        let message = format!("{}: {message}", file.display());
+        fault("otlp_ca_file", message)
+    };
+    let pem = fs::read(file).map_err(|error| wrong(&error))?;
+    match reqwest::Certificate::from_pem_bundle(&pem) {
+        Ok(certificates) if !certificates.is_empty() => Ok(Some(pem)),
+        _ => Err(wrong(&"has no certificate in PEM")),
     }
 }
 

@@ -12,9 +12,9 @@ use sluice_schemas::settings::Fault;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::headers::watch_headers;
+use super::headers::{self, watch_headers};
 use super::metrics::{self, ExportCounter};
-use super::otlp::{Collector, fault};
+use super::otlp::{Collector, authorities, fault};
 use super::resource::resource;
 use super::traces::{self, SpanCounter, Traces};
 use crate::metric::register;
@@ -118,5 +118,59 @@ impl Telemetry {
             }
         };
         tokio::join!(self.traces.close(CLOSE_TIMEOUT), metrics);
+    }
+}
+
+/// Reads the files that the settings name, as the start does.
+///
+/// # Errors
+/// All faults.
+pub fn check(telemetry: &settings::Telemetry) -> Result<(), Vec<Fault>> {
+    let headers = telemetry.otlp_headers_file.as_deref();
+    let headers = headers.map_or(Ok(()), |file| headers::read(file).map(drop));
+    let faults = [headers.err(), authorities(telemetry).err()];
+    let faults: Vec<Fault> = faults.into_iter().flatten().collect();
+    if faults.is_empty() {
+        Ok(())
+    } else {
+        Err(faults)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sluice_schemas::settings::{LogFormat, OtlpProtocol};
+
+    use super::*;
+
+    #[test]
+    fn files_that_are_missing_or_malformed_are_faults_that_do_not_show_them() {
+        let name = format!("sluice-telemetry-{}", std::process::id());
+        let file = std::env::temp_dir().join(name);
+        std::fs::write(&file, "no header and no certificate: but\nsecret").expect("a file");
+        let mut telemetry = settings::Telemetry {
+            otlp_endpoint: None,
+            otlp_protocol: OtlpProtocol::Grpc,
+            otlp_headers_file: None,
+            otlp_ca_file: None,
+            otlp_timeout: Duration::from_secs(1),
+            trace_ratio: 0.0,
+            log_format: LogFormat::Json,
+        };
+        assert!(check(&telemetry).is_ok());
+        for path in [file.clone(), "/not/there".into()] {
+            telemetry.otlp_headers_file = Some(path.clone());
+            telemetry.otlp_ca_file = Some(path);
+            let faults = check(&telemetry).expect_err("two faults");
+            let paths = faults.iter().map(|fault| fault.path.as_str());
+            let paths: Vec<&str> = paths.collect();
+            assert_eq!(
+                paths,
+                ["telemetry.otlp_headers_file", "telemetry.otlp_ca_file"]
+            );
+            let shown = faults.iter().any(|fault| fault.message.contains("secret"));
+            assert!(!shown, "{faults:?}");
+        }
+        std::fs::remove_file(&file).expect("it was there");
     }
 }
