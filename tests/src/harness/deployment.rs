@@ -22,6 +22,8 @@ pub struct Site {
     pub settings: Value,
     /// A source for every provider, in the order of the registry.
     pub sources: Vec<Source>,
+    /// The program that services run under, such as a profiler, with its arguments; none: they run alone.
+    pub under: Vec<String>,
     dir: PathBuf,
     prefix: String,
     ingest_port: u16,
@@ -96,6 +98,7 @@ impl Site {
         Ok(Self {
             settings,
             sources,
+            under: Vec::new(),
             dir,
             prefix: prefix.to_owned(),
             ingest_port,
@@ -204,7 +207,11 @@ impl Site {
             .unwrap_or_else(PoisonError::into_inner)
             .push(log.clone());
         let admin = settings[part]["admin_listen"].as_str().unwrap_or_default();
-        Service::start(binary, &file, &log, admin.parse().ok())
+        let admin = admin.parse().ok();
+        if self.under.is_empty() {
+            return Service::start(binary, &file, &log, admin);
+        }
+        Service::start_under(&self.under, binary, &file, &log, admin)
     }
 
     /// Fails on a line of any service's log at WARN or ERROR, or that is not of the log's form,

@@ -34,6 +34,24 @@ impl Service {
         })
     }
 
+    /// The same under another program, such as a profiler: its name and its arguments.
+    pub fn start_under(
+        tool: &[String],
+        binary: &str,
+        settings: &Path,
+        log: &Path,
+        admin: Option<SocketAddr>,
+    ) -> Result<Self> {
+        let (program, own) = tool.split_first().context("the program has a name")?;
+        let mut arguments = own.to_vec();
+        arguments.push(find(binary)?.display().to_string());
+        arguments.extend(["--config".to_owned(), settings.display().to_string()]);
+        Ok(Self {
+            child: Child::start(binary, Path::new(program), &arguments, log)?,
+            admin,
+        })
+    }
+
     /// The same with a binary of another build, which stands in this folder.
     pub fn start_from(
         folder: &Path,

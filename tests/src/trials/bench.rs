@@ -14,6 +14,7 @@ use crate::trials::frame;
 
 mod children;
 mod ingest;
+mod instructions;
 mod latency;
 mod load;
 mod measure;

@@ -56,7 +56,7 @@ fn ours(site: &Site, requests: &Arc<Vec<Vec<u8>>>, options: &Options) -> Result<
 }
 
 /// Requests of all sources, laid out.
-fn requests(site: &Site) -> Result<Arc<Vec<Vec<u8>>>> {
+pub(super) fn requests(site: &Site) -> Result<Arc<Vec<Vec<u8>>>> {
     let mut requests = Vec::new();
     let at = now();
     for n in 0..REQUESTS {

@@ -26,6 +26,9 @@ pub struct Options {
     /// Measures what telemetry costs, and nothing else.
     #[arg(long)]
     pub telemetry: bool,
+    /// With --telemetry: counts instructions in place of CPU seconds. Needs valgrind.
+    #[arg(long, requires = "telemetry")]
+    pub instructions: bool,
 }
 
 /// One measure: of a service or of its floor.

@@ -33,7 +33,7 @@ const LOOK: Duration = Duration::from_millis(20);
 /// Ours, then the floor.
 pub fn round(bootstrap: &str, round: u32, options: &Options) -> Result<(Measure, Measure)> {
     let mut site = Site::new(&format!("processor{round}."), bootstrap)?;
-    prepare(&mut site, options)?;
+    prepare(&mut site, options.records)?;
     let floor = copy(&site, options.records, round)?;
     let ours = process(&site, options.records)?;
     Ok((ours, floor))
@@ -41,12 +41,12 @@ pub fn round(bootstrap: &str, round: u32, options: &Options) -> Result<(Measure,
 
 /// Ours alone, on a site of its own.
 pub fn alone(site: &mut Site, options: &Options) -> Result<Measure> {
-    prepare(site, options)?;
+    prepare(site, options.records)?;
     process(site, options.records)
 }
 
 /// Makes the topics, and fills raw.
-fn prepare(site: &mut Site, options: &Options) -> Result<()> {
+pub(super) fn prepare(site: &mut Site, records: u64) -> Result<()> {
     site.set(&["topics", "partitions"], json!(PARTITIONS));
     site.set(&["processor", "workers"], json!(1));
     // Ingest makes the topics, and is not needed after that.
@@ -58,8 +58,8 @@ fn prepare(site: &mut Site, options: &Options) -> Result<()> {
         processor.stop()?;
         ingest.stop()?;
     }
-    eprintln!("filling raw with {} records", options.records);
-    fill(site, options.records)
+    eprintln!("filling raw with {records} records");
+    fill(site, records)
 }
 
 /// Writes raw records as ingest does, without HTTP.

@@ -7,11 +7,11 @@ use serde_json::json;
 use sluice_tests::harness::collector::Collector;
 use sluice_tests::harness::deployment::Site;
 
-use super::measure::{Measure, Options};
-use super::{ingest, processor};
+use super::measure::Options;
+use super::{ingest, instructions, processor};
 use crate::trials::frame;
 
-/// By how much telemetry may cost more CPU time.
+/// By how much telemetry may cost more.
 const BOUND: f64 = 1.05;
 
 /// The last line of standard output.
@@ -19,11 +19,12 @@ const BOUND: f64 = 1.05;
 struct Report {
     holds: bool,
     bound: f64,
+    unit: &'static str,
     ingest: Cost,
     processor: Cost,
 }
 
-/// CPU seconds per million, the median of all rounds, and each round's.
+/// CPU seconds or instructions per million, the median of all rounds, and each round's.
 #[derive(Serialize)]
 struct Cost {
     off: f64,
@@ -33,16 +34,36 @@ struct Cost {
     rounds_on: Vec<f64>,
 }
 
-/// A service, measured on a site of its own.
-type Measured = fn(&mut Site, &Options) -> Result<Measure>;
+/// A service, measured on a site of its own: what a million of its records cost.
+type Measured = fn(&mut Site, &Options) -> Result<f64>;
+
+/// What is measured, and of each service how.
+type Unit = (&'static str, Measured, Measured);
+
+const CPU: Unit = (
+    "CPU seconds per million",
+    |site, options| Ok(ingest::alone(site, options)?.cpu_seconds_per_million),
+    |site, options| Ok(processor::alone(site, options)?.cpu_seconds_per_million),
+);
+
+const INSTRUCTIONS: Unit = (
+    "instructions per million",
+    instructions::ingest,
+    instructions::processor,
+);
 
 /// Runs it; whether telemetry costs at most [`BOUND`].
 pub fn run(bootstrap: &str, options: &Options) -> Result<bool> {
     let collector = Collector::start()?;
-    let ingest = cost("ingest", ingest::alone, bootstrap, &collector, options)?;
+    let (unit, ingest, processor) = if options.instructions {
+        INSTRUCTIONS
+    } else {
+        CPU
+    };
+    let ingest = cost("ingest", (unit, ingest), bootstrap, &collector, options)?;
     let processor = cost(
         "processor",
-        processor::alone,
+        (unit, processor),
         bootstrap,
         &collector,
         options,
@@ -50,6 +71,7 @@ pub fn run(bootstrap: &str, options: &Options) -> Result<bool> {
     let report = Report {
         holds: ingest.ratio <= BOUND && processor.ratio <= BOUND,
         bound: BOUND,
+        unit,
         ingest,
         processor,
     };
@@ -58,7 +80,7 @@ pub fn run(bootstrap: &str, options: &Options) -> Result<bool> {
 
 fn cost(
     name: &str,
-    measured: Measured,
+    (unit, measured): (&str, Measured),
     bootstrap: &str,
     collector: &Collector,
     options: &Options,
@@ -72,10 +94,10 @@ fn cost(
             if is_on {
                 site.set(&["telemetry", "otlp_endpoint"], json!(collector.grpc()));
             }
-            let cpu = measured(&mut site, options)?.cpu_seconds_per_million;
+            let spent = measured(&mut site, options)?;
             let what = if is_on { "on" } else { "off" };
-            eprintln!("round {round}: {name}, telemetry {what}: {cpu:.2} CPU s per million");
-            if is_on { &mut on } else { &mut off }.push(cpu);
+            eprintln!("round {round}: {name}, telemetry {what}: {spent:.2} {unit}");
+            if is_on { &mut on } else { &mut off }.push(spent);
         }
     }
     let median = |values: &[f64]| {
