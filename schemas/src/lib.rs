@@ -6,7 +6,8 @@
 //! [`fate`] for a [`reason`], on a [`topic`]. A tool reads it there as a [`record`], and the [`audit`] counts
 //! both ends. What happens is counted by a [`metric`] and traced by a [`trace`] context.
 //!
-//! The [`settings`] are what operator, both services and the chart agree on.
+//! The [`settings`] are what operator, both services and the chart agree on, and so is the [`acl`] that each
+//! process needs.
 //!
 //! Comes in: bytes. Goes out: values and bytes. Never here: I/O, clocks, randomness, the environment of the process.
 
@@ -41,3 +42,5 @@ pub mod metric;
 pub mod trace;
 
 pub mod settings;
+
+pub mod acl;
