@@ -187,6 +187,7 @@ fn source(source: &Source) -> Value {
     let Source {
         name,
         provider,
+        options: _,
         verifier: _,
         secrets,
         token_sha256,

@@ -65,6 +65,38 @@ struct Reading {
     strays: Vec<Stray>,
 }
 
+/// What was found in a source's files, for a report.
+#[derive(Debug)]
+pub struct Examined {
+    /// The source's name.
+    pub source: String,
+    /// How many files it reads.
+    pub files: usize,
+    /// What is wrong with them.
+    pub faults: Vec<Fault>,
+    /// Files with bytes around the secret, which count as part of it: a sentence each.
+    pub strays: Vec<String>,
+}
+
+/// Reads the files of each source, and keeps nothing of them.
+pub fn examine(settings: &Settings) -> Vec<Examined> {
+    let examined = |source: &Source| {
+        let files = SourceFiles::new(source);
+        let (strays, faults) = match files.read(&settings.secrets_dir) {
+            Ok(reading) => (reading.strays, Vec::new()),
+            Err(faults) => (Vec::new(), faults),
+        };
+        let stray = |stray: &Stray| format!("the file {} has {}", stray.file, stray.found);
+        Examined {
+            source: source.name.clone(),
+            files: files.secrets.len() + files.files.len(),
+            faults,
+            strays: strays.iter().map(stray).collect(),
+        }
+    };
+    settings.sources.values().map(examined).collect()
+}
+
 /// A file with bytes around the secret that count as part of it, most often by mistake.
 struct Stray {
     file: String,

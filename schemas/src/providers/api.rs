@@ -4,8 +4,6 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::signature::Key;
-#[cfg(feature = "testing")]
-use super::testing;
 use crate::event::{Authenticity, Fields};
 use crate::identity::{Identity, sha256};
 use crate::raw::{Headers, RawRequest};
@@ -31,10 +29,6 @@ pub trait Provider: Sync {
     /// One source of this provider, from its `options`. Takes the keys that it knows out of `options`; faults
     /// gather there, and the caller reports the keys that are left as unknown.
     fn verifier(&self, options: &mut Node) -> Box<dyn Verifier>;
-
-    /// What tests and the playground need to send as this provider does.
-    #[cfg(feature = "testing")]
-    fn sender(&self) -> &'static dyn testing::Sender;
 }
 
 impl std::fmt::Debug for dyn Provider {

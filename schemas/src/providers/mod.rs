@@ -4,8 +4,8 @@
 //!
 //! `CONTRIBUTING.md` has the steps. In short: a folder here with `spec.rs`, `mod.rs`, `sender.rs`,
 //! `README.md` and `fixtures/`, which implements [`Provider`] (its name and its documented types),
-//! [`Verifier`] (one source of it) and, for tests and the playground, `testing::Sender`; and a line in
-//! [`ALL`]. How signatures are made is in [`schemes`]: take one, and add one only where none fits.
+//! [`Verifier`] (one source of it) and [`sending::Sender`] (who sends as it does); and a line in each of
+//! [`ALL`] and [`SENDERS`]. How signatures are made is in [`schemes`]: take one, and add one only where none fits.
 
 pub mod signature;
 
@@ -20,6 +20,8 @@ pub mod referralloop;
 pub mod flowcode;
 
 pub mod flockler;
+
+pub mod sending;
 
 #[cfg(feature = "testing")]
 pub mod testing;
@@ -50,6 +52,8 @@ mod field_tests;
 
 pub use api::*;
 
+use sending::Sender;
+
 /// Every provider. A test holds this list against the folders next to this file.
 pub const ALL: [&dyn Provider; 4] = [
     &flock::Flock,
@@ -62,4 +66,28 @@ pub const ALL: [&dyn Provider; 4] = [
 pub fn by_name(name: &str) -> Option<&'static dyn Provider> {
     ALL.into_iter()
         .find(|provider| provider.spec().name == name)
+}
+
+/// Who sends as each provider does, in the order of [`ALL`].
+pub const SENDERS: [&dyn Sender; ALL.len()] = [
+    &flock::Sender,
+    &referralloop::Sender,
+    &flowcode::Sender,
+    &flockler::Sender,
+];
+
+impl<'p> dyn Provider + 'p {
+    /// Who sends as this provider does. No method of the trait, so that a binary that never calls it holds
+    /// no sender.
+    pub fn sender(&self) -> &'static dyn Sender {
+        let name = self.spec().name;
+        let found = SENDERS
+            .into_iter()
+            .find(|sender| sender.spec().name == name);
+        #[expect(
+            clippy::expect_used,
+            reason = "a test compares the two lists, and their lengths are one type"
+        )]
+        found.expect("each provider has a sender")
+    }
 }

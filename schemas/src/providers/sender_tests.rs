@@ -1,13 +1,14 @@
 //! What the senders of tests make: every sample is good, and a body that is made to be slow is not.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::ALL;
 use super::api::{Authentic, Credentials, Delivery, Provider, Verifier, partition_key};
 use super::fixture::{key, request, verifier};
-use super::testing::Unsigned;
+use super::sending::{SendingSource, Unsigned};
+use super::{ALL, SENDERS};
 use crate::event::Authenticity;
 use crate::identity::fingerprint;
 use crate::raw::RawRequest;
@@ -112,6 +113,116 @@ fn every_sample_is_authentic_and_has_its_event_type() {
             assert_eq!(refusal, Some(Reason::SignatureMismatch), "{event}");
         }
     }
+}
+
+#[test]
+fn each_provider_has_its_sender() {
+    let names = |spec: &super::Spec| spec.name;
+    let senders: Vec<&str> = SENDERS.iter().map(|sender| names(sender.spec())).collect();
+    let providers: Vec<&str> = ALL.iter().map(|provider| names(provider.spec())).collect();
+    assert_eq!(senders, providers);
+}
+
+/// Options that change what is signed, how it is written, or what must stand in the request.
+fn options() -> Vec<(&'static str, Value)> {
+    let url = "https://hooks.example.com/v1/hooks/site";
+    let flockler = |more: Value| {
+        let mut options = json!({"webhook_urls": [url]});
+        let members = more.as_object().cloned().unwrap_or_default();
+        options.as_object_mut().expect("a mapping").extend(members);
+        ("flockler", options)
+    };
+    vec![
+        ("flock", json!({})),
+        ("flock", json!({"scheme": "ts.data"})),
+        ("flock", json!({"scheme": "raw", "encoding": "base64"})),
+        ("flock", json!({"scheme": "ts.raw", "encoding": "hex"})),
+        ("flock", json!({"scheme": "tsdata", "max_age": "1h"})),
+        ("referralloop", json!({"signature": "required"})),
+        (
+            "referralloop",
+            json!({"signature": "optional", "signed": "compact"}),
+        ),
+        ("flowcode", json!({})),
+        (
+            "flowcode",
+            json!({"headers": "svix", "type_field": "event_type"}),
+        ),
+        (
+            "flowcode",
+            json!({"headers": "webhook", "type_field": "eventType"}),
+        ),
+        flockler(json!({})),
+        flockler(json!({"environments": ["staging", "sandbox"], "encoding": "base64"})),
+        flockler(json!({"encoding": "base64_hex", "lowercase": "ascii"})),
+        flockler(json!({"encoding": "hex", "lowercase": "final_sigma"})),
+        ("flockler", json!({"webhook_url_files": ["url"]})),
+    ]
+}
+
+#[test]
+fn what_is_sent_to_a_source_is_authentic_under_its_options() {
+    let files = BTreeMap::from([(
+        "url".to_owned(),
+        b"https://h.example.com/v1/hooks/s/t".to_vec(),
+    )]);
+    for (name, options) in options() {
+        let mut source = Source::new(super::by_name(name).expect("a provider"));
+        source.verifier = verifier(source.provider, options.clone());
+        source.credentials.files.clone_from(&files);
+        let sender = source.provider.sender();
+        let sending = SendingSource {
+            options: &options,
+            secrets: &[source.secret.clone()],
+            files: &files,
+        };
+        for event in sender.events() {
+            // Flock's schemes over `data` are those of one shape alone.
+            let pinned = options["scheme"]
+                .as_str()
+                .is_some_and(|scheme| scheme.contains("data"));
+            if pinned && *event != "invitee.accepted" {
+                continue;
+            }
+            let sample = sender.sample(event, 7, AT);
+            let sent = sender
+                .sign_for(sample, &sending, AT)
+                .expect("a signed request");
+            let mut request = request(name);
+            request.received_at = AT * 1_000_000;
+            let headers = sent.headers.iter();
+            request.headers.0 = headers
+                .map(|(name, value)| (name.clone(), value.clone().into_bytes()))
+                .collect();
+            let authentic = source.verify(&request, &sent.body);
+            let authentic =
+                authentic.unwrap_or_else(|refusal| panic!("{name} {options}: {refusal:?}"));
+            assert_ne!(authentic.proof.authenticity, Authenticity::Token);
+            assert_eq!(authentic.payload.fields().r#type, *event, "{options}");
+        }
+    }
+}
+
+#[test]
+fn a_source_that_cannot_be_sent_to_says_why() {
+    let none = BTreeMap::new();
+    let sign = |name: &str, options: Value, secrets: &[Vec<u8>]| {
+        let sender = super::by_name(name).expect("a provider").sender();
+        let source = SendingSource {
+            options: &options,
+            secrets,
+            files: &none,
+        };
+        sender.sign_for(sender.sample(sender.events()[0], 1, AT), &source, AT)
+    };
+    let public = b"whpk_AAAA".to_vec();
+    let error = sign("flowcode", json!({}), &[public]).expect_err("no shared secret");
+    assert!(error.contains("whsec_"), "{error}");
+    assert!(!error.contains("AAAA"), "{error}");
+    assert!(sign("flock", json!({}), &[]).is_err());
+    // By its token alone.
+    let sent = sign("referralloop", json!({"signature": "off"}), &[]).expect("a request");
+    assert!(sent.headers.is_empty());
 }
 
 /// Bodies of a mebibyte that are made to be slow to read.

@@ -91,7 +91,6 @@ impl Key {
     }
 
     /// The HMAC-SHA256 of the parts one after the other; `None` under a public key.
-    #[cfg(any(test, feature = "testing"))]
     pub fn hmac_of(&self, parts: &[&[u8]]) -> Option<[u8; 32]> {
         let Material::Hmac(keyed) = &self.material else {
             return None;

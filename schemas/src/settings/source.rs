@@ -21,6 +21,8 @@ pub struct Source {
     pub name: String,
     /// Who sends to it.
     pub provider: &'static dyn Provider,
+    /// `options` as they stand in the file, which the verifier was made of: who sends needs them too.
+    pub options: Value,
     /// The check of this source's deliveries, under its options. Shared with the store of the secrets, which
     /// reads secrets by it.
     pub verifier: Arc<dyn Verifier>,
@@ -105,6 +107,7 @@ fn source(
     if let Some(options) = node.peek("options").filter(|_| provider.is_some()) {
         plain_tokens(&node, "options", options, &token_sha256);
     }
+    let options = node.peek("options").cloned().unwrap_or_default();
     let verifier = provider.map(|provider| verifier(&mut node, provider));
     let max_body = node.size(
         "max_body",
@@ -139,6 +142,7 @@ fn source(
     Some(Source {
         name,
         provider,
+        options,
         verifier,
         secrets,
         token_sha256,

@@ -22,8 +22,9 @@ mod payload;
 
 mod normalize;
 
-#[cfg(feature = "testing")]
 mod sender;
+
+pub use sender::Sender;
 
 use normalize::Event;
 use payload::{Body, Data};
@@ -44,16 +45,7 @@ impl Provider for Flock {
     }
 
     fn verifier(&self, options: &mut Node) -> Box<dyn Verifier> {
-        Box::new(Source {
-            schemes: options.choice("scheme", &signature::SCHEMES, &signature::ALL),
-            encoding: options.choice("encoding", &signature::ENCODINGS, Encoding::Auto),
-            max_age: options.duration("max_age", MAX_AGE),
-        })
-    }
-
-    #[cfg(feature = "testing")]
-    fn sender(&self) -> &'static dyn super::testing::Sender {
-        &sender::Sender
+        Box::new(Source::read(options))
     }
 }
 
@@ -65,6 +57,17 @@ struct Source {
     encoding: Encoding,
     /// Zero: age is not judged.
     max_age: Duration,
+}
+
+impl Source {
+    /// Reads the options.
+    fn read(options: &mut Node) -> Self {
+        Self {
+            schemes: options.choice("scheme", &signature::SCHEMES, &signature::ALL),
+            encoding: options.choice("encoding", &signature::ENCODINGS, Encoding::Auto),
+            max_age: options.duration("max_age", MAX_AGE),
+        }
+    }
 }
 
 impl Verifier for Source {

@@ -22,8 +22,9 @@ mod payload;
 
 mod normalize;
 
-#[cfg(feature = "testing")]
 mod sender;
+
+pub use sender::Sender;
 
 use options::Source;
 use payload::{Article, Body};
@@ -40,11 +41,6 @@ impl Provider for Flockler {
 
     fn verifier(&self, options: &mut Node) -> Box<dyn Verifier> {
         Box::new(Source::read(options))
-    }
-
-    #[cfg(feature = "testing")]
-    fn sender(&self) -> &'static dyn super::testing::Sender {
-        &sender::Sender
     }
 }
 

@@ -20,8 +20,9 @@ mod payload;
 
 mod normalize;
 
-#[cfg(feature = "testing")]
 mod sender;
+
+pub use sender::Sender;
 
 use payload::{Body, TypeMember};
 use spec::SPEC;
@@ -47,16 +48,7 @@ impl Provider for Flowcode {
     }
 
     fn verifier(&self, options: &mut Node) -> Box<dyn Verifier> {
-        Box::new(Source {
-            families: options.choice("headers", &standard_webhooks::FAMILIES, &Family::ALL),
-            type_members: options.choice("type_field", &payload::TYPE_FIELDS, &TypeMember::ALL),
-            max_age: options.duration("max_age", MAX_AGE),
-        })
-    }
-
-    #[cfg(feature = "testing")]
-    fn sender(&self) -> &'static dyn super::testing::Sender {
-        &sender::Sender
+        Box::new(Source::read(options))
     }
 }
 
@@ -69,6 +61,17 @@ struct Source {
     type_members: &'static [TypeMember],
     /// Zero: age is not judged.
     max_age: Duration,
+}
+
+impl Source {
+    /// Reads the options.
+    fn read(options: &mut Node) -> Self {
+        Self {
+            families: options.choice("headers", &standard_webhooks::FAMILIES, &Family::ALL),
+            type_members: options.choice("type_field", &payload::TYPE_FIELDS, &TypeMember::ALL),
+            max_age: options.duration("max_age", MAX_AGE),
+        }
+    }
 }
 
 impl Verifier for Source {

@@ -1,26 +1,35 @@
 //! Sending as Flowcode does.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
+use super::Source;
 use super::spec::SPEC;
 use crate::identity::sha256;
+use crate::providers::api::Spec;
+use crate::providers::schemes::standard_webhooks::Family;
+use crate::providers::sending::{self, SendingSource, Unsigned};
 use crate::providers::signature::base64_bytes;
-use crate::providers::testing::{self, TestSource, Unsigned};
 
 /// One type that a source in tests gives a topic of its own, and one that it does not know.
 const EVENTS: &[&str] = &["scan.created", "code.never_heard_of"];
 
+/// Sends as the provider does.
 #[derive(Debug)]
 pub struct Sender;
 
-impl testing::Sender for Sender {
-    fn source(&self, name: &str) -> TestSource {
+impl sending::Sender for Sender {
+    fn spec(&self) -> &'static Spec {
+        &SPEC
+    }
+
+    #[cfg(feature = "testing")]
+    fn source(&self, name: &str) -> sending::TestSource {
         let secret = sha256(format!("{name}-flowcode-secret").as_bytes());
-        TestSource {
+        sending::TestSource {
             settings: json!({"provider": SPEC.name, "secrets": [name], "events": ["scan.created"]}),
             files: vec![(
                 name.to_owned(),
-                format!("whsec_{}", testing::base64(&secret)).into_bytes(),
+                format!("whsec_{}", sending::base64(&secret)).into_bytes(),
             )],
             token: None,
         }
@@ -37,7 +46,7 @@ impl testing::Sender for Sender {
     fn sample(&self, event: &str, n: u64, at: i64) -> Unsigned {
         let body = json!({
             "type": event,
-            "timestamp": testing::iso8601(at),
+            "timestamp": sending::iso8601(at),
             "data": {"code_id": format!("code_{n}"), "scans": n},
         });
         // Letters and digits, as Svix's ids: a full stop would not be accepted.
@@ -50,17 +59,50 @@ impl testing::Sender for Sender {
     }
 
     fn sign(&self, request: &Unsigned, secret: &[u8], at: i64) -> Vec<(String, String)> {
-        let (id, time) = (&request.delivery_id, at.to_string());
-        let key = secret.strip_prefix(b"whsec_").and_then(base64_bytes);
-        let parts: [&[u8]; 5] = [id.as_bytes(), b".", time.as_bytes(), b".", &request.body];
-        let mac = testing::mac(key.as_deref().unwrap_or(secret), &parts);
-        vec![
-            ("webhook-id".to_owned(), id.clone()),
-            ("webhook-timestamp".to_owned(), time),
-            (
-                "webhook-signature".to_owned(),
-                format!("v1,{}", testing::base64(&mac)),
-            ),
-        ]
+        signed(Family::Webhook, request, secret, at)
     }
+
+    fn sign_for(
+        &self,
+        mut sample: Unsigned,
+        source: &SendingSource<'_>,
+        at: i64,
+    ) -> Result<Unsigned, String> {
+        let mut node = source.options();
+        // The member that has the type is as the source expects it.
+        let member = node.peek("type_field").and_then(Value::as_str);
+        if let Some(member) = member.filter(|member| *member != "auto") {
+            let body = String::from_utf8_lossy(&sample.body);
+            let named = body.replacen(r#""type":"#, &format!(r#""{member}":"#), 1);
+            sample.body = named.into_bytes();
+        }
+        let families = Source::read(&mut node).families;
+        let family = families.first().copied().unwrap_or(Family::Webhook);
+        let mut secrets = source.secrets.iter();
+        let secret = secrets.find(|secret| secret.starts_with(SHARED));
+        let secret = secret.ok_or(
+            "no secret of the source is a shared one (whsec_): with a public key nothing can be signed",
+        )?;
+        let headers = signed(family, &sample, secret, at);
+        Ok(sample.with(headers))
+    }
+}
+
+/// What a shared secret begins with.
+const SHARED: &[u8] = b"whsec_";
+
+/// The three headers under the names of a family.
+fn signed(family: Family, request: &Unsigned, secret: &[u8], at: i64) -> Vec<(String, String)> {
+    let (id, time) = (&request.delivery_id, at.to_string());
+    let key = secret.strip_prefix(SHARED).and_then(base64_bytes);
+    let parts: [&[u8]; 5] = [id.as_bytes(), b".", time.as_bytes(), b".", &request.body];
+    let mac = sending::mac(key.as_deref().unwrap_or(secret), &parts);
+    vec![
+        (family.id().to_owned(), id.clone()),
+        (family.timestamp().to_owned(), time),
+        (
+            family.signature().to_owned(),
+            format!("v1,{}", sending::base64(&mac)),
+        ),
+    ]
 }

@@ -22,8 +22,9 @@ mod payload;
 
 mod normalize;
 
-#[cfg(feature = "testing")]
 mod sender;
+
+pub use sender::Sender;
 
 use payload::Body;
 use signature::Field;
@@ -42,22 +43,7 @@ impl Provider for ReferralLoop {
     }
 
     fn verifier(&self, options: &mut Node) -> Box<dyn Verifier> {
-        let signing = [
-            ("off", Signing::Off),
-            ("optional", Signing::Optional),
-            ("required", Signing::Required),
-        ];
-        Box::new(Source {
-            signing: options.choice("signature", &signing, Signing::Optional),
-            contents: options.choice("signed", &signature::CONTENTS, &signature::ALL),
-            // A retry may carry the time of the first attempt, so age is judged only where asked.
-            max_age: options.duration("max_age", Duration::ZERO),
-        })
-    }
-
-    #[cfg(feature = "testing")]
-    fn sender(&self) -> &'static dyn super::testing::Sender {
-        &sender::Sender
+        Box::new(Source::read(options))
     }
 }
 
@@ -72,6 +58,21 @@ struct Source {
 }
 
 impl Source {
+    /// Reads the options.
+    fn read(options: &mut Node) -> Self {
+        let signing = [
+            ("off", Signing::Off),
+            ("optional", Signing::Optional),
+            ("required", Signing::Required),
+        ];
+        Self {
+            signing: options.choice("signature", &signing, Signing::Optional),
+            contents: options.choice("signed", &signature::CONTENTS, &signature::ALL),
+            // A retry may carry the time of the first attempt, so age is judged only where asked.
+            max_age: options.duration("max_age", Duration::ZERO),
+        }
+    }
+
     /// Whether this request is to be proved by its signature. Else its token proves it.
     fn by_signature(&self, request: &RawRequest, credentials: &Credentials) -> bool {
         match self.signing {

@@ -2,17 +2,25 @@
 
 use serde_json::json;
 
+use super::Source;
 use super::spec::{SIGNATURE, SPEC};
 use crate::identity::sha256;
-use crate::providers::testing::{self, TestSource, Unsigned};
+use crate::providers::api::{Signing, Spec};
+use crate::providers::sending::{self, SendingSource, Unsigned};
 
+/// Sends as the provider does.
 #[derive(Debug)]
 pub struct Sender;
 
-impl testing::Sender for Sender {
-    fn source(&self, name: &str) -> TestSource {
+impl sending::Sender for Sender {
+    fn spec(&self) -> &'static Spec {
+        &SPEC
+    }
+
+    #[cfg(feature = "testing")]
+    fn source(&self, name: &str) -> sending::TestSource {
         let token = format!("{name}-token-5b0e7a31");
-        TestSource {
+        sending::TestSource {
             settings: json!({
                 "provider": SPEC.name,
                 "secrets": [name],
@@ -33,7 +41,7 @@ impl testing::Sender for Sender {
 
     fn sample(&self, event: &str, n: u64, at: i64) -> Unsigned {
         let (id, email) = (format!("signup-{n}"), format!("person{n}@example.com"));
-        let time = testing::iso8601(at);
+        let time = sending::iso8601(at);
         let data = match event {
             "signup.created" => json!({
                 "id": id, "email": email, "name": "John Doe", "position": 10,
@@ -58,7 +66,23 @@ impl testing::Sender for Sender {
     }
 
     fn sign(&self, request: &Unsigned, secret: &[u8], _at: i64) -> Vec<(String, String)> {
-        let mac = testing::mac(secret, &[&request.body]);
+        let mac = sending::mac(secret, &[&request.body]);
         vec![(SIGNATURE.to_owned(), format!("sha256={}", hex::encode(mac)))]
+    }
+
+    /// The sample is as JavaScript writes it, so that its bytes are the same in each of the readings of what
+    /// is signed. Without a secret, or where no signature is looked at, the token alone proves it.
+    fn sign_for(
+        &self,
+        sample: Unsigned,
+        source: &SendingSource<'_>,
+        at: i64,
+    ) -> Result<Unsigned, String> {
+        let options = Source::read(&mut source.options());
+        if options.signing == Signing::Off || source.secrets.is_empty() {
+            return Ok(sample);
+        }
+        let signature = self.sign(&sample, source.secret()?, at);
+        Ok(sample.with(signature))
     }
 }

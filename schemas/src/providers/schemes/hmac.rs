@@ -28,6 +28,20 @@ pub enum Part<F> {
     Field(F),
 }
 
+impl<F: Copy> Template<F> {
+    /// The parts of the message; `None` where the request lacks one of the fields.
+    pub fn message<'f>(
+        &self,
+        field: impl Fn(F) -> Option<Cow<'f, [u8]>>,
+    ) -> Option<Vec<Cow<'f, [u8]>>> {
+        let part = |part: &Part<F>| match *part {
+            Part::Text(text) => Some(Cow::Borrowed(text.as_bytes())),
+            Part::Field(name) => field(name),
+        };
+        self.parts.iter().map(part).collect()
+    }
+}
+
 /// The MAC of a request, and the secrets that may have made it.
 #[derive(Debug, Clone, Copy)]
 pub struct Signature<'a> {
@@ -47,12 +61,7 @@ impl Signature<'_> {
         field: impl Fn(F) -> Option<Cow<'f, [u8]>>,
     ) -> Result<Proof, Refusal> {
         let proof = templates.iter().find_map(|template| {
-            let part = |part: &Part<F>| match *part {
-                Part::Text(text) => Some(Cow::Borrowed(text.as_bytes())),
-                Part::Field(name) => field(name),
-            };
-            let parts: Option<Vec<Cow<'_, [u8]>>> = template.parts.iter().map(part).collect();
-            let parts = parts?;
+            let parts = template.message(&field)?;
             let parts: Vec<&[u8]> = parts.iter().map(AsRef::as_ref).collect();
             self.over(template.name, template.authenticity, &parts)
         });

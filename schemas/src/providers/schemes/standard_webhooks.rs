@@ -32,21 +32,24 @@ impl Family {
     /// Both.
     pub const ALL: [Self; 2] = [Self::Webhook, Self::Svix];
 
-    const fn id(self) -> &'static str {
+    /// The header with the delivery's id.
+    pub const fn id(self) -> &'static str {
         match self {
             Self::Webhook => "webhook-id",
             Self::Svix => "svix-id",
         }
     }
 
-    const fn timestamp(self) -> &'static str {
+    /// The header with the time.
+    pub const fn timestamp(self) -> &'static str {
         match self {
             Self::Webhook => "webhook-timestamp",
             Self::Svix => "svix-timestamp",
         }
     }
 
-    const fn signature(self) -> &'static str {
+    /// The header with the signatures.
+    pub const fn signature(self) -> &'static str {
         match self {
             Self::Webhook => "webhook-signature",
             Self::Svix => "svix-signature",

@@ -32,8 +32,39 @@ pub(super) fn partitions_fault(spec: &TopicSpec, has: usize) -> Option<String> {
     }
 }
 
-/// What is wrong with a topic's settings, a line each.
+/// A setting of a topic that is not as it must or should be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Difference {
+    /// The setting.
+    pub key: &'static str,
+    /// What it must or should be.
+    pub wanted: String,
+    /// Worth a warning and no more.
+    pub is_advice: bool,
+    /// What it is and what it must be.
+    pub sentence: String,
+}
+
+/// What is wrong with a topic's settings, a line each. What is advised alone is logged.
 pub(super) fn config_faults(spec: &TopicSpec, resource: &ConfigResource) -> Vec<String> {
+    let mut lines = Vec::new();
+    for Difference {
+        is_advice,
+        sentence,
+        ..
+    } in differences(spec, resource)
+    {
+        if is_advice {
+            tracing::warn!(topic = spec.name, "{sentence}");
+        } else {
+            lines.push(format!("{}: {sentence}", spec.name));
+        }
+    }
+    lines
+}
+
+/// Which of a topic's settings differ.
+pub(super) fn differences(spec: &TopicSpec, resource: &ConfigResource) -> Vec<Difference> {
     let has: BTreeMap<&str, &str> = resource
         .entries
         .iter()
@@ -42,39 +73,37 @@ pub(super) fn config_faults(spec: &TopicSpec, resource: &ConfigResource) -> Vec<
     differing(spec, &has)
 }
 
-fn differing(spec: &TopicSpec, has: &BTreeMap<&str, &str>) -> Vec<String> {
-    let mut lines = Vec::new();
-    for (key, wanted, rule) in &spec.configs {
-        let Some(value) = has.get(key) else {
+fn differing(spec: &TopicSpec, has: &BTreeMap<&str, &str>) -> Vec<Difference> {
+    let difference = |(key, wanted, rule): &(&'static str, String, Rule)| {
+        let is_advice = matches!(rule, Rule::Advised | Rule::AdvisedExactly);
+        let sentence = match (has.get(key), rule) {
             // A broker that does not know a setting does not apply it either.
-            if !matches!(rule, Rule::Advised | Rule::AdvisedExactly) {
-                lines.push(format!("{}: the brokers do not know {key}", spec.name));
+            (None, Rule::Exactly | Rule::AtLeast) => format!("the brokers do not know {key}"),
+            (None, Rule::Advised | Rule::AdvisedExactly) => return None,
+            (Some(value), Rule::Exactly) if !is_same(value, wanted) => {
+                format!("{key} is {value} and must be {wanted}")
             }
-            continue;
+            (Some(value), Rule::AtLeast) if !is_at_least(value, wanted) => {
+                format!("{key} is {value} and must be at least {wanted}")
+            }
+            (Some(value), Rule::Advised) if !is_at_least(value, wanted) => {
+                format!("{key} is {value} and should be at least {wanted}")
+            }
+            (Some(value), Rule::AdvisedExactly) if !is_same(value, wanted) => {
+                format!("{key} is {value} and should be {wanted}")
+            }
+            (Some(_), Rule::Exactly | Rule::AtLeast | Rule::Advised | Rule::AdvisedExactly) => {
+                return None;
+            }
         };
-        let (name, enough) = (&spec.name, is_at_least(value, wanted));
-        match rule {
-            Rule::Exactly if !is_same(value, wanted) => {
-                lines.push(format!("{name}: {key} is {value} and must be {wanted}"));
-            }
-            Rule::AtLeast if !enough => {
-                lines.push(format!(
-                    "{name}: {key} is {value} and must be at least {wanted}"
-                ));
-            }
-            Rule::Advised if !enough => {
-                tracing::warn!(
-                    topic = name,
-                    "{key} is {value} and should be at least {wanted}"
-                );
-            }
-            Rule::AdvisedExactly if !is_same(value, wanted) => {
-                tracing::warn!(topic = name, "{key} is {value} and should be {wanted}");
-            }
-            Rule::Exactly | Rule::AtLeast | Rule::Advised | Rule::AdvisedExactly => {}
-        }
-    }
-    lines
+        Some(Difference {
+            key,
+            wanted: wanted.clone(),
+            is_advice,
+            sentence,
+        })
+    };
+    spec.configs.iter().filter_map(difference).collect()
 }
 
 /// Whether these are the same words, in any order where the value is a list such as `compact,delete`.
@@ -114,20 +143,26 @@ mod tests {
     #[test]
     fn settings_are_compared_by_their_rules() {
         let good = [("cleanup.policy", "delete"), ("retention.ms", "-1")];
-        assert_eq!(
-            differing(&spec(), &BTreeMap::from(good)),
-            Vec::<String>::new()
-        );
+        assert_eq!(differing(&spec(), &BTreeMap::from(good)), []);
         let bad = [
             ("cleanup.policy", "compact,delete"),
             ("retention.ms", "999"),
             ("min.insync.replicas", "1"),
         ];
+        let found = differing(&spec(), &BTreeMap::from(bad));
+        let found: Vec<_> = found
+            .iter()
+            .map(|one| (one.sentence.as_str(), one.is_advice))
+            .collect();
         assert_eq!(
-            differing(&spec(), &BTreeMap::from(bad)),
+            found,
             [
-                "t: cleanup.policy is compact,delete and must be delete",
-                "t: retention.ms is 999 and must be at least 1000",
+                (
+                    "cleanup.policy is compact,delete and must be delete",
+                    false
+                ),
+                ("retention.ms is 999 and must be at least 1000", false),
+                ("min.insync.replicas is 1 and should be at least 2", true),
             ]
         );
         let unknown = differing(&spec(), &BTreeMap::new());
