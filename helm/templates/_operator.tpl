@@ -1,0 +1,91 @@
+{{/*
+The spec of a pod that runs sluicectl once. (root, args; configMap, serviceAccountName, env)
+*/}}
+{{- define "sluice.operatorPod" -}}
+{{- $root := .root -}}
+{{- $pod := $root.Values.checkJob -}}
+{{- include "sluice.podFields" (dict "root" $root "pod" $pod "serviceAccountName" .serviceAccountName) }}
+restartPolicy: Never
+containers:
+  - name: sluicectl
+    command: [/usr/bin/sluicectl]
+    args:
+      {{- toYaml .args | nindent 6 }}
+    {{- include "sluice.containerFields" (dict "root" $root "pod" $pod) | nindent 4 }}
+    env:
+      {{- include "sluice.env" (dict "container" "sluicectl") | nindent 6 }}
+      {{- with .env }}
+      {{- toYaml . | nindent 6 }}
+      {{- end }}
+      {{- with $pod.extraEnv }}
+      {{- toYaml . | nindent 6 }}
+      {{- end }}
+    volumeMounts:
+      {{- include "sluice.mounts" (dict "root" $root "component" "operator") | nindent 6 }}
+      {{- with $pod.extraVolumeMounts }}
+      {{- toYaml . | nindent 6 }}
+      {{- end }}
+volumes:
+  {{- include "sluice.volumes" (dict "root" $root "component" "operator" "configMap" .configMap) | nindent 2 }}
+  {{- with $pod.extraVolumes }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
+{{- end }}
+
+{{/*
+Where ingest takes webhooks, within the cluster.
+*/}}
+{{- define "sluice.url" -}}
+{{- $ingest := .Values.ingest -}}
+{{- printf "%s://%s-ingest.%s:%d" (ternary "https" "http" $ingest.tls.enabled) (include "sluice.fullname" .) (include "sluice.namespace" .) (int $ingest.service.port) -}}
+{{- end }}
+
+{{/*
+The source that helm test and the notes send to: the one that is named, else the first that is enabled and has no
+token.
+*/}}
+{{- define "sluice.testSource" -}}
+{{- $found := .Values.checkJob.test.source -}}
+{{- range $name, $source := .Values.settings.sources -}}
+{{- if not (or $found $source.token_sha256 $source.require_headers $source.client_ca_file (eq (toString $source.enabled) "false")) -}}
+{{- $found = $name -}}
+{{- end -}}
+{{- end -}}
+{{- $found -}}
+{{- end }}
+
+{{/*
+The spec of a pod that empties the spool of a claim, with ingest's credentials. (root, pod, args, claim)
+*/}}
+{{- define "sluice.drainPod" -}}
+{{- $root := .root -}}
+{{- $ingest := dict "root" $root "component" "ingest" -}}
+{{- include "sluice.podFields" (dict "root" $root "pod" .pod) }}
+restartPolicy: Never
+containers:
+  - name: drain
+    command: [/usr/bin/sluice-ingest]
+    args:
+      {{- toYaml .args | nindent 6 }}
+    {{- include "sluice.containerFields" (dict "root" $root "pod" .pod) | nindent 4 }}
+    env:
+      {{- include "sluice.env" (dict "container" "drain") | nindent 6 }}
+      {{- with .pod.extraEnv }}
+      {{- toYaml . | nindent 6 }}
+      {{- end }}
+    volumeMounts:
+      {{- include "sluice.mounts" $ingest | nindent 6 }}
+      - name: spool
+        mountPath: {{ include "sluice.spoolMount" . }}
+      {{- with .pod.extraVolumeMounts }}
+      {{- toYaml . | nindent 6 }}
+      {{- end }}
+volumes:
+  {{- include "sluice.volumes" $ingest | nindent 2 }}
+  - name: spool
+    persistentVolumeClaim:
+      claimName: {{ .claim }}
+  {{- with .pod.extraVolumes }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
+{{- end }}
