@@ -218,7 +218,7 @@ Whether a workload brings its secrets by a volume of its own, such as a CSI driv
 {{- if not $ingest.certificate.issuerRef.name -}}
 {{- $faults = append $faults "ingest.certificate.issuerRef: is needed, such as {name: letsencrypt, kind: ClusterIssuer}" -}}
 {{- end -}}
-{{- if not (concat $ingest.certificate.dnsNames $ingest.ingress.hosts $ingest.httpRoute.hostnames) -}}
+{{- if not (or $ingest.certificate.dnsNames $ingest.ingress.hosts $ingest.httpRoute.hostnames) -}}
 {{- $faults = append $faults "ingest.certificate.dnsNames: is needed where neither ingest.ingress nor ingest.httpRoute names hosts" -}}
 {{- end -}}
 {{- end -}}

@@ -48,11 +48,11 @@ The rights of a user. (root, component)
 - resource: {type: transactionalId, name: {{ $group }}., patternType: prefix}
   operations: [Describe, Write]
 {{- else -}}
+- resource: {type: group, name: {{ $group }}, patternType: literal}
+  operations: [Describe]
 {{- range list "webhooks." "events." }}
 - resource: {type: topic, name: {{ $prefix }}{{ . }}, patternType: prefix}
   operations: [Describe, DescribeConfigs, Read]
 {{- end }}
-- resource: {type: group, name: {{ $group }}, patternType: literal}
-  operations: [Describe]
 {{- end -}}
 {{- end }}
