@@ -23,36 +23,37 @@ hash keeps two topics apart.
 {{- end }}
 
 {{/*
-The rights of a user. (root, component)
+The rights of a user: the list of schemas/src/acl.rs, rule for rule. READ and WRITE imply DESCRIBE. (root, component)
 */}}
 {{- define "sluice.acls" -}}
 {{- $settings := include "sluice.effective" .root | fromYaml -}}
 {{- $prefix := $settings.topics.prefix -}}
 {{- $group := printf "%s%s" $prefix $settings.processor.group -}}
 {{- $create := $settings.topics.create | ternary ", Create" "" -}}
+{{- $outputs := list "webhooks.dedup-log" "webhooks.duplicates" "webhooks.rejected" "webhooks.dead-letter" -}}
+{{- $outputs = concat $outputs (include "sluice.eventTopics" .root | fromYamlArray) -}}
 {{- if eq .component "ingest" -}}
 - resource: {type: topic, name: {{ $prefix }}webhooks.raw, patternType: literal}
-  operations: [Describe, DescribeConfigs, Write{{ $create }}]
+  operations: [Write, DescribeConfigs{{ $create }}]
 {{- else if eq .component "processor" -}}
-- resource: {type: topic, name: {{ $prefix }}webhooks.raw, patternType: literal}
-  operations: [Describe, DescribeConfigs, Read{{ $create }}]
-{{- range list "webhooks.dedup-log" "webhooks.duplicates" "webhooks.rejected" "webhooks.dead-letter" }}
-- resource: {type: topic, name: {{ $prefix }}{{ . }}, patternType: literal}
-  operations: [Describe, DescribeConfigs, Read, Write{{ $create }}]
-{{- end }}
-# By prefix: a source that is new in the settings or gone from them needs no change here.
-- resource: {type: topic, name: {{ $prefix }}events., patternType: prefix}
-  operations: [Describe, DescribeConfigs, Read, Write{{ $create }}]
 - resource: {type: group, name: {{ $group }}, patternType: literal}
-  operations: [Describe, Read]
+  operations: [Read]
+{{- /* All members and workers: GROUP.MEMBER.WORKER. */}}
 - resource: {type: transactionalId, name: {{ $group }}., patternType: prefix}
-  operations: [Describe, Write]
+  operations: [Write]
+- resource: {type: topic, name: {{ $prefix }}webhooks.raw, patternType: literal}
+  operations: [Read, DescribeConfigs{{ $create }}]
+{{- range $outputs }}
+{{- /* Written and read: the log to restore, the fates to audit. */}}
+- resource: {type: topic, name: {{ $prefix }}{{ . }}, patternType: literal}
+  operations: [Read, Write, DescribeConfigs{{ $create }}]
+{{- end }}
 {{- else -}}
 - resource: {type: group, name: {{ $group }}, patternType: literal}
   operations: [Describe]
-{{- range list "webhooks." "events." }}
-- resource: {type: topic, name: {{ $prefix }}{{ . }}, patternType: prefix}
-  operations: [Describe, DescribeConfigs, Read]
+{{- range prepend $outputs "webhooks.raw" }}
+- resource: {type: topic, name: {{ $prefix }}{{ . }}, patternType: literal}
+  operations: [Read, DescribeConfigs]
 {{- end }}
 {{- end -}}
 {{- end }}
