@@ -32,7 +32,7 @@ Keys of the settings that the chart owns, and what must be there.
 {{- if not ($settings.kafka | default dict).bootstrap_servers -}}
 {{- $faults = append $faults "settings.kafka.bootstrap_servers: is needed: host:port of brokers, several separated by commas" -}}
 {{- end -}}
-{{- if not $settings.sources -}}
+{{- if eq (include "sluice.sources" .) "{}" -}}
 {{- $faults = append $faults "settings.sources: at least one is needed, such as flock-prod: {provider: flock, secrets: [flock-prod]}" -}}
 {{- end -}}
 {{- $secretsDir := include "sluice.secretsDir" . -}}
@@ -83,7 +83,7 @@ Keys of the settings that the chart owns, and what must be there.
 {{- $faults = append $faults (printf "secrets.%s: has %s, which secrets.providers has too: a provider's secret is never in ingest; take it out" . $name) -}}
 {{- end -}}
 {{- end -}}
-{{- range $name, $source := .Values.settings.sources -}}
+{{- range $name, $source := include "sluice.sources" . | fromYaml -}}
 {{- range $file := $source.secrets -}}
 {{- with get $pathsOfIngest $file -}}
 {{- $faults = append $faults (printf "secrets.%s: has the file %s, a secret of settings.sources.%s: a provider's secret is never in ingest; move it to secrets.providers" . $file $name) -}}
@@ -254,7 +254,7 @@ Whether a workload brings its secrets by a volume of its own, such as a CSI driv
 {{- end -}}
 {{- end -}}
 {{- $source := $check.test.source -}}
-{{- if and $source (not .Values.existingConfigMap) (not (hasKey (.Values.settings.sources | default dict) $source)) -}}
+{{- if and $source (not .Values.existingConfigMap) (not (hasKey (include "sluice.sources" . | fromYaml) $source)) -}}
 {{- $faults = append $faults (printf "checkJob.test.source: %s is none of settings.sources" $source) -}}
 {{- end -}}
 {{- toYaml $faults -}}

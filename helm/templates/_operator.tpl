@@ -46,7 +46,7 @@ token.
 */}}
 {{- define "sluice.testSource" -}}
 {{- $found := .Values.checkJob.test.source -}}
-{{- range $name, $source := .Values.settings.sources -}}
+{{- range $name, $source := include "sluice.sources" . | fromYaml -}}
 {{- if not (or $found $source.token_sha256 $source.require_headers $source.client_ca_file (eq (toString $source.enabled) "false")) -}}
 {{- $found = $name -}}
 {{- end -}}

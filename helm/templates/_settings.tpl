@@ -12,6 +12,17 @@ The folders of the pods, which the settings and the mounts agree on.
 {{- define "sluice.spoolDir" -}}{{ include "sluice.spoolMount" . }}/spool{{- end }}
 
 {{/*
+The sources. One that is null was taken away by another values file. (the root)
+*/}}
+{{- define "sluice.sources" -}}
+{{- $sources := dict -}}
+{{- range $name, $source := .Values.settings.sources -}}
+{{- if $source }}{{ $_ := set $sources $name $source }}{{ end -}}
+{{- end -}}
+{{- toYaml $sources -}}
+{{- end }}
+
+{{/*
 The file. Only keys that the chart owns are put in; templates/_checks.tpl refuses other values of them.
 (root; spool: whether the spool's folder is named)
 */}}
@@ -20,6 +31,7 @@ The file. Only keys that the chart owns are put in; templates/_checks.tpl refuse
 {{- $settings := deepCopy $values.settings -}}
 {{- $ingest := $settings.ingest | default dict -}}
 {{- $processor := $settings.processor | default dict -}}
+{{- $_ := set $settings "sources" (include "sluice.sources" .root | fromYaml) -}}
 {{- $_ := set $settings "secrets_dir" (include "sluice.secretsDir" .root) -}}
 {{- $_ := set $ingest "listen" ($ingest.listen | default "0.0.0.0:8080") -}}
 {{- $_ := set $ingest "admin_listen" ($ingest.admin_listen | default "0.0.0.0:9090") -}}
@@ -42,7 +54,9 @@ What the chart computes with: the settings, and of docs/settings.yaml the defaul
 */}}
 {{- define "sluice.effective" -}}
 {{- $defaults := fromYaml (include "sluice.defaults" .) -}}
-{{- merge (deepCopy .Values.settings) $defaults | toYaml -}}
+{{- $settings := deepCopy .Values.settings -}}
+{{- $_ := set $settings "sources" (include "sluice.sources" . | fromYaml) -}}
+{{- merge $settings $defaults | toYaml -}}
 {{- end }}
 
 {{- define "sluice.defaults" -}}
@@ -102,7 +116,7 @@ The largest body of any source, in bytes. files/providers.yaml has what a provid
 {{- define "sluice.largestBody" -}}
 {{- $providers := .Files.Get "files/providers.yaml" | fromYaml -}}
 {{- $largest := 0 | int64 -}}
-{{- range $_, $source := .Values.settings.sources -}}
+{{- range $_, $source := include "sluice.sources" . | fromYaml -}}
 {{- $default := (get $providers ($source.provider | toString) | default dict).max_body | default "1MiB" -}}
 {{- $largest = max $largest (include "sluice.bytes" ($source.max_body | default $default) | int64) -}}
 {{- end -}}

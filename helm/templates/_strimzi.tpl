@@ -4,7 +4,7 @@ The names of the event topics, without the prefix. (the root)
 {{- define "sluice.eventTopics" -}}
 {{- $providers := .Files.Get "files/providers.yaml" | fromYaml -}}
 {{- $names := list -}}
-{{- range $_, $source := .Values.settings.sources -}}
+{{- range $_, $source := include "sluice.sources" . | fromYaml -}}
 {{- $known := (get $providers ($source.provider | toString) | default dict).types | default list -}}
 {{- range concat $known ($source.events | default list) (list "other") -}}
 {{- $names = append $names (printf "events.%s.%s" $source.provider (toString . | replace "_" "-")) -}}
