@@ -222,6 +222,9 @@ Whether a workload brings its secrets by a volume of its own, such as a CSI driv
 {{- $faults = append $faults "ingest.certificate.dnsNames: is needed where neither ingest.ingress nor ingest.httpRoute names hosts" -}}
 {{- end -}}
 {{- end -}}
+{{- if and .Values.networkPolicy.enabled .Values.existingConfigMap (not .Values.networkPolicy.kafka.ports) -}}
+{{- $faults = append $faults "networkPolicy.kafka.ports: is needed with existingConfigMap, whose brokers the chart does not see: such as [9093]" -}}
+{{- end -}}
 {{- if and $ingest.ingress.enabled (not $ingest.ingress.hosts) -}}
 {{- $faults = append $faults "ingest.ingress.hosts: at least one is needed, such as [hooks.example.com]" -}}
 {{- end -}}
