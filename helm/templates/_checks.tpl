@@ -250,6 +250,9 @@ Whether a workload brings its secrets by a volume of its own, such as a CSI driv
 {{- if .Values.strimzi.enabled -}}
 {{- $faults = append $faults (printf "checkJob.hooks: what strimzi makes %s" $late) -}}
 {{- end -}}
+{{- if and $ingest.tls.enabled (not $ingest.tls.existingSecret) -}}
+{{- $faults = append $faults (printf "checkJob.hooks: the Secret of ingest.certificate %s" $late) -}}
+{{- end -}}
 {{- end -}}
 {{- range $ordinal := .Values.drain.ordinals -}}
 {{- if and $ingest.spool.enabled (lt (int $ordinal) (int $ingest.replicas)) -}}
