@@ -55,37 +55,45 @@ token.
 {{- end }}
 
 {{/*
-The spec of a pod that empties the spool of a claim, with ingest's credentials. (root, pod, args, claim)
+The pod that empties the spool of a claim, with ingest's credentials. (root, pod, args, claim)
 */}}
-{{- define "sluice.drainPod" -}}
+{{- define "sluice.drainTemplate" -}}
 {{- $root := .root -}}
 {{- $ingest := dict "root" $root "component" "ingest" -}}
-{{- include "sluice.podFields" (dict "root" $root "pod" .pod) }}
-restartPolicy: Never
-containers:
-  - name: drain
-    command: [/usr/bin/sluice-ingest]
-    args:
-      {{- toYaml .args | nindent 6 }}
-    {{- include "sluice.containerFields" (dict "root" $root "pod" .pod) | nindent 4 }}
-    env:
-      {{- include "sluice.env" (dict "container" "drain") | nindent 6 }}
-      {{- with .pod.extraEnv }}
-      {{- toYaml . | nindent 6 }}
-      {{- end }}
-    volumeMounts:
-      {{- include "sluice.mounts" $ingest | nindent 6 }}
-      - name: spool
-        mountPath: {{ include "sluice.spoolMount" . }}
-      {{- with .pod.extraVolumeMounts }}
-      {{- toYaml . | nindent 6 }}
-      {{- end }}
-volumes:
-  {{- include "sluice.volumes" $ingest | nindent 2 }}
-  - name: spool
-    persistentVolumeClaim:
-      claimName: {{ .claim }}
-  {{- with .pod.extraVolumes }}
-  {{- toYaml . | nindent 2 }}
+metadata:
+  labels:
+    {{- include "sluice.podLabels" (dict "root" $root "component" "drain" "labels" .pod.podLabels) | nindent 4 }}
+  {{- with merge (dict) (.pod.podAnnotations | default dict) $root.Values.commonAnnotations }}
+  annotations:
+    {{- toYaml . | nindent 4 }}
   {{- end }}
+spec:
+  {{- include "sluice.podFields" (dict "root" $root "pod" .pod) | nindent 2 }}
+  restartPolicy: Never
+  containers:
+    - name: drain
+      command: [/usr/bin/sluice-ingest]
+      args:
+        {{- toYaml .args | nindent 8 }}
+      {{- include "sluice.containerFields" (dict "root" $root "pod" .pod) | nindent 6 }}
+      env:
+        {{- include "sluice.env" (dict "container" "drain") | nindent 8 }}
+        {{- with .pod.extraEnv }}
+        {{- toYaml . | nindent 8 }}
+        {{- end }}
+      volumeMounts:
+        {{- include "sluice.mounts" $ingest | nindent 8 }}
+        - name: spool
+          mountPath: {{ include "sluice.spoolMount" . }}
+        {{- with .pod.extraVolumeMounts }}
+        {{- toYaml . | nindent 8 }}
+        {{- end }}
+  volumes:
+    {{- include "sluice.volumes" $ingest | nindent 4 }}
+    - name: spool
+      persistentVolumeClaim:
+        claimName: {{ .claim }}
+    {{- with .pod.extraVolumes }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
 {{- end }}

@@ -14,3 +14,5 @@ mod faults;
 mod faults_between;
 
 mod topics;
+
+mod chart;
