@@ -60,7 +60,7 @@ What the chart computes with: the settings, and of docs/settings.yaml the defaul
 {{- end }}
 
 {{- define "sluice.defaults" -}}
-kafka: {bootstrap_servers: "", properties: {}, secret_properties: {}}
+kafka: {bootstrap_servers: ""}
 topics:
   prefix: ""
   create: false
@@ -70,10 +70,7 @@ topics:
   retention: {raw: 7d, events: 30d, duplicates: 7d, rejected: 7d, dead_letter: 30d}
   rejected_bytes: 1GiB
 schema_registry: {}
-sources: {}
-ingest:
-  max_buffered: 64MiB
-  spool: {max_bytes: 1GiB}
+ingest: {spool: {max_bytes: 1GiB}}
 processor: {group: sluice-processor, workers: 1, dedup_window: 72h}
 telemetry: {}
 {{- end }}
