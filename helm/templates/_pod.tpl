@@ -126,7 +126,7 @@ Whole directories: Kubernetes never renews a subPath, so nothing behind one coul
 {{- end }}
 
 {{/*
-The pod of ingest or the processor. (root, component, workload: its values; volumes and mounts: more of them)
+The pod of ingest or the processor. (root, component, workload: its values; env and mounts: more of them)
 */}}
 {{- define "sluice.podTemplate" -}}
 {{- $root := .root -}}
@@ -201,9 +201,6 @@ spec:
     {{- end }}
   volumes:
     {{- include "sluice.volumes" (dict "root" $root "component" $component) | nindent 4 }}
-    {{- with .volumes }}
-    {{- . | nindent 4 }}
-    {{- end }}
     {{- with $workload.extraVolumes }}
     {{- toYaml . | nindent 4 }}
     {{- end }}
