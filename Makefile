@@ -20,6 +20,11 @@ COLLECTOR  := $(CACHE)/otelcol-0.161.0
 TELEMETRY  := $(CACHE)/telemetry
 DRAW       := $(CACHE)/draw
 TYPES      := $(CACHE)/dashboard-types
+# The tools that check the chart, its API server, the schemas of objects, and the checks' packages.
+CHART_BIN     := $(CACHE)/chart-bin
+CHART_SERVER  := $(CACHE)/chart-server
+CHART_SCHEMAS := $(CACHE)/chart-schemas
+CHART_VENV    := $(CACHE)/chart-venv
 JAVA     := $(if $(JAVA_HOME),$(JAVA_HOME)/bin/java,java)
 MAVEN    := mvn -B -q
 ARGS     ?=
@@ -35,8 +40,8 @@ need = command -v $(1) > /dev/null || { echo "$(1) is missing: $(2)" >&2; exit 1
 help: ## lists the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort
 
-.PHONY: run dev test check audit faults outage observe roll rotate hostile upgrade mutants bench bench-dedup dashboards \
-  dashboards-json deny clean
+.PHONY: run dev test check chart audit faults outage observe roll rotate hostile upgrade mutants bench bench-dedup \
+  dashboards dashboards-json deny clean
 run: rust ## the playground on an embedded broker; ARGS="--once --json" ends with the account as JSON
 	@$(CARGO) build --quiet --workspace --bins
 	@target/debug/sluice-tests playground $(ARGS)
@@ -45,9 +50,15 @@ dev: rust kafka prometheus ## a real one-node Kafka, both services and Prometheu
 	@$(CARGO) build --quiet --workspace --bins
 	@target/debug/sluice-tests dev $(ARGS)
 
-test: rust kafka registry python collector ## all tests: unit, contract and end-to-end on real Kafka
+test: rust kafka registry python collector chart-tools ## all tests: unit, contract, end-to-end on real Kafka, and make chart
 	@$(CARGO) build --workspace --bins
 	@$(CARGO) test --workspace $(ARGS)
+	@test -n "$(ARGS)" || $(CHART_VENV)/bin/python -B tests/chart/run.py
+
+chart: rust chart-tools ## the chart: schemas, snapshots, unit tests, bad values; 1 minute; a real API server by ARGS="--server"
+	@$(CARGO) build --quiet --bin sluice-ingest --bin sluice-processor
+	@$(if $(findstring --server,$(ARGS)),$(MAKE) --no-print-directory chart-server)
+	@$(CHART_VENV)/bin/python -B tests/chart/run.py $(ARGS)
 
 check: rust ## format, lints, what tests/tidy asks of the tree, that the mutants' patches fit, and make dashboards
 	@cargo fmt --all --check
@@ -124,7 +135,7 @@ $(OLD)/sluice-processor: tests/old.sh
 	@echo "building the services of $(OLD_COMMIT)" >&2
 	@tests/old.sh $(OLD_COMMIT) $(OLD)
 
-.PHONY: kafka kafka-control registry faketime hostile-tools python prometheus collector draw
+.PHONY: kafka kafka-control registry faketime hostile-tools python prometheus collector draw chart-tools chart-server
 kafka: $(KAFKA)/kafka.jsa ## Apache Kafka for the tests, into .cache
 kafka-control: $(CONTROL)/kafka.jsa ## an earlier Apache Kafka, for make faults, into .cache
 registry: $(REGISTRY)/.done ## the Apicurio schema registry for the readers' tests, into .cache
@@ -134,6 +145,8 @@ python: $(VENV)/.done ## the Python readers' packages, into .cache
 prometheus: $(PROMETHEUS)/.done ## Prometheus and promtool, into .cache
 collector: $(COLLECTOR)/otelcol ## the OpenTelemetry Collector with span metrics, into .cache; 3 minutes
 draw: $(DRAW)/.done ## the packages of tests/telemetry/draw.py, into .cache
+chart-tools: prometheus $(CHART_VENV)/.done $(CHART_SCHEMAS)/.done ## what make chart runs, into .cache; 5 minutes
+chart-server: $(CHART_SERVER)/.done ## Kubernetes' API server and etcd, into .cache; 4 minutes
 
 $(KAFKA)/.done $(CONTROL)/.done: $(CACHE)/kafka-%/.done: tests/kafka/pom.xml tests/kafka/SHA256SUMS-%
 	@$(call need,$(JAVA),apt-get install openjdk-17-jdk-headless)
@@ -246,4 +259,55 @@ $(TYPES)/.done: tests/telemetry/types/package.json tests/telemetry/types/package
 	@rm -rf $(TYPES) && mkdir -p $(TYPES)
 	@cp $^ $(TYPES)/
 	@cd $(TYPES) && npm ci --ignore-scripts --no-audit --no-fund --silent
+	@touch $@
+
+# $(call chart-tool,name,module,package,the folder of its go.mod,the variable that holds its version): a binary
+# of CHART_BIN, by a marker with the version that the go.mod requires. One go.mod serves for most, so that what
+# they share is built once.
+version = $(shell sed -n 's|^\(require \)\?[[:space:]]*$(1) \(v[^ ]*\).*|\2|p' tests/chart/$(2)/go.mod)
+define chart-tool
+chart-tools: $$(CHART_BIN)/.$(1)-$$(call version,$(2),$(4))
+$$(CHART_BIN)/.$(1)-$$(call version,$(2),$(4)): tests/chart/$(4)/go.mod tests/chart/$(4)/go.sum
+	@$$(call need,go,install Go 1.26 or newer)
+	@echo "building $(1) into $$(CHART_BIN)" >&2
+	@mkdir -p $$(CHART_BIN)
+	@cd tests/chart/$(4) && CGO_ENABLED=0 go build -trimpath \
+	  -ldflags='-s -w $$(if $(5),-X $(5)=$$(call version,$(2),$(4)))' -o $$(CHART_BIN)/$(1) $(2)$(3)
+	@touch $$@
+endef
+$(eval $(call chart-tool,helm4,helm.sh/helm/v4,/cmd/helm,tools,helm.sh/helm/v4/internal/version.version))
+$(eval $(call chart-tool,helm3,helm.sh/helm/v3,/cmd/helm,tools,helm.sh/helm/v3/internal/version.version))
+$(eval $(call chart-tool,helm-unittest,github.com/helm-unittest/helm-unittest,/cmd/helm-unittest,tools))
+$(eval $(call chart-tool,kubeconform,github.com/yannh/kubeconform,/cmd/kubeconform,tools))
+$(eval $(call chart-tool,helm-docs,github.com/norwoodj/helm-docs,/cmd/helm-docs,tools))
+$(eval $(call chart-tool,kube-score,github.com/zegl/kube-score,/cmd/kube-score,kube-score))
+
+$(CHART_SERVER)/.done: tests/chart/apiserver/go.mod tests/chart/apiserver/go.sum tests/chart/apiserver/main.go
+	@$(call need,go,install Go 1.26 or newer)
+	@echo "building Kubernetes' API server and etcd into $(CHART_SERVER)" >&2
+	@mkdir -p $(CHART_SERVER)
+	@cd tests/chart/apiserver && CGO_ENABLED=0 go build -trimpath \
+	  -ldflags='-s -w -X k8s.io/component-base/version.gitVersion=$(call version,k8s.io/kubernetes,apiserver)' \
+	  -o $(CHART_SERVER)/kube-apiserver .
+	@cd tests/chart/apiserver && CGO_ENABLED=0 go build -trimpath -ldflags='-s -w' -o $(CHART_SERVER)/etcd \
+	  go.etcd.io/etcd/server/v3
+	@touch $@
+
+$(CHART_VENV)/.done: tests/chart/requirements.txt
+	@$(call need,python3,apt-get install python3 python3-venv)
+	@echo "fetching the packages of $< into $(@D)" >&2
+	@rm -rf $(@D)
+	@python3 -m venv $(@D) || { echo "the module venv is missing: apt-get install python3-venv" >&2; exit 1; }
+	@$(@D)/bin/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r $<
+	@touch $@
+
+$(CHART_SCHEMAS)/.done: tests/chart/schemas.py tests/chart/crds.txt tests/chart/requirements-schemas.txt \
+  $(wildcard tests/chart/crds/*.yaml) $(CHART_VENV)/.done
+	@$(call need,go,install Go 1.26 or newer)
+	@echo "fetching the schemas of objects into $(@D)" >&2
+	@rm -rf $(@D)-package
+	@$(CHART_VENV)/bin/pip install --quiet --disable-pip-version-check --no-deps --no-compile --require-hashes \
+	  --target $(@D)-package -r tests/chart/requirements-schemas.txt
+	@$(CHART_VENV)/bin/python -B tests/chart/schemas.py $(@D) $(@D)-package
+	@rm -rf $(@D)-package
 	@touch $@
