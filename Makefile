@@ -261,9 +261,9 @@ $(TYPES)/.done: tests/telemetry/types/package.json tests/telemetry/types/package
 	@cd $(TYPES) && npm ci --ignore-scripts --no-audit --no-fund --silent
 	@touch $@
 
-# $(call chart-tool,name,module,package,the folder of its go.mod,the variable that holds its version): a binary
-# of CHART_BIN, by a marker with the version that the go.mod requires. One go.mod serves for most, so that what
-# they share is built once.
+# $(call chart-tool,name,module,package,the folder of its go.mod,the variable that holds its version): a
+# binary of CHART_BIN, by a marker with the version that the go.mod requires. One go.mod serves for most, so
+# that what they share is built once.
 version = $(shell sed -n 's|^\(require \)\?[[:space:]]*$(1) \(v[^ ]*\).*|\2|p' tests/chart/$(2)/go.mod)
 define chart-tool
 chart-tools: $$(CHART_BIN)/.$(1)-$$(call version,$(2),$(4))
