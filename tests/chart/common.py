@@ -20,7 +20,7 @@ CHART = ROOT / "helm"
 BINARIES = Path(os.environ.get("SLUICE_BINARIES", ROOT / "target" / "debug"))
 RELEASE, NAMESPACE = "shop", "hooks"
 HELMS = ("helm4", "helm3")
-# The oldest release that is supported, the one that most clusters have, and the newest.
+# A release that clusters keep for long, one that most have, and the newest with a schema.
 KUBERNETES = ("1.30", "1.34", "1.37")
 UPDATE = os.environ.get("UPDATE_GOLDEN") == "1"
 WORKERS = 2

@@ -147,7 +147,7 @@ def promises(counts):
             cases.append((file, rest, [f"tests/{promise['suite']}_test.yaml"]))
             names.append(f"{file}: {promise['promise']}: {promise['line']}")
     noticed = judged(cases)
-    counts["promises"], counts["promises_caught"] = len(cases), sum(map(bool, noticed))
+    counts["mutants"], counts["mutants_caught"] = len(cases), sum(map(bool, noticed))
     for name, result in zip(names, noticed):
         if result is None:
             yield f"{name}: without its line the chart does not render, so this proves nothing"
