@@ -2,7 +2,8 @@
 
 A mutant is one of: a line that is not there; a key that is not there with all that stands under it (block); a
 condition or loop that is not there, while what it guards is; the same with what it guards (region). What does
-not render under the fullest values is no mutant: Helm notices it.
+not render under the fullest values is no mutant: Helm notices it. What no unit test notices may still change a
+snapshot; the counts keep the two apart.
 """
 
 import random
@@ -12,11 +13,11 @@ import tempfile
 import time
 from pathlib import Path
 
-from common import CHART, HERE, command, in_parallel, load, say, template
+from common import CHART, HERE, command, in_parallel, load, load_all, rendered, say, template, values_files
 
 PROMISES = HERE / "promises.yaml"
 SURVIVORS = HERE / "survivors.yaml"
-LATE = "late"
+UNIT, SNAPSHOT, NOTHING, NO_MUTANT, LATE = "unit", "snapshot", "nothing", "no mutant", "late"
 OPENS = re.compile(r"\{\{-?\s*(if|range|with|define|block)\b")
 ENDS = re.compile(r"\{\{-?\s*end\b")
 # A line that is only one of these cannot go alone: nothing would render.
@@ -81,7 +82,7 @@ class Copy:
         shutil.copytree(CHART, self.chart)
 
     def noticed(self, file, lines, suites):
-        """Whether the unit tests fail under the change; None if the chart does not render."""
+        """UNIT, SNAPSHOT or NOTHING notices the change; or it is NO_MUTANT, for the chart does not render."""
         path = self.chart / file
         before = path.read_text()
         path.write_text("\n".join(lines) + "\n")
@@ -91,20 +92,28 @@ class Copy:
                 command("helm-unittest", "--failfast", "-f", suite, self.chart).returncode for suite in suites
             )
             values = CHART / "ci" / "full-values.yaml"
-            if noticed and template("helm4", values, chart=self.chart).returncode:
-                return None
-            return noticed
+            if noticed:
+                return NO_MUTANT if template("helm4", values, chart=self.chart).returncode else UNIT
+            return SNAPSHOT if self.changed() else NOTHING
         finally:
             path.write_text(before)
+
+    def changed(self):
+        """Whether the chart renders something else than it did under one of the values files."""
+        for values in values_files():
+            answer = template("helm4", values, chart=self.chart)
+            if answer.returncode or load_all(answer.stdout) != rendered(values):
+                return True
+        return False
 
     def close(self):
         self.folder.cleanup()
 
 
 def judged(cases, until=None):
-    """For each (file, lines, suites) whether it is noticed, on as many copies as there are workers.
+    """For each (file, lines, suites) what notices it, on as many copies as there are workers.
 
-    None stands for what does not render, LATE for what was not tried by the time given.
+    LATE stands for what was not tried by the time given.
     """
     free = []
 
@@ -147,11 +156,11 @@ def promises(counts):
             cases.append((file, rest, [f"tests/{promise['suite']}_test.yaml"]))
             names.append(f"{file}: {promise['promise']}: {promise['line']}")
     noticed = judged(cases)
-    counts["mutants"], counts["mutants_caught"] = len(cases), sum(map(bool, noticed))
+    counts["mutants"], counts["mutants_caught"] = len(cases), noticed.count(UNIT)
     for name, result in zip(names, noticed):
-        if result is None:
+        if result == NO_MUTANT:
             yield f"{name}: without its line the chart does not render, so this proves nothing"
-        elif not result:
+        elif result != UNIT:
             yield f"{name}: without its line no unit test fails"
 
 
@@ -181,18 +190,21 @@ def every(counts, minutes=45):
     cases, names = [cases[at] for at in order], [names[at] for at in order]
     say(f"{len(cases)} mutants")
     noticed = judged(cases, time.monotonic() + 60 * minutes)
-    counts["mutants"] = sum(result in (True, False) for result in noticed)
-    counts["mutants_caught"] = noticed.count(True)
-    counts["mutants_not_rendering"] = noticed.count(None)
+    counts["mutants"] = sum(noticed.count(result) for result in (UNIT, SNAPSHOT, NOTHING))
+    counts["mutants_caught"], counts["mutants_in_snapshots"] = noticed.count(UNIT), noticed.count(SNAPSHOT)
+    counts["mutants_not_rendering"] = noticed.count(NO_MUTANT)
+    for (file, kind, number, line), result in zip(names, noticed):
+        if result == SNAPSHOT:
+            say(f"{file}:{number}: only a snapshot changes without this {kind}: {line}")
     if late := noticed.count(LATE):
         yield f"{late} mutants were not tried within {minutes} minutes"
-    survivors = [name for name, result in zip(names, noticed) if result is False]
+    survivors = [name for name, result in zip(names, noticed) if result == NOTHING]
     counts["mutants_excused"] = 0
     excuses = {(each["file"], each["line"]) for each in load(SURVIVORS.read_text()) or []}
     for file, kind, number, line in survivors:
         if (file, line) in excuses:
             counts["mutants_excused"] += 1
         else:
-            yield f"{file}:{number}: no unit test fails without this {kind}: {line}"
+            yield f"{file}:{number}: nothing fails without this {kind}: {line}"
     for file, line in sorted(excuses - {(file, line) for file, _, _, line in survivors}):
         yield f"{SURVIVORS.name}: {file}: {line}: this mutant is caught or gone"
