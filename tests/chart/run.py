@@ -1,7 +1,6 @@
 """make chart: every check of the chart, each with its faults, and the counts as one line of JSON.
 
-Usage: run.py [--server | --mutants] [--only STEP]. Without an option: all that needs no server. --server: the
-chart on a real API server. --mutants: every line of every template, which takes some 20 minutes.
+Usage: run.py [--server | --mutants [MINUTES]] [--only STEP]. Without an option: all that needs no server.
 """
 
 import argparse
@@ -9,6 +8,7 @@ import json
 import signal
 import sys
 import time
+from functools import partial
 
 import installs
 import mutants
@@ -64,7 +64,12 @@ def main():
         "--server", action="store_true", help="on a real API server, instead of the other steps"
     )
     arguments.add_argument(
-        "--mutants", action="store_true", help="every line of every template, instead of the others"
+        "--mutants",
+        type=int,
+        nargs="?",
+        const=45,
+        metavar="MINUTES",
+        help="every line of every template, instead of the others, for at most these minutes (45)",
     )
     arguments.add_argument(
         "--only", choices=STEPS, action="append", help="one step; several times for several"
@@ -74,7 +79,7 @@ def main():
     if given.server:
         steps = {"server": on_a_server}
     elif given.mutants:
-        steps = {"mutants": mutants.every}
+        steps = {"mutants": partial(mutants.every, minutes=given.mutants)}
     counts, faults = {"values_files": len(values_files())}, 0
     began = time.monotonic()
     for name, step in steps.items():
