@@ -1,10 +1,11 @@
 //! What the chart asks Strimzi for is what the services ask of the brokers: read from the snapshot of the
 //! chart under `helm/ci/strimzi-values.yaml`, which `make chart` compares with the chart.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use serde_json::Value;
+use sluice_schemas::acl::{Acl, Pattern, Resource, Who, required};
 use sluice_schemas::providers::ALL;
 use sluice_schemas::settings::{Environment, Settings};
 use sluice_service::kafka::topics::wanted;
@@ -73,6 +74,61 @@ fn strimzi_makes_exactly_the_topics_that_the_services_verify() {
         })
         .collect();
     assert_eq!(found, expected);
+}
+
+/// A rule as a text: resource, name, pattern, operation.
+fn rule(acl: &Acl) -> String {
+    let (resource, name) = match &acl.resource {
+        Resource::Topic(name) => ("topic", name.as_str()),
+        Resource::Group(name) => ("group", name.as_str()),
+        Resource::TransactionalId(name) => ("transactionalId", name.as_str()),
+        Resource::Cluster => ("cluster", ""),
+    };
+    let pattern = match acl.pattern {
+        Pattern::Literal => "literal",
+        Pattern::Prefixed => "prefix",
+    };
+    format!("{resource} {name} {pattern} {}", acl.operation.argument())
+}
+
+/// The rules of a rendered KafkaUser.
+fn granted(user: &Value) -> BTreeSet<String> {
+    let mut rules = BTreeSet::new();
+    for acl in user["spec"]["authorization"]["acls"]
+        .as_array()
+        .expect("a list")
+    {
+        let text = |key: &str| acl["resource"][key].as_str().expect("a text");
+        let resource = ["type", "name", "patternType"].map(text).join(" ");
+        for operation in acl["operations"].as_array().expect("a list") {
+            rules.insert(format!(
+                "{resource} {}",
+                operation.as_str().expect("a text")
+            ));
+        }
+    }
+    rules
+}
+
+#[test]
+fn each_user_of_strimzi_has_exactly_the_rules_that_its_process_needs() {
+    let objects = objects();
+    let settings = settings(&objects);
+    for (who, name) in [
+        (Who::Ingest, "ingest"),
+        (Who::Processor, "processor"),
+        (Who::Operator, "operator"),
+    ] {
+        let label = "app.kubernetes.io/component";
+        let user = objects
+            .iter()
+            .find(|object| {
+                object["kind"] == "KafkaUser" && object["metadata"]["labels"][label] == name
+            })
+            .unwrap_or_else(|| panic!("no KafkaUser of {name}"));
+        let expected: BTreeSet<String> = required(&settings, who).iter().map(rule).collect();
+        assert_eq!(granted(user), expected, "{name}");
+    }
 }
 
 #[test]
