@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use reqwest::{Client, RequestBuilder, StatusCode};
+use reqwest::{Client, RequestBuilder, Response, StatusCode};
 use serde::Deserialize;
 use serde_json::json;
 use sluice_schemas::event::SCHEMA;
@@ -17,6 +17,9 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 /// The compatibility that the registry must require of new versions of the schema: every old reader reads
 /// every new event, and the other way round.
 const COMPATIBILITY: &str = "FULL_TRANSITIVE";
+
+/// What the API of registries is asked in.
+const CONTENT_TYPE: &str = "application/vnd.schemaregistry.v1+json";
 
 /// Why there are no ids.
 #[derive(Debug, Error)]
@@ -39,7 +42,7 @@ pub async fn ids(
     settings: &Settings,
     registry: &SchemaRegistry,
 ) -> Result<HashMap<String, u32>, RegistryError> {
-    let client = client(registry)?;
+    let client = client(registry, TIMEOUT)?;
     let password = match &registry.password_file {
         // An absolute path is used as it is, a name is a file under `secrets_dir`.
         Some(file) => Some(password(settings, file)?),
@@ -59,7 +62,7 @@ pub async fn ids(
         };
         let request = client
             .post(path)
-            .header("content-type", "application/vnd.schemaregistry.v1+json")
+            .header("content-type", CONTENT_TYPE)
             .json(&json!({"schemaType": "AVRO", "schema": SCHEMA}));
         ids.insert(topic, id(known(request), &subject).await?);
         if registry.register {
@@ -70,6 +73,118 @@ pub async fn ids(
         }
     }
     Ok(ids)
+}
+
+/// How a subject of the registry stands to the schema of this build.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// It has the schema, under this id.
+    Registered(u32),
+    /// It lacks the schema and would take it.
+    Compatible,
+    /// It lacks the schema and would refuse it.
+    Incompatible,
+    /// There is no such subject.
+    Absent,
+}
+
+/// What the registry says of all subjects, and by its clock.
+#[derive(Debug)]
+pub struct Examined {
+    /// Each subject in the order of the topics.
+    pub subjects: Vec<(String, Result<Standing, RegistryError>)>,
+    /// The header `date` of its last answer.
+    pub date: Option<String>,
+}
+
+/// Asks the registry about each subject, for a report. Registers and changes nothing.
+pub async fn examine(
+    settings: &Settings,
+    registry: &SchemaRegistry,
+    timeout: Duration,
+) -> Result<Examined, RegistryError> {
+    let asking = Asking::new(settings, registry, timeout)?;
+    let mut examined = Examined {
+        subjects: Vec::new(),
+        date: None,
+    };
+    for topic in settings.event_topics() {
+        let subject = format!("{topic}-value");
+        let standing = asking.standing(&subject, &mut examined.date).await;
+        if let Err(RegistryError::Away(_)) = standing {
+            return standing.map(|_| examined);
+        }
+        examined.subjects.push((subject, standing));
+    }
+    Ok(examined)
+}
+
+/// A client of a registry that only asks.
+struct Asking<'a> {
+    client: Client,
+    registry: &'a SchemaRegistry,
+    password: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Compatibility {
+    is_compatible: bool,
+}
+
+impl<'a> Asking<'a> {
+    fn new(
+        settings: &Settings,
+        registry: &'a SchemaRegistry,
+        timeout: Duration,
+    ) -> Result<Self, RegistryError> {
+        let file = registry.password_file.as_deref();
+        Ok(Self {
+            client: client(registry, timeout)?,
+            registry,
+            password: file.map(|file| password(settings, file)).transpose()?,
+        })
+    }
+
+    async fn standing(
+        &self,
+        subject: &str,
+        date: &mut Option<String>,
+    ) -> Result<Standing, RegistryError> {
+        let response = self.ask(&format!("/subjects/{subject}")).await?;
+        let sent = response.headers().get("date");
+        *date = sent.and_then(|sent| sent.to_str().ok()).map(str::to_owned);
+        if response.status() != StatusCode::NOT_FOUND {
+            return Ok(Standing::Registered(registered(response, subject).await?));
+        }
+        let latest = format!("/compatibility/subjects/{subject}/versions/latest");
+        let response = self.ask(&latest).await?;
+        match response.status() {
+            StatusCode::NOT_FOUND => Ok(Standing::Absent),
+            status if status.is_success() => {
+                let found: Compatibility = response.json().await.map_err(away)?;
+                Ok(if found.is_compatible {
+                    Standing::Compatible
+                } else {
+                    Standing::Incompatible
+                })
+            }
+            _ => Err(refused(response.status(), subject)),
+        }
+    }
+
+    /// Sends the schema to a path that only answers about it.
+    async fn ask(&self, path: &str) -> Result<Response, RegistryError> {
+        let request = self
+            .client
+            .post(format!("{}{path}", self.registry.url))
+            .header("content-type", CONTENT_TYPE)
+            .json(&json!({"schemaType": "AVRO", "schema": SCHEMA}));
+        let request = match &self.registry.username {
+            Some(user) => request.basic_auth(user, self.password.as_deref()),
+            None => request,
+        };
+        request.send().await.map_err(away)
+    }
 }
 
 /// Makes the registry refuse a schema that would break a reader. Where that is not allowed, only this check
@@ -88,29 +203,46 @@ async fn require_compatibility(request: RequestBuilder, subject: &str) {
 }
 
 async fn id(request: RequestBuilder, subject: &str) -> Result<u32, RegistryError> {
-    let away = |error: reqwest::Error| RegistryError::Away(error.without_url().to_string());
     let response = request.send().await.map_err(away)?;
-    let status = response.status();
-    if status.is_success() {
-        let registered: Registered = response.json().await.map_err(away)?;
-        return Ok(registered.id);
+    registered(response, subject).await
+}
+
+/// With the chain of causes, and without the URL.
+fn away(error: reqwest::Error) -> RegistryError {
+    let error = error.without_url();
+    let mut words = error.to_string();
+    let mut cause = std::error::Error::source(&error);
+    while let Some(inner) = cause {
+        words = format!("{words}: {inner}");
+        cause = inner.source();
     }
+    RegistryError::Away(words)
+}
+
+async fn registered(response: Response, subject: &str) -> Result<u32, RegistryError> {
+    if !response.status().is_success() {
+        return Err(refused(response.status(), subject));
+    }
+    let registered: Registered = response.json().await.map_err(away)?;
+    Ok(registered.id)
+}
+
+/// What the status of an answer means that is no success.
+fn refused(status: StatusCode, subject: &str) -> RegistryError {
     let message = match status {
         StatusCode::NOT_FOUND => "the schema is not registered under it".to_owned(),
         StatusCode::CONFLICT => "the schema is not compatible with what is registered".to_owned(),
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => "access is denied".to_owned(),
         _ if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS => {
-            return Err(RegistryError::Away(format!("it answered {status}")));
+            return RegistryError::Away(format!("it answered {status}"));
         }
         _ => format!("the registry answered {status}"),
     };
-    Err(RegistryError::Mismatch(format!(
-        "subject {subject}: {message}"
-    )))
+    RegistryError::Mismatch(format!("subject {subject}: {message}"))
 }
 
-fn client(registry: &SchemaRegistry) -> Result<Client, RegistryError> {
-    let mut builder = Client::builder().timeout(TIMEOUT);
+fn client(registry: &SchemaRegistry, timeout: Duration) -> Result<Client, RegistryError> {
+    let mut builder = Client::builder().timeout(timeout);
     if let Some(file) = &registry.ca_file {
         let fault = |message: String| {
             RegistryError::Mismatch(format!(

@@ -8,7 +8,11 @@ mod compare;
 
 mod ensure;
 
+mod examine;
+
+pub use compare::Difference;
 pub use ensure::{EnsureError, ensure, ensure_these};
+pub use examine::{Examined, examine};
 
 /// `segment.ms` of the dedup-log. Retention deletes whole segments, so this is how coarsely it works.
 pub const DEDUP_LOG_SEGMENT: Duration = Duration::from_secs(6 * 3_600);

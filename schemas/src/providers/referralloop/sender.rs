@@ -4,7 +4,6 @@ use serde_json::json;
 
 use super::Source;
 use super::spec::{SIGNATURE, SPEC};
-use crate::identity::sha256;
 use crate::providers::api::{Signing, Spec};
 use crate::providers::sending::{self, SendingSource, Unsigned};
 
@@ -24,7 +23,7 @@ impl sending::Sender for Sender {
             settings: json!({
                 "provider": SPEC.name,
                 "secrets": [name],
-                "token_sha256": [hex::encode(sha256(token.as_bytes()))],
+                "token_sha256": [hex::encode(crate::identity::sha256(token.as_bytes()))],
                 "options": {"signature": "optional"},
             }),
             files: vec![(

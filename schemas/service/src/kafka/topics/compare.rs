@@ -157,10 +157,7 @@ mod tests {
         assert_eq!(
             found,
             [
-                (
-                    "cleanup.policy is compact,delete and must be delete",
-                    false
-                ),
+                ("cleanup.policy is compact,delete and must be delete", false),
                 ("retention.ms is 999 and must be at least 1000", false),
                 ("min.insync.replicas is 1 and should be at least 2", true),
             ]

@@ -1,0 +1,102 @@
+//! How the program is called.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+
+use crate::{check, send};
+
+/// The layout of the help of a command that has commands.
+const GROUP: &str = "\
+{about}
+
+USAGE
+  {usage}
+
+COMMANDS
+{subcommands}
+
+FLAGS
+{options}{after-help}
+";
+
+/// The layout of the help of a command: what it does at length, and its arguments where it has any.
+macro_rules! layout {
+    ($text:literal, $($arguments:literal)?) => {
+        concat!(
+            "{about}\n\n",
+            $text,
+            "\n\nUSAGE\n  {usage}\n\n",
+            $($arguments, "\n{positionals}\n\n",)?
+            "FLAGS\n{options}{after-help}\n"
+        )
+    };
+}
+pub(crate) use layout;
+
+const EXAMPLES: &str = "\
+EXAMPLES
+  $ sluicectl check --config sluice.yaml
+  $ sluicectl send codes --wait
+  $ sluicectl completions bash > /etc/bash_completion.d/sluicectl
+
+EXIT STATUS
+  0   All is as it must be
+  1   Something is not
+  2   The command line cannot be carried out
+  78  The settings or the secrets are at fault";
+
+const COMPLETIONS: &str = "\
+EXAMPLES
+  $ sluicectl completions bash > /etc/bash_completion.d/sluicectl
+  $ sluicectl completions zsh > \"${fpath[1]}/_sluicectl\"
+  $ sluicectl completions fish > ~/.config/fish/completions/sluicectl.fish";
+
+const MAN: &str = "\
+EXAMPLES
+  $ sluicectl man /usr/local/share/man/man1";
+
+/// Check an installation of Sluice, and try it.
+#[derive(Debug, Parser)]
+#[command(
+    name = "sluicectl",
+    version = sluice_service::VERSION,
+    help_template = GROUP,
+    after_help = EXAMPLES,
+    disable_help_subcommand = true
+)]
+pub struct Arguments {
+    /// The settings file of the services
+    #[arg(long, env = "SLUICE_CONFIG", global = true, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    // Their help stands at their options.
+    Check(check::Options),
+    Send(send::Options),
+    /// Print the completions for a shell
+    #[command(
+        help_template = layout!("It is written to standard output.", "ARGUMENTS"),
+        after_help = COMPLETIONS
+    )]
+    Completions {
+        /// bash, zsh, fish, elvish or powershell
+        #[arg(hide_possible_values = true)]
+        shell: clap_complete::Shell,
+    },
+    /// Write manual pages into a folder
+    #[command(
+        help_template = layout!("One page for each command, in section 1.", "ARGUMENTS"),
+        after_help = MAN
+    )]
+    Man {
+        /// The folder, which must exist
+        dir: PathBuf,
+    },
+}

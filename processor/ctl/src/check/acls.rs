@@ -1,0 +1,273 @@
+//! Which of the required ACLs does the principal of these settings lack? Each is tried where a try changes
+//! nothing. To write, to use a transactional id and to join a group cannot be tried so.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::{ClientConfig, Offset, TopicPartitionList};
+use sluice_schemas::acl::{Acl, Operation, Resource, Who, required};
+use sluice_schemas::settings::Settings;
+
+use super::client::{self, Heard, TIMEOUT, ask, is_refusal};
+use super::finding::Finding;
+
+const CHECK: &str = "acls";
+
+/// How long a fetch of a topic that may be read takes at most, where nothing is wrong.
+const FETCH_PATIENCE: Duration = Duration::from_secs(2);
+
+/// How long all tries may take together.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+/// Whose rules the principal must have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
+pub enum Role {
+    /// `sluice-ingest`
+    Ingest,
+    /// `sluice-processor`
+    Processor,
+    /// Who uses `sluicectl`.
+    Operator,
+}
+
+impl From<Role> for Who {
+    fn from(role: Role) -> Self {
+        match role {
+            Role::Ingest => Self::Ingest,
+            Role::Processor => Self::Processor,
+            Role::Operator => Self::Operator,
+        }
+    }
+}
+
+/// What came of trying a rule.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Tried {
+    Allowed,
+    Refused,
+    /// It cannot be tried, for this reason.
+    Untried(String),
+}
+
+/// The rules of these roles.
+pub fn check(
+    settings: &Settings,
+    roles: &[Role],
+    runtime: &tokio::runtime::Handle,
+) -> Vec<Finding> {
+    let who = roles.iter().map(|role| Who::from(*role));
+    let rules: BTreeSet<Acl> = who.flat_map(|who| required(settings, who)).collect();
+    let mut trying = match Trying::new(settings, runtime) {
+        Ok(trying) => trying,
+        Err(reason) => return vec![Finding::skip(CHECK, "", &reason)],
+    };
+    let (mut lacking, mut held, mut untried) = (Vec::new(), 0, Vec::new());
+    for rule in &rules {
+        match trying.rule(rule) {
+            Tried::Allowed => held += 1,
+            Tried::Refused => lacking.push(rule),
+            Tried::Untried(reason) => untried.push((reason, rule)),
+        }
+    }
+    let mut found: Vec<Finding> = lacking.iter().map(|rule| lacks(settings, rule)).collect();
+    if held > 0 {
+        let message = format!("the principal has {held} of {} rules", rules.len());
+        found.push(Finding::ok(CHECK, &named(roles), &message));
+    }
+    let reasons: BTreeSet<&str> = untried.iter().map(|(reason, _)| reason.as_str()).collect();
+    for reason in reasons {
+        let of_it = untried.iter().filter(|(other, _)| other == reason);
+        let rules: Vec<String> = of_it
+            .map(|(_, rule)| format!("{} on {}", rule.operation.name(), rule.resource))
+            .collect();
+        let message = format!("{reason}: {}", rules.join(", "));
+        found.push(Finding::skip(CHECK, &named(roles), &message));
+    }
+    found
+}
+
+fn named(roles: &[Role]) -> String {
+    let names: BTreeSet<&Role> = roles.iter().collect();
+    let names: Vec<&str> = names
+        .into_iter()
+        .map(|role| match role {
+            Role::Ingest => "ingest",
+            Role::Processor => "processor",
+            Role::Operator => "operator",
+        })
+        .collect();
+    names.join(",")
+}
+
+fn lacks(settings: &Settings, rule: &Acl) -> Finding {
+    let sentence = rule.to_string();
+    let (what, command) = sentence.split_once(" (").unwrap_or((&sentence, ""));
+    let (resource, message) = what.split_once(": ").unwrap_or(("", what));
+    let command = command.trim_end_matches(')');
+    let options = command.strip_prefix("kafka-acls").unwrap_or(command);
+    let servers = &settings.kafka.bootstrap_servers;
+    Finding::fail(CHECK, resource, message).mend(format!(
+        "kafka-acls.sh --bootstrap-server {servers} --command-config admin.properties{options} \
+         --allow-principal User:NAME"
+    ))
+}
+
+/// The clients by which rules are tried, and what they learned.
+struct Trying<'a> {
+    settings: &'a Settings,
+    runtime: &'a tokio::runtime::Handle,
+    consumer: BaseConsumer<Heard>,
+    admin: AdminClient<DefaultClientContext>,
+    end: Instant,
+}
+
+impl<'a> Trying<'a> {
+    fn new(settings: &'a Settings, runtime: &'a tokio::runtime::Handle) -> Result<Self, String> {
+        let config: ClientConfig = client::config(settings)?;
+        let words = |error: KafkaError| error.to_string();
+        let (consumer, _) = client::consumer(&config).map_err(words)?;
+        let admin = config.create().map_err(words)?;
+        Ok(Self {
+            settings,
+            runtime,
+            consumer,
+            admin,
+            end: Instant::now() + PATIENCE,
+        })
+    }
+
+    fn rule(&mut self, rule: &Acl) -> Tried {
+        if Instant::now() > self.end {
+            let seconds = PATIENCE.as_secs();
+            return Tried::Untried(format!("the tries before it took {seconds} s"));
+        }
+        let writes = || Tried::Untried("a try would write".to_owned());
+        match (&rule.resource, rule.operation) {
+            (Resource::Topic(name), Operation::Read) => self.read(name),
+            (Resource::Topic(name), Operation::Describe) => self.describe(name),
+            (Resource::Topic(name), Operation::DescribeConfigs) => self.describe_configs(name),
+            (Resource::Topic(name), Operation::Create) => self.create(name),
+            (Resource::Group(name), Operation::Describe) => self.group(name),
+            // Who may not even see it may not read it.
+            (Resource::Group(name), Operation::Read) => match self.group(name) {
+                Tried::Allowed => Tried::Untried("a try would join the group".to_owned()),
+                other => other,
+            },
+            (Resource::Topic(_) | Resource::Group(_), _)
+            | (Resource::TransactionalId(_) | Resource::Cluster, _) => writes(),
+        }
+    }
+
+    /// A consumer's request for the metadata of a topic by its name makes none.
+    fn describe(&self, topic: &str) -> Tried {
+        let metadata = ask(&self.consumer, |consumer| {
+            consumer.fetch_metadata(Some(topic), TIMEOUT)
+        });
+        let metadata = match metadata {
+            Ok(metadata) => metadata,
+            Err(error) => return outcome(Err(&error)),
+        };
+        let error = metadata.topics().first().and_then(|topic| topic.error());
+        match error.map(RDKafkaErrorCode::from) {
+            Some(code) if is_refusal(code) => Tried::Refused,
+            Some(RDKafkaErrorCode::UnknownTopicOrPartition) => missing(),
+            _ => Tried::Allowed,
+        }
+    }
+
+    /// Fetches what is at the end of one partition.
+    fn read(&self, topic: &str) -> Tried {
+        match self.describe(topic) {
+            Tried::Allowed => {}
+            other => return other,
+        }
+        let mut list = TopicPartitionList::new();
+        let added = list.add_partition_offset(topic, 0, Offset::End);
+        if let Err(error) = added.and_then(|()| self.consumer.assign(&list)) {
+            return outcome(Err(&error));
+        }
+        let end = Instant::now() + FETCH_PATIENCE;
+        let mut tried = Tried::Untried("the fetch had no answer in time".to_owned());
+        while Instant::now() < end {
+            match self.consumer.poll(Duration::from_millis(20)) {
+                Some(Err(error)) if error.rdkafka_error_code().is_some_and(is_refusal) => {
+                    tried = Tried::Refused;
+                    break;
+                }
+                Some(Ok(_) | Err(KafkaError::PartitionEOF(_))) => {
+                    tried = Tried::Allowed;
+                    break;
+                }
+                Some(Err(_)) | None => {}
+            }
+        }
+        let _ = self.consumer.unassign();
+        tried
+    }
+
+    fn describe_configs(&self, topic: &str) -> Tried {
+        let resource = [ResourceSpecifier::Topic(topic)];
+        let asked = self.admin.describe_configs(&resource, &options());
+        match self.runtime.block_on(asked) {
+            Ok(results) => match results.into_iter().next() {
+                Some(Err(code)) => outcome(Err(&KafkaError::AdminOp(code))),
+                _ => Tried::Allowed,
+            },
+            Err(error) => outcome(Err(&error)),
+        }
+    }
+
+    /// Asks whether the topic could be made; one that is there is not made again.
+    fn create(&self, topic: &str) -> Tried {
+        let replication = TopicReplication::Fixed(self.settings.topics.replication);
+        let topic = NewTopic::new(topic, 1, replication);
+        let asked = self
+            .admin
+            .create_topics([&topic], &options().validate_only(true));
+        match self.runtime.block_on(asked) {
+            Ok(results) => match results.into_iter().next() {
+                Some(Err((_, RDKafkaErrorCode::TopicAlreadyExists))) => Tried::Allowed,
+                Some(Err((_, code))) => outcome(Err(&KafkaError::AdminOp(code))),
+                _ => Tried::Allowed,
+            },
+            Err(error) => outcome(Err(&error)),
+        }
+    }
+
+    /// Asks for an offset of the group, which it is not joined for.
+    fn group(&self, _name: &str) -> Tried {
+        let mut list = TopicPartitionList::new();
+        list.add_partition(&self.settings.topics.names.raw(), 0);
+        let asked = ask(&self.consumer, |consumer| {
+            consumer.committed_offsets(list, TIMEOUT)
+        });
+        outcome(asked.as_ref().map(|_| ()))
+    }
+}
+
+fn missing() -> Tried {
+    Tried::Untried("the topic is missing".to_owned())
+}
+
+fn options() -> AdminOptions {
+    AdminOptions::new().request_timeout(Some(TIMEOUT))
+}
+
+fn outcome(result: Result<(), &KafkaError>) -> Tried {
+    let Err(error) = result else {
+        return Tried::Allowed;
+    };
+    let code = match error {
+        KafkaError::AdminOp(code) => Some(*code),
+        _ => error.rdkafka_error_code(),
+    };
+    match code {
+        Some(code) if is_refusal(code) => Tried::Refused,
+        Some(RDKafkaErrorCode::UnknownTopicOrPartition) => missing(),
+        _ => Tried::Untried(error.to_string()),
+    }
+}

@@ -1,0 +1,131 @@
+//! The Kafka clients of the check: they remember what librdkafka says of lost connections.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use rdkafka::ClientConfig;
+use rdkafka::client::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::{BaseConsumer, ConsumerContext};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use sluice_schemas::settings::Settings;
+use sluice_service::kafka::client::base_config;
+
+/// How long one request to the brokers may take.
+pub const TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The last thing that was said of each broker, by its address.
+#[derive(Debug, Clone, Default)]
+pub struct Heard(Arc<Mutex<BTreeMap<String, String>>>);
+
+impl Heard {
+    /// What was heard, by the broker's address.
+    pub fn all(&self) -> BTreeMap<String, String> {
+        self.0.lock().clone()
+    }
+
+    /// Takes a sentence such as `sasl_ssl://kafka:9093/bootstrap: Connect failed (after 1ms in state X)`.
+    fn take(&self, sentence: &str) {
+        let Some((broker, reason)) = sentence.split_once(": ") else {
+            return;
+        };
+        let address = broker.rsplit("://").next().unwrap_or(broker);
+        let address = address.split('/').next().unwrap_or(address);
+        let reason = reason.split(" (after ").next().unwrap_or(reason);
+        if address.contains(':') {
+            self.0.lock().insert(address.to_owned(), reason.to_owned());
+        }
+    }
+}
+
+impl ClientContext for Heard {
+    fn log(&self, _level: RDKafkaLogLevel, _facility: &str, _line: &str) {}
+
+    fn error(&self, _error: KafkaError, reason: &str) {
+        self.take(reason);
+    }
+}
+
+impl ConsumerContext for Heard {}
+
+/// The settings' properties as the check needs them. In the name of the processor's group, which the
+/// check never joins: the operator may see that one.
+pub fn config(settings: &Settings) -> Result<ClientConfig, String> {
+    let mut config = base_config(settings).map_err(|_| "a credential cannot be read".to_owned())?;
+    config
+        .set("group.id", settings.group_id())
+        .set("enable.auto.commit", "false")
+        .set("enable.auto.offset.store", "false")
+        .set("enable.partition.eof", "true")
+        .set("fetch.wait.max.ms", "20")
+        .set("log_level", "0");
+    if config.get("socket.connection.setup.timeout.ms").is_none() {
+        let setup = TIMEOUT.as_millis().to_string();
+        config.set("socket.connection.setup.timeout.ms", setup);
+    }
+    Ok(config)
+}
+
+/// A consumer, and what it hears.
+pub fn consumer(config: &ClientConfig) -> Result<(BaseConsumer<Heard>, Heard), KafkaError> {
+    let heard = Heard::default();
+    let consumer = config.create_with_context(heard.clone())?;
+    Ok((consumer, heard))
+}
+
+/// Makes a request that blocks, and serves the client's events meanwhile.
+pub fn ask<T: Send>(
+    consumer: &BaseConsumer<Heard>,
+    request: impl FnOnce(&BaseConsumer<Heard>) -> T + Send,
+) -> T {
+    std::thread::scope(|scope| {
+        let asked = scope.spawn(|| request(consumer));
+        while !asked.is_finished() {
+            let _ = consumer.poll(Duration::from_millis(10));
+        }
+        match asked.join() {
+            Ok(answer) => answer,
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+    })
+}
+
+/// Whether the principal may not do what was asked for.
+pub fn is_refusal(code: RDKafkaErrorCode) -> bool {
+    matches!(
+        code,
+        RDKafkaErrorCode::TopicAuthorizationFailed
+            | RDKafkaErrorCode::GroupAuthorizationFailed
+            | RDKafkaErrorCode::ClusterAuthorizationFailed
+            | RDKafkaErrorCode::TransactionalIdAuthorizationFailed
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_said_of_a_broker_is_known_by_its_address() {
+        let heard = Heard::default();
+        heard.take(
+            "sasl_ssl://kafka-1:9093/bootstrap: SASL authentication error: no (after 3ms in state X)",
+        );
+        heard.take("kafka-2:9092/2: Connect to ipv4#10.0.0.1:9092 failed: Connection refused");
+        heard.take("1/1 brokers are down");
+        let all: Vec<_> = heard.all().into_iter().collect();
+        assert_eq!(
+            all,
+            [
+                ("kafka-1:9093", "SASL authentication error: no"),
+                (
+                    "kafka-2:9092",
+                    "Connect to ipv4#10.0.0.1:9092 failed: Connection refused"
+                ),
+            ]
+            .map(|(broker, reason)| (broker.to_owned(), reason.to_owned()))
+        );
+    }
+}

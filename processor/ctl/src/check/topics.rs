@@ -1,0 +1,127 @@
+//! Are the topics there, and are they as they must be?
+
+use sluice_schemas::settings::Settings;
+use sluice_service::kafka::topics::{Difference, Examined, Rule, TopicSpec, examine};
+
+use super::finding::Finding;
+
+const CHECK: &str = "topics";
+
+/// All topics, as the processor verifies them. Makes none.
+pub fn check(settings: &Settings, runtime: &tokio::runtime::Handle) -> Vec<Finding> {
+    match runtime.block_on(examine(settings)) {
+        Ok(topics) => topics
+            .iter()
+            .flat_map(|topic| findings(settings, topic))
+            .collect(),
+        Err(error) => vec![Finding::fail(CHECK, "", &error.to_string())],
+    }
+}
+
+fn findings(settings: &Settings, topic: &Examined) -> Vec<Finding> {
+    let spec = &topic.spec;
+    let name = spec.name.as_str();
+    if topic.partitions == 0 {
+        let message = "is missing, or may not be seen";
+        let finding = if settings.topics.create {
+            let message = format!("{message}: a service makes it at its start (topics.create)");
+            Finding::warn(CHECK, name, &message)
+        } else {
+            Finding::fail(CHECK, name, message).mend(creation(settings, spec))
+        };
+        return vec![finding];
+    }
+    let mut found = Vec::new();
+    if let Some(fault) = &topic.partitions_fault {
+        let message = fault.trim_start_matches(name).trim_start_matches(": ");
+        found.push(Finding::fail(CHECK, name, message).mend(growth(settings, topic)));
+    }
+    match &topic.settings {
+        Err(message) => found.push(Finding::fail(CHECK, name, message)),
+        Ok(differences) => {
+            let (advice, faults): (Vec<&Difference>, Vec<&Difference>) =
+                differences.iter().partition(|one| one.is_advice);
+            for (some, make) in [
+                (faults, Finding::fail as fn(_, &str, &str) -> Finding),
+                (advice, Finding::warn),
+            ] {
+                if !some.is_empty() {
+                    let sentences: Vec<&str> =
+                        some.iter().map(|one| one.sentence.as_str()).collect();
+                    let finding = make(CHECK, name, &sentences.join(", "));
+                    found.push(finding.mend(alteration(settings, name, &some)));
+                }
+            }
+        }
+    }
+    if found.is_empty() {
+        let partitions = topic.partitions;
+        let message = format!("{partitions} partitions, and all settings as they must be");
+        found.push(Finding::ok(CHECK, name, &message));
+    }
+    found
+}
+
+/// A tool of Kafka's, with what it needs to reach the brokers.
+fn tool(settings: &Settings, script: &str) -> String {
+    let servers = &settings.kafka.bootstrap_servers;
+    let properties = settings.kafka.properties.iter();
+    let is_secured = |(name, value): &(String, String)| {
+        name == "security.protocol" && !value.eq_ignore_ascii_case("plaintext")
+    };
+    let credentials = properties.clone().any(is_secured);
+    let credentials = if credentials {
+        " --command-config client.properties"
+    } else {
+        ""
+    };
+    format!("{script} --bootstrap-server {servers}{credentials}")
+}
+
+fn creation(settings: &Settings, spec: &TopicSpec) -> String {
+    let TopicSpec {
+        name,
+        partitions,
+        replication,
+        configs,
+        ..
+    } = spec;
+    let configs: Vec<String> = configs
+        .iter()
+        .map(|(key, value, _)| format!(" --config {key}={value}"))
+        .collect();
+    format!(
+        "{} --create --topic {name} --partitions {partitions} --replication-factor {replication}{}",
+        tool(settings, "kafka-topics.sh"),
+        configs.concat()
+    )
+}
+
+fn alteration(settings: &Settings, name: &str, differences: &[&Difference]) -> String {
+    let configs: Vec<String> = differences
+        .iter()
+        .map(|one| format!("{}={}", one.key, one.wanted))
+        .collect();
+    format!(
+        "{} --alter --entity-type topics --entity-name {name} --add-config {}",
+        tool(settings, "kafka-configs.sh"),
+        configs.join(",")
+    )
+}
+
+/// More partitions, or another setting: raw's partitions and those of the dedup-log are numbered alike, and
+/// which one a delivery is in follows from their number.
+fn growth(settings: &Settings, topic: &Examined) -> String {
+    match topic.spec.partitions_rule {
+        Rule::Exactly => format!(
+            "set topics.partitions to {}: another number of partitions is a migration",
+            topic.partitions
+        ),
+        Rule::AtLeast | Rule::Advised | Rule::AdvisedExactly => format!(
+            "{} --alter --topic {} --partitions {}",
+            tool(settings, "kafka-topics.sh"),
+            topic.spec.name,
+            topic.spec.partitions
+        ),
+    }
+}

@@ -1,0 +1,56 @@
+//! `sluicectl`: the operator's command line. Checks an installation, and tries it with signed webhooks.
+//!
+//! Comes in: the settings file of the services. Goes out: a line or a JSON object for each result on standard
+//! output, progress on standard error, the exit status. Never here: a write to a topic.
+
+mod arguments;
+
+mod failure;
+
+mod check;
+
+mod send;
+
+mod pages;
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use arguments::{Arguments, Command};
+use clap::Parser;
+use failure::Failure;
+
+fn main() -> ExitCode {
+    let Arguments { config, command } = Arguments::parse();
+    let file = || config.as_deref().ok_or_else(Failure::no_settings_file);
+    let done = match &command {
+        Command::Check(options) => file().and_then(|file| run(check::run(file, options))),
+        Command::Send(options) => file().and_then(|file| send_to(file, options)),
+        Command::Completions { shell } => {
+            pages::completions(*shell);
+            Ok(true)
+        }
+        Command::Man { dir } => pages::man(dir).map(|()| true),
+    };
+    match done {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(failure) => failure.report(),
+    }
+}
+
+fn send_to(file: &Path, options: &send::Options) -> Result<bool, Failure> {
+    run(send::run(file, options))
+}
+
+/// Runs a command to its end; whether all that it looked at is as it must be.
+fn run(command: impl Future<Output = Result<bool, Failure>>) -> Result<bool, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::Failed(error.to_string()))?;
+    let done = runtime.block_on(command);
+    // A client of Kafka may still wait for brokers that are away.
+    runtime.shutdown_background();
+    done
+}

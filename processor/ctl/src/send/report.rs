@@ -1,0 +1,282 @@
+//! What is printed of each request.
+
+use serde::Serialize;
+use uuid::Uuid;
+
+use super::post::Answer;
+use super::request::{Kind, Request};
+use super::target::Target;
+use super::wait::Found;
+use sluice_schemas::fate::Fate;
+
+/// A request that was sent.
+#[derive(Debug)]
+pub struct Sent {
+    source: String,
+    kind: Kind,
+    event: String,
+    expected: Fate,
+    answer: Answer,
+}
+
+impl Sent {
+    /// A request with its answer.
+    pub fn new(target: &Target<'_>, request: Request, answer: Answer) -> Self {
+        Self {
+            source: target.source.name.clone(),
+            kind: request.kind,
+            event: request.event,
+            expected: request.expected,
+            answer,
+        }
+    }
+
+    /// The id that ingest gave it, where it took it.
+    pub fn id(&self) -> Option<Uuid> {
+        match self.answer {
+            Answer::Accepted(id) => Some(id),
+            Answer::Refused(..) | Answer::Failed(_) => None,
+        }
+    }
+}
+
+/// The line of JSON of a request.
+#[derive(Debug, Serialize)]
+struct Line<'a> {
+    ok: bool,
+    source: &'a str,
+    event: &'a str,
+    kind: &'static str,
+    request_id: Option<Uuid>,
+    status: Option<u16>,
+    error: Option<String>,
+    expected: &'static str,
+    fate: Option<&'static str>,
+    reason: Option<&'a str>,
+    detail: Option<&'a str>,
+    topic: Option<&'a str>,
+    partition: Option<i32>,
+    offset: Option<i64>,
+}
+
+/// All requests, written as what became of each is known.
+#[derive(Debug)]
+pub struct Report {
+    json: bool,
+    holds: bool,
+    waits: bool,
+}
+
+impl Report {
+    /// A report in lines or in JSON; `waits`: with the fate of each.
+    pub fn new(json: bool, waits: bool) -> Self {
+        Self {
+            json,
+            holds: true,
+            waits,
+        }
+    }
+
+    /// Writes a request and what became of it to standard output.
+    pub fn add(&mut self, sent: &Sent, found: Option<&Found>) {
+        let line = self.line(sent, found);
+        self.holds &= line.ok;
+        if self.json {
+            let object = serde_json::json!(line);
+            println!("{object}");
+        } else {
+            println!("{}", line.text());
+        }
+    }
+
+    /// Whether each was as it must be.
+    pub fn holds(&self) -> bool {
+        self.holds
+    }
+
+    fn line<'a>(&self, sent: &'a Sent, found: Option<&'a Found>) -> Line<'a> {
+        let id = sent.id();
+        let as_expected = match (self.waits, found) {
+            (false, _) => true,
+            (true, found) => found.is_some_and(|found| found.fate == sent.expected),
+        };
+        let (status, error) = match &sent.answer {
+            Answer::Accepted(_) if as_expected => (Some(200), None),
+            Answer::Accepted(_) => (Some(200), Some(unexpected(sent, found))),
+            Answer::Refused(status, meaning) => (Some(*status), Some((*meaning).to_owned())),
+            Answer::Failed(reason) => (None, Some(reason.clone())),
+        };
+        let filled = |text: &'a str| Some(text).filter(|text| !text.is_empty());
+        Line {
+            ok: id.is_some() && as_expected,
+            source: &sent.source,
+            event: &sent.event,
+            kind: sent.kind.name(),
+            request_id: id,
+            status,
+            error,
+            expected: sent.expected.name(),
+            fate: found.map(|found| found.fate.name()),
+            reason: found.and_then(|found| filled(&found.reason)),
+            detail: found.and_then(|found| filled(&found.detail)),
+            topic: found.map(|found| found.topic.as_str()),
+            partition: found.map(|found| found.partition),
+            offset: found.map(|found| found.offset),
+        }
+    }
+}
+
+fn unexpected(sent: &Sent, found: Option<&Found>) -> String {
+    let expected = sent.expected;
+    match found {
+        Some(found) => format!("its fate is {}, and must be {expected}", found.fate),
+        None => "no fate in time: is the processor running, and how far behind is it \
+                 (sluice_raw_lag_records)?"
+            .to_owned(),
+    }
+}
+
+impl Line<'_> {
+    fn text(&self) -> String {
+        let state = if self.ok { "ok" } else { "FAIL" };
+        let mut text = format!("{state:<4}  {} {}", self.source, self.event);
+        if self.kind != Kind::Good.name() {
+            text += &format!(" ({})", self.kind);
+        }
+        if let Some(id) = self.request_id {
+            text += &format!("  {id}");
+        }
+        if let (Some(fate), Some(topic)) = (self.fate, self.topic) {
+            let (partition, offset) = (self.partition, self.offset);
+            let place = (partition.unwrap_or_default(), offset.unwrap_or_default());
+            text += &format!("  {fate} on {topic}/{}/{}", place.0, place.1);
+        }
+        if let Some(reason) = self.reason {
+            text += &format!("  {reason}");
+        }
+        if let Some(detail) = self.detail {
+            text += &format!(" ({detail})");
+        }
+        if let Some(status) = self.status.filter(|status| *status != 200) {
+            text += &format!("  answered {status}");
+        }
+        if let Some(error) = &self.error {
+            text += &format!("  {error}");
+        }
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sent(kind: Kind, expected: Fate, answer: Answer) -> Sent {
+        Sent {
+            source: "codes".to_owned(),
+            kind,
+            event: "scan.created".to_owned(),
+            expected,
+            answer,
+        }
+    }
+
+    fn found(fate: Fate) -> Found {
+        let reason = if fate == Fate::Event {
+            ""
+        } else {
+            "signature_mismatch"
+        };
+        Found {
+            fate,
+            reason: reason.to_owned(),
+            detail: reason.replace('_', " "),
+            topic: "t".to_owned(),
+            partition: 2,
+            offset: 7,
+        }
+    }
+
+    #[test]
+    fn a_request_is_as_it_must_be_or_the_line_says_why_not() {
+        let good = || sent(Kind::Good, Fate::Event, Answer::Accepted(Uuid::nil()));
+        let forged = || sent(Kind::Forged, Fate::Rejected, Answer::Accepted(Uuid::nil()));
+        let refused = || {
+            sent(
+                Kind::Good,
+                Fate::Event,
+                Answer::Refused(404, "no such source"),
+            )
+        };
+        let away = || {
+            sent(
+                Kind::Good,
+                Fate::Event,
+                Answer::Failed("refused".to_owned()),
+            )
+        };
+        let id = Uuid::nil();
+        for (waits, sent, found, ok, text) in [
+            (
+                false,
+                good(),
+                None,
+                true,
+                format!("ok    codes scan.created  {id}"),
+            ),
+            (
+                true,
+                good(),
+                Some(found(Fate::Event)),
+                true,
+                format!("ok    codes scan.created  {id}  event on t/2/7"),
+            ),
+            (
+                true,
+                good(),
+                Some(found(Fate::Rejected)),
+                false,
+                format!(
+                    "FAIL  codes scan.created  {id}  rejected on t/2/7  signature_mismatch (signature \
+                     mismatch)  its fate is rejected, and must be event"
+                ),
+            ),
+            (
+                true,
+                forged(),
+                Some(found(Fate::Rejected)),
+                true,
+                format!(
+                    "ok    codes scan.created (forged)  {id}  rejected on t/2/7  signature_mismatch \
+                     (signature mismatch)"
+                ),
+            ),
+            (
+                false,
+                refused(),
+                None,
+                false,
+                "FAIL  codes scan.created  answered 404  no such source".to_owned(),
+            ),
+            (
+                false,
+                away(),
+                None,
+                false,
+                "FAIL  codes scan.created  refused".to_owned(),
+            ),
+        ] {
+            let report = Report::new(false, waits);
+            let line = report.line(&sent, found.as_ref());
+            assert_eq!((line.ok, line.text()), (ok, text));
+        }
+        let report = Report::new(true, true);
+        let (sent, event) = (good(), found(Fate::Event));
+        let lost = report.line(&sent, None);
+        assert!(!lost.ok && lost.text().contains("no fate in time"));
+        assert_eq!(
+            serde_json::json!(report.line(&sent, Some(&event))).to_string(),
+            r#"{"detail":null,"error":null,"event":"scan.created","expected":"event","fate":"event","kind":"good","offset":7,"ok":true,"partition":2,"reason":null,"request_id":"00000000-0000-0000-0000-000000000000","source":"codes","status":200,"topic":"t"}"#
+        );
+    }
+}
