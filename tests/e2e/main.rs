@@ -36,4 +36,6 @@ mod network;
 
 mod traces;
 
+mod ctl;
+
 mod conservation;

@@ -8,6 +8,7 @@ use sluice_tests::harness::cluster::{cache, root};
 use sluice_tests::harness::deployment::now;
 use sluice_tests::harness::registry::Registry;
 
+use crate::ctl::finds_the_schema;
 use crate::harness::{Running, site};
 
 /// Reads with Python; the events by request id.
@@ -99,5 +100,6 @@ fn the_registry_s_schema_is_read_by_python() {
         .expect("a version");
     let schema = latest["schema"].as_str().expect("a schema");
     assert!(schema.contains("WebhookEvent"), "{schema}");
+    finds_the_schema(&running.site, &subject);
     running.finish(&[]);
 }

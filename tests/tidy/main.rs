@@ -35,11 +35,12 @@ const WORDS: [&[&str]; 10] = [
 ];
 
 /// The folders whose files import each other, and the name of their crate.
-const CRATES: [(&str, &str); 9] = [
+const CRATES: [(&str, &str); 10] = [
     ("schemas/src", "sluice_schemas"),
     ("schemas/service/src", "sluice_service"),
     ("ingest/src", "sluice_ingest"),
     ("processor/src", "sluice_processor"),
+    ("processor/ctl/src", "sluice_ctl"),
     ("tests/src", "sluice_tests"),
     ("ingest/tests", ""),
     ("tests/e2e", ""),

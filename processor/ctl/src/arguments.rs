@@ -79,7 +79,7 @@ pub struct Arguments {
 pub enum Command {
     // Their help stands at their options.
     Check(check::Options),
-    Send(send::Options),
+    Send(Box<send::Options>),
     /// Print the completions for a shell
     #[command(
         help_template = layout!("It is written to standard output.", "ARGUMENTS"),

@@ -7,6 +7,8 @@ mod arguments;
 
 mod failure;
 
+mod output;
+
 mod check;
 
 mod send;

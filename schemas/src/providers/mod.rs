@@ -76,7 +76,7 @@ pub const SENDERS: [&dyn Sender; ALL.len()] = [
     &flockler::Sender,
 ];
 
-impl<'p> dyn Provider + 'p {
+impl dyn Provider + '_ {
     /// Who sends as this provider does. No method of the trait, so that a binary that never calls it holds
     /// no sender.
     pub fn sender(&self) -> &'static dyn Sender {

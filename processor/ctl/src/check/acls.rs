@@ -1,15 +1,16 @@
 //! Which of the required ACLs does the principal of these settings lack? Each is tried where a try changes
 //! nothing. To write, to use a transactional id and to join a group cannot be tried so.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::metadata::MetadataTopic;
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
-use sluice_schemas::acl::{Acl, Operation, Resource, Who, required};
+use sluice_schemas::acl::{Acl, Operation, Pattern, Resource, Who, required};
 use sluice_schemas::settings::Settings;
 
 use super::client::{self, Heard, TIMEOUT, ask, is_refusal};
@@ -56,36 +57,32 @@ enum Tried {
 /// The rules of these roles.
 pub fn check(
     settings: &Settings,
-    roles: &[Role],
+    whose: &[Role],
     runtime: &tokio::runtime::Handle,
 ) -> Vec<Finding> {
-    let who = roles.iter().map(|role| Who::from(*role));
+    let who = whose.iter().map(|role| Who::from(*role));
     let rules: BTreeSet<Acl> = who.flat_map(|who| required(settings, who)).collect();
-    let mut trying = match Trying::new(settings, runtime) {
+    let trying = match Trying::new(settings, runtime) {
         Ok(trying) => trying,
         Err(reason) => return vec![Finding::skip(CHECK, "", &reason)],
     };
-    let (mut lacking, mut held, mut untried) = (Vec::new(), 0, Vec::new());
+    let (mut found, mut held) = (Vec::new(), 0);
+    let mut untried: BTreeMap<String, Vec<&Acl>> = BTreeMap::new();
     for rule in &rules {
         match trying.rule(rule) {
             Tried::Allowed => held += 1,
-            Tried::Refused => lacking.push(rule),
-            Tried::Untried(reason) => untried.push((reason, rule)),
+            Tried::Refused => found.push(lacks(settings, rule)),
+            Tried::Untried(reason) => untried.entry(reason).or_default().push(rule),
         }
     }
-    let mut found: Vec<Finding> = lacking.iter().map(|rule| lacks(settings, rule)).collect();
+    let subject = named(whose);
     if held > 0 {
         let message = format!("the principal has {held} of {} rules", rules.len());
-        found.push(Finding::ok(CHECK, &named(roles), &message));
+        found.push(Finding::ok(CHECK, &subject, &message));
     }
-    let reasons: BTreeSet<&str> = untried.iter().map(|(reason, _)| reason.as_str()).collect();
-    for reason in reasons {
-        let of_it = untried.iter().filter(|(other, _)| other == reason);
-        let rules: Vec<String> = of_it
-            .map(|(_, rule)| format!("{} on {}", rule.operation.name(), rule.resource))
-            .collect();
-        let message = format!("{reason}: {}", rules.join(", "));
-        found.push(Finding::skip(CHECK, &named(roles), &message));
+    for (reason, some) in untried {
+        let message = format!("{reason}: {}", in_short(&some));
+        found.push(Finding::skip(CHECK, &subject, &message));
     }
     found
 }
@@ -104,16 +101,40 @@ fn named(roles: &[Role]) -> String {
 }
 
 fn lacks(settings: &Settings, rule: &Acl) -> Finding {
-    let sentence = rule.to_string();
-    let (what, command) = sentence.split_once(" (").unwrap_or((&sentence, ""));
-    let (resource, message) = what.split_once(": ").unwrap_or(("", what));
-    let command = command.trim_end_matches(')');
-    let options = command.strip_prefix("kafka-acls").unwrap_or(command);
+    let resource = match &rule.resource {
+        Resource::Topic(name) => format!("--topic {name}"),
+        Resource::Group(name) => format!("--group {name}"),
+        Resource::TransactionalId(name) => format!("--transactional-id {name}"),
+        Resource::Cluster => "--cluster".to_owned(),
+    };
+    let pattern = match rule.pattern {
+        Pattern::Literal => "",
+        Pattern::Prefixed => " --resource-pattern-type prefixed",
+    };
     let servers = &settings.kafka.bootstrap_servers;
-    Finding::fail(CHECK, resource, message).mend(format!(
-        "kafka-acls.sh --bootstrap-server {servers} --command-config admin.properties{options} \
-         --allow-principal User:NAME"
+    let message = format!("the principal lacks {}", rule.operation.name());
+    Finding::fail(CHECK, &rule.resource.to_string(), &message).mend(format!(
+        "kafka-acls.sh --bootstrap-server {servers} --command-config admin.properties --add \
+         --allow-principal User:NAME {resource}{pattern} --operation {}",
+        rule.operation.argument()
     ))
+}
+
+/// Rules in few words: of topics, which may be many, their number.
+fn in_short(rules: &[&Acl]) -> String {
+    let mut topics: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut words = Vec::new();
+    for rule in rules {
+        match &rule.resource {
+            Resource::Topic(_) => *topics.entry(rule.operation.name()).or_default() += 1,
+            other => words.push(format!("{} on {other}", rule.operation.name())),
+        }
+    }
+    let topics = topics.into_iter().map(|(operation, count)| match count {
+        1 => format!("{operation} on 1 topic"),
+        _ => format!("{operation} on {count} topics"),
+    });
+    topics.chain(words).collect::<Vec<_>>().join(", ")
 }
 
 /// The clients by which rules are tried, and what they learned.
@@ -121,7 +142,7 @@ struct Trying<'a> {
     settings: &'a Settings,
     runtime: &'a tokio::runtime::Handle,
     consumer: BaseConsumer<Heard>,
-    admin: AdminClient<DefaultClientContext>,
+    admin: Result<AdminClient<DefaultClientContext>, String>,
     end: Instant,
 }
 
@@ -130,7 +151,7 @@ impl<'a> Trying<'a> {
         let config: ClientConfig = client::config(settings)?;
         let words = |error: KafkaError| error.to_string();
         let (consumer, _) = client::consumer(&config).map_err(words)?;
-        let admin = config.create().map_err(words)?;
+        let admin = client::admin(&config);
         Ok(Self {
             settings,
             runtime,
@@ -140,25 +161,30 @@ impl<'a> Trying<'a> {
         })
     }
 
-    fn rule(&mut self, rule: &Acl) -> Tried {
+    fn rule(&self, rule: &Acl) -> Tried {
         if Instant::now() > self.end {
             let seconds = PATIENCE.as_secs();
             return Tried::Untried(format!("the tries before it took {seconds} s"));
         }
-        let writes = || Tried::Untried("a try would write".to_owned());
         match (&rule.resource, rule.operation) {
             (Resource::Topic(name), Operation::Read) => self.read(name),
             (Resource::Topic(name), Operation::Describe) => self.describe(name),
             (Resource::Topic(name), Operation::DescribeConfigs) => self.describe_configs(name),
             (Resource::Topic(name), Operation::Create) => self.create(name),
-            (Resource::Group(name), Operation::Describe) => self.group(name),
+            (Resource::Group(_), Operation::Describe) => self.group(),
             // Who may not even see it may not read it.
-            (Resource::Group(name), Operation::Read) => match self.group(name) {
+            (Resource::Group(_), Operation::Read) => match self.group() {
                 Tried::Allowed => Tried::Untried("a try would join the group".to_owned()),
                 other => other,
             },
-            (Resource::Topic(_) | Resource::Group(_), _)
-            | (Resource::TransactionalId(_) | Resource::Cluster, _) => writes(),
+            // To write, and what comes with it.
+            (
+                Resource::Topic(_)
+                | Resource::Group(_)
+                | Resource::TransactionalId(_)
+                | Resource::Cluster,
+                _,
+            ) => Tried::Untried("a try would write".to_owned()),
         }
     }
 
@@ -171,7 +197,7 @@ impl<'a> Trying<'a> {
             Ok(metadata) => metadata,
             Err(error) => return outcome(Err(&error)),
         };
-        let error = metadata.topics().first().and_then(|topic| topic.error());
+        let error = metadata.topics().first().and_then(MetadataTopic::error);
         match error.map(RDKafkaErrorCode::from) {
             Some(code) if is_refusal(code) => Tried::Refused,
             Some(RDKafkaErrorCode::UnknownTopicOrPartition) => missing(),
@@ -210,8 +236,12 @@ impl<'a> Trying<'a> {
     }
 
     fn describe_configs(&self, topic: &str) -> Tried {
+        let admin = match &self.admin {
+            Ok(admin) => admin,
+            Err(reason) => return Tried::Untried(reason.clone()),
+        };
         let resource = [ResourceSpecifier::Topic(topic)];
-        let asked = self.admin.describe_configs(&resource, &options());
+        let asked = admin.describe_configs(&resource, &options());
         match self.runtime.block_on(asked) {
             Ok(results) => match results.into_iter().next() {
                 Some(Err(code)) => outcome(Err(&KafkaError::AdminOp(code))),
@@ -225,9 +255,11 @@ impl<'a> Trying<'a> {
     fn create(&self, topic: &str) -> Tried {
         let replication = TopicReplication::Fixed(self.settings.topics.replication);
         let topic = NewTopic::new(topic, 1, replication);
-        let asked = self
-            .admin
-            .create_topics([&topic], &options().validate_only(true));
+        let admin = match &self.admin {
+            Ok(admin) => admin,
+            Err(reason) => return Tried::Untried(reason.clone()),
+        };
+        let asked = admin.create_topics([&topic], &options().validate_only(true));
         match self.runtime.block_on(asked) {
             Ok(results) => match results.into_iter().next() {
                 Some(Err((_, RDKafkaErrorCode::TopicAlreadyExists))) => Tried::Allowed,
@@ -239,7 +271,7 @@ impl<'a> Trying<'a> {
     }
 
     /// Asks for an offset of the group, which it is not joined for.
-    fn group(&self, _name: &str) -> Tried {
+    fn group(&self) -> Tried {
         let mut list = TopicPartitionList::new();
         list.add_partition(&self.settings.topics.names.raw(), 0);
         let asked = ask(&self.consumer, |consumer| {

@@ -1,13 +1,13 @@
 //! Does each broker answer, under the settings' credentials?
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use rdkafka::admin::{AdminClient, AdminOptions, ResourceSpecifier};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::Consumer;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::{ClientConfig, metadata::Metadata};
+use rdkafka::metadata::{Metadata, MetadataBroker, MetadataTopic};
 use sluice_schemas::settings::Settings;
 use tokio::task::JoinSet;
 
@@ -16,11 +16,22 @@ use super::finding::Finding;
 
 const CHECK: &str = "brokers";
 
-/// The brokers, and whether any of them answered.
-pub fn check(settings: &Settings, runtime: &tokio::runtime::Handle) -> (Vec<Finding>, bool) {
+/// What the metadata says.
+pub struct Cluster {
+    /// How many partitions each topic has that may be seen.
+    pub partitions: BTreeMap<String, usize>,
+    /// A broker that is there.
+    pub broker: Option<i32>,
+}
+
+/// The brokers, and what they say of the cluster where any of them answered.
+pub fn check(
+    settings: &Settings,
+    runtime: &tokio::runtime::Handle,
+) -> (Vec<Finding>, Option<Cluster>) {
     let config = match client::config(settings) {
         Ok(config) => config,
-        Err(reason) => return (vec![Finding::skip(CHECK, "", &reason)], false),
+        Err(reason) => return (vec![Finding::skip(CHECK, "", &reason)], None),
     };
     let made = client::consumer(&config);
     let (consumer, heard) = match made {
@@ -29,7 +40,7 @@ pub fn check(settings: &Settings, runtime: &tokio::runtime::Handle) -> (Vec<Find
             let message = format!("no client can be made: {error}");
             let mend = "correct the property, or the file that it names";
             let finding = Finding::fail(CHECK, "kafka.properties", &message).mend(mend);
-            return (vec![finding], false);
+            return (vec![finding], None);
         }
     };
     let metadata = match ask(&consumer, |consumer| consumer.fetch_metadata(None, TIMEOUT)) {
@@ -43,12 +54,23 @@ pub fn check(settings: &Settings, runtime: &tokio::runtime::Handle) -> (Vec<Find
                 let reason = reason.map_or_else(|| in_words(&error), Clone::clone);
                 Finding::fail(CHECK, server, &reason).mend(mend(&reason))
             };
-            return (servers.map(finding).collect(), false);
+            return (servers.map(finding).collect(), None);
         }
     };
-    let mut found = runtime.block_on(each(&config, &metadata));
+    let mut found = match client::admin(&config) {
+        Ok(admin) => runtime.block_on(each(admin, &metadata)),
+        Err(reason) => vec![Finding::skip(CHECK, "each broker", &reason)],
+    };
     found.extend(missing(settings, &metadata));
-    (found, true)
+    let topics = metadata.topics().iter();
+    let topics = topics.filter(|topic| topic.error().is_none());
+    let cluster = Cluster {
+        partitions: topics
+            .map(|topic| (topic.name().to_owned(), topic.partitions().len()))
+            .collect(),
+        broker: metadata.brokers().first().map(MetadataBroker::id),
+    };
+    (found, Some(cluster))
 }
 
 /// librdkafka's own default.
@@ -88,11 +110,8 @@ fn mend(reason: &str) -> &'static str {
 }
 
 /// Asks each broker for itself: metadata comes from any of them.
-async fn each(config: &ClientConfig, metadata: &Metadata) -> Vec<Finding> {
-    let client: Arc<AdminClient<DefaultClientContext>> = match config.create() {
-        Ok(client) => Arc::new(client),
-        Err(error) => return vec![Finding::fail(CHECK, "", &error.to_string())],
-    };
+async fn each(client: AdminClient<DefaultClientContext>, metadata: &Metadata) -> Vec<Finding> {
+    let client = Arc::new(client);
     let mut asked = JoinSet::new();
     for broker in metadata.brokers() {
         let address = format!("{}:{}", broker.host(), broker.port());
@@ -107,20 +126,18 @@ async fn each(config: &ClientConfig, metadata: &Metadata) -> Vec<Finding> {
     let mut found: Vec<(i32, Finding)> = Vec::new();
     while let Some(Ok((id, address, answer))) = asked.join_next().await {
         let subject = format!("broker {id} at {address}");
-        let passing = match answer {
-            Ok(Some(Err(code))) | Err(KafkaError::AdminOp(code)) if is_away(code) => Some(code),
+        let away = match answer {
             // A refusal is an answer too: who may not see a broker's settings may well use it.
-            Ok(_) | Err(KafkaError::AdminOp(_)) => None,
-            Err(_) => Some(RDKafkaErrorCode::OperationTimedOut),
+            Ok(Some(Err(code))) | Err(KafkaError::AdminOp(code)) => is_away(code),
+            Ok(_) => false,
+            Err(_) => true,
         };
-        let finding = match passing {
-            None => Finding::ok(CHECK, &subject, "answers"),
-            Some(_) => {
-                let message = format!("no answer within {} s", TIMEOUT.as_secs());
-                let mend =
-                    "let this host reach the address, which is the broker's advertised listener";
-                Finding::fail(CHECK, &subject, &message).mend(mend)
-            }
+        let finding = if away {
+            let message = format!("no answer within {} s", TIMEOUT.as_secs());
+            let mend = "let this host reach the address, which is the broker's advertised listener";
+            Finding::fail(CHECK, &subject, &message).mend(mend)
+        } else {
+            Finding::ok(CHECK, &subject, "answers")
         };
         found.push((id, finding));
     }
@@ -144,14 +161,10 @@ fn is_away(code: RDKafkaErrorCode) -> bool {
 fn missing(settings: &Settings, metadata: &Metadata) -> Vec<Finding> {
     let names = sluice_service::kafka::topics::wanted(settings);
     let ours = |name: &str| names.iter().any(|spec| spec.name == name);
-    let there: BTreeSet<i32> = metadata
-        .brokers()
-        .iter()
-        .map(|broker| broker.id())
-        .collect();
+    let there: BTreeSet<i32> = metadata.brokers().iter().map(MetadataBroker::id).collect();
     let topics = metadata.topics().iter().filter(|topic| ours(topic.name()));
     let replicas = topics
-        .flat_map(|topic| topic.partitions())
+        .flat_map(MetadataTopic::partitions)
         .flat_map(|partition| partition.replicas().iter().copied());
     let gone: BTreeSet<i32> = replicas.filter(|id| !there.contains(id)).collect();
     gone.into_iter()

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use rdkafka::ClientConfig;
-use rdkafka::client::ClientContext;
+use rdkafka::admin::AdminClient;
+use rdkafka::client::{ClientContext, DefaultClientContext};
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -73,6 +74,17 @@ pub fn consumer(config: &ClientConfig) -> Result<(BaseConsumer<Heard>, Heard), K
     let heard = Heard::default();
     let consumer = config.create_with_context(heard.clone())?;
     Ok((consumer, heard))
+}
+
+/// The client that describes settings. With OAUTHBEARER there is none: the wrapper's serves no questions for
+/// a token.
+pub fn admin(config: &ClientConfig) -> Result<AdminClient<DefaultClientContext>, String> {
+    let names = ["sasl.mechanism", "sasl.mechanisms"];
+    let mut mechanisms = names.iter().filter_map(|name| config.get(name));
+    if mechanisms.any(|mechanism| mechanism.eq_ignore_ascii_case("OAUTHBEARER")) {
+        return Err("the admin client cannot log in with OAUTHBEARER".to_owned());
+    }
+    config.create().map_err(|error| error.to_string())
 }
 
 /// Makes a request that blocks, and serves the client's events meanwhile.

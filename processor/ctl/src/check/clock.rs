@@ -82,8 +82,7 @@ fn newest(settings: &Settings, raw: &str) -> Result<Option<(Record, RawRequest)>
     }
     let mut list = TopicPartitionList::new();
     for partition in &open {
-        let last = Offset::OffsetTail(1);
-        list.add_partition_offset(raw, *partition, last)
+        list.add_partition_offset(raw, *partition, Offset::OffsetTail(1))
             .map_err(words)?;
     }
     consumer.assign(&list).map_err(words)?;

@@ -2,6 +2,8 @@
 
 use serde::Serialize;
 
+use crate::output;
+
 /// How something was found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -116,26 +118,20 @@ impl Report {
     }
 
     /// Writes a result to standard output.
-    pub fn add(&mut self, finding: Finding) {
+    pub fn add(&mut self, finding: &Finding) {
         self.states.push(finding.state);
         if self.json {
-            let object = serde_json::json!(finding);
-            println!("{object}");
+            output::line(&serde_json::json!(finding).to_string());
         } else {
-            println!("{}", finding.line());
+            output::line(&finding.line());
         }
     }
 
     /// Writes several.
-    pub fn all(&mut self, findings: Vec<Finding>) {
+    pub fn all(&mut self, findings: &[Finding]) {
         for finding in findings {
             self.add(finding);
         }
-    }
-
-    /// Writes to standard error what is done now.
-    pub fn progress(&self, what: &str) {
-        eprintln!("{what}");
     }
 
     /// Writes the sums to standard error.
@@ -191,11 +187,11 @@ mod tests {
     #[test]
     fn a_failure_fails_the_check_and_a_warning_does_not() {
         let mut report = Report::new(true);
-        report.add(Finding::ok("settings", "", "no faults"));
-        report.add(Finding::warn("secrets", "sources.s", "a blank"));
-        report.add(Finding::skip("clock", "", "no record"));
+        report.add(&Finding::ok("settings", "", "no faults"));
+        report.add(&Finding::warn("secrets", "sources.s", "a blank"));
+        report.add(&Finding::skip("clock", "", "no record"));
         assert!(report.holds());
-        report.add(Finding::fail("brokers", "b:1", "away"));
+        report.add(&Finding::fail("brokers", "b:1", "away"));
         assert!(!report.holds());
         assert_eq!(
             report.sums(),

@@ -72,20 +72,22 @@ pub async fn run(file: &Path, options: &Options) -> Result<bool, Failure> {
         Ok(settings) => Arc::new(settings),
         Err(faults) => {
             for fault in &faults {
-                report.add(Finding::fail("settings", &fault.path, &fault.message));
+                let mend = format!("correct it in {}", file.display());
+                let finding = Finding::fail("settings", &fault.path, &fault.message);
+                report.add(&finding.mend(mend));
             }
             report.end();
             return Err(Failure::Config(Vec::new()));
         }
     };
-    report.add(Finding::ok(
+    report.add(&Finding::ok(
         "settings",
         &file.display().to_string(),
         "no faults",
     ));
-    report.all(secrets::check(&settings));
+    report.all(&secrets::check(&settings));
 
-    report.progress("asking the brokers and the schema registry");
+    eprintln!("asking the brokers and the schema registry");
     let roles = options.role.clone();
     let kafka = tokio::task::spawn_blocking({
         let settings = Arc::clone(&settings);
@@ -94,11 +96,11 @@ pub async fn run(file: &Path, options: &Options) -> Result<bool, Failure> {
     });
     let (kafka, (registry, date)) = tokio::join!(kafka, registry::check(&settings));
     let kafka = kafka.map_err(|error| Failure::Failed(error.to_string()))?;
-    report.all(kafka.brokers_and_topics);
-    report.all(registry);
-    report.all(kafka.acls);
-    report.all(kafka.clock);
-    report.all(date);
+    report.all(&kafka.brokers_and_topics);
+    report.all(&registry);
+    report.all(&kafka.acls);
+    report.all(&kafka.clock);
+    report.all(&date);
     report.end();
     Ok(report.holds())
 }
@@ -112,16 +114,16 @@ struct Kafka {
 
 fn kafka(settings: &Settings, roles: &[acls::Role], runtime: &tokio::runtime::Handle) -> Kafka {
     let skipped = |check| vec![Finding::skip(check, "", "no broker answers")];
-    let (mut found, answered) = brokers::check(settings, runtime);
-    if !answered {
+    let (mut found, cluster) = brokers::check(settings, runtime);
+    let Some(cluster) = cluster else {
         found.extend(skipped("topics"));
         return Kafka {
             brokers_and_topics: found,
             acls: skipped("acls"),
             clock: skipped("clock"),
         };
-    }
-    found.extend(topics::check(settings, runtime));
+    };
+    found.extend(topics::check(settings, &cluster, runtime));
     Kafka {
         brokers_and_topics: found,
         acls: acls::check(settings, roles, runtime),

@@ -55,15 +55,13 @@ fn finding(
     standing: Result<Standing, RegistryError>,
 ) -> Finding {
     let lacking = |what: &str| {
-        match registry.register {
-        true => {
+        if registry.register {
             let message = format!("{what}: the processor registers the schema at its start");
-            Finding::ok(CHECK, subject, &message)
+            return Finding::ok(CHECK, subject, &message);
         }
-        false => Finding::fail(CHECK, subject, what).mend(
+        Finding::fail(CHECK, subject, what).mend(
             "register schemas/avro/webhook_event.avsc under it, or set schema_registry.register: true",
-        ),
-    }
+        )
     };
     match standing {
         Ok(Standing::Registered(id)) => {

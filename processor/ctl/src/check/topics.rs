@@ -1,21 +1,34 @@
 //! Are the topics there, and are they as they must be?
 
 use sluice_schemas::settings::Settings;
-use sluice_service::kafka::topics::{Difference, Examined, Rule, TopicSpec, examine};
+use sluice_service::kafka::topics::{
+    Difference, Examined, Rule, TopicSpec, examine, examine_settings,
+};
 
+use super::brokers::Cluster;
+use super::client::{self, TIMEOUT};
 use super::finding::Finding;
 
 const CHECK: &str = "topics";
 
 /// All topics, as the processor verifies them. Makes none.
-pub fn check(settings: &Settings, runtime: &tokio::runtime::Handle) -> Vec<Finding> {
-    match runtime.block_on(examine(settings)) {
-        Ok(topics) => topics
-            .iter()
-            .flat_map(|topic| findings(settings, topic))
-            .collect(),
-        Err(error) => vec![Finding::fail(CHECK, "", &error.to_string())],
-    }
+pub fn check(
+    settings: &Settings,
+    cluster: &Cluster,
+    runtime: &tokio::runtime::Handle,
+) -> Vec<Finding> {
+    let mut topics = examine(settings, &cluster.partitions);
+    let config = client::config(settings).and_then(|config| client::admin(&config));
+    let skipped = match config {
+        Ok(admin) => {
+            let looked = examine_settings(&admin, &mut topics, cluster.broker, TIMEOUT);
+            runtime.block_on(looked);
+            None
+        }
+        Err(reason) => Some(Finding::skip(CHECK, "settings of topics", &reason)),
+    };
+    let found = topics.iter().flat_map(|topic| findings(settings, topic));
+    found.chain(skipped).collect()
 }
 
 fn findings(settings: &Settings, topic: &Examined) -> Vec<Finding> {
@@ -56,7 +69,8 @@ fn findings(settings: &Settings, topic: &Examined) -> Vec<Finding> {
     }
     if found.is_empty() {
         let partitions = topic.partitions;
-        let message = format!("{partitions} partitions, and all settings as they must be");
+        let plural = if partitions == 1 { "" } else { "s" };
+        let message = format!("{partitions} partition{plural}, as it must be");
         found.push(Finding::ok(CHECK, name, &message));
     }
     found

@@ -87,7 +87,7 @@ pub struct Options {
     /// The file with the token of the source's URL
     #[arg(long, env = "SLUICE_TOKEN_FILE", value_name = "FILE")]
     token_file: Option<PathBuf>,
-    /// A header to send too, such as one of require_headers
+    /// A header to send too, such as one that the source requires
     #[arg(long, value_name = "NAME: VALUE")]
     header: Vec<String>,
     /// A file with such headers, a line each
@@ -96,7 +96,7 @@ pub struct Options {
     /// PEM: the authorities of ingest's certificate, instead of the usual ones
     #[arg(long, value_name = "FILE")]
     ca_file: Option<PathBuf>,
-    /// PEM: the certificate to show, where the source has a client_ca_file
+    /// PEM: the certificate to show, where the source demands one
     #[arg(long, value_name = "FILE", requires = "key_file")]
     cert_file: Option<PathBuf>,
     /// PEM: its key

@@ -37,7 +37,7 @@ struct Body {
 
 /// A client of one source's endpoint.
 pub struct Client {
-    client: reqwest::Client,
+    http: reqwest::Client,
     url: Url,
     shown: String,
 }
@@ -79,10 +79,10 @@ impl Client {
             })?;
             builder = builder.identity(identity);
         }
-        let client = builder
+        let http = builder
             .build()
             .map_err(|error| Failure::Failed(error.to_string()))?;
-        Ok(Self { client, url, shown })
+        Ok(Self { http, url, shown })
     }
 
     /// The URL without its token.
@@ -92,7 +92,7 @@ impl Client {
 
     /// Sends one request.
     pub async fn post(&self, request: &Request) -> Answer {
-        let mut post = self.client.post(self.url.clone());
+        let mut post = self.http.post(self.url.clone());
         for (name, value) in &request.headers {
             post = post.header(name, value);
         }
@@ -134,7 +134,8 @@ fn reason(error: reqwest::Error) -> String {
 fn meaning(status: u16) -> &'static str {
     match status {
         404 => {
-            "ingest knows no such source, token, header or certificate: does it read the same settings?"
+            "ingest knows no such source, token, header or certificate: is this its port, and does it read the same \
+             settings?"
         }
         413 => "the body is over the source's max_body",
         429 => "over the source's rate, or the peer's",

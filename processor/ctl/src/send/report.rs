@@ -7,6 +7,7 @@ use super::post::Answer;
 use super::request::{Kind, Request};
 use super::target::Target;
 use super::wait::Found;
+use crate::output;
 use sluice_schemas::fate::Fate;
 
 /// A request that was sent.
@@ -82,10 +83,9 @@ impl Report {
         let line = self.line(sent, found);
         self.holds &= line.ok;
         if self.json {
-            let object = serde_json::json!(line);
-            println!("{object}");
+            output::line(&serde_json::json!(line).to_string());
         } else {
-            println!("{}", line.text());
+            output::line(&line.text());
         }
     }
 
@@ -139,31 +139,32 @@ fn unexpected(sent: &Sent, found: Option<&Found>) -> String {
 impl Line<'_> {
     fn text(&self) -> String {
         let state = if self.ok { "ok" } else { "FAIL" };
-        let mut text = format!("{state:<4}  {} {}", self.source, self.event);
-        if self.kind != Kind::Good.name() {
-            text += &format!(" ({})", self.kind);
-        }
-        if let Some(id) = self.request_id {
-            text += &format!("  {id}");
-        }
-        if let (Some(fate), Some(topic)) = (self.fate, self.topic) {
-            let (partition, offset) = (self.partition, self.offset);
-            let place = (partition.unwrap_or_default(), offset.unwrap_or_default());
-            text += &format!("  {fate} on {topic}/{}/{}", place.0, place.1);
-        }
-        if let Some(reason) = self.reason {
-            text += &format!("  {reason}");
-        }
-        if let Some(detail) = self.detail {
-            text += &format!(" ({detail})");
-        }
-        if let Some(status) = self.status.filter(|status| *status != 200) {
-            text += &format!("  answered {status}");
-        }
-        if let Some(error) = &self.error {
-            text += &format!("  {error}");
-        }
-        text
+        let kind = match self.kind {
+            "good" => String::new(),
+            kind => format!(" ({kind})"),
+        };
+        let place = match (self.fate, self.topic, self.partition, self.offset) {
+            (Some(fate), Some(topic), Some(partition), Some(offset)) => {
+                Some(format!("{fate} on {topic}/{partition}/{offset}"))
+            }
+            _ => None,
+        };
+        let reason = self.reason.map(|reason| match self.detail {
+            Some(detail) => format!("{reason} ({detail})"),
+            None => reason.to_owned(),
+        });
+        let status = self.status.filter(|status| *status != 200);
+        let parts = [
+            Some(format!("{state:<4}")),
+            Some(format!("{} {}{kind}", self.source, self.event)),
+            self.request_id.map(|id| id.to_string()),
+            place,
+            reason,
+            status.map(|status| format!("answered {status}")),
+            self.error.clone(),
+        ];
+        let parts: Vec<String> = parts.into_iter().flatten().collect();
+        parts.join("  ")
     }
 }
 

@@ -12,7 +12,7 @@ mod examine;
 
 pub use compare::Difference;
 pub use ensure::{EnsureError, ensure, ensure_these};
-pub use examine::{Examined, examine};
+pub use examine::{Examined, examine, examine_settings};
 
 /// `segment.ms` of the dedup-log. Retention deletes whole segments, so this is how coarsely it works.
 pub const DEDUP_LOG_SEGMENT: Duration = Duration::from_secs(6 * 3_600);

@@ -85,7 +85,7 @@ impl sending::Sender for Sender {
         for (name, value) in &mut sample.headers {
             if let Some(environment) = options.environments.first().filter(|_| name == ENVIRONMENT)
             {
-                *value = (*environment).to_owned();
+                (*environment).clone_into(value);
             }
         }
         let in_files = options.webhook_url_files.iter();

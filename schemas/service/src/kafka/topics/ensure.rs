@@ -4,9 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use rdkafka::ClientConfig;
-use rdkafka::admin::{
-    AdminClient, AdminOptions, ConfigResourceResult, NewTopic, ResourceSpecifier, TopicReplication,
-};
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use thiserror::Error;
@@ -26,7 +24,7 @@ const LEADER_TIMEOUT: Duration = Duration::from_secs(15);
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
 /// How many topics one request names: brokers bound their requests too.
-pub(super) const MAX_TOPICS_A_REQUEST: usize = 100;
+const MAX_TOPICS_A_REQUEST: usize = 100;
 
 /// Why the topics are not verified.
 #[derive(Debug, Error)]
@@ -134,22 +132,20 @@ async fn work(config: &ClientConfig, specs: &[TopicSpec], create: bool) -> Resul
 }
 
 /// What the metadata says.
-pub(super) struct Seen {
-    pub(super) topics: BTreeMap<String, Found>,
+struct Seen {
+    topics: BTreeMap<String, Found>,
     /// A broker that is there, to describe settings: any of them can. One that does not support the request
     /// answers so, where a controller that does not exist would be waited for.
-    pub(super) broker: Option<i32>,
+    broker: Option<i32>,
 }
 
-pub(super) struct Found {
-    pub(super) partitions: usize,
+struct Found {
+    partitions: usize,
     led: bool,
 }
 
 /// The metadata of all topics: a request for one by its name might create it.
-pub(super) fn fetch_topics(
-    client: &AdminClient<DefaultClientContext>,
-) -> Result<Seen, EnsureError> {
+fn fetch_topics(client: &AdminClient<DefaultClientContext>) -> Result<Seen, EnsureError> {
     let metadata = client
         .inner()
         .fetch_metadata(None, REQUEST_TIMEOUT)
@@ -262,31 +258,6 @@ async fn describe(
     specs: &[&TopicSpec],
     broker: Option<i32>,
 ) -> Result<Described, EnsureError> {
-    let Some(results) = settings_of(client, specs, broker).await? else {
-        return Ok(Described::Unsupported);
-    };
-    let mut lines = Vec::new();
-    for (spec, result) in specs.iter().zip(results) {
-        match result {
-            Ok(resource) => lines.extend(config_faults(spec, &resource)),
-            Err(code) if is_passing(code) => {
-                return Err(EnsureError::Unreachable(code.to_string()));
-            }
-            Err(code) => lines.push(format!(
-                "{}: its settings cannot be read: {code}",
-                spec.name
-            )),
-        }
-    }
-    Ok(Described::Settings(lines))
-}
-
-/// The settings of topics that exist, in their order; `None` where the brokers do not support the request.
-pub(super) async fn settings_of(
-    client: &AdminClient<DefaultClientContext>,
-    specs: &[&TopicSpec],
-    broker: Option<i32>,
-) -> Result<Option<Vec<ConfigResourceResult>>, EnsureError> {
     let resources: Vec<ResourceSpecifier<'_>> = specs
         .iter()
         .map(|spec| ResourceSpecifier::Topic(&spec.name))
@@ -297,19 +268,26 @@ pub(super) async fn settings_of(
     {
         Ok(results) => results,
         Err(error) if code_of(&error) == Some(RDKafkaErrorCode::UnsupportedFeature) => {
-            return Ok(None);
+            return Ok(Described::Unsupported);
         }
         Err(error) => return Err(failed("topic settings cannot be read", &error)),
     };
+    let mut lines = Vec::new();
     // A failure does not name its topic, but the answers are in the order of the request.
-    let unsupported = Some(RDKafkaErrorCode::UnsupportedFeature);
-    if results
-        .iter()
-        .any(|result| result.as_ref().err().copied() == unsupported)
-    {
-        return Ok(None);
+    for (spec, result) in specs.iter().zip(results) {
+        match result {
+            Ok(resource) => lines.extend(config_faults(spec, &resource)),
+            Err(RDKafkaErrorCode::UnsupportedFeature) => return Ok(Described::Unsupported),
+            Err(code) if is_passing(code) => {
+                return Err(EnsureError::Unreachable(code.to_string()));
+            }
+            Err(code) => lines.push(format!(
+                "{}: its settings cannot be read: {code}",
+                spec.name
+            )),
+        }
     }
-    Ok(Some(results))
+    Ok(Described::Settings(lines))
 }
 
 fn options() -> AdminOptions {

@@ -1,14 +1,18 @@
 //! How each topic differs from what it must be, for a report. Makes and changes nothing.
 
-use rdkafka::ClientConfig;
-use rdkafka::admin::AdminClient;
-use rdkafka::client::DefaultClientContext;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use rdkafka::admin::{AdminClient, AdminOptions, ResourceSpecifier};
+use rdkafka::client::ClientContext;
+use rdkafka::error::RDKafkaErrorCode;
 
 use super::compare::{Difference, differences, partitions_fault};
-use super::ensure::{EnsureError, MAX_TOPICS_A_REQUEST, fetch_topics, settings_of};
 use super::{TopicSpec, wanted};
-use crate::kafka::client::base_config;
 use sluice_schemas::settings::Settings;
+
+/// How many topics one request names: brokers bound their requests too.
+const MAX_TOPICS_A_REQUEST: usize = 100;
 
 /// A topic next to what it must be.
 #[derive(Debug)]
@@ -23,55 +27,63 @@ pub struct Examined {
     pub settings: Result<Vec<Difference>, String>,
 }
 
-/// Looks at all topics under these settings. Must run within a tokio runtime; requests for metadata block
-/// it.
-pub async fn examine(settings: &Settings) -> Result<Vec<Examined>, EnsureError> {
-    let config = base_config(settings)
-        .map_err(|faults| EnsureError::Faults(faults.iter().map(ToString::to_string).collect()))?;
-    let client = client(&config)?;
-    let seen = fetch_topics(&client)?;
-    let mut examined: Vec<Examined> = wanted(settings)
-        .into_iter()
-        .map(|spec| {
-            let partitions = seen
-                .topics
-                .get(&spec.name)
-                .map_or(0, |found| found.partitions);
-            let fault = partitions_fault(&spec, partitions).filter(|_| partitions > 0);
-            Examined {
-                spec,
-                partitions,
-                partitions_fault: fault,
-                settings: Ok(Vec::new()),
-            }
-        })
-        .collect();
-    let mut present: Vec<&mut Examined> = examined
-        .iter_mut()
-        .filter(|topic| topic.partitions > 0)
-        .collect();
-    for some in present.chunks_mut(MAX_TOPICS_A_REQUEST) {
-        let specs: Vec<&TopicSpec> = some.iter().map(|topic| &topic.spec).collect();
-        let results = settings_of(&client, &specs, seen.broker).await?;
-        let all = |sentence: &str| specs.iter().map(|_| Err(sentence.to_owned())).collect();
-        let found: Vec<Result<Vec<Difference>, String>> = match results {
-            None => all("the brokers cannot describe topic settings"),
-            Some(results) => (specs.iter().zip(results))
-                .map(|(spec, result)| match result {
-                    Ok(resource) => Ok(differences(spec, &resource)),
-                    Err(code) => Err(format!("its settings cannot be read: {code}")),
-                })
-                .collect(),
-        };
-        for (topic, settings) in some.iter_mut().zip(found) {
-            topic.settings = settings;
+/// The topics under these settings, next to how many partitions each has by the metadata. Their own settings
+/// are not looked at yet.
+pub fn examine(settings: &Settings, partitions: &BTreeMap<String, usize>) -> Vec<Examined> {
+    let examined = |spec: TopicSpec| {
+        let partitions = partitions.get(&spec.name).copied().unwrap_or_default();
+        let fault = partitions_fault(&spec, partitions).filter(|_| partitions > 0);
+        Examined {
+            spec,
+            partitions,
+            partitions_fault: fault,
+            settings: Ok(Vec::new()),
         }
-    }
-    Ok(examined)
+    };
+    wanted(settings).into_iter().map(examined).collect()
 }
 
-fn client(config: &ClientConfig) -> Result<AdminClient<DefaultClientContext>, EnsureError> {
-    config
-        .create()
-        .map_err(|error| EnsureError::Faults(vec![format!("kafka: {error}")]))
+/// Looks at the settings of the topics that are there. Any broker can describe them; one that is named
+/// answers where the client would wait for a controller.
+pub async fn examine_settings<C: ClientContext>(
+    client: &AdminClient<C>,
+    topics: &mut [Examined],
+    broker: Option<i32>,
+    timeout: Duration,
+) {
+    let options = AdminOptions::new()
+        .request_timeout(Some(timeout))
+        .operation_timeout(Some(timeout))
+        .broker_id(broker);
+    let there = topics.iter_mut().filter(|topic| topic.partitions > 0);
+    let mut there: Vec<&mut Examined> = there.collect();
+    for some in there.chunks_mut(MAX_TOPICS_A_REQUEST) {
+        let resources: Vec<ResourceSpecifier<'_>> = some
+            .iter()
+            .map(|topic| ResourceSpecifier::Topic(&topic.spec.name))
+            .collect();
+        match client.describe_configs(&resources, &options).await {
+            Err(error) => {
+                for topic in some.iter_mut() {
+                    topic.settings = Err(unreadable(&error.to_string()));
+                }
+            }
+            // The answers are in the order of the request.
+            Ok(results) => {
+                for (topic, result) in some.iter_mut().zip(results) {
+                    topic.settings = match result {
+                        Ok(resource) => Ok(differences(&topic.spec, &resource)),
+                        Err(RDKafkaErrorCode::UnsupportedFeature) => {
+                            Err("the brokers cannot describe its settings".to_owned())
+                        }
+                        Err(code) => Err(unreadable(&code.to_string())),
+                    };
+                }
+            }
+        }
+    }
+}
+
+fn unreadable(reason: &str) -> String {
+    format!("its settings cannot be read: {reason}")
 }

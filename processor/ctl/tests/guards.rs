@@ -1,0 +1,216 @@
+//! Guards of the command: its help, its exit statuses, and what it writes where no broker is needed. See
+//! `tests/guards/README.md`.
+
+use std::fmt::Write as _;
+use std::path::Path;
+use std::process::{Command, Output};
+
+#[path = "../../../tests/guards/golden.rs"]
+mod golden;
+
+use golden::compare;
+
+fn command(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_sluicectl"));
+    command
+        .env_clear()
+        .env("SLUICE_MEMBER", "m-0")
+        .args(arguments);
+    command
+}
+
+fn run(command: &mut Command) -> Output {
+    command.output().expect("it starts")
+}
+
+/// What a run wrote and how it ended; the folder's name is replaced.
+fn show(text: &mut String, what: &str, output: &Output, dir: &Path) {
+    // Writing to a String cannot fail.
+    let _ = writeln!(text, "== {what}\nstatus {:?}", output.status.code());
+    for (name, bytes) in [("out", &output.stdout), ("err", &output.stderr)] {
+        let written = String::from_utf8_lossy(bytes).replace(&dir.display().to_string(), "(dir)");
+        for line in written.lines() {
+            let _ = writeln!(text, "{}", format!("{name} {line}").trim_end());
+        }
+    }
+}
+
+#[test]
+fn the_help_reads_the_same() {
+    let mut text = String::new();
+    for arguments in [
+        &["--help"][..],
+        &["check", "--help"],
+        &["send", "--help"],
+        &["completions", "--help"],
+        &["man", "--help"],
+        &[],
+        &["chekc"],
+        &["send"],
+        &["send", "codes", "--wait", "soon"],
+        &["send", "codes", "--forge", "--stale"],
+        &["check"],
+    ] {
+        let what = format!("sluicectl {}", arguments.join(" "));
+        show(
+            &mut text,
+            &what,
+            &run(&mut command(arguments)),
+            Path::new("/nowhere"),
+        );
+    }
+    compare("help-sluicectl.txt", &text);
+}
+
+#[test]
+fn the_version_has_the_commit() {
+    let shown = run(&mut command(&["--version"]));
+    let expected = format!("sluicectl {}\n", sluice_service::VERSION);
+    assert_eq!(String::from_utf8_lossy(&shown.stdout), expected);
+}
+
+#[test]
+fn what_needs_no_broker_reads_the_same() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| dir.path().join(name);
+    let write = |name: &str, content: &str| std::fs::write(path(name), content).expect("a file");
+    // Nobody listens at these ports, and the tests of this file send nothing elsewhere.
+    let settings = "kafka: {bootstrap_servers: '127.0.0.1:1'}
+secrets_dir: DIR
+sources:
+  codes: {provider: flowcode, secrets: [codes], events: [scan.created]}
+  plain: {provider: flock, secrets: [flock], require_headers: {x-edge: [HASH]}}
+  shut: {provider: flock, secrets: [flock], enabled: false}
+  waitlist: {provider: referralloop, token_sha256: [HASH]}
+";
+    // The hash of `t0ken`.
+    let hash = "b46c09677343261f0b439a472422225e3a230c9c094d6ab16762e2036b597053";
+    let settings = settings
+        .replace("HASH", hash)
+        .replace("DIR", &dir.path().display().to_string());
+    write("good.yaml", &settings);
+    write("bad.yaml", &settings.replace("codes:", "co_des:"));
+    write("flock", "secret");
+    write("codes", "whpk_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=");
+    write("token", "another\n");
+    let mut text = String::new();
+    let mut case = |arguments: &[&str]| {
+        let what = format!("sluicectl {}", arguments.join(" "));
+        let mut command = command(arguments);
+        show(
+            &mut text,
+            &what,
+            &run(command.current_dir(dir.path())),
+            dir.path(),
+        );
+    };
+    case(&["--config", "no.yaml", "check"]);
+    case(&["--config", "bad.yaml", "check"]);
+    case(&["--config", "bad.yaml", "check", "--json"]);
+    case(&["--config", "bad.yaml", "send", "codes"]);
+    case(&["--config", "good.yaml", "send", "nowhere"]);
+    case(&["--config", "good.yaml", "send", "codes"]);
+    case(&["--config", "good.yaml", "send", "codes", "scan.deleted"]);
+    case(&["--config", "good.yaml", "send", "shut"]);
+    case(&["--config", "good.yaml", "send", "plain"]);
+    case(&[
+        "--config",
+        "good.yaml",
+        "send",
+        "plain",
+        "--header",
+        "x-edge",
+    ]);
+    case(&["--config", "good.yaml", "send", "waitlist"]);
+    case(&[
+        "--config",
+        "good.yaml",
+        "send",
+        "waitlist",
+        "--token-file",
+        "gone",
+    ]);
+    case(&[
+        "--config",
+        "good.yaml",
+        "send",
+        "waitlist",
+        "--token-file",
+        "token",
+    ]);
+    write("token", "t0ken\n");
+    let waitlist = [
+        "--config",
+        "good.yaml",
+        "send",
+        "waitlist",
+        "--token-file",
+        "token",
+    ];
+    case(&[&waitlist[..], &["--forge"]].concat());
+    case(&[&waitlist[..], &["--url", "ftp://h"]].concat());
+    case(&[&waitlist[..], &["--url", "http://127.0.0.1:1"]].concat());
+    case(&[&waitlist[..], &["--url", "http://127.0.0.1:1", "--json"]].concat());
+    std::fs::remove_file(path("flock")).expect("it was there");
+    case(&[
+        "--config",
+        "good.yaml",
+        "send",
+        "plain",
+        "--header",
+        "x-edge: t0ken",
+    ]);
+    assert!(!text.contains("AAAA"), "a secret is shown");
+    compare("command-sluicectl.txt", &text);
+}
+
+#[test]
+fn completions_and_pages_have_every_command() {
+    for shell in ["bash", "zsh", "fish"] {
+        let printed = run(&mut command(&["completions", shell]));
+        let printed = String::from_utf8_lossy(&printed.stdout).into_owned();
+        for word in ["check", "send", "completions", "man", "--token-file"] {
+            let plain = word.trim_start_matches('-');
+            assert!(printed.contains(plain), "{shell}: {word}");
+        }
+    }
+    let dir = tempfile::tempdir().expect("a folder");
+    let made = run(command(&["man"]).arg(dir.path()));
+    assert!(made.status.success());
+    let mut pages: Vec<String> = std::fs::read_dir(dir.path())
+        .expect("the folder")
+        .map(|entry| {
+            entry
+                .expect("a page")
+                .file_name()
+                .to_string_lossy()
+                .into_owned()
+        })
+        .collect();
+    pages.sort();
+    let expected = ["", "-check", "-completions", "-man", "-send"];
+    assert_eq!(pages, expected.map(|name| format!("sluicectl{name}.1")));
+    let page = std::fs::read_to_string(dir.path().join("sluicectl-send.1")).expect("a page");
+    assert!(
+        page.contains("EXIT STATUS") && page.contains("token\\-file"),
+        "{page}"
+    );
+}
+
+#[test]
+fn a_reader_that_goes_away_changes_no_status() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let file = dir.path().join("bad.yaml");
+    std::fs::write(&file, "{}").expect("a file");
+    let mut child = command(&["check", "--config"])
+        .arg(&file)
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    drop(child.stdout.take());
+    let ended = child.wait_with_output().expect("it ends");
+    let written = String::from_utf8_lossy(&ended.stderr);
+    assert_eq!(ended.status.code(), Some(78), "{written}");
+    assert!(!written.contains("panicked"), "{written}");
+}
