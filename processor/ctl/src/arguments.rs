@@ -67,7 +67,13 @@ EXAMPLES
 )]
 pub struct Arguments {
     /// The settings file of the services
-    #[arg(long, env = "SLUICE_CONFIG", global = true, value_name = "FILE")]
+    #[arg(
+        long,
+        env = "SLUICE_CONFIG",
+        hide_env_values = true,
+        global = true,
+        value_name = "FILE"
+    )]
     pub config: Option<PathBuf>,
     /// What to do.
     #[command(subcommand)]

@@ -62,6 +62,7 @@ pub struct Options {
     #[arg(
         long,
         env = "SLUICE_URL",
+        hide_env_values = true,
         value_name = "URL",
         default_value = "http://localhost:8080"
     )]
@@ -85,7 +86,12 @@ pub struct Options {
     )]
     wait: Option<Duration>,
     /// The file with the token of the source's URL
-    #[arg(long, env = "SLUICE_TOKEN_FILE", value_name = "FILE")]
+    #[arg(
+        long,
+        env = "SLUICE_TOKEN_FILE",
+        hide_env_values = true,
+        value_name = "FILE"
+    )]
     token_file: Option<PathBuf>,
     /// A header to send too, such as one that the source requires
     #[arg(long, value_name = "NAME: VALUE")]
