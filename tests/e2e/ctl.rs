@@ -175,23 +175,26 @@ fn headers_that_a_source_requires_are_demanded_and_sent() {
 /// What is broken, the check's status, and what a line of it must have.
 type Broken = (&'static str, Value, i32, Vec<String>);
 
-fn broken(site: &Site) -> Vec<Broken> {
-    let with = |pointer: &str, value: Value| {
-        let mut settings = site.settings.clone();
-        let (parent, key) = pointer.rsplit_once('/').expect("a path");
-        settings.pointer_mut(parent).expect("a mapping")[key] = value;
-        settings
-    };
-    let texts = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect();
+/// The site's settings with another value.
+fn with(site: &Site, pointer: &str, value: Value) -> Value {
+    let mut settings = site.settings.clone();
+    let (parent, key) = pointer.rsplit_once('/').expect("a path");
+    settings.pointer_mut(parent).expect("a mapping")[key] = value;
+    settings
+}
+
+fn texts(texts: &[&str]) -> Vec<String> {
+    texts.iter().map(|text| (*text).to_owned()).collect()
+}
+
+/// What is not there, or is ill-formed.
+fn missing(site: &Site) -> Vec<Broken> {
     let flock = site.source("flock").expect("a source");
-    let raw = site.names().raw();
     let dead = ports::local(ports::free().expect("a port")).to_string();
-    let mut elsewhere = with("/topics/prefix", json!("elsewhere."));
-    elsewhere["topics"]["create"] = json!(false);
     vec![
         (
             "brokers away",
-            with("/kafka/bootstrap_servers", json!(dead)),
+            with(site, "/kafka/bootstrap_servers", json!(dead)),
             1,
             texts(&[
                 "FAIL",
@@ -203,16 +206,39 @@ fn broken(site: &Site) -> Vec<Broken> {
         ),
         (
             "a missing secret",
-            with(&format!("/sources/{}/secrets", flock.name), json!(["gone"])),
+            with(
+                site,
+                &format!("/sources/{}/secrets", flock.name),
+                json!(["gone"]),
+            ),
             1,
             texts(&["FAIL", "secrets", &flock.name, "gone is not there", "mend:"]),
         ),
         (
             "ill-formed settings",
-            with("/topics/partitions", json!(0)),
+            with(site, "/topics/partitions", json!(0)),
             EXIT_CONFIG,
             texts(&["FAIL", "settings", "topics.partitions", "must be"]),
         ),
+        (
+            "the registry away",
+            with(
+                site,
+                "/schema_registry",
+                json!({"url": format!("http://{dead}")}),
+            ),
+            1,
+            texts(&["FAIL", "registry", &dead, "Connection refused", "mend:"]),
+        ),
+    ]
+}
+
+/// Topics that are not as they must be.
+fn differing(site: &Site) -> Vec<Broken> {
+    let raw = site.names().raw();
+    let mut elsewhere = with(site, "/topics/prefix", json!("elsewhere."));
+    elsewhere["topics"]["create"] = json!(false);
+    vec![
         (
             "a missing topic",
             elsewhere,
@@ -227,7 +253,7 @@ fn broken(site: &Site) -> Vec<Broken> {
         ),
         (
             "a topic of another retention",
-            with("/topics/retention", json!({"raw": "1d"})),
+            with(site, "/topics/retention", json!({"raw": "1d"})),
             1,
             texts(&[
                 "FAIL",
@@ -238,14 +264,8 @@ fn broken(site: &Site) -> Vec<Broken> {
             ]),
         ),
         (
-            "the registry away",
-            with("/schema_registry", json!({"url": format!("http://{dead}")})),
-            1,
-            texts(&["FAIL", "registry", &dead, "Connection refused", "mend:"]),
-        ),
-        (
             "another number of partitions",
-            with("/topics/partitions", json!(5)),
+            with(site, "/topics/partitions", json!(5)),
             1,
             texts(&[
                 "FAIL",
@@ -278,7 +298,7 @@ fn a_good_installation_holds_and_what_is_broken_is_named_with_its_mend() {
     good.line(&["skip", "acls", "a try would write", "WRITE on 31 topics"]);
     good.line(&["skip", "clock", &site.names().raw()]);
 
-    for (what, settings, status, texts) in broken(&site) {
+    for (what, settings, status, texts) in missing(&site).into_iter().chain(differing(&site)) {
         let ran = run(&site, &settings, &["check"]);
         assert_eq!(ran.status, Some(status), "{what}:\n{}{}", ran.out, ran.err);
         let texts: Vec<&str> = texts.iter().map(String::as_str).collect();

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
+use crate::help::layout;
 use crate::{check, send};
 
 /// The layout of the help of a command that has commands.
@@ -19,20 +20,6 @@ COMMANDS
 FLAGS
 {options}{after-help}
 ";
-
-/// The layout of the help of a command: what it does at length, and its arguments where it has any.
-macro_rules! layout {
-    ($text:literal, $($arguments:literal)?) => {
-        concat!(
-            "{about}\n\n",
-            $text,
-            "\n\nUSAGE\n  {usage}\n\n",
-            $($arguments, "\n{positionals}\n\n",)?
-            "FLAGS\n{options}{after-help}\n"
-        )
-    };
-}
-pub(crate) use layout;
 
 const EXAMPLES: &str = "\
 EXAMPLES

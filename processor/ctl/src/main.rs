@@ -3,6 +3,8 @@
 //! Comes in: the settings file of the services. Goes out: a line or a JSON object for each result on standard
 //! output, progress on standard error, the exit status. Never here: a write to a topic.
 
+mod help;
+
 mod arguments;
 
 mod failure;

@@ -70,12 +70,10 @@ fn the_version_has_the_commit() {
     assert_eq!(String::from_utf8_lossy(&shown.stdout), expected);
 }
 
-#[test]
-fn what_needs_no_broker_reads_the_same() {
-    let dir = tempfile::tempdir().expect("a folder");
-    let path = |name: &str| dir.path().join(name);
-    let write = |name: &str, content: &str| std::fs::write(path(name), content).expect("a file");
-    // Nobody listens at these ports, and the tests of this file send nothing elsewhere.
+/// Settings whose files stand in the same folder.
+fn settings(dir: &Path) -> String {
+    // The hash of `t0ken`.
+    let hash = "b46c09677343261f0b439a472422225e3a230c9c094d6ab16762e2036b597053";
     let settings = "kafka: {bootstrap_servers: '127.0.0.1:1'}
 secrets_dir: DIR
 sources:
@@ -84,83 +82,54 @@ sources:
   shut: {provider: flock, secrets: [flock], enabled: false}
   waitlist: {provider: referralloop, token_sha256: [HASH]}
 ";
-    // The hash of `t0ken`.
-    let hash = "b46c09677343261f0b439a472422225e3a230c9c094d6ab16762e2036b597053";
-    let settings = settings
-        .replace("HASH", hash)
-        .replace("DIR", &dir.path().display().to_string());
-    write("good.yaml", &settings);
-    write("bad.yaml", &settings.replace("codes:", "co_des:"));
-    write("flock", "secret");
-    write("codes", "whpk_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=");
-    write("token", "another\n");
+    let dir = dir.display().to_string();
+    settings.replace("HASH", hash).replace("DIR", &dir)
+}
+
+/// Calls that end without a broker and without ingest, in the folder of the settings.
+const CALLS: [&str; 18] = [
+    "--config no.yaml check",
+    "--config bad.yaml check",
+    "--config bad.yaml check --json",
+    "--config bad.yaml send codes",
+    "--config good.yaml send nowhere",
+    "--config good.yaml send codes",
+    "--config good.yaml send codes scan.deleted",
+    "--config good.yaml send shut",
+    "--config good.yaml send plain",
+    "--config good.yaml send plain --header x-edge",
+    "--config good.yaml send plain --header x-edge:t0ken",
+    "--config good.yaml send waitlist",
+    "--config good.yaml send waitlist --token-file gone",
+    "--config good.yaml send waitlist --token-file another",
+    "--config good.yaml send waitlist --token-file token --forge",
+    "--config good.yaml send waitlist --token-file token --url ftp://h",
+    "--config good.yaml send waitlist --token-file token --url http://127.0.0.1:1",
+    "--config good.yaml send waitlist --token-file token --url http://127.0.0.1:1 --json",
+];
+
+#[test]
+fn what_needs_no_broker_reads_the_same() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let good = settings(dir.path());
+    let bad = good.replace("codes:", "co_des:");
+    // The secret of `plain` is missing.
+    for (name, content) in [
+        ("good.yaml", good.as_str()),
+        ("bad.yaml", &bad),
+        ("codes", "whpk_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="),
+        ("token", "t0ken\n"),
+        ("another", "another\n"),
+    ] {
+        std::fs::write(dir.path().join(name), content).expect("a file");
+    }
     let mut text = String::new();
-    let mut case = |arguments: &[&str]| {
-        let what = format!("sluicectl {}", arguments.join(" "));
-        let mut command = command(arguments);
-        show(
-            &mut text,
-            &what,
-            &run(command.current_dir(dir.path())),
-            dir.path(),
-        );
-    };
-    case(&["--config", "no.yaml", "check"]);
-    case(&["--config", "bad.yaml", "check"]);
-    case(&["--config", "bad.yaml", "check", "--json"]);
-    case(&["--config", "bad.yaml", "send", "codes"]);
-    case(&["--config", "good.yaml", "send", "nowhere"]);
-    case(&["--config", "good.yaml", "send", "codes"]);
-    case(&["--config", "good.yaml", "send", "codes", "scan.deleted"]);
-    case(&["--config", "good.yaml", "send", "shut"]);
-    case(&["--config", "good.yaml", "send", "plain"]);
-    case(&[
-        "--config",
-        "good.yaml",
-        "send",
-        "plain",
-        "--header",
-        "x-edge",
-    ]);
-    case(&["--config", "good.yaml", "send", "waitlist"]);
-    case(&[
-        "--config",
-        "good.yaml",
-        "send",
-        "waitlist",
-        "--token-file",
-        "gone",
-    ]);
-    case(&[
-        "--config",
-        "good.yaml",
-        "send",
-        "waitlist",
-        "--token-file",
-        "token",
-    ]);
-    write("token", "t0ken\n");
-    let waitlist = [
-        "--config",
-        "good.yaml",
-        "send",
-        "waitlist",
-        "--token-file",
-        "token",
-    ];
-    case(&[&waitlist[..], &["--forge"]].concat());
-    case(&[&waitlist[..], &["--url", "ftp://h"]].concat());
-    case(&[&waitlist[..], &["--url", "http://127.0.0.1:1"]].concat());
-    case(&[&waitlist[..], &["--url", "http://127.0.0.1:1", "--json"]].concat());
-    std::fs::remove_file(path("flock")).expect("it was there");
-    case(&[
-        "--config",
-        "good.yaml",
-        "send",
-        "plain",
-        "--header",
-        "x-edge: t0ken",
-    ]);
+    for call in CALLS {
+        let arguments: Vec<&str> = call.split(' ').collect();
+        let mut command = command(&arguments);
+        let ran = run(command.current_dir(dir.path()));
+        show(&mut text, &format!("sluicectl {call}"), &ran, dir.path());
+    }
     assert!(!text.contains("AAAA"), "a secret is shown");
     compare("command-sluicectl.txt", &text);
 }

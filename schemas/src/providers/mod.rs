@@ -5,7 +5,8 @@
 //! `CONTRIBUTING.md` has the steps. In short: a folder here with `spec.rs`, `mod.rs`, `sender.rs`,
 //! `README.md` and `fixtures/`, which implements [`Provider`] (its name and its documented types),
 //! [`Verifier`] (one source of it) and [`sending::Sender`] (who sends as it does); and a line in each of
-//! [`ALL`] and [`SENDERS`]. How signatures are made is in [`schemes`]: take one, and add one only where none fits.
+//! [`ALL`] and [`SENDERS`]. How signatures are made is in [`schemes`]: take one, and add one only where none
+//! fits.
 
 pub mod signature;
 

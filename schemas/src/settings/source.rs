@@ -114,10 +114,8 @@ fn source(
         (verifier.as_ref()).map_or(DEFAULT_MAX_BODY_BYTES, |verifier| verifier.max_body()),
     );
     if max_body > MAX_BODY_BYTES {
-        node.fault(
-            "max_body",
-            format!("must be at most {}MiB", MAX_BODY_BYTES >> 20),
-        );
+        let most = MAX_BODY_BYTES >> 20;
+        node.fault("max_body", format!("must be at most {most}MiB"));
     }
     let dedup_window = bounded(&mut node, "dedup_window", longest_window);
     if dedup_window > longest_window {

@@ -245,6 +245,8 @@ impl<'a> Trying<'a> {
         match self.runtime.block_on(asked) {
             Ok(results) => match results.into_iter().next() {
                 Some(Err(code)) => outcome(Err(&KafkaError::AdminOp(code))),
+                // The wrapper drops a refusal and leaves no setting; a topic has dozens.
+                Some(Ok(resource)) if resource.entries.is_empty() => Tried::Refused,
                 _ => Tried::Allowed,
             },
             Err(error) => outcome(Err(&error)),

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use sluice_schemas::settings::Settings;
 
-use crate::arguments::layout;
 use crate::failure::Failure;
+use crate::help::layout;
 
 mod finding;
 

@@ -1,13 +1,13 @@
 //! `sluicectl send`: signed test webhooks to a running ingest, and what became of them.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use sluice_schemas::settings::Settings;
-use sluice_schemas::settings::reader::duration;
 
-use crate::arguments::layout;
 use crate::failure::Failure;
+
+mod options;
 
 mod target;
 
@@ -19,113 +19,13 @@ mod wait;
 
 mod report;
 
+pub use options::Options;
+
 use post::Client;
 use report::{Report, Sent};
-use request::{Kind, Request};
+use request::Request;
 use target::Target;
 use wait::Fates;
-
-const LAYOUT: &str = layout!(
-    "Each is made of the provider's samples, signed with the source's secrets, and new: two of them are two
-events, which stand on the event topics like any other. With --wait the fate of each is looked for on
-the topics: a good one must become an event, one that is forged or too old must be rejected.",
-    "ARGUMENTS"
-);
-
-const EXAMPLES: &str = "\
-EXAMPLES
-  $ sluicectl send codes
-  $ sluicectl send flock-prod referral.accepted --wait
-  $ sluicectl send flock-prod --stale --wait 60s
-  $ sluicectl send waitlist --token-file token --url https://hooks.example.com
-  $ sluicectl send codes --count 10 --wait --json | jq .topic
-
-EXIT STATUS
-  0   All were accepted and, with --wait, have the fate that they must have
-  1   One was not, has another fate, or has none in time
-  2   The command line cannot be carried out, as where the source or the event is not known
-  78  The settings or the secrets are at fault";
-
-/// The options of `sluicectl send`.
-#[derive(Debug, clap::Args)]
-#[command(
-    about = "Send signed test webhooks to a running ingest",
-    help_template = LAYOUT,
-    after_help = EXAMPLES
-)]
-pub struct Options {
-    /// The source, as the settings name it
-    source: String,
-    /// The event type; the provider's first one where it is not given
-    event: Option<String>,
-    /// Where ingest is
-    #[arg(
-        long,
-        env = "SLUICE_URL",
-        hide_env_values = true,
-        value_name = "URL",
-        default_value = "http://localhost:8080"
-    )]
-    url: String,
-    /// How many to send
-    #[arg(long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u32).range(1..=10_000))]
-    count: u32,
-    /// With the signature of another request
-    #[arg(long, conflicts_with = "stale")]
-    forge: bool,
-    /// Signed a day ago
-    #[arg(long)]
-    stale: bool,
-    /// Find the fate of each on the topics, for 30s or this long
-    #[arg(
-        long,
-        value_name = "DURATION",
-        num_args = 0..=1,
-        default_missing_value = "30s",
-        value_parser = parse_duration
-    )]
-    wait: Option<Duration>,
-    /// The file with the token of the source's URL
-    #[arg(
-        long,
-        env = "SLUICE_TOKEN_FILE",
-        hide_env_values = true,
-        value_name = "FILE"
-    )]
-    token_file: Option<PathBuf>,
-    /// A header to send too, such as one that the source requires
-    #[arg(long, value_name = "NAME: VALUE")]
-    header: Vec<String>,
-    /// A file with such headers, a line each
-    #[arg(long, value_name = "FILE")]
-    headers_file: Option<PathBuf>,
-    /// PEM: the authorities of ingest's certificate, instead of the usual ones
-    #[arg(long, value_name = "FILE")]
-    ca_file: Option<PathBuf>,
-    /// PEM: the certificate to show, where the source demands one
-    #[arg(long, value_name = "FILE", requires = "key_file")]
-    cert_file: Option<PathBuf>,
-    /// PEM: its key
-    #[arg(long, value_name = "FILE", requires = "cert_file")]
-    key_file: Option<PathBuf>,
-    /// Print one JSON object a line
-    #[arg(long)]
-    json: bool,
-}
-
-fn parse_duration(text: &str) -> Result<Duration, String> {
-    duration(text).ok_or_else(|| "must be a duration such as 500ms, 30s or 5m".to_owned())
-}
-
-impl Options {
-    fn kind(&self) -> Kind {
-        match (self.forge, self.stale) {
-            (true, _) => Kind::Forged,
-            (false, true) => Kind::Stale,
-            (false, false) => Kind::Good,
-        }
-    }
-}
 
 /// Sends, and waits where it is asked to; whether each has what it must have.
 pub async fn run(file: &Path, options: &Options) -> Result<bool, Failure> {

@@ -8,7 +8,7 @@ use reqwest::{Certificate, Identity, Url};
 use serde::Deserialize;
 use uuid::Uuid;
 
-use super::Options;
+use super::options::Options;
 use super::request::Request;
 use super::target::Target;
 use crate::failure::Failure;

@@ -13,7 +13,7 @@ use sluice_schemas::settings::{Settings, Source};
 use sluice_schemas::topic::OTHER;
 use uuid::Uuid;
 
-use super::Options;
+use super::options::Options;
 use super::target::Target;
 use crate::failure::Failure;
 
@@ -74,8 +74,16 @@ pub fn make(
         Some(event) => return Err(unknown(target.source, event, &events)),
         None => first(target, &events)?,
     };
-    let made = (0..options.count).map(|_| one(settings, target, &event, options.kind()));
+    let made = (0..options.count).map(|_| one(settings, target, &event, kind(options)));
     made.collect()
+}
+
+fn kind(options: &Options) -> Kind {
+    match (options.forge, options.stale) {
+        (true, _) => Kind::Forged,
+        (false, true) => Kind::Stale,
+        (false, false) => Kind::Good,
+    }
 }
 
 /// The events of a source: the provider's, and those that it is given topics for.

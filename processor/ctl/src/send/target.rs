@@ -8,7 +8,7 @@ use sluice_schemas::providers::Credentials;
 use sluice_schemas::settings::{Fault, Settings, Source};
 use sluice_service::secrets::read_secret;
 
-use super::Options;
+use super::options::Options;
 use crate::failure::Failure;
 
 /// A source with what stands in its files.

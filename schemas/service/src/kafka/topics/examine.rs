@@ -72,6 +72,10 @@ pub async fn examine_settings<C: ClientContext>(
             Ok(results) => {
                 for (topic, result) in some.iter_mut().zip(results) {
                     topic.settings = match result {
+                        // The wrapper drops a refusal and leaves no setting; a topic has dozens.
+                        Ok(resource) if resource.entries.is_empty() => {
+                            Err(unreadable("the principal may lack DESCRIBE_CONFIGS"))
+                        }
                         Ok(resource) => Ok(differences(&topic.spec, &resource)),
                         Err(RDKafkaErrorCode::UnsupportedFeature) => {
                             Err("the brokers cannot describe its settings".to_owned())
