@@ -103,3 +103,38 @@ fn the_registry_s_schema_is_read_by_python() {
     finds_the_schema(&running.site, &subject);
     running.finish(&[]);
 }
+
+/// The program that the guide for the installation prints, run as it stands there.
+#[test]
+fn the_first_event_of_the_guide_is_read_by_its_own_program() {
+    let guide = std::fs::read_to_string(root().join("docs/install.md")).expect("the guide");
+    let program = guide
+        .split("```python\n")
+        .nth(1)
+        .and_then(|rest| rest.split("```").next())
+        .expect("a program");
+    let registry = Registry::start().expect("the registry");
+    let mut site = site("first-event");
+    site.set(&["schema_registry"], json!({"url": registry.url()}));
+    let mut running = Running::on(site);
+    let source = running.source("flowcode");
+    let event = source.samples().expect("samples")[0];
+    let id = running.accept(&source.signed(event, 1, now()).expect("a request"));
+    let ours = running.outcomes(1).remove(&id).expect("an outcome");
+    let output = Command::new(cache().join("venv/bin/python"))
+        .args(["-c", program])
+        .env("BOOTSTRAP_SERVERS", running.site.bootstrap())
+        .env("REGISTRY_URL", registry.url())
+        .env("PREFIX", &running.names().prefix)
+        .output()
+        .expect("python starts");
+    let printed = String::from_utf8_lossy(&output.stdout);
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{complaint}");
+    let event = ours.event.expect("an event");
+    assert!(
+        printed.starts_with(&format!("{} {} {} ", ours.topic, event.id, event.r#type)),
+        "{printed}"
+    );
+    running.finish(&[]);
+}
