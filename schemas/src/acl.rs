@@ -125,6 +125,17 @@ impl Acl {
     }
 }
 
+impl Acl {
+    /// Whether it is one of those that let this topic be seen.
+    pub fn lets_see(&self, topic: &str) -> bool {
+        let seen = matches!(
+            self.operation,
+            Operation::Read | Operation::Write | Operation::Describe
+        );
+        seen && matches!(&self.resource, Resource::Topic(name) if name == topic)
+    }
+}
+
 impl Operation {
     /// The name, as Kafka's pages have it.
     pub const fn name(self) -> &'static str {

@@ -15,7 +15,7 @@ pub const SETTINGS_IN_FORCE: Metric = Metric::gauge(
 );
 
 /// Times that files could not be read again and the last good content stayed: `settings`, `secrets`,
-/// `certificate`, `otlp_headers`. The same events as the counter of each of them, where it has one.
+/// `certificate`, `kafka`, `otlp_headers`. The same events as the counter of each of them, where it has one.
 pub const RELOAD_FAILURES: Metric = Metric::counter(
     "sluice_reload_failures",
     "Times that files could not be read again, by what they hold",

@@ -1,5 +1,6 @@
 //! `kafka`: which of librdkafka's properties may stand in the settings.
 
+use super::oauth::{self, OIDC};
 use super::values::{FILE_NAME, is_file_name};
 use crate::settings::reader::Node;
 
@@ -12,6 +13,14 @@ pub struct Kafka {
     pub properties: Vec<(String, String)>,
     /// Property and the name of the file under `secrets_dir` that holds its value.
     pub secret_properties: Vec<(String, String)>,
+}
+
+impl Kafka {
+    /// The value of a property that stands in the settings file.
+    pub fn property(&self, name: &str) -> Option<&str> {
+        let mut found = self.properties.iter().filter(|(other, _)| other == name);
+        found.next_back().map(|(_, value)| value.as_str())
+    }
 }
 
 /// Properties that Sluice's promises rest on; each client sets them itself. Those that begin with
@@ -54,6 +63,19 @@ const OWNED: [&str; 35] = [
     "transactional.id",
 ];
 
+/// Properties by which a client would run a command or load code: a settings file may do neither.
+const CODE: [&str; 6] = [
+    "plugin.library.paths",
+    "sasl.kerberos.kinit.cmd",
+    "ssl.engine.id",
+    "ssl.engine.location",
+    "ssl.providers",
+    "ssl_engine_callback_data",
+];
+
+/// Properties that the wrapper of the client sets.
+const WRAPPER: [&str; 2] = ["enabled_events", "sasl.oauthbearer.config"];
+
 /// Reads `kafka`.
 pub(super) fn kafka(
     mut node: Node,
@@ -74,6 +96,8 @@ pub(super) fn kafka(
             let message = "is a secret: put it into a file under secrets_dir and name the file \
                            under kafka.secret_properties";
             node.fault(&path, message);
+        } else if OIDC.contains(&property.as_str()) {
+            // Judged together, below: the client never sees them.
         } else if let Some(message) = property_fault(property, Some(value)) {
             node.fault(&path, message);
         }
@@ -83,13 +107,22 @@ pub(super) fn kafka(
         let path = format!("secret_properties.{property}");
         if let Some(message) = reserved(property) {
             node.fault(&path, message);
-        } else if let Some(message) = property_fault(property, None) {
+        } else if !OIDC.contains(&property.as_str())
+            && let Some(message) = property_fault(property, None)
+        {
             node.fault(&path, message);
         } else if properties.iter().any(|(other, _)| other == property) {
             node.fault(&path, "stands under kafka.properties too");
         }
         if !is_file_name(file) {
             node.fault(&path, FILE_NAME);
+        }
+    }
+    for (path, message) in oauth::faults(&properties, &secret_properties) {
+        // A secret in the wrong place has its fault already.
+        let property = path.strip_prefix("properties.");
+        if !property.is_some_and(is_secret) {
+            node.fault(&path, message);
         }
     }
     node.finish();
@@ -101,7 +134,11 @@ pub(super) fn kafka(
 }
 
 fn reserved(property: &str) -> Option<&'static str> {
-    (OWNED.contains(&property) || property.starts_with("test."))
+    if CODE.contains(&property) {
+        return Some("has the client run a command or load code, which a settings file may not");
+    }
+    let is_ours = OWNED.contains(&property) || WRAPPER.contains(&property);
+    (is_ours || property.starts_with("test."))
         .then_some("is set by Sluice itself, for its guarantees rest on it")
 }
 

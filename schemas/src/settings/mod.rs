@@ -12,6 +12,8 @@ mod restart;
 
 mod kafka;
 
+mod oauth;
+
 mod topics;
 
 mod registry;
@@ -44,6 +46,7 @@ pub use file::{Environment, MAX_FILE_BYTES, Origin, Settings};
 pub use ingest::Ingest;
 pub use kafka::Kafka;
 pub use limits::Limits;
+pub use oauth::OIDC;
 pub use peer::PeerFrom;
 pub use processor::{Begin, Membership, Processor};
 pub use reader::{Fault, Faults, Node};

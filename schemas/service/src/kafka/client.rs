@@ -5,6 +5,7 @@ use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::types::RDKafkaConfRes;
 
+use super::oauth;
 use crate::secrets::read_secret;
 use sluice_schemas::settings::Fault;
 use sluice_schemas::settings::Settings;
@@ -38,6 +39,9 @@ pub fn base_config(settings: &Settings) -> Result<ClientConfig, Vec<Fault>> {
         }
     }
     config.set("bootstrap.servers", &settings.kafka.bootstrap_servers);
+    if faults.is_empty() {
+        faults.extend(oauth::take(&mut config).err());
+    }
     if faults.is_empty() {
         Ok(config)
     } else {

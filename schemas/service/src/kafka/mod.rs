@@ -1,7 +1,15 @@
 //! What both services do with Kafka: the properties that every client has, what it says of itself, and the
 //! topics. What a tool for operators reads: records and offsets.
 
+pub mod oauth;
+
 pub mod client;
+
+pub mod refusal;
+
+pub mod credentials;
+
+pub mod plain;
 
 pub mod statistics;
 

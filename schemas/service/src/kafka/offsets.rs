@@ -8,7 +8,8 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
-use super::read::{REQUEST_TIMEOUT, ReadError, partitions};
+use super::plain::Plain;
+use super::read::{REQUEST_TIMEOUT, ReadError, made, partitions};
 
 /// The pause between two requests of the same.
 const RETRY_INTERVAL: Duration = Duration::from_millis(20);
@@ -67,12 +68,13 @@ pub fn committed(
 }
 
 /// A client in the name of a group, which it does not join.
-pub fn member(base: &ClientConfig, group: &str) -> Result<BaseConsumer, KafkaError> {
-    base.clone()
+pub fn member(base: &ClientConfig, group: &str) -> Result<BaseConsumer<Plain>, ReadError> {
+    let mut config = base.clone();
+    config
         .set("group.id", group)
         .set("enable.auto.commit", "false")
-        .set("log_level", "3")
-        .create()
+        .set("log_level", "3");
+    made(&config)
 }
 
 fn retried<T>(

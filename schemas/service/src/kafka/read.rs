@@ -12,6 +12,9 @@ use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use sluice_schemas::record::Record;
 use thiserror::Error;
 
+use super::oauth::log_in;
+use super::plain::Plain;
+
 /// How long one request for metadata, bounds or offsets may take.
 pub(super) const REQUEST_TIMEOUT: Duration = Duration::from_secs(20);
 
@@ -64,7 +67,7 @@ pub enum Isolation {
 
 /// Reads topics from their beginnings, and goes on with what comes.
 pub struct Reader {
-    consumer: BaseConsumer,
+    consumer: BaseConsumer<Plain>,
 }
 
 impl Reader {
@@ -167,7 +170,7 @@ pub fn topics_with_prefix(base: &ClientConfig, prefix: &str) -> Result<Vec<Strin
 }
 
 /// How many partitions a topic has. A consumer's request for metadata creates no topic.
-pub fn partitions(consumer: &BaseConsumer, topic: &str) -> Result<i32, ReadError> {
+pub fn partitions(consumer: &BaseConsumer<Plain>, topic: &str) -> Result<i32, ReadError> {
     let metadata = consumer.fetch_metadata(Some(topic), REQUEST_TIMEOUT)?;
     let topics = metadata.topics();
     let count = topics.first().map_or(0, |topic| topic.partitions().len());
@@ -197,7 +200,7 @@ pub fn record(message: &impl Message) -> Record {
     }
 }
 
-fn client(base: &ClientConfig, isolation: Isolation) -> Result<BaseConsumer, ReadError> {
+fn client(base: &ClientConfig, isolation: Isolation) -> Result<BaseConsumer<Plain>, ReadError> {
     let level = match isolation {
         Isolation::Committed => "read_committed",
         Isolation::Uncommitted => "read_uncommitted",
@@ -206,7 +209,7 @@ fn client(base: &ClientConfig, isolation: Isolation) -> Result<BaseConsumer, Rea
     if config.get("group.id").is_none() {
         config.set("group.id", GROUP);
     }
-    Ok(config
+    config
         .set("enable.auto.commit", "false")
         .set("enable.auto.offset.store", "false")
         .set("enable.partition.eof", "true")
@@ -216,8 +219,15 @@ fn client(base: &ClientConfig, isolation: Isolation) -> Result<BaseConsumer, Rea
         .set("fetch.queue.backoff.ms", "10")
         // Larger than any record that a source may bring.
         .set("fetch.message.max.bytes", "8388608")
-        .set("log_level", "3")
-        .create()?)
+        .set("log_level", "3");
+    made(&config)
+}
+
+/// A client of these properties, logged in where it needs a token.
+pub(super) fn made(config: &ClientConfig) -> Result<BaseConsumer<Plain>, ReadError> {
+    let client: BaseConsumer<Plain> = config.create_with_context(Plain)?;
+    log_in(config, || drop(client.poll(Duration::ZERO)));
+    Ok(client)
 }
 
 fn add_beginnings(

@@ -4,14 +4,19 @@ use std::time::Duration;
 
 use sluice_schemas::settings::Settings;
 
+mod error;
+
 mod compare;
+
+mod look;
 
 mod ensure;
 
 mod examine;
 
 pub use compare::Difference;
-pub use ensure::{EnsureError, ensure, ensure_these};
+pub use ensure::{ensure, ensure_these};
+pub use error::EnsureError;
 pub use examine::{Examined, examine, examine_settings};
 
 /// `segment.ms` of the dedup-log. Retention deletes whole segments, so this is how coarsely it works.

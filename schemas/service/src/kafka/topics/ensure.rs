@@ -1,17 +1,23 @@
 //! Creating the topics, and verifying those that exist.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::client::DefaultClientContext;
+use rdkafka::consumer::BaseConsumer;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use thiserror::Error;
 
 use super::compare::{config_faults, listed, partitions_fault};
+use super::error::EnsureError;
+use super::look::{Seen, Unseen, fetch_topics, look_at, looker, unreadable};
 use super::{TopicSpec, Which, wanted};
 use crate::kafka::client::base_config;
+use crate::kafka::oauth::needs_token;
+use crate::kafka::plain::Plain;
+use crate::kafka::refusal::{Call, lacking};
+use sluice_schemas::acl::{Acl, Who, required};
 use sluice_schemas::settings::Settings;
 
 /// How long one request to the brokers may take.
@@ -26,25 +32,6 @@ const POLL_INTERVAL: Duration = Duration::from_millis(100);
 /// How many topics one request names: brokers bound their requests too.
 const MAX_TOPICS_A_REQUEST: usize = 100;
 
-/// Why the topics are not verified.
-#[derive(Debug, Error)]
-pub enum EnsureError {
-    /// The brokers do not answer. The caller waits and tries again.
-    #[error("Kafka cannot be asked about its topics: {0}")]
-    Unreachable(String),
-    /// What is missing or differs, a line each. Operator action required; exit 78.
-    #[error("{} at fault in Kafka's topics: {}", count(.0), .0.join("; "))]
-    Faults(Vec<String>),
-}
-
-fn count(lines: &[String]) -> String {
-    format!(
-        "{} thing{}",
-        lines.len(),
-        if lines.len() == 1 { " is" } else { "s are" }
-    )
-}
-
 /// Creates what is missing where `topics.create` is set, then verifies partitions and settings. Two
 /// processes may do this at once. Must run within a tokio runtime.
 pub async fn ensure(settings: &Settings, which: Which) -> Result<(), EnsureError> {
@@ -52,7 +39,11 @@ pub async fn ensure(settings: &Settings, which: Which) -> Result<(), EnsureError
     if which == Which::RawOnly {
         specs.truncate(1);
     }
-    ensure_all(settings, specs).await
+    let who = match which {
+        Which::RawOnly => Who::Ingest,
+        Which::All => Who::Processor,
+    };
+    ensure_all(settings, specs, who).await
 }
 
 /// [`ensure`] for the topics of these names alone.
@@ -62,125 +53,149 @@ pub async fn ensure_these(
 ) -> Result<(), EnsureError> {
     let mut specs = wanted(settings);
     specs.retain(|spec| names.contains(&spec.name));
-    ensure_all(settings, specs).await
+    ensure_all(settings, specs, Who::Processor).await
 }
 
-async fn ensure_all(settings: &Settings, specs: Vec<TopicSpec>) -> Result<(), EnsureError> {
+async fn ensure_all(
+    settings: &Settings,
+    specs: Vec<TopicSpec>,
+    who: Who,
+) -> Result<(), EnsureError> {
     let create = settings.topics.create;
+    let rules = required(settings, who);
     let config = base_config(settings)
         .map_err(|faults| EnsureError::Faults(faults.iter().map(ToString::to_string).collect()))?;
+    // Ingest is in no group, and may have none.
+    let group = (who == Who::Processor).then(|| settings.group_id());
     // Requests for metadata and closing the client block, so this has a thread of its own.
     let runtime = tokio::runtime::Handle::current();
-    let work = move || runtime.block_on(work(&config, &specs, create));
+    let work = move || {
+        let client = looker(&config, group.as_deref())
+            .map_err(|error| EnsureError::Faults(vec![format!("kafka: {error}")]))?;
+        let ensuring = Ensuring {
+            config: &config,
+            client: &client,
+            specs: &specs,
+            rules: &rules,
+            group: group.as_deref().unwrap_or_default(),
+            create,
+        };
+        runtime.block_on(ensuring.work())
+    };
     tokio::task::spawn_blocking(work)
         .await
         .unwrap_or_else(|error| Err(EnsureError::Unreachable(error.to_string())))
 }
 
-async fn work(config: &ClientConfig, specs: &[TopicSpec], create: bool) -> Result<(), EnsureError> {
-    let client: AdminClient<DefaultClientContext> = config
-        .create()
-        .map_err(|error| EnsureError::Faults(vec![format!("kafka: {error}")]))?;
-    let mut seen = fetch_topics(&client)?;
-    let missing: Vec<&TopicSpec> = specs
-        .iter()
-        .filter(|spec| !seen.topics.contains_key(&spec.name))
-        .collect();
-    let mut lines = Vec::new();
-    if create && !missing.is_empty() {
-        for some in missing.chunks(MAX_TOPICS_A_REQUEST) {
-            lines.extend(create_topics(&client, some).await?);
-        }
-        if lines.is_empty() {
-            seen = await_leaders(&client, specs)?;
-        }
-    } else {
-        let line = |spec: &&TopicSpec| {
-            format!(
-                "{}: is missing or may not be seen; it needs {} partitions and {}",
-                spec.name,
-                spec.partitions,
-                listed(&spec.configs)
-            )
-        };
-        lines.extend(missing.iter().map(line));
-    }
-    let present: Vec<&TopicSpec> = specs
-        .iter()
-        .filter(|spec| seen.topics.contains_key(&spec.name))
-        .collect();
-    lines.extend(present.iter().filter_map(|spec| {
-        let has = seen.topics.get(&spec.name)?.partitions;
-        partitions_fault(spec, has)
-    }));
-    for some in present.chunks(MAX_TOPICS_A_REQUEST) {
-        match describe(&client, some, seen.broker).await? {
-            Described::Settings(faults) => lines.extend(faults),
-            Described::Unsupported => {
-                tracing::warn!(
-                    "the brokers cannot describe topic settings: the settings of the topics are not verified"
-                );
-                break;
+/// What is verified, with what.
+struct Ensuring<'a> {
+    config: &'a ClientConfig,
+    /// Looks at topics and never makes one.
+    client: &'a BaseConsumer<Plain>,
+    specs: &'a [TopicSpec],
+    /// The rules that the process needs.
+    rules: &'a [Acl],
+    group: &'a str,
+    create: bool,
+}
+
+impl Ensuring<'_> {
+    async fn work(&self) -> Result<(), EnsureError> {
+        let (client, specs) = (self.client, self.specs);
+        let mut seen = fetch_topics(client)?;
+        let missing: Vec<&TopicSpec> = specs
+            .iter()
+            .filter(|spec| !seen.topics.contains_key(&spec.name))
+            .collect();
+        let admin = self.admin()?;
+        let mut lines = Vec::new();
+        match &admin {
+            Some(admin) if self.create && !missing.is_empty() => {
+                for some in missing.chunks(MAX_TOPICS_A_REQUEST) {
+                    lines.extend(create_topics(admin, some).await?);
+                }
+                if lines.is_empty() {
+                    seen = await_leaders(client, specs)?;
+                }
+            }
+            _ => {
+                for spec in missing {
+                    lines.extend(self.unseen(spec)?);
+                }
             }
         }
-    }
-    if lines.is_empty() {
-        Ok(())
-    } else {
-        Err(EnsureError::Faults(lines))
-    }
-}
-
-/// What the metadata says.
-struct Seen {
-    topics: BTreeMap<String, Found>,
-    /// A broker that is there, to describe settings: any of them can. One that does not support the request
-    /// answers so, where a controller that does not exist would be waited for.
-    broker: Option<i32>,
-}
-
-struct Found {
-    partitions: usize,
-    led: bool,
-}
-
-/// The metadata of all topics: a request for one by its name might create it.
-fn fetch_topics(client: &AdminClient<DefaultClientContext>) -> Result<Seen, EnsureError> {
-    let metadata = client
-        .inner()
-        .fetch_metadata(None, REQUEST_TIMEOUT)
-        .map_err(|error| EnsureError::Unreachable(error.to_string()))?;
-    let topics = metadata
-        .topics()
-        .iter()
-        .filter(|topic| topic.error().is_none());
-    let found = |topic: &rdkafka::metadata::MetadataTopic| {
-        let partitions = topic.partitions();
-        let led = partitions.iter().all(|partition| partition.leader() >= 0);
-        let found = Found {
-            partitions: partitions.len(),
-            led,
-        };
-        (topic.name().to_owned(), found)
-    };
-    let answered = metadata.orig_broker_id();
-    let ids = || {
-        metadata
-            .brokers()
+        let present: Vec<&TopicSpec> = specs
             .iter()
-            .map(rdkafka::metadata::MetadataBroker::id)
-    };
-    Ok(Seen {
-        topics: topics.map(found).collect(),
-        broker: ids().find(|id| *id == answered).or_else(|| ids().next()),
-    })
+            .filter(|spec| seen.topics.contains_key(&spec.name))
+            .collect();
+        lines.extend(present.iter().filter_map(|spec| {
+            let has = seen.topics.get(&spec.name)?.partitions;
+            partitions_fault(spec, has)
+        }));
+        if let Some(admin) = &admin {
+            for some in present.chunks(MAX_TOPICS_A_REQUEST) {
+                match describe(admin, some, seen.broker).await? {
+                    Described::Settings(faults) => lines.extend(faults),
+                    Described::Unsupported => {
+                        tracing::warn!(
+                            "the brokers cannot describe topic settings: the settings of the topics are not \
+                             verified"
+                        );
+                        break;
+                    }
+                }
+            }
+        }
+        let names = present.iter().map(|spec| spec.name.as_str());
+        lines.extend(unreadable(client, self.rules, names, self.group)?);
+        if lines.is_empty() {
+            Ok(())
+        } else {
+            Err(EnsureError::Faults(lines))
+        }
+    }
+
+    /// The client that makes topics and describes their settings. With OAUTHBEARER there is none, for the
+    /// wrapper's serves no questions for a token.
+    fn admin(&self) -> Result<Option<AdminClient<DefaultClientContext>>, EnsureError> {
+        if needs_token(self.config) {
+            tracing::info!(
+                "with OAUTHBEARER topics are not made, and of those that exist the settings are not verified"
+            );
+            return Ok(None);
+        }
+        let made = self.config.create();
+        let made = made.map_err(|error| EnsureError::Faults(vec![format!("kafka: {error}")]));
+        made.map(Some)
+    }
+
+    /// Why a topic is not in the metadata.
+    fn unseen(&self, spec: &TopicSpec) -> Result<Vec<String>, EnsureError> {
+        if let Unseen::Hidden = look_at(self.client, &spec.name)? {
+            let rules = self.rules.iter();
+            let rules = rules.filter(|rule| rule.lets_see(&spec.name));
+            return Ok(rules.map(refuses).collect());
+        }
+        let how = if self.create {
+            " (with OAUTHBEARER it is not made)"
+        } else {
+            ""
+        };
+        Ok(vec![format!(
+            "{}: is missing or may not be seen{how}; it needs {} partitions and {}",
+            spec.name,
+            spec.partitions,
+            listed(&spec.configs)
+        )])
+    }
+}
+
+fn refuses(rule: &Acl) -> String {
+    format!("Kafka refuses {rule}")
 }
 
 /// Waits until all topics are there with their leaders. If some are still missing, the caller tries again.
-fn await_leaders(
-    client: &AdminClient<DefaultClientContext>,
-    specs: &[TopicSpec],
-) -> Result<Seen, EnsureError> {
+fn await_leaders(client: &BaseConsumer<Plain>, specs: &[TopicSpec]) -> Result<Seen, EnsureError> {
     let since = Instant::now();
     loop {
         let seen = fetch_topics(client)?;
@@ -231,6 +246,9 @@ async fn create_topics(
                     "{name} cannot be made: {code}"
                 )));
             }
+            Err((name, code)) if lacking(Call::Create(&name), code).is_some() => {
+                lines.extend(lacking(Call::Create(&name), code).as_ref().map(refuses));
+            }
             Err((name, code)) => {
                 // The code alone says little, so what was requested is added.
                 let spec = specs.iter().find(|spec| spec.name == name);
@@ -276,15 +294,22 @@ async fn describe(
     // A failure does not name its topic, but the answers are in the order of the request.
     for (spec, result) in specs.iter().zip(results) {
         match result {
+            // The wrapper of the client has no word for a refusal: it gives a topic without settings.
+            Ok(resource) if resource.entries.is_empty() => {
+                let code = RDKafkaErrorCode::TopicAuthorizationFailed;
+                let rule = lacking(Call::Configs(&spec.name), code);
+                lines.extend(rule.as_ref().map(refuses));
+            }
             Ok(resource) => lines.extend(config_faults(spec, &resource)),
             Err(RDKafkaErrorCode::UnsupportedFeature) => return Ok(Described::Unsupported),
             Err(code) if is_passing(code) => {
                 return Err(EnsureError::Unreachable(code.to_string()));
             }
-            Err(code) => lines.push(format!(
-                "{}: its settings cannot be read: {code}",
-                spec.name
-            )),
+            Err(code) => {
+                let line = || format!("{}: its settings cannot be read: {code}", spec.name);
+                let rule = lacking(Call::Configs(&spec.name), code);
+                lines.push(rule.as_ref().map_or_else(line, refuses));
+            }
         }
     }
     Ok(Described::Settings(lines))
