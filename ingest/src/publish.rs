@@ -5,8 +5,11 @@ mod deliveries;
 mod types;
 
 use std::fmt::Debug;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use rdkafka::config::ClientConfig;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -16,6 +19,7 @@ use sluice_schemas::raw::{REQUEST, TRACEPARENT};
 use sluice_schemas::settings::Fault;
 use sluice_schemas::settings::Settings;
 use sluice_service::kafka::client as kafka;
+use sluice_service::kafka::refusal::{Call, lacking};
 use sluice_service::kafka::statistics;
 use sluice_service::telemetry::Repeated;
 
@@ -33,11 +37,21 @@ const PATIENCE_PERCENT: u32 = 95;
 /// What one record takes of the producer's memory in addition to its bytes, for bounding their number.
 const RECORD_COST: u64 = 2 * 1024;
 
+/// How long a producer that was replaced may take for its last records.
+const RETIRE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How often to look whether it has none left.
+const RETIRE_POLL: Duration = Duration::from_millis(20);
+
 /// Kafka's raw topic.
 pub struct Kafka {
-    producer: ThreadedProducer<Deliveries>,
+    producer: ArcSwap<ThreadedProducer<Deliveries>>,
+    r#use: Use,
+    metrics: DeliveryMetrics,
     topic: String,
     enough_replicas: usize,
+    /// Nothing is taken until the producer that is being replaced has delivered what it has.
+    is_held: AtomicBool,
     refusals: Mutex<Repeated>,
 }
 
@@ -73,38 +87,70 @@ impl Kafka {
         r#use: Use,
         metrics: DeliveryMetrics,
     ) -> Result<Self, Vec<Fault>> {
-        let deliveries = Deliveries::new(metrics, r#use.client(), r#use == Use::Live);
-        let producer = client_config(settings, r#use)?
-            .create_with_context(deliveries)
-            .map_err(|error| {
-                let (path, message) = ("kafka".to_owned(), error.to_string());
-                vec![Fault { path, message }]
-            })?;
+        let topic = settings.topics.names.raw();
+        let base = kafka::base_config(settings)?;
+        let config = config_on(base, settings, r#use);
+        let producer = made(&config, r#use, &metrics, &topic)?;
         let replication = usize::try_from(settings.topics.replication).unwrap_or(1);
         Ok(Self {
-            producer,
-            topic: settings.topics.names.raw(),
+            producer: ArcSwap::from_pointee(producer),
+            r#use,
+            metrics,
+            topic,
             enough_replicas: replication.saturating_sub(1).max(1),
+            is_held: AtomicBool::new(false),
             refusals: Mutex::default(),
         })
     }
 
+    /// Replaces the producer by one with these properties. The old one delivers what it has, on a thread of
+    /// its own, or on this one where the order of records counts. Blocks only then.
+    pub fn renew(&self, settings: &Settings, base: &ClientConfig) -> Result<(), Vec<Fault>> {
+        let config = config_on(base.clone(), settings, self.r#use);
+        let producer = Arc::new(made(&config, self.r#use, &self.metrics, &self.topic)?);
+        // What cannot be taken now is tried again by the spool's drain, in its order.
+        self.is_held
+            .store(self.r#use == Use::Drain, Ordering::SeqCst);
+        let old = self.producer.swap(producer);
+        match self.r#use {
+            Use::Drain => {
+                retire(old);
+                self.is_held.store(false, Ordering::SeqCst);
+            }
+            Use::Live => {
+                let retired = std::thread::Builder::new().name("old-producer".to_owned());
+                // Without a thread the old one ends with what it has: senders get 503 or are spooled.
+                if let Err(error) = retired.spawn(move || retire(old)) {
+                    tracing::warn!(%error, "the producer that is replaced cannot be waited for");
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Asks the brokers whether the raw topic would take a record now. Blocks for up to `patience`.
     pub fn probe(&self, patience: Duration) -> Result<(), String> {
-        let metadata = self
-            .producer
+        let producer = self.producer.load();
+        let metadata = producer
             .client()
             .fetch_metadata(Some(&self.topic), patience)
             .map_err(|error| format!("the brokers do not answer: {error}"))?;
         let Some(topic) = metadata.topics().first() else {
             return Err(format!("the brokers say nothing of {}", self.topic));
         };
-        if topic.error().is_some() || topic.partitions().is_empty() {
+        if let Some(error) = topic.error() {
+            let lacks = lacking(Call::Write(&self.topic), error.into());
+            return Err(match lacks {
+                Some(rule) => format!("Kafka refuses {rule}"),
+                None => format!("{} is not there", self.topic),
+            });
+        }
+        if topic.partitions().is_empty() {
             return Err(format!("{} is not there", self.topic));
         }
         let leaders = topic.partitions().iter();
         let leaders = leaders.map(|partition| (partition.id(), partition.leader()));
-        self.producer.context().led_by(leaders);
+        producer.context().led_by(leaders);
         for partition in topic.partitions() {
             // A topic made with fewer replicas than the settings say has no more to lose.
             let replicas = partition.replicas().len();
@@ -136,26 +182,64 @@ impl Kafka {
 
     /// Whether recent deliveries succeeded, if there were any.
     pub fn delivering(&self) -> Result<(), String> {
-        self.producer.context().delivering(Instant::now())
+        self.producer.load().context().delivering(Instant::now())
     }
 
     /// The fatal error of the producer, if there is one.
     pub fn fatal(&self) -> Option<String> {
-        let (code, reason) = self.producer.client().fatal_error()?;
-        Some(format!("{code}: {reason}"))
+        let (code, reason) = self.producer.load().client().fatal_error()?;
+        let lacks = lacking(Call::Write(&self.topic), code);
+        let lacks = lacks.map_or_else(String::new, |rule| format!("; Kafka refuses {rule}"));
+        Some(format!("{code}: {reason}{lacks}"))
     }
 
     /// Waits until nothing is in flight, for up to `patience`. Blocks.
     pub fn flush(&self, patience: Duration) -> Result<(), String> {
-        let flushed = self.producer.flush(patience);
-        flushed.map_err(|_| format!("{} records are left", self.producer.in_flight_count()))
+        let producer = self.producer.load_full();
+        let flushed = producer.flush(patience);
+        flushed.map_err(|_| format!("{} records are left", producer.in_flight_count()))
     }
+}
+
+fn made(
+    config: &ClientConfig,
+    r#use: Use,
+    metrics: &DeliveryMetrics,
+    topic: &str,
+) -> Result<ThreadedProducer<Deliveries>, Vec<Fault>> {
+    let is_live = r#use == Use::Live;
+    let deliveries = Deliveries::new(metrics.clone(), r#use.client(), is_live, topic);
+    config.create_with_context(deliveries).map_err(|error| {
+        let (path, message) = ("kafka".to_owned(), error.to_string());
+        vec![Fault { path, message }]
+    })
+}
+
+/// Waits until nobody hands records to a producer any more, and it has delivered those that it has. What it
+/// could not deliver in time fails, and is refused or spooled, when it is dropped.
+fn retire(old: Arc<ThreadedProducer<Deliveries>>) {
+    let until = Instant::now() + RETIRE_TIMEOUT;
+    // A report of statistics counts as in flight until the producer's thread has taken it.
+    while (Arc::strong_count(&old) > 1 || old.in_flight_count() > 0) && Instant::now() < until {
+        std::thread::sleep(RETIRE_POLL);
+    }
+    let left = old.in_flight_count();
+    if left > 0 {
+        tracing::warn!(
+            left,
+            "the producer that is replaced could not deliver all records in time"
+        );
+    }
+    drop(old);
 }
 
 /// The properties of a producer for this use: the settings' own and, on top, those that durability and
 /// order rest on.
 pub fn client_config(settings: &Settings, r#use: Use) -> Result<ClientConfig, Vec<Fault>> {
-    let mut config = kafka::base_config(settings)?;
+    Ok(config_on(kafka::base_config(settings)?, settings, r#use))
+}
+
+fn config_on(mut config: ClientConfig, settings: &Settings, r#use: Use) -> ClientConfig {
     let spool = settings.ingest.spool.as_ref();
     let wait = spool.map_or(settings.ingest.ack_timeout, |spool| spool.wait);
     let patience = match r#use {
@@ -195,7 +279,7 @@ pub fn client_config(settings: &Settings, r#use: Use) -> Result<ClientConfig, Ve
         }
     }
     statistics::enable(&mut config);
-    Ok(config)
+    config
 }
 
 /// Whether the operator set a property, under either of its names.
@@ -213,6 +297,10 @@ fn is_set(settings: &Settings, property: &str) -> bool {
 
 impl Publish for Kafka {
     fn publish(&self, record: &Record<'_>, hold: Box<Hold>) -> Result<(), Refused> {
+        let producer = self.producer.load();
+        if self.is_held.load(Ordering::SeqCst) {
+            return Err(Refused::QueueFull);
+        }
         let headers = OwnedHeaders::new_with_capacity(2)
             .insert(Header {
                 key: REQUEST,
@@ -226,7 +314,7 @@ impl Publish for Kafka {
             .key(record.key)
             .payload(record.value)
             .headers(headers);
-        self.producer
+        producer
             .send(record)
             .map_err(|(error, _)| match error.rdkafka_error_code() {
                 Some(RDKafkaErrorCode::QueueFull) => Refused::QueueFull,

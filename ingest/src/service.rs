@@ -8,11 +8,13 @@ use sluice_schemas::settings;
 use sluice_schemas::settings::{Fault, Part, Settings};
 use sluice_service::admin::Readiness;
 use sluice_service::kafka::client as kafka;
+use sluice_service::kafka::credentials::Credentials;
 use sluice_service::kafka::topics;
 use sluice_service::kafka::topics::{EnsureError, Which};
 use sluice_service::reload::{ApplyError, Watcher};
 use sluice_service::runtime::{Failure, Service};
 use sluice_service::telemetry::{self, Telemetry, Traces};
+use sluice_service::watch::Watching;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -50,6 +52,8 @@ pub async fn run(
 ) -> Result<(), Failure> {
     // Open.
     let settings = Arc::new(settings);
+    // Before any client is made of these files, so that a change of them is seen.
+    let credentials = Credentials::new(&settings);
     let mut registry = Registry::default();
     let telemetry = Telemetry::start(&settings.telemetry, "sluice-ingest", &mut registry)
         .map_err(|fault| Failure::config(&[fault]))?;
@@ -64,7 +68,10 @@ pub async fn run(
         Part::Ingest,
         (registry, admin_listener),
         ("topics", "not verified yet"),
-        (telemetry, vec![certificate]),
+        (
+            telemetry,
+            vec![certificate, ("kafka", credentials.failures())],
+        ),
         shutdown,
     );
     ingest.follow(watcher);
@@ -76,7 +83,7 @@ pub async fn run(
     ));
 
     // Verify and serve.
-    let outcome = ingest.serve(&service).await;
+    let outcome = ingest.serve(&service, credentials).await;
 
     // Drain.
     let leaving = "shutting down".to_owned();
@@ -195,7 +202,7 @@ impl Ingest {
     }
 
     /// Verifies the topics, then keeps the readiness true to Kafka and the spool until the shutdown.
-    async fn serve(&self, service: &Service) -> Result<(), Failure> {
+    async fn serve(&self, service: &Service, credentials: Credentials) -> Result<(), Failure> {
         let verified = tokio::select! {
             verified = self.verified(service) => verified,
             () = service.shutdown.cancelled() => return Ok(()),
@@ -203,6 +210,7 @@ impl Ingest {
         verified?;
         self.durable.verified();
         let drain = self.start_drain(service)?;
+        let _watching = self.follow_credentials(service, credentials, drain.as_ref());
         service.readiness.set("topics", Ok(()));
         loop {
             let probed = Arc::clone(&self.publisher);
@@ -255,6 +263,26 @@ impl Ingest {
         // The spool is drained while the server drains.
         tokio::spawn(drain.run(service.closed.child_token()));
         Ok(Some(kafka))
+    }
+
+    /// Makes the producers again when their credentials change.
+    fn follow_credentials(
+        &self,
+        service: &Service,
+        credentials: Credentials,
+        drain: Option<&Arc<Kafka>>,
+    ) -> Watching {
+        let settings = Arc::clone(&service.settings);
+        let live = Arc::clone(&self.publisher);
+        let producers: Vec<Arc<Kafka>> = [live].into_iter().chain(drain.cloned()).collect();
+        let renewed = Arc::clone(&settings);
+        credentials.watch(settings, move |base| {
+            let renew = |kafka: &Arc<Kafka>| kafka.renew(&renewed, base);
+            producers
+                .iter()
+                .try_for_each(renew)
+                .map_err(ApplyError::Faults)
+        })
     }
 
     fn set_ready(&self, readiness: &Readiness, kafka: Result<(), String>) {

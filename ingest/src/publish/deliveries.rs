@@ -10,6 +10,8 @@ use rdkafka::message::{DeliveryResult, Message, Timestamp};
 use rdkafka::producer::ProducerContext;
 use rdkafka::{ClientContext, message::BorrowedMessage};
 use sluice_service::kafka::client as kafka;
+use sluice_service::kafka::oauth;
+use sluice_service::kafka::refusal::{self, Call};
 use sluice_service::kafka::statistics::Statistics;
 use sluice_service::telemetry::Repeated;
 
@@ -35,6 +37,7 @@ pub struct Deliveries {
     leaders: ArcSwap<Vec<Option<Leader>>>,
     apart: Mutex<Repeated>,
     statistics: Statistics,
+    topic: String,
 }
 
 #[derive(Debug, Clone)]
@@ -52,9 +55,10 @@ struct Health {
 }
 
 impl Deliveries {
-    /// Of the producer of this name. `is_live`: senders wait for what is delivered.
-    pub fn new(metrics: DeliveryMetrics, client: &str, is_live: bool) -> Self {
+    /// Of the producer of this name to this topic. `is_live`: senders wait for what is delivered.
+    pub fn new(metrics: DeliveryMetrics, client: &str, is_live: bool, topic: &str) -> Self {
         Self {
+            topic: topic.to_owned(),
             health: Mutex::default(),
             statistics: metrics.client(client),
             metrics,
@@ -101,6 +105,7 @@ impl Deliveries {
         };
         let now = Instant::now();
         health.failed = Some((now, code));
+        refusal::note(Call::Write(&self.topic), Some(code));
         if let Some(repeated) = health.failures.came(now) {
             tracing::warn!(
                 error = %code,
@@ -165,6 +170,12 @@ fn appended(message: &BorrowedMessage<'_>) -> Option<i64> {
 }
 
 impl ClientContext for Deliveries {
+    const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
+
+    fn generate_oauth_token(&self, carried: Option<&str>) -> oauth::Issued {
+        oauth::token(carried)
+    }
+
     fn stats_raw(&self, report: &[u8]) {
         self.statistics.take(report);
     }
@@ -174,6 +185,7 @@ impl ClientContext for Deliveries {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
+        refusal::note(Call::Write(&self.topic), error.rdkafka_error_code());
         kafka::log_error(&error, reason);
     }
 }
@@ -254,7 +266,7 @@ mod tests {
         let accepted = Accepted::default();
         drop(accepted.series("spool"));
         let metrics = DeliveryMetrics::new(&mut registry, accepted);
-        let live = Deliveries::new(metrics.clone(), "live", true);
+        let live = Deliveries::new(metrics.clone(), "live", true, "raw");
         let now = clock::now();
         let late = Some(now / 1000 - 60_000);
         live.delivered(0, now, late);
@@ -265,7 +277,7 @@ mod tests {
         }
         live.delivered(2, now, None);
         live.delivered(2, now, Some(now / 1000));
-        Deliveries::new(metrics, "drain", false).delivered(0, now, late);
+        Deliveries::new(metrics, "drain", false, "raw").delivered(0, now, late);
         let page = page(&registry);
         for line in [
             "sluice_ingest_accepted_total{to=\"raw\"} 7",
