@@ -10,18 +10,21 @@ use rdkafka::ClientConfig;
 use sluice_schemas::settings::{Fault, Part, SchemaRegistry, Settings};
 use sluice_service::admin::Readiness;
 use sluice_service::kafka::client::base_config;
+use sluice_service::kafka::credentials::Credentials;
 use sluice_service::kafka::statistics::ClientStatistics;
 use sluice_service::kafka::topics::{EnsureError, Which, ensure};
 use sluice_service::runtime::{Failure, Service};
 use sluice_service::secrets::{Store, spawn_reload};
 use sluice_service::telemetry::{self, Telemetry};
+use sluice_service::watch::Watching;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio_util::sync::CancellationToken;
 
 use crate::engine::worker;
 use crate::engine::worker::{Exit, Shared, Threads};
-use crate::kafka::lag::RawClient;
+use crate::kafka::base::Base;
+use crate::kafka::lag::RenewedClient;
 use crate::kafka::watchdog::{CHECK_INTERVAL, Watch};
 use crate::lag::{Measuring, RawLag};
 use crate::metrics::Metrics;
@@ -42,6 +45,8 @@ pub struct Parts {
     pub settings: Settings,
     /// Kafka's part of them, with its secrets.
     pub base: ClientConfig,
+    /// The files of those secrets.
+    pub files: Credentials,
     /// The sources' secrets.
     pub credentials: Store,
 }
@@ -50,10 +55,12 @@ impl Parts {
     /// Reads the files that the settings name. All faults are returned at once.
     pub fn read(settings: Settings) -> Result<Self, Vec<Fault>> {
         let telemetry = telemetry::check(&settings.telemetry);
+        let files = Credentials::new(&settings);
         match (base_config(&settings), Store::load(&settings), telemetry) {
             (Ok(base), Ok(credentials), Ok(())) => Ok(Self {
                 settings,
                 base,
+                files,
                 credentials,
             }),
             (base, credentials, telemetry) => {
@@ -83,12 +90,13 @@ pub async fn run(
         .map_err(|fault| Failure::config(&[fault]))?;
     let traces = telemetry.traces();
     let secrets = ("secrets", parts.credentials.failures());
+    let kafka = ("kafka", parts.files.failures());
     let (service, watcher, probe) = Service::open(
         Arc::new(parts.settings),
         Part::Processor,
         (registry, listener),
         ("start", "topics and schemas are not verified yet"),
-        (telemetry, vec![secrets]),
+        (telemetry, vec![secrets, kafka]),
         shutdown,
     );
 
@@ -113,7 +121,7 @@ pub async fn run(
     // Serve and drain.
     let shared = Arc::new(Shared {
         settings: Arc::clone(&service.settings),
-        base: parts.base,
+        base: Arc::new(Base::new(parts.base, service.shutdown.clone())),
         current: rules,
         metrics,
         statistics,
@@ -123,6 +131,7 @@ pub async fn run(
         shutdown: service.shutdown.clone(),
     });
     let _measuring = measure(raw_lag, &shared)?;
+    let _files = renew(parts.files, &shared);
     let outcome = match Workers::start(&shared) {
         Ok(workers) => workers.until_ended(&service).await,
         Err(error) => Err(no_thread(&error)),
@@ -134,9 +143,18 @@ pub async fn run(
     outcome
 }
 
+/// Has clients made again when their credentials change.
+fn renew(files: Credentials, shared: &Shared) -> Watching {
+    let base = Arc::clone(&shared.base);
+    files.watch(Arc::clone(&shared.settings), move |config| {
+        base.renew(config.clone());
+        Ok(())
+    })
+}
+
 /// Measures the lag of the partitions that the workers own.
 fn measure(raw_lag: RawLag, shared: &Shared) -> Result<Measuring, Failure> {
-    let client = RawClient::new(&shared.settings, &shared.base)
+    let client = RenewedClient::new(&shared.settings, &shared.base)
         .map_err(|error| Failure::Restart(format!("no client could be made: {error}")))?;
     raw_lag
         .measure(client, Arc::clone(&shared.positions))

@@ -4,11 +4,9 @@
 //! newly assigned are restored on a second thread ([`crate::engine::restore`]).
 
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, channel};
-use std::thread;
+use std::sync::mpsc::{Receiver, Sender};
 use std::time::{Duration, Instant};
 
-use rdkafka::ClientConfig;
 use sluice_schemas::settings::Settings;
 use sluice_service::admin::Readiness;
 use sluice_service::kafka::statistics::ClientStatistics;
@@ -19,10 +17,9 @@ use crate::engine::batch::{Batch, Bounds};
 use crate::engine::collect::collect;
 use crate::engine::outcome::BatchResult;
 use crate::engine::partitions::Partitions;
-use crate::engine::restore::{Restored, Restorer, Wanted};
+use crate::engine::restore::{Restored, Wanted};
 use crate::kafka::assignment::Assignments;
-use crate::kafka::cluster::Cluster;
-use crate::kafka::watchdog::Calls;
+use crate::kafka::base::Base;
 use crate::kafka::{Consumer, InitError, Kafka, Producer};
 use crate::metrics::{Metrics, Replaced};
 use crate::pipeline::outgoing::FateTopics;
@@ -44,6 +41,10 @@ mod stability;
 
 mod observe;
 
+mod run;
+
+pub use run::{Threads, run};
+
 use state::{Settling, Shown, Stability};
 use unconfirmed::Unconfirmed;
 
@@ -58,7 +59,7 @@ pub struct Shared {
     /// The settings of the start: names, numbers and the windows that the dedup indexes are made for.
     pub settings: Arc<Settings>,
     /// Kafka's part of them, with its secrets.
-    pub base: ClientConfig,
+    pub base: Arc<Base>,
     /// What batches are judged under.
     pub current: Arc<RulesHandle>,
     /// What is counted.
@@ -89,6 +90,8 @@ pub struct Worker<'a, K: Kafka> {
     kafka: &'a K,
     shared: &'a Shared,
     number: u32,
+    /// Cancelled when it is to end.
+    end: CancellationToken,
     bounds: Bounds,
     consumer: K::Consumer,
     assignments: Arc<Assignments>,
@@ -132,60 +135,6 @@ pub fn condition(worker: u32) -> String {
     format!("worker-{worker}-partitions")
 }
 
-/// The watches over a worker's two threads.
-#[derive(Debug, Clone, Default)]
-pub struct Threads {
-    /// Its own.
-    pub worker: Calls,
-    /// Its restorer's.
-    pub restorer: Calls,
-}
-
-/// Runs a worker on librdkafka until it is asked to end or must.
-pub fn run(shared: &Arc<Shared>, number: u32, threads: &Threads) -> Exit {
-    let assignments = Arc::new(Assignments::default());
-    let (wanted, wanted_by_worker) = channel();
-    let (restored_by_thread, restored) = channel();
-    let restore_partitions = {
-        let (shared, assignments) = (Arc::clone(shared), Arc::clone(&assignments));
-        let calls = threads.restorer.clone();
-        move || {
-            let cluster = cluster(&shared, number, &calls, "restorer");
-            Restorer::new(&cluster, &shared.settings, assignments)
-                .run(&wanted_by_worker, &restored_by_thread);
-        }
-    };
-    if let Err(error) = thread::Builder::new()
-        .name(format!("restore-{number}"))
-        .spawn(restore_partitions)
-    {
-        return Exit::Restart(format!("no thread could be started: {error}"));
-    }
-    let cluster = cluster(shared, number, &threads.worker, "reader");
-    let channels = Channels { wanted, restored };
-    let bounds = Bounds::default();
-    match Worker::new(&cluster, shared, number, bounds, assignments, channels) {
-        Ok(worker) => worker.run(),
-        Err(exit) => exit,
-    }
-}
-
-fn cluster<'a>(
-    shared: &'a Shared,
-    worker: u32,
-    calls: &'a Calls,
-    reads_for: &'static str,
-) -> Cluster<'a> {
-    Cluster {
-        calls,
-        settings: &shared.settings,
-        base: &shared.base,
-        worker,
-        statistics: &shared.statistics,
-        reads_for,
-    }
-}
-
 impl<'a, K: Kafka> Worker<'a, K> {
     /// A worker that has joined nothing yet.
     pub fn new(
@@ -205,6 +154,7 @@ impl<'a, K: Kafka> Worker<'a, K> {
             kafka,
             shared,
             number,
+            end: shared.shutdown.clone(),
             bounds,
             consumer,
             assignments,
@@ -229,12 +179,19 @@ impl<'a, K: Kafka> Worker<'a, K> {
         })
     }
 
+    /// Ends when this is cancelled, which the shutdown of the process must do too.
+    fn until(mut self, end: CancellationToken) -> Self {
+        self.end = end;
+        self
+    }
+
     /// Works until it is asked to end or must, and leaves the group.
     pub fn run(mut self) -> Exit {
         let exit = self.work();
         if exit == Exit::Shutdown {
             self.leave_nothing_open();
         }
+        self.no_longer_observed();
         let Self {
             consumer,
             producer,
@@ -249,7 +206,7 @@ impl<'a, K: Kafka> Worker<'a, K> {
     fn work(&mut self) -> Exit {
         let mut batch = Batch::default();
         loop {
-            if self.shared.shutdown.is_cancelled() {
+            if self.end.is_cancelled() {
                 return Exit::Shutdown;
             }
             if let Err(exit) = self.turn(&mut batch) {

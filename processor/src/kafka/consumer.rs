@@ -16,6 +16,8 @@ use rdkafka::types::{RDKafkaErrorCode, RDKafkaRespErr};
 use rdkafka::{ClientConfig, ClientContext, Offset, TopicPartitionList};
 use sluice_schemas::settings::Membership;
 use sluice_service::kafka::client as kafka;
+use sluice_service::kafka::oauth;
+use sluice_service::kafka::refusal::{self, Call};
 use sluice_service::kafka::statistics::{self, Statistics};
 
 use super::api::{BrokerUnavailable, Consumer, Polled};
@@ -93,6 +95,8 @@ impl RawConsumer {
         let context = RawContext {
             assignments,
             statistics: cluster.statistics("consumer"),
+            raw: settings.topics.names.raw(),
+            group: settings.group_id(),
         };
         let consumer: BaseConsumer<RawContext> = config(cluster).create_with_context(context)?;
         let raw = settings.topics.names.raw();
@@ -207,9 +211,17 @@ struct RawContext {
     /// Shared with the worker and its restorer.
     assignments: Arc<Assignments>,
     statistics: Statistics,
+    raw: String,
+    group: String,
 }
 
 impl ClientContext for RawContext {
+    const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
+
+    fn generate_oauth_token(&self, carried: Option<&str>) -> oauth::Issued {
+        oauth::token(carried)
+    }
+
     fn stats_raw(&self, report: &[u8]) {
         self.statistics.take(report);
     }
@@ -223,6 +235,11 @@ impl ClientContext for RawContext {
         if error.rdkafka_error_code() == Some(RDKafkaErrorCode::PartitionEOF) {
             return;
         }
+        let call = Call::Consume {
+            topic: &self.raw,
+            group: &self.group,
+        };
+        refusal::note(call, error.rdkafka_error_code());
         // Brokers come and go; what matters comes back from a call. The log keeps the trace.
         tracing::info!(%error, reason, "the consumer's connection to Kafka");
     }

@@ -1,6 +1,8 @@
 //! The client that looks how far raw has come, apart from the workers' own.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rdkafka::config::RDKafkaLogLevel;
@@ -10,8 +12,10 @@ use rdkafka::message::Message as _;
 use rdkafka::{ClientConfig, ClientContext, Offset, TopicPartitionList};
 use sluice_schemas::settings::Settings;
 use sluice_service::kafka::client as kafka;
+use sluice_service::kafka::oauth;
 
 use super::api::BrokerUnavailable;
+use super::base::{Base, Generation};
 
 /// How long a question for offsets may take.
 const OFFSETS_TIMEOUT: Duration = Duration::from_secs(2);
@@ -67,6 +71,12 @@ pub(crate) fn config(settings: &Settings, base: &ClientConfig) -> ClientConfig {
 struct Silent;
 
 impl ClientContext for Silent {
+    const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
+
+    fn generate_oauth_token(&self, carried: Option<&str>) -> oauth::Issued {
+        oauth::token(carried)
+    }
+
     // Where the settings ask all clients for statistics: the wrapper's own logs them.
     fn stats_raw(&self, _report: &[u8]) {}
 
@@ -81,6 +91,51 @@ impl ClientContext for Silent {
 
 impl ConsumerContext for Silent {}
 
+/// The client, made again when its credentials change.
+pub struct RenewedClient {
+    settings: Arc<Settings>,
+    base: Arc<Base>,
+    made: RefCell<(Arc<Generation>, RawClient)>,
+}
+
+impl RenewedClient {
+    /// Without a connection yet.
+    pub fn new(settings: &Arc<Settings>, base: &Arc<Base>) -> Result<Self, KafkaError> {
+        let now = base.now();
+        let client = RawClient::new(settings, &now.config)?;
+        Ok(Self {
+            settings: Arc::clone(settings),
+            base: Arc::clone(base),
+            made: RefCell::new((now, client)),
+        })
+    }
+
+    fn renew(&self) -> Result<(), KafkaError> {
+        let now = self.base.now();
+        let mut made = self.made.borrow_mut();
+        if !Arc::ptr_eq(&now, &made.0) {
+            let client = RawClient::new(&self.settings, &now.config)?;
+            *made = (now, client);
+        }
+        Ok(())
+    }
+}
+
+impl RawLog for RenewedClient {
+    fn bounds(&self, partitions: &[i32]) -> Result<BTreeMap<i32, (i64, i64)>, BrokerUnavailable> {
+        self.renew()?;
+        self.made.borrow().1.bounds(partitions)
+    }
+
+    fn appended(&self, at: &BTreeMap<i32, i64>) -> Result<BTreeMap<i32, i64>, BrokerUnavailable> {
+        self.made.borrow().1.appended(at)
+    }
+
+    fn wall_ms(&self) -> i64 {
+        self.made.borrow().1.wall_ms()
+    }
+}
+
 /// The client.
 pub struct RawClient {
     client: BaseConsumer<Silent>,
@@ -90,8 +145,11 @@ pub struct RawClient {
 impl RawClient {
     /// Without a connection yet.
     pub fn new(settings: &Settings, base: &ClientConfig) -> Result<Self, KafkaError> {
+        let config = config(settings, base);
+        let client: BaseConsumer<Silent> = config.create_with_context(Silent)?;
+        oauth::log_in(&config, || drop(client.poll(Duration::ZERO)));
         Ok(Self {
-            client: config(settings, base).create_with_context(Silent)?,
+            client,
             raw: settings.topics.names.raw(),
         })
     }

@@ -9,6 +9,8 @@ pub mod api;
 
 pub mod assignment;
 
+pub mod base;
+
 pub mod cluster;
 
 pub mod watchdog;

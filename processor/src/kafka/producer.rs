@@ -10,17 +10,23 @@ use std::time::{Duration, Instant};
 
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::ConsumerGroupMetadata;
-use rdkafka::error::{KafkaError, RDKafkaError};
+use rdkafka::error::KafkaError;
 use rdkafka::message::{Header, Message as _, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer as _, ProducerContext};
 use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::{ClientConfig, ClientContext, Offset, TopicPartitionList};
 use sluice_service::kafka::client as kafka;
+use sluice_service::kafka::oauth;
+use sluice_service::kafka::refusal::{self, Call};
 use sluice_service::kafka::statistics::{self, Statistics};
 
 use super::api::{CallError, Failure, InitError, Message, Producer, SendError};
 use super::cluster::Cluster;
 use super::watchdog::Calls;
+
+mod errors;
+
+use errors::{call_error, failure, hangs, is_fenced};
 
 /// How long the broker keeps a transaction open for a process that is gone. While it does, readers
 /// wait; a restart under the same name ends it at once.
@@ -56,15 +62,48 @@ struct OutContext {
     failed: Mutex<Option<(KafkaError, String)>>,
     suspect: AtomicBool,
     statistics: Statistics,
+    raw: String,
+    group: String,
+    id: String,
+}
+
+impl OutContext {
+    /// What an error says, and the rule that lacks where it is about one.
+    fn why(&self, error: &KafkaError) -> String {
+        let call = Call::Transact {
+            id: &self.id,
+            group: &self.group,
+            topic: &self.raw,
+        };
+        // A write that is refused has the same code as raw's offsets; its topic is in the client's log.
+        let is_write = error.to_string().contains("add partition");
+        let code = error
+            .rdkafka_error_code()
+            .filter(|code| *code != RDKafkaErrorCode::TopicAuthorizationFailed || !is_write);
+        match refusal::note(call, code) {
+            Some(rule) => format!("{error}; Kafka refuses {rule}"),
+            None => error.to_string(),
+        }
+    }
 }
 
 impl ClientContext for OutContext {
+    const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
+
+    fn generate_oauth_token(&self, carried: Option<&str>) -> oauth::Issued {
+        oauth::token(carried)
+    }
+
     // A report counts as in flight until it is polled, and every wait for deliveries polls.
     fn stats_raw(&self, report: &[u8]) {
         self.statistics.take(report);
     }
 
     fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
+        if let Some(topic) = refusal::topic_of_log(facility, line) {
+            let code = RDKafkaErrorCode::TopicAuthorizationFailed;
+            refusal::note(Call::Write(topic), Some(code));
+        }
         kafka::log(level, facility, line);
     }
 
@@ -79,6 +118,7 @@ impl ProducerContext for OutContext {
 
     fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
         if let Err((error, message)) = result {
+            refusal::note(Call::Write(message.topic()), error.rdkafka_error_code());
             let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
             failed.get_or_insert_with(|| (error.clone(), message.topic().to_owned()));
         }
@@ -150,13 +190,18 @@ impl Transactor {
             settings, calls, ..
         } = *cluster;
         let later = |error: KafkaError| InitError::Later(error.to_string());
+        let config = config(cluster);
         let context = OutContext {
             statistics: cluster.statistics("producer"),
+            raw: settings.topics.names.raw(),
+            group: settings.group_id(),
+            id: settings.transactional_id(cluster.worker),
             ..OutContext::default()
         };
-        let producer: BaseProducer<OutContext> = config(cluster)
-            .create_with_context(context)
-            .map_err(later)?;
+        let producer: BaseProducer<OutContext> =
+            config.create_with_context(context).map_err(later)?;
+        // The next call blocks, and would wait for a token that nobody gets.
+        oauth::log_in(&config, || producer.poll(Duration::ZERO));
         let transactor = Self {
             producer: Some(Arc::new(producer)),
             raw: settings.topics.names.raw(),
@@ -170,8 +215,15 @@ impl Transactor {
             Err(KafkaError::Transaction(error)) if is_fenced(&error) => {
                 Err(InitError::Fenced(error.to_string()))
             }
-            Err(error) => Err(later(error)),
+            Err(error) => {
+                let why = transactor.producer().context().why(&error);
+                Err(InitError::Later(why))
+            }
         }
+    }
+
+    fn call_error(&self, error: &KafkaError) -> CallError {
+        call_error(error, self.producer().context().why(error))
     }
 
     #[expect(clippy::expect_used, reason = "it is there until the drop takes it")]
@@ -195,7 +247,7 @@ impl Producer for Transactor {
         // An error of a transaction that is over.
         let _ = self.take_failure();
         self.timed(rdkafka::producer::Producer::begin_transaction)
-            .map_err(|error| call_error(&error))
+            .map_err(|error| self.call_error(&error))
     }
 
     fn send(&mut self, message: &Message<'_>) -> Result<(), SendError> {
@@ -234,7 +286,7 @@ impl Producer for Transactor {
         let mut list = TopicPartitionList::with_capacity(offsets.len());
         for (&partition, &offset) in offsets {
             list.add_partition_offset(&self.raw, partition, Offset::Offset(offset))
-                .map_err(|error| call_error(&error))?;
+                .map_err(|error| self.call_error(&error))?;
         }
         let Some(producer) = self.producer.clone() else {
             return Err(hangs());
@@ -260,12 +312,12 @@ impl Producer for Transactor {
             self.calls.abandon();
             return Err(hangs());
         };
-        sent.map_err(|error| call_error(&error))
+        sent.map_err(|error| self.call_error(&error))
     }
 
     fn commit(&mut self) -> Result<(), CallError> {
         self.timed(|producer| producer.commit_transaction(CALL_TIMEOUT))
-            .map_err(|error| call_error(&error))
+            .map_err(|error| self.call_error(&error))
     }
 
     // The call waits for the reports of what it purged, and those come by polling alone: so it is made
@@ -278,7 +330,7 @@ impl Producer for Transactor {
         while self.producer().in_flight_count() > 0 && Instant::now() < until {
             self.producer().poll(Duration::from_millis(1));
         }
-        let result = result.map_err(|error| call_error(&error));
+        let result = result.map_err(|error| self.call_error(&error));
         if !matches!(result, Err(CallError::Again(_))) {
             self.slow |= started.elapsed() > SLOW_CALL;
             self.aborting = None;
@@ -318,67 +370,5 @@ fn laid_out<'m>(message: &Message<'m>) -> BaseRecord<'m, [u8], [u8]> {
         timestamp: message.timestamp_ms,
         headers: (!message.headers.is_empty()).then_some(headers),
         delivery_opaque: (),
-    }
-}
-
-/// Whether another producer has taken the name, or the broker has given it away.
-fn is_fenced(error: &RDKafkaError) -> bool {
-    matches!(
-        error.code(),
-        RDKafkaErrorCode::Fenced
-            | RDKafkaErrorCode::ProducerFenced
-            | RDKafkaErrorCode::InvalidProducerEpoch
-    )
-}
-
-/// Whether a code stays until an operator repairs the broker.
-fn is_permanent(code: RDKafkaErrorCode) -> bool {
-    matches!(
-        code,
-        RDKafkaErrorCode::UnknownTopic
-            | RDKafkaErrorCode::UnknownTopicOrPartition
-            | RDKafkaErrorCode::UnknownPartition
-            | RDKafkaErrorCode::TopicAuthorizationFailed
-            | RDKafkaErrorCode::GroupAuthorizationFailed
-            | RDKafkaErrorCode::ClusterAuthorizationFailed
-            | RDKafkaErrorCode::TransactionalIdAuthorizationFailed
-            | RDKafkaErrorCode::MessageSizeTooLarge
-            | RDKafkaErrorCode::InvalidTopic
-            | RDKafkaErrorCode::PolicyViolation
-    )
-}
-
-fn hangs() -> CallError {
-    CallError::Broken {
-        why: "the call that sends the offsets hangs".to_owned(),
-        fenced: false,
-    }
-}
-
-fn failure(error: &KafkaError, topic: &str) -> Failure {
-    Failure {
-        why: format!("{topic}: {error}"),
-        permanent: error.rdkafka_error_code().is_some_and(is_permanent),
-    }
-}
-
-/// What the client says of a failed call; what it does not say is the worst.
-fn call_error(error: &KafkaError) -> CallError {
-    match error {
-        KafkaError::Transaction(error) if error.is_retriable() => {
-            CallError::Again(error.to_string())
-        }
-        KafkaError::Transaction(error) if error.txn_requires_abort() => CallError::Abort(Failure {
-            why: error.to_string(),
-            permanent: is_permanent(error.code()),
-        }),
-        KafkaError::Transaction(error) => CallError::Broken {
-            why: error.to_string(),
-            fenced: is_fenced(error),
-        },
-        error => CallError::Broken {
-            why: error.to_string(),
-            fenced: false,
-        },
     }
 }

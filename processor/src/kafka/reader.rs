@@ -10,7 +10,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerGroupMetadata};
 use rdkafka::error::KafkaError;
 use rdkafka::message::Message;
 use rdkafka::metadata::MetadataTopic;
-use rdkafka::types::RDKafkaRespErr;
+use rdkafka::types::{RDKafkaErrorCode, RDKafkaRespErr};
 use rdkafka::{Offset, TopicPartitionList};
 use sluice_schemas::topic::TopicNames;
 
@@ -42,6 +42,7 @@ pub struct LogReader {
     clients: Clients,
     /// What [`Reader::start`] began to read.
     reads: Cell<View>,
+    source: Cell<LogTopic>,
     names: TopicNames,
     /// The topics that are configured, which must be in the metadata or not be there at all.
     configured: Vec<String>,
@@ -57,6 +58,7 @@ impl LogReader {
         Ok(Self {
             clients: Clients::new(cluster)?,
             reads: Cell::new(View::Stable),
+            source: Cell::new(LogTopic::Raw),
             names: settings.topics.names.clone(),
             configured: configured(settings),
             raw: settings.topics.names.raw(),
@@ -110,6 +112,7 @@ impl LogReader {
     /// Polls what a scan has assigned, until each partition has reported its end or `each` breaks.
     fn scan_assigned(
         &self,
+        topic: &str,
         next: &mut BTreeMap<i32, i64>,
         open: &mut BTreeSet<i32>,
         each: &mut dyn FnMut(&[u8], &HeaderOf<'_>) -> ControlFlow<()>,
@@ -127,7 +130,7 @@ impl LogReader {
                     open.remove(&partition);
                 }
                 Some(Err(error)) if is_information(&error) => {}
-                Some(Err(error)) => return Err(error.into()),
+                Some(Err(error)) => return Err(self.clients.failed(topic, &error)),
                 None => return Err(KafkaError::NoMessageReceived.into()),
             }
         }
@@ -148,8 +151,12 @@ impl LogReader {
                 RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART
                 | RDKafkaRespErr::RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC,
             ) => Ok(()),
+            Some(RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED) => {
+                let error = KafkaError::MetadataFetch(RDKafkaErrorCode::TopicAuthorizationFailed);
+                Err(self.clients.failed(topic, &error))
+            }
             error => Err(BrokerUnavailable(format!(
-                "{topic} is not listed ({error:?}): the processor's principal must be allowed to DESCRIBE and READ it"
+                "{topic} is not listed ({error:?})"
             ))),
         }
     }
@@ -166,10 +173,12 @@ impl LogReader {
             list.add_partition(&self.raw, partition);
         }
         let ask = || self.clients.of(view).committed_offsets(list, wait);
-        let list = self.calls.watched(ask)?;
+        let list = self.calls.watched(ask);
+        let list = list.map_err(|error| self.clients.failed(&self.raw, &error))?;
         let mut offsets = BTreeMap::new();
         for found in list.elements() {
-            found.error()?;
+            let failed = |error| self.clients.failed(&self.raw, &error);
+            found.error().map_err(failed)?;
             if let Some(offset) = known(found.offset()) {
                 offsets.insert(found.partition(), offset);
             }
@@ -207,7 +216,8 @@ impl Reader for LogReader {
         let Some(found) = list.find_partition(&self.raw, partition) else {
             return Ok(None);
         };
-        found.error()?;
+        let failed = |error| self.clients.failed(&self.raw, &error);
+        found.error().map_err(failed)?;
         Ok(known(found.offset()))
     }
 
@@ -258,6 +268,7 @@ impl Reader for LogReader {
         let list = single(self.topic(source), partition, Offset::Offset(offset))?;
         self.serve();
         self.reads.set(view);
+        self.source.set(source);
         self.clients.assigned(Some(view));
         Ok(self.calls.watched(|| self.clients.of(view).assign(&list))?)
     }
@@ -273,7 +284,7 @@ impl Reader for LogReader {
             }),
             Some(Err(KafkaError::PartitionEOF(_))) => Ok(Read::End),
             Some(Err(error)) if is_information(&error) => Ok(Read::Transient),
-            Some(Err(error)) => Err(error.into()),
+            Some(Err(error)) => Err(self.clients.failed(self.topic(self.source.get()), &error)),
             None => Err(KafkaError::NoMessageReceived.into()),
         }
     }
@@ -287,6 +298,7 @@ impl Reader for LogReader {
 
     // All topics at once: of a source that is no longer configured a transaction may be left as well.
     fn outputs(&self) -> Result<Outputs, BrokerUnavailable> {
+        self.serve();
         let ask = || self.newest().fetch_metadata(None, SHORT_REQUEST_TIMEOUT);
         let metadata = self.calls.watched(ask)?;
         let mut outputs = Outputs::default();
@@ -356,7 +368,7 @@ impl Reader for LogReader {
         self.reads.set(View::Stable);
         self.clients.assigned(Some(View::Stable));
         self.calls.watched(|| self.stable().assign(&list))?;
-        let read = self.scan_assigned(&mut next, &mut open, each);
+        let read = self.scan_assigned(topic, &mut next, &mut open, each);
         // Also where it failed: what is assigned goes on being fetched.
         self.stop()?;
         read.map(|()| next)

@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::chance::Chance;
 use super::state::Stored;
 use crate::engine::worker::Shared;
+use crate::kafka::base::Base;
 use crate::metrics::Metrics;
 use crate::pipeline::route::{Framing, Router};
 use crate::rules::{ActiveRules, RulesHandle};
@@ -74,15 +75,16 @@ impl Site {
             credentials: Arc::new(Store::load(&settings).expect("secrets without faults")),
             router: Router::new(&settings, |_| Framing::SingleObject).expect("a router"),
         };
+        let shutdown = CancellationToken::new();
         let shared = Shared {
             current: Arc::new(RulesHandle::new(rules, None)),
-            base: rdkafka::ClientConfig::new(),
+            base: Arc::new(Base::new(rdkafka::ClientConfig::new(), shutdown.clone())),
             spans: crate::spans::Spans::default(),
             metrics: Metrics::default(),
             statistics: sluice_service::kafka::statistics::ClientStatistics::default(),
             positions: Arc::default(),
             readiness: Readiness::default(),
-            shutdown: CancellationToken::new(),
+            shutdown,
             settings,
         };
         Self {

@@ -49,4 +49,16 @@ impl<K: Kafka> Worker<'_, K> {
             rebalances,
         };
     }
+
+    /// Takes its part out of the metrics: another worker may come in this one's place.
+    pub(super) fn no_longer_observed(&mut self) {
+        let shown = std::mem::take(&mut self.shown);
+        for &partition in &shown.partitions {
+            self.shared.metrics.keys(partition, None);
+            self.shared.positions.remove(partition);
+        }
+        self.shared
+            .metrics
+            .partitions(shown.states, Default::default());
+    }
 }

@@ -7,8 +7,11 @@ use std::time::Duration;
 use rdkafka::consumer::BaseConsumer;
 use rdkafka::error::KafkaError;
 
+use sluice_service::kafka::oauth;
+use sluice_service::kafka::refusal::{self, Call};
+
 use super::config::{Quiet, config};
-use crate::kafka::api::View;
+use crate::kafka::api::{BrokerUnavailable, View};
 use crate::kafka::cluster::Cluster;
 
 /// How many events of a client are served at once: more than come between two questions of a worker.
@@ -20,6 +23,7 @@ pub struct Clients {
     newest: Option<BaseConsumer<Quiet>>,
     /// The view whose client has partitions assigned.
     assigned: Cell<Option<View>>,
+    group: String,
 }
 
 impl Clients {
@@ -28,12 +32,16 @@ impl Clients {
         let reader = cluster.reads_for;
         let client = |name: &str, isolation: &str| {
             let context = Quiet(cluster.statistics(name));
-            config(cluster, isolation).create_with_context(context)
+            let config = config(cluster, isolation);
+            let client: BaseConsumer<Quiet> = config.create_with_context(context)?;
+            oauth::log_in(&config, || drop(client.poll(Duration::ZERO)));
+            Ok::<_, KafkaError>(client)
         };
         Ok(Self {
             stable: Some(client(reader, "read_committed")?),
             newest: Some(client(&format!("{reader}-all"), "read_uncommitted")?),
             assigned: Cell::new(None),
+            group: cluster.settings.group_id(),
         })
     }
 
@@ -57,6 +65,16 @@ impl Clients {
     /// The client of this view has partitions assigned from now on; `None`: neither has.
     pub fn assigned(&self, view: Option<View>) {
         self.assigned.set(view);
+    }
+
+    /// What an error about a topic comes to. A rule that lacks is logged, and named.
+    pub fn failed(&self, topic: &str, error: &KafkaError) -> BrokerUnavailable {
+        let group = &self.group;
+        let rule = refusal::note(Call::Consume { topic, group }, error.rdkafka_error_code());
+        BrokerUnavailable(match rule {
+            Some(rule) => format!("{error}; Kafka refuses {rule}"),
+            None => error.to_string(),
+        })
     }
 
     /// Takes what the clients have to say, their statistics above all: questions alone serve no events, and

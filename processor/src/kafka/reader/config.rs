@@ -6,6 +6,7 @@ use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::{ClientConfig, ClientContext};
 use sluice_service::kafka::client as kafka;
+use sluice_service::kafka::oauth;
 use sluice_service::kafka::statistics::{self, Statistics};
 
 use crate::kafka::cluster::{Cluster, QUEUED_MESSAGES};
@@ -14,6 +15,12 @@ use crate::kafka::cluster::{Cluster, QUEUED_MESSAGES};
 pub struct Quiet(pub Statistics);
 
 impl ClientContext for Quiet {
+    const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
+
+    fn generate_oauth_token(&self, carried: Option<&str>) -> oauth::Issued {
+        oauth::token(carried)
+    }
+
     fn stats_raw(&self, report: &[u8]) {
         self.0.take(report);
     }

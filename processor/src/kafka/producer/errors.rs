@@ -1,0 +1,63 @@
+//! What the client's errors mean for a transaction.
+
+use rdkafka::error::{KafkaError, RDKafkaError};
+use rdkafka::types::RDKafkaErrorCode;
+
+use crate::kafka::api::{CallError, Failure};
+
+/// Whether another producer has taken the name, or the broker has given it away.
+pub(super) fn is_fenced(error: &RDKafkaError) -> bool {
+    matches!(
+        error.code(),
+        RDKafkaErrorCode::Fenced
+            | RDKafkaErrorCode::ProducerFenced
+            | RDKafkaErrorCode::InvalidProducerEpoch
+    )
+}
+
+/// Whether a code stays until an operator repairs the broker.
+fn is_permanent(code: RDKafkaErrorCode) -> bool {
+    matches!(
+        code,
+        RDKafkaErrorCode::UnknownTopic
+            | RDKafkaErrorCode::UnknownTopicOrPartition
+            | RDKafkaErrorCode::UnknownPartition
+            | RDKafkaErrorCode::TopicAuthorizationFailed
+            | RDKafkaErrorCode::GroupAuthorizationFailed
+            | RDKafkaErrorCode::ClusterAuthorizationFailed
+            | RDKafkaErrorCode::TransactionalIdAuthorizationFailed
+            | RDKafkaErrorCode::MessageSizeTooLarge
+            | RDKafkaErrorCode::InvalidTopic
+            | RDKafkaErrorCode::PolicyViolation
+    )
+}
+
+pub(super) fn hangs() -> CallError {
+    CallError::Broken {
+        why: "the call that sends the offsets hangs".to_owned(),
+        fenced: false,
+    }
+}
+
+pub(super) fn failure(error: &KafkaError, topic: &str) -> Failure {
+    Failure {
+        why: format!("{topic}: {error}"),
+        permanent: error.rdkafka_error_code().is_some_and(is_permanent),
+    }
+}
+
+/// What the client says of a failed call; what it does not say is the worst.
+pub(super) fn call_error(error: &KafkaError, why: String) -> CallError {
+    match error {
+        KafkaError::Transaction(error) if error.is_retriable() => CallError::Again(why),
+        KafkaError::Transaction(error) if error.txn_requires_abort() => CallError::Abort(Failure {
+            why,
+            permanent: is_permanent(error.code()),
+        }),
+        KafkaError::Transaction(error) => CallError::Broken {
+            why,
+            fenced: is_fenced(error),
+        },
+        _ => CallError::Broken { why, fenced: false },
+    }
+}
