@@ -77,7 +77,8 @@ impl Running {
         (running, file)
     }
 
-    fn of(site: Site, mut ingest: Service, mut processor: Service) -> Self {
+    /// Both services of a site, once they are ready.
+    pub fn of(site: Site, mut ingest: Service, mut processor: Service) -> Self {
         ingest.wait_ready().expect("ingest is ready");
         processor.wait_ready().expect("the processor is ready");
         let reader = Reader::new(site.bootstrap(), &fate_topics(&site), Isolation::Committed);

@@ -30,6 +30,8 @@ mod readers;
 
 mod clients;
 
+mod secured;
+
 mod spool;
 
 mod network;

@@ -27,10 +27,16 @@ mod disk;
 
 mod leaders;
 
+mod secured;
+
+mod logins;
+
 pub use jvm::{Purpose, Release, cache, root};
-pub use options::{Denied, Options};
+pub use options::{Denied, Listener, Options};
+pub use secured::{PLAIN_USERS, Rules};
 
 use node::{Node, Slot};
+use secured::Secured;
 
 /// Nodes that run for as long as this value lives.
 #[derive(Debug)]
@@ -40,6 +46,7 @@ pub struct Cluster {
     release: Release,
     purpose: Purpose,
     authorizer: bool,
+    secured: Option<Secured>,
     dir: PathBuf,
 }
 
@@ -86,6 +93,7 @@ impl Cluster {
             release: options.release,
             purpose: options.purpose,
             authorizer: options.authorizer,
+            secured: options.secured.then(|| Secured::new(&dir)).transpose()?,
             dir,
         };
         cluster.format()?;
@@ -312,10 +320,9 @@ impl Cluster {
             if let Some(mib) = node.disk {
                 janitor::mount(&node.data(), mib)?;
             }
-            std::fs::write(
-                node.config(),
-                properties::properties(&self.nodes, &self.slots, node, self.authorizer),
-            )?;
+            let mut text = properties::properties(&self.nodes, &self.slots, node, self.authorizer);
+            text.extend(self.secured.as_ref().map(Secured::properties));
+            std::fs::write(node.config(), text)?;
             let child = Command::new(jvm::java())
                 .args(jvm::jvm(self.release, Purpose::Tests, &node.dir))
                 .args(["kafka.tools.StorageTool", "format", "--ignore-formatted"])

@@ -9,7 +9,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, Result};
 use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose,
+    BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType, IsCa, KeyPair,
+    KeyUsagePurpose,
 };
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
@@ -212,8 +213,21 @@ impl Authority {
 
     /// A fresh certificate with a fresh key.
     pub fn sign(&self) -> Result<Pair> {
+        let names = [NAME.to_owned(), "127.0.0.1".to_owned()];
+        self.sign_params(&CertificateParams::new(names)?)
+    }
+
+    /// A certificate for a client of this name.
+    pub fn sign_for(&self, name: &str) -> Result<Pair> {
+        let mut params = CertificateParams::default();
+        params.distinguished_name = DistinguishedName::new();
+        params.distinguished_name.push(DnType::CommonName, name);
+        self.sign_params(&params)
+    }
+
+    fn sign_params(&self, params: &CertificateParams) -> Result<Pair> {
         let key = KeyPair::generate()?;
-        let signed = CertificateParams::new([NAME.to_owned()])?.signed_by(&key, &self.0)?;
+        let signed = params.signed_by(&key, &self.0)?;
         Ok(Pair {
             certificate: signed.pem(),
             key: key.serialize_pem(),

@@ -19,6 +19,8 @@ pub(super) struct Node {
     pub(super) controller: u16,
     /// The listener behind the proxy of each slot.
     pub(super) slots: Vec<u16>,
+    /// The listeners that ask who is there.
+    pub(super) secured: Vec<u16>,
     pub(super) dir: PathBuf,
     /// MiB of its disk, if it has one of its own.
     pub(super) disk: Option<u64>,
@@ -48,6 +50,9 @@ impl Node {
             slots: options
                 .slots
                 .iter()
+                .map(|_| ports::free())
+                .collect::<Result<_>>()?,
+            secured: (0..if options.secured { 2 } else { 0 })
                 .map(|_| ports::free())
                 .collect::<Result<_>>()?,
             dir,

@@ -22,6 +22,18 @@ pub struct Options {
     /// Whether the nodes ask an authorizer, which allows what no rule denies
     /// ([`super::Cluster::deny`]).
     pub authorizer: bool,
+    /// Whether the nodes have listeners that ask who is there ([`Listener`]), and allow what a rule allows
+    /// and no more ([`super::Cluster::rules`]). The harness may do anything.
+    pub secured: bool,
+}
+
+/// A listener of a secured cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Listener {
+    /// SASL over TLS: PLAIN, SCRAM-SHA-512, OAUTHBEARER.
+    Sasl,
+    /// TLS with a certificate of the client, whose common name is the principal.
+    MutualTls,
 }
 
 impl Default for Options {
@@ -35,6 +47,7 @@ impl Default for Options {
             disks: BTreeMap::new(),
             clocks: BTreeMap::new(),
             authorizer: false,
+            secured: false,
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use super::node::{Node, Slot};
+use super::secured::Secured;
 use crate::harness::ports;
 
 /// The partitions of each of the two coordinators' topics.
@@ -95,6 +96,11 @@ fn listeners(slots: &[Slot], node: &Node) -> String {
         let _ = write!(protocols, ",SLOT{n}:PLAINTEXT");
         // A handful of connections need no more.
         let _ = writeln!(threads, "listener.name.slot{n}.num.network.threads=1");
+    }
+    for (name, port, protocol) in Secured::listeners(node) {
+        let _ = write!(listeners, ",{name}://{}", ports::local(port));
+        let _ = write!(advertised, ",{name}://{}", ports::local(port));
+        let _ = write!(protocols, ",{name}:{protocol}");
     }
     format!("{listeners}\n{advertised}\n{protocols}\n{threads}")
 }
