@@ -91,7 +91,7 @@ fn rule(acl: &Acl) -> String {
     format!("{resource} {name} {pattern} {}", acl.operation.argument())
 }
 
-/// The rules of a rendered KafkaUser.
+/// The rules of a rendered `KafkaUser`.
 fn granted(user: &Value) -> BTreeSet<String> {
     let mut rules = BTreeSet::new();
     for acl in user["spec"]["authorization"]["acls"]

@@ -13,6 +13,7 @@ use rdkafka::consumer::{BaseConsumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use sluice_schemas::settings::Settings;
 use sluice_service::kafka::client::base_config;
+use sluice_service::kafka::oauth;
 
 /// How long one request to the brokers may take.
 pub const TIMEOUT: Duration = Duration::from_secs(5);
@@ -42,6 +43,12 @@ impl Heard {
 }
 
 impl ClientContext for Heard {
+    const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
+
+    fn generate_oauth_token(&self, carried: Option<&str>) -> oauth::Issued {
+        oauth::token(carried)
+    }
+
     fn log(&self, _level: RDKafkaLogLevel, _facility: &str, _line: &str) {}
 
     fn error(&self, _error: KafkaError, reason: &str) {
