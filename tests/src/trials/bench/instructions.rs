@@ -37,7 +37,7 @@ pub fn ingest(site: &mut Site, options: &Options) -> Result<f64> {
     let mut service = site.ingest()?;
     service.wait_ready()?;
     load::run(site.listen(), &requests, options.connections, WARM_UP)?;
-    counted.begin(&service)?;
+    begin(&service)?;
     let answered = load::run(site.listen(), &requests, options.connections, LOAD)?;
     service.stop()?;
     counted.per_million(answered)
@@ -48,9 +48,9 @@ pub fn processor(site: &mut Site, _: &Options) -> Result<f64> {
     processor::prepare(site, RECORDS)?;
     let counted = Counted::on(site)?;
     let mut service = site.processor("counted")?;
-    let counter = FATES.exposed();
+    let fates = FATES.exposed();
     wait::wait_for("all records to end", PATIENCE, || {
-        let ended = service.metrics().map(|samples| samples.sum(&counter, &[]));
+        let ended = service.metrics().map(|samples| samples.sum(&fates, &[]));
         #[expect(clippy::cast_precision_loss, reason = "some thousands")]
         let all = ended.is_ok_and(|ended| ended >= RECORDS as f64);
         Ok(all.then_some(()))
@@ -81,22 +81,22 @@ impl Counted {
         Ok(Self { file })
     }
 
-    /// Drops what was counted so far.
-    fn begin(&self, service: &Service) -> Result<()> {
-        let status = Command::new("callgrind_control")
-            .args(["--zero", &service.id().to_string()])
-            .output()
-            .context("cannot start callgrind_control (valgrind)")?
-            .status;
-        ensure!(status.success(), "callgrind_control: {status}");
-        Ok(())
-    }
-
     fn per_million(&self, done: u64) -> Result<f64> {
         #[expect(clippy::cast_precision_loss, reason = "counts far below 2^53")]
         let (total, done) = (total(&self.file)? as f64, done as f64);
         Ok(total / done * 1e6)
     }
+}
+
+/// Drops what was counted of a service so far.
+fn begin(service: &Service) -> Result<()> {
+    let status = Command::new("callgrind_control")
+        .args(["--zero", &service.id().to_string()])
+        .output()
+        .context("cannot start callgrind_control (valgrind)")?
+        .status;
+    ensure!(status.success(), "callgrind_control: {status}");
+    Ok(())
 }
 
 /// The sum of a file of callgrind.
