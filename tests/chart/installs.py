@@ -162,17 +162,32 @@ def life(server, helm, name, counts):
             yield f"{place}: {verb} replaced a workload: {before} became {uids}"
         before = uids
         counts["steps"] += 1
-    # The control: the server does refuse what a StatefulSet cannot change, so the upgrades above changed none.
-    if (
-        name == "minimal"
-        and "forbidden" not in release.run("upgrade", *chart, "--set", "ingest.spool.size=9Gi").lower()
-    ):
-        yield f"{place}: another size of the claims is not refused by the server"
+    if name == "minimal":
+        yield from of_the_spool(release, place, chart, counts)
+        documents = release.manifest()
     if failure := release.run("uninstall", "--no-hooks"):
         yield f"{place}: uninstall: {failure}"
     if left := list(release.there(documents)):
         yield f"{place}: after uninstall there are still {', '.join(left)}"
     counts["steps"] += 1
+
+
+def of_the_spool(release, place, chart, counts):
+    """What helm/UPGRADING.md says of claims, and that a spool may go."""
+    larger = (*chart, "--set", "ingest.spool.size=9Gi")
+    # The control: the server refuses what a StatefulSet cannot change, so the upgrades before changed none of it.
+    if "forbidden" not in release.run("upgrade", *larger).lower():
+        yield f"{place}: another size of the claims is not refused by the server"
+    [workload] = [name for kind, name in release.uids() if name.endswith("-ingest")]
+    path = f"/apis/apps/v1/namespaces/{release.namespace}/statefulsets/{workload}"
+    release.server.ask("DELETE", path, {"propagationPolicy": "Background"})
+    steps = [("StatefulSet", larger), ("Deployment", (*chart, "--set", "ingest.spool.enabled=false"))]
+    for kind, words in steps:
+        if failure := release.run("upgrade", *words):
+            yield f"{place}: upgrade to {words[-1]}: {failure}"
+        elif [found for found, name in release.uids() if name == workload] != [kind]:
+            yield f"{place}: after {words[-1]} ingest is not a {kind} alone: {release.uids()}"
+        counts["steps"] += 1
 
 
 def finish(server, kind, namespace, name, succeeds):
