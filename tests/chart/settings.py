@@ -146,6 +146,8 @@ def pods(documents):
 def accepted(counts):
     """Each service accepts the settings of every values file, with no more secrets than its pod mounts."""
     counts["settings_checked"] = 0
+    if not (BINARIES / "sluice-ingest").exists():
+        raise SystemExit(f"{BINARIES} has no sluice-ingest: cargo build, or make chart without run.py alone")
     for values in values_files():
         documents = rendered(values)
         for name, program, pod in pods(documents):
