@@ -25,6 +25,8 @@ CHART_BIN     := $(CACHE)/chart-bin
 CHART_SERVER  := $(CACHE)/chart-server
 CHART_SCHEMAS := $(CACHE)/chart-schemas
 CHART_VENV    := $(CACHE)/chart-venv
+# The packages of the trial of the image.
+POD        := $(CACHE)/pod
 JAVA     := $(if $(JAVA_HOME),$(JAVA_HOME)/bin/java,java)
 MAVEN    := mvn -B -q
 ARGS     ?=
@@ -41,7 +43,7 @@ help: ## lists the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort
 
 .PHONY: run dev test check chart audit faults outage observe roll rotate hostile upgrade mutants bench bench-dedup \
-  dashboards dashboards-json deny clean
+  dashboards dashboards-json image pod deny clean
 run: rust ## the playground on an embedded broker; ARGS="--once --json" ends with the account as JSON
 	@$(CARGO) build --quiet --workspace --bins
 	@target/debug/sluice-tests playground $(ARGS)
@@ -115,6 +117,16 @@ dashboards: $(PROMETHEUS)/.done $(TELEMETRY)/.done $(TYPES)/.done ## dashboards,
 
 dashboards-json: $(TELEMETRY)/.done ## the JSON of the dashboards, from tests/telemetry/dashboards
 	@$(TELEMETRY)/bin/python -B tests/telemetry/dashboards.py
+
+image: ## the image by buildah, without a daemon, as an OCI archive with its bill of materials in target/image; needs root
+	@$(call need,buildah,apt-get install buildah)
+	@$(call need,rustup,install Rust by rustup)
+	@$(call need,mmdebstrap,apt-get install mmdebstrap)
+	@nice -n 5 python3 -B tests/image/build.py $(ARGS)
+
+pod: kafka $(POD)/.done chart-tools ## the image run by podman as the chart renders it, on a broker with SCRAM and the chart's ACLs; needs root
+	@$(call need,podman,apt-get install podman runc)
+	@$(POD)/bin/python -B tests/image/pod.py --helm $(CHART_BIN)/helm4 $(ARGS)
 
 deny: rust ## licences, sources and duplicates of what we depend on
 	@test -x $(CACHE)/bin/cargo-deny || cargo install --quiet --locked --root $(CACHE) cargo-deny@0.19.0
@@ -246,7 +258,8 @@ $(COLLECTOR)/otelcol: tests/telemetry/collector/builder.yaml
 
 $(TELEMETRY)/.done: tests/telemetry/requirements.txt
 $(DRAW)/.done: tests/telemetry/requirements-draw.txt
-$(TELEMETRY)/.done $(DRAW)/.done:
+$(POD)/.done: tests/image/requirements.txt
+$(TELEMETRY)/.done $(DRAW)/.done $(POD)/.done:
 	@$(call need,python3,apt-get install python3 python3-venv)
 	@echo "fetching the packages of $< into $(@D)" >&2
 	@rm -rf $(@D)
