@@ -5,9 +5,9 @@
 //! does not keep senders waiting, a large file is left as it is, and a new one takes what comes.
 
 use std::collections::BTreeMap;
-use std::fs::{File, TryLockError};
+use std::fs::{DirBuilder, File, TryLockError};
 use std::io;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use sluice_schemas::settings;
@@ -113,13 +113,16 @@ pub struct Folder {
 }
 
 impl Folder {
-    /// Makes the folder where it is not there, and takes it.
+    /// Makes the folder where it is not there, for this user alone, and takes it.
     ///
     /// # Errors
     /// Another process has it, or it cannot be used.
     pub fn take(settings: &settings::Spool, metrics: SpoolMetrics) -> Result<Self, StoreError> {
         let unusable = |error| StoreError::Unusable(settings.dir.clone(), error);
-        std::fs::create_dir_all(&settings.dir).map_err(unusable)?;
+        // Its files are bodies of requests, whatever the umask of the process.
+        let mut own = DirBuilder::new();
+        own.recursive(true).mode(0o700);
+        own.create(&settings.dir).map_err(unusable)?;
         let lock = File::create(settings.dir.join(LOCK)).map_err(unusable)?;
         lock.try_lock().map_err(|error| match error {
             TryLockError::WouldBlock => StoreError::InUse,

@@ -57,6 +57,17 @@ fn put_large(spool: &Spool, n: u64) {
     }
 }
 
+#[test]
+fn a_folder_that_the_spool_makes_is_its_users_alone() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let dir = tempfile::tempdir().expect("a folder");
+    let made = dir.path().join("spool");
+    drop(open(&made));
+    let mode = made.metadata().expect("it is there").permissions().mode();
+    assert_eq!(mode & 0o777, 0o700);
+}
+
 fn files_of(dir: &Path) -> Vec<String> {
     let files = std::fs::read_dir(dir).expect("the folder");
     let mut files: Vec<String> = files
