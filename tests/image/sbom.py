@@ -31,9 +31,10 @@ def cargo(root):
         install = ["cargo", "install", "--quiet", "--locked", "--root", home, f"cargo-cyclonedx@{VERSION}"]
         subprocess.run(install, check=True, stdout=sys.stderr)
     name = "sluice-image"
-    written = [path for path in (root / f"{package}/{name}.json" for package in PACKAGES)]
+    written = [root / package / f"{name}.json" for package in PACKAGES]
     command = [tool, "cyclonedx", "--format", "json", "--spec-version", "1.5", "--all", "--quiet"]
-    command += ["--target", "all", "--override-filename", name]
+    host = subprocess.run(["rustc", "--print", "host-tuple"], capture_output=True, text=True, check=True)
+    command += ["--target", host.stdout.strip(), "--override-filename", name]
     try:
         subprocess.run(command, check=True, cwd=root, stdout=sys.stderr)
         return [json.loads(path.read_text()) for path in written]
