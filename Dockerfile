@@ -12,6 +12,12 @@ RUN wanted=$(sed -n 's/^channel = "\(.*\)"$/\1/p' rust-toolchain.toml) && rm rus
     found=$(rustc --version | cut -d ' ' -f 2) && \
     { test "$found" = "$wanted" || { echo "BUILDER has Rust $found, this needs $wanted" >&2; exit 1; }; }
 
+# A static build gives -static to all C compilers, and OpenSSL's Configure then leaves out threads: its counters
+# are no longer atomic, and two connections that log in at once corrupt the heap. Configure must not see it.
+RUN printf '%s\n' '#!/bin/sh' \
+      'for word; do shift; test "$word" = -static || set -- "$@" "$word"; done' 'exec perl "$@"' \
+      > /usr/local/bin/perl-without-static && chmod 755 /usr/local/bin/perl-without-static
+
 ARG REVISION=unknown
 ARG SOURCE_DATE_EPOCH=0
 # Static by glibc, so that the final stage needs no libraries. Only with --target do the flags leave build
@@ -23,11 +29,14 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry --mount=type=cache,targe
     if test -s /run/secrets/ca; then export CARGO_HTTP_CAINFO=/run/secrets/ca; fi && \
     target=$(rustc --print host-tuple) && \
     export SOURCE_DATE_EPOCH=0 SLUICE_COMMIT="$(echo "$REVISION" | cut -c 1-12)" && \
+    export OPENSSL_SRC_PERL=/usr/local/bin/perl-without-static && \
     export CARGO_INCREMENTAL=0 CARGO_PROFILE_RELEASE_DEBUG=false CARGO_PROFILE_RELEASE_STRIP=debuginfo && \
     export RUSTFLAGS="-C target-feature=+crt-static --remap-path-prefix=/usr/local/cargo/registry/src=" && \
     cargo build --locked --release --target "$target" --bins \
       -p sluice-ingest -p sluice-processor -p sluice-ctl && \
     cd "target/$target/release" && \
+    { grep -rqs "define OPENSSL_THREADS" --include=configuration.h build || \
+      { echo "OpenSSL was built without threads" >&2; exit 1; }; } && \
     install -D -t /image/usr/bin sluice-ingest sluice-processor sluicectl
 RUN install -D -m 644 -t /image/etc/ssl/certs /etc/ssl/certs/ca-certificates.crt && \
     find /image -exec touch --date="@$SOURCE_DATE_EPOCH" {} +
