@@ -279,7 +279,10 @@ impl<'a> Trying<'a> {
         let asked = ask(&self.consumer, |consumer| {
             consumer.committed_offsets(list, TIMEOUT)
         });
-        outcome(asked.as_ref().map(|_| ()))
+        match asked {
+            Err(_) if self.consumer.context().is_group_refused() => Tried::Refused,
+            asked => outcome(asked.as_ref().map(|_| ())),
+        }
     }
 }
 

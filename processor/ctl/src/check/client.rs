@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -18,14 +19,22 @@ use sluice_service::kafka::oauth;
 /// How long one request to the brokers may take.
 pub const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The last thing that was said of each broker, by its address.
+/// The last thing that was said of each broker, by its address, and whether the group was refused.
 #[derive(Debug, Clone, Default)]
-pub struct Heard(Arc<Mutex<BTreeMap<String, String>>>);
+pub struct Heard {
+    brokers: Arc<Mutex<BTreeMap<String, String>>>,
+    group_refused: Arc<AtomicBool>,
+}
 
 impl Heard {
     /// What was heard, by the broker's address.
     pub fn all(&self) -> BTreeMap<String, String> {
-        self.0.lock().clone()
+        self.brokers.lock().clone()
+    }
+
+    /// Whether a broker refused the group: librdkafka asks for its coordinator again until the time is over.
+    pub fn is_group_refused(&self) -> bool {
+        self.group_refused.load(Ordering::Relaxed)
     }
 
     /// Takes a sentence such as `sasl_ssl://kafka:9093/bootstrap: Connect failed (after 1ms in state X)`.
@@ -37,7 +46,8 @@ impl Heard {
         let address = address.split('/').next().unwrap_or(address);
         let reason = reason.split(" (after ").next().unwrap_or(reason);
         if address.contains(':') {
-            self.0.lock().insert(address.to_owned(), reason.to_owned());
+            let mut brokers = self.brokers.lock();
+            brokers.insert(address.to_owned(), reason.to_owned());
         }
     }
 }
@@ -51,7 +61,10 @@ impl ClientContext for Heard {
 
     fn log(&self, _level: RDKafkaLogLevel, _facility: &str, _line: &str) {}
 
-    fn error(&self, _error: KafkaError, reason: &str) {
+    fn error(&self, error: KafkaError, reason: &str) {
+        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::GroupAuthorizationFailed) {
+            self.group_refused.store(true, Ordering::Relaxed);
+        }
         self.take(reason);
     }
 }
