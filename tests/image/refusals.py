@@ -35,6 +35,7 @@ def traffic(trial):
     person = {"id": f"signup-{number}", "email": "a@example.com", "old_position": 2, "new_position": 1}
     for kind in ("created", "position_changed", "deleted", "renamed"):
         event = {"event_type": f"signup.{kind}", "waitlist_id": number, "data": person}
+        event["timestamp"] = "2026-01-01T00:00:00Z"
         webhook(trial, json.dumps(event).encode())
     webhook(trial, json.dumps(event).encode())
     webhook(trial, json.dumps(event).encode(), signed=False)
