@@ -62,9 +62,9 @@ fn a_folder_that_the_spool_makes_is_its_users_alone() {
     use std::os::unix::fs::PermissionsExt;
 
     let dir = tempfile::tempdir().expect("a folder");
-    let made = dir.path().join("spool");
-    drop(open(&made));
-    let mode = made.metadata().expect("it is there").permissions().mode();
+    let folder = dir.path().join("spool");
+    drop(open(&folder));
+    let mode = folder.metadata().expect("it is there").permissions().mode();
     assert_eq!(mode & 0o777, 0o700);
 }
 
