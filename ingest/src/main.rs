@@ -67,7 +67,9 @@ fn start(settings: Settings, command: Option<Command>) -> anyhow::Result<Result<
 async fn drain(settings: &Settings, older: bool) -> Result<(), Failure> {
     let drained = drain_only(settings, older).await?;
     println!("{}", drained.json());
-    let stopped = drained.stopped;
+    let refused = drained.refused;
+    let kept = || format!("{refused} records are in quarantine: keep this folder");
+    let stopped = drained.stopped.or_else(|| (refused > 0).then(kept));
     stopped.map_or(Ok(()), |reason| Err(Failure::Restart(reason)))
 }
 

@@ -13,7 +13,7 @@ use sluice_service::kafka::topics;
 use sluice_service::kafka::topics::{EnsureError, Which};
 use sluice_service::reload::{ApplyError, Watcher};
 use sluice_service::runtime::{Failure, Service};
-use sluice_service::telemetry::{self, Telemetry, Traces};
+use sluice_service::telemetry::{self, Repeated, Telemetry, Traces};
 use sluice_service::watch::Watching;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -353,6 +353,7 @@ impl Ingest {
 
 /// Creates or verifies the raw topic. Waits for Kafka as long as that takes.
 pub(crate) async fn verify(settings: &Settings, readiness: &Readiness) -> Result<(), Failure> {
+    let mut waiting = Repeated::default();
     loop {
         match topics::ensure(settings, Which::RawOnly).await {
             Ok(()) => return Ok(()),
@@ -360,6 +361,8 @@ pub(crate) async fn verify(settings: &Settings, readiness: &Readiness) -> Result
             Err(error @ EnsureError::Unreachable(_)) => {
                 if settings.ingest.spool.is_none() {
                     readiness.set("topics", Err(error.to_string()));
+                } else if let Some(repeated) = waiting.came(Instant::now()) {
+                    tracing::info!(%error, repeated, "raw cannot be verified yet, and requests are spooled");
                 }
                 tokio::time::sleep(TOPICS_RETRY_DELAY).await;
             }

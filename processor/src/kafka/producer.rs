@@ -76,7 +76,8 @@ impl OutContext {
             topic: &self.raw,
         };
         // A write that is refused has the same code as raw's offsets; its topic is in the client's log.
-        let is_write = error.to_string().contains("add partition");
+        let text = error.to_string();
+        let is_write = text.contains("add partition") || text.contains("ProduceRequest for");
         let code = error
             .rdkafka_error_code()
             .filter(|code| *code != RDKafkaErrorCode::TopicAuthorizationFailed || !is_write);

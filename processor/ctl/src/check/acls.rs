@@ -245,8 +245,12 @@ impl<'a> Trying<'a> {
         match self.runtime.block_on(asked) {
             Ok(results) => match results.into_iter().next() {
                 Some(Err(code)) => outcome(Err(&KafkaError::AdminOp(code))),
-                // The wrapper drops a refusal and leaves no setting; a topic has dozens.
-                Some(Ok(resource)) if resource.entries.is_empty() => Tried::Refused,
+                // The wrapper drops every error and leaves no setting; a topic has dozens. One that is not
+                // there is no refusal.
+                Some(Ok(resource)) if resource.entries.is_empty() => match self.describe(topic) {
+                    Tried::Allowed | Tried::Refused => Tried::Refused,
+                    untried @ Tried::Untried(_) => untried,
+                },
                 _ => Tried::Allowed,
             },
             Err(error) => outcome(Err(&error)),

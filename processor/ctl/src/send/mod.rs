@@ -32,16 +32,19 @@ pub async fn run(file: &Path, options: &Options) -> Result<bool, Failure> {
     let settings =
         sluice_service::settings::load(file).map_err(|faults| Failure::config(&faults))?;
     let target = Target::new(&settings, options)?;
-    let requests = request::make(&settings, &target, options)?;
+    let event = request::event(&target, options)?;
+    // Made to be looked at. Each is made when it is sent, for a signature is good for some minutes.
+    let first = request::one(&settings, &target, &event, options)?;
     let client = Client::new(&target, options)?;
     let fates = match options.wait {
-        Some(_) => Some(look(&settings, &requests).await?),
+        Some(_) => Some(look(&settings, &first).await?),
         None => None,
     };
     let mut report = Report::new(options.json, options.wait.is_some());
     let mut sent = Vec::new();
-    eprintln!("sending {} to {}", requests.len(), client.shown());
-    for request in requests {
+    eprintln!("sending {} to {}", options.count, client.shown());
+    for _ in 0..options.count {
+        let request = request::one(&settings, &target, &event, options)?;
         let answer = client.post(&request).await;
         let one = Sent::new(&target, request, answer);
         match (&fates, one.id()) {
@@ -56,8 +59,8 @@ pub async fn run(file: &Path, options: &Options) -> Result<bool, Failure> {
 }
 
 /// Opens the topics at their ends, before anything is sent.
-async fn look(settings: &Settings, requests: &[Request]) -> Result<Fates, Failure> {
-    let topics = wait::topics(settings, requests);
+async fn look(settings: &Settings, request: &Request) -> Result<Fates, Failure> {
+    let topics = wait::topics(settings, request);
     let names = settings.topics.names.clone();
     let base = wait::base(settings)?;
     eprintln!("opening {}", topics.join(", "));

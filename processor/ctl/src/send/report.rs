@@ -4,11 +4,11 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use super::post::Answer;
-use super::request::{Kind, Request};
+use super::request::{Expected, Kind, Request};
 use super::target::Target;
 use super::wait::Found;
 use crate::output;
-use sluice_schemas::fate::Fate;
+use sluice_schemas::reason::Reason;
 
 /// A request that was sent.
 #[derive(Debug)]
@@ -16,7 +16,7 @@ pub struct Sent {
     source: String,
     kind: Kind,
     event: String,
-    expected: Fate,
+    expected: Expected,
     answer: Answer,
 }
 
@@ -98,7 +98,7 @@ impl Report {
         let id = sent.id();
         let as_expected = match (self.waits, found) {
             (false, _) => true,
-            (true, found) => found.is_some_and(|found| found.fate == sent.expected),
+            (true, found) => found.is_some_and(|found| is(found, sent.expected)),
         };
         let (status, error) = match &sent.answer {
             Answer::Accepted(_) if as_expected => (Some(200), None),
@@ -115,7 +115,7 @@ impl Report {
             request_id: id,
             status,
             error,
-            expected: sent.expected.name(),
+            expected: sent.expected.fate.name(),
             fate: found.map(|found| found.fate.name()),
             reason: found.and_then(|found| filled(&found.reason)),
             detail: found.and_then(|found| filled(&found.detail)),
@@ -126,10 +126,19 @@ impl Report {
     }
 }
 
+/// Whether a fate is the expected one, for the expected reason.
+fn is(found: &Found, expected: Expected) -> bool {
+    let has = |reason: Reason| found.reason == reason.name();
+    found.fate == expected.fate && expected.reason.is_none_or(has)
+}
+
 fn unexpected(sent: &Sent, found: Option<&Found>) -> String {
-    let expected = sent.expected;
+    let Expected { fate, reason } = sent.expected;
+    let because = reason.map_or_else(String::new, |reason| {
+        format!(" because of {}", reason.name())
+    });
     match found {
-        Some(found) => format!("its fate is {}, and must be {expected}", found.fate),
+        Some(found) => format!("its fate is {}, and must be {fate}{because}", found.fate),
         None => "no fate in time: is the processor running, and how far behind is it \
                  (sluice_raw_lag_records)?"
             .to_owned(),
@@ -170,9 +179,13 @@ impl Line<'_> {
 
 #[cfg(test)]
 mod tests {
+    use sluice_schemas::fate::Fate;
+
     use super::*;
 
-    fn sent(kind: Kind, expected: Fate, answer: Answer) -> Sent {
+    fn sent(kind: Kind, fate: Fate, answer: Answer) -> Sent {
+        let reason = (kind == Kind::Forged).then_some(Reason::SignatureMismatch);
+        let expected = Expected { fate, reason };
         Sent {
             source: "codes".to_owned(),
             kind,
@@ -200,8 +213,8 @@ mod tests {
 
     const ID: Uuid = Uuid::nil();
 
-    fn accepted(kind: Kind, expected: Fate) -> Sent {
-        sent(kind, expected, Answer::Accepted(ID))
+    fn accepted(kind: Kind, fate: Fate) -> Sent {
+        sent(kind, fate, Answer::Accepted(ID))
     }
 
     /// Whether fates are waited for, what was sent and found, and the line.

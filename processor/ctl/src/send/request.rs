@@ -8,7 +8,7 @@ use sluice_schemas::fate::Fate;
 use sluice_schemas::providers::Delivery;
 use sluice_schemas::providers::sending::{SendingSource, Unsigned};
 use sluice_schemas::raw::{Ack, Headers, RawRequest};
-use sluice_schemas::reason::Refusal;
+use sluice_schemas::reason::{Reason, Refusal};
 use sluice_schemas::settings::{Settings, Source};
 use sluice_schemas::topic::OTHER;
 use uuid::Uuid;
@@ -59,23 +59,33 @@ pub struct Request {
     /// Its body.
     pub body: Vec<u8>,
     /// What must become of it.
-    pub expected: Fate,
+    pub expected: Expected,
 }
 
-/// Makes the requests that the options ask for.
-pub fn make(
-    settings: &Settings,
-    target: &Target<'_>,
-    options: &Options,
-) -> Result<Vec<Request>, Failure> {
-    let events = events(target.source);
-    let event = match &options.event {
-        Some(event) if events.contains(&event.as_str()) => event.clone(),
-        Some(event) => return Err(unknown(target.source, event, &events)),
-        None => first(target, &events)?,
+/// A fate, and why where it is no event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Expected {
+    /// The fate.
+    pub fate: Fate,
+    /// The reason.
+    pub reason: Option<Reason>,
+}
+
+impl Expected {
+    const EVENT: Self = Self {
+        fate: Fate::Event,
+        reason: None,
     };
-    let made = (0..options.count).map(|_| one(settings, target, &event, kind(options)));
-    made.collect()
+}
+
+/// The event that the options ask for.
+pub fn event(target: &Target<'_>, options: &Options) -> Result<String, Failure> {
+    let events = events(target.source);
+    match &options.event {
+        Some(event) if events.contains(&event.as_str()) => Ok(event.clone()),
+        Some(event) => Err(unknown(target.source, event, &events)),
+        None => first(target, &events),
+    }
 }
 
 fn kind(options: &Options) -> Kind {
@@ -126,12 +136,14 @@ fn first(target: &Target<'_>, events: &[&str]) -> Result<String, Failure> {
     )))
 }
 
-fn one(
+/// One request, to be sent now: its time is that of its signing.
+pub fn one(
     settings: &Settings,
     target: &Target<'_>,
     event: &str,
-    kind: Kind,
+    options: &Options,
 ) -> Result<Request, Failure> {
+    let kind = kind(options);
     let name = &target.source.name;
     let failed =
         |reason: String| Failure::Failed(format!("{event} cannot be sent to {name}: {reason}"));
@@ -144,7 +156,7 @@ fn one(
         request.body = sample(target, event, at).body;
     }
     let expected = match (judged(target, &request), kind) {
-        (Ok(()), Kind::Good) => Fate::Event,
+        (Ok(()), Kind::Good) => Expected::EVENT,
         (Err(refusal), Kind::Good) => return Err(failed(in_words(&refusal))),
         (Ok(()), Kind::Forged) => {
             return Err(Failure::Usage(format!(
@@ -154,9 +166,12 @@ fn one(
         }
         (Ok(()), Kind::Stale) => {
             eprintln!("{name} judges no age, or allows a day: a stale request becomes an event");
-            Fate::Event
+            Expected::EVENT
         }
-        (Err(refusal), Kind::Forged | Kind::Stale) => refusal.reason.fate(),
+        (Err(refusal), Kind::Forged | Kind::Stale) => Expected {
+            fate: refusal.reason.fate(),
+            reason: Some(refusal.reason),
+        },
     };
     let provider = target.source.provider.spec().name;
     let has_topic = target.source.topic_types().any(|known| known == event);

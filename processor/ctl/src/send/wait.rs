@@ -37,15 +37,16 @@ pub struct Found {
     pub offset: i64,
 }
 
-/// The topics that the requests may end on, in an order without repetition.
-pub fn topics(settings: &Settings, requests: &[Request]) -> Vec<String> {
+/// The topics that such requests may end on.
+pub fn topics(settings: &Settings, request: &Request) -> Vec<String> {
     let names = &settings.topics.names;
-    let mut topics: BTreeSet<String> = requests
-        .iter()
-        .map(|request| request.topic.clone())
-        .collect();
-    topics.extend([names.duplicates(), names.rejected(), names.dead_letter()]);
-    topics.into_iter().collect()
+    let event = request.topic.clone();
+    vec![
+        event,
+        names.duplicates(),
+        names.rejected(),
+        names.dead_letter(),
+    ]
 }
 
 /// The client's properties. It bears the name of the processor's group, which it never joins: the operator

@@ -52,6 +52,9 @@ impl<K: Kafka> Worker<'_, K> {
 
     /// Takes its part out of the metrics: another worker may come in this one's place.
     pub(super) fn no_longer_observed(&mut self) {
+        for part in ["producer", "settling", "transaction"] {
+            self.report(part, None);
+        }
         let shown = std::mem::take(&mut self.shown);
         for &partition in &shown.partitions {
             self.shared.metrics.keys(partition, None);

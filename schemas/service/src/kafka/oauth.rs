@@ -53,7 +53,7 @@ static SOURCES: Mutex<BTreeMap<String, Arc<Source>>> = Mutex::new(BTreeMap::new(
 
 /// Where the token of some clients comes from.
 struct Source {
-    made: Instant,
+    used: Mutex<Instant>,
     endpoint: Endpoint,
     state: Mutex<State>,
 }
@@ -87,13 +87,13 @@ pub(super) fn take(config: &mut ClientConfig) -> Result<(), Fault> {
     let mut sources = SOURCES.lock();
     if !sources.contains_key(&name) {
         if sources.len() >= MAX_SOURCES {
-            let oldest = sources.iter().min_by_key(|(_, source)| source.made);
+            let oldest = sources.iter().min_by_key(|(_, source)| *source.used.lock());
             if let Some(oldest) = oldest.map(|(name, _)| name.clone()) {
                 sources.remove(&oldest);
             }
         }
         let source = Source {
-            made: Instant::now(),
+            used: Mutex::new(Instant::now()),
             endpoint,
             state: Mutex::default(),
         };
@@ -109,6 +109,7 @@ pub fn token(carried: Option<&str>) -> Issued {
     let Some(source) = source else {
         return Err("there is no endpoint for this client's token".into());
     };
+    *source.used.lock() = Instant::now();
     let token = source.token(Instant::now())?;
     let since = SystemTime::now().duration_since(UNIX_EPOCH)?;
     let left = token.1.saturating_duration_since(Instant::now());

@@ -43,7 +43,8 @@ pub struct Endpoint {
 #[derive(Deserialize)]
 struct Answer {
     access_token: String,
-    expires_in: Option<f64>,
+    /// Seconds: a number, which some endpoints write as a text.
+    expires_in: Option<serde_json::Value>,
 }
 
 /// What an endpoint says of a refusal.
@@ -101,7 +102,10 @@ impl Endpoint {
                     .enable_all()
                     .build()
                     .map_err(|error| error.to_string())?;
-                runtime.block_on(self.request())
+                let answer = runtime.block_on(self.request());
+                // A look-up of the name that hangs is not waited for.
+                runtime.shutdown_background();
+                answer
             };
             let thread = std::thread::Builder::new().name("kafka-token".to_owned());
             let thread = thread.spawn_scoped(scope, request);
@@ -207,7 +211,9 @@ pub fn token(body: &[u8]) -> Result<Token, String> {
     if answer.access_token.is_empty() || !answer.access_token.bytes().all(is_token) {
         return Err("its answer has a token that is none".to_owned());
     }
-    let lifetime = answer.expires_in.unwrap_or(LIFETIME.as_secs_f64());
+    let seconds = answer.expires_in.as_ref();
+    let seconds = seconds.and_then(|value| value.as_f64().or_else(|| value.as_str()?.parse().ok()));
+    let lifetime = seconds.unwrap_or(LIFETIME.as_secs_f64());
     let lifetime = Duration::try_from_secs_f64(lifetime).unwrap_or_default();
     if lifetime.is_zero() {
         return Err("its answer has a token that has expired".to_owned());

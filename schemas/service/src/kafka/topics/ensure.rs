@@ -115,7 +115,7 @@ impl Ensuring<'_> {
                     lines.extend(create_topics(admin, some).await?);
                 }
                 if lines.is_empty() {
-                    seen = await_leaders(client, specs)?;
+                    seen = self.await_leaders()?;
                 }
             }
             _ => {
@@ -188,31 +188,34 @@ impl Ensuring<'_> {
             listed(&spec.configs)
         )])
     }
+
+    /// Waits until all topics are there with their leaders. If some are still missing, the caller tries
+    /// again. One that was there before, and that may not be seen, is the operator's.
+    fn await_leaders(&self) -> Result<Seen, EnsureError> {
+        let since = Instant::now();
+        loop {
+            let seen = fetch_topics(self.client)?;
+            let is_led =
+                |spec: &TopicSpec| seen.topics.get(&spec.name).is_some_and(|topic| topic.led);
+            let Some(unseen) = self.specs.iter().find(|spec| !is_led(spec)) else {
+                return Ok(seen);
+            };
+            if since.elapsed() > LEADER_TIMEOUT {
+                let name = &unseen.name;
+                if let Unseen::Hidden = look_at(self.client, name)? {
+                    return Err(EnsureError::Faults(self.unseen(unseen)?));
+                }
+                return Err(EnsureError::Unreachable(format!(
+                    "{name} was made and has no leader yet"
+                )));
+            }
+            std::thread::sleep(POLL_INTERVAL);
+        }
+    }
 }
 
 fn refuses(rule: &Acl) -> String {
     format!("Kafka refuses {rule}")
-}
-
-/// Waits until all topics are there with their leaders. If some are still missing, the caller tries again.
-fn await_leaders(client: &BaseConsumer<Plain>, specs: &[TopicSpec]) -> Result<Seen, EnsureError> {
-    let since = Instant::now();
-    loop {
-        let seen = fetch_topics(client)?;
-        let unseen = specs
-            .iter()
-            .find(|spec| !seen.topics.get(&spec.name).is_some_and(|topic| topic.led));
-        let Some(unseen) = unseen else {
-            return Ok(seen);
-        };
-        if since.elapsed() > LEADER_TIMEOUT {
-            let name = &unseen.name;
-            return Err(EnsureError::Unreachable(format!(
-                "{name} was made and has no leader yet"
-            )));
-        }
-        std::thread::sleep(POLL_INTERVAL);
-    }
 }
 
 /// Creates topics; one that another process created meanwhile is as good. The lines are faults that need the
