@@ -101,6 +101,12 @@ Keys of the settings that the chart owns, and what must be there.
 {{- $faults = append $faults (printf "secrets.%s: is empty, and settings.kafka.secret_properties names files: list the Secret of its Kafka user" $service) -}}
 {{- end -}}
 {{- end -}}
+{{- $check := .Values.checkJob -}}
+{{- $runs := or $check.enabled (include "sluice.tests" .) -}}
+{{- if and $runs (not (or $secrets.shared $secrets.operator (include "sluice.mountsOwnSecrets" $check))) -}}
+{{- $off := $check.enabled | ternary "checkJob.enabled: false and checkJob.test.enabled: false" "checkJob.test.enabled: false" -}}
+{{- $faults = append $faults (printf "secrets.operator: is empty, and settings.kafka.secret_properties names files: list the Secret of the operator's Kafka user, or set %s" $off) -}}
+{{- end -}}
 {{- end -}}
 {{- range $group := list "shared" "providers" "registry" "ingest" "processor" "operator" -}}
 {{- range $index, $entry := get $secrets $group -}}
@@ -146,7 +152,7 @@ Whether a workload brings its secrets by a volume of its own, such as a CSI driv
 {{- $room := include "sluice.bytes" $settings.ingest.spool.max_bytes | int64 -}}
 {{- $size := include "sluice.quantity" $ingest.spool.size | int64 -}}
 {{- if and $ingest.spool.enabled (lt $size (add (mul 2 $room) 268435456)) -}}
-{{- $faults = append $faults (printf "ingest.spool.size: %s is too small: at least twice settings.ingest.spool.max_bytes (%s), for a file that is being drained, and 256Mi" $ingest.spool.size (toString $settings.ingest.spool.max_bytes)) -}}
+{{- $faults = append $faults (printf "ingest.spool.size: %s is too small: at least twice settings.ingest.spool.max_bytes (%s), for a file that is being drained, and 256Mi" $ingest.spool.size (include "sluice.plain" $settings.ingest.spool.max_bytes)) -}}
 {{- end -}}
 {{- end -}}
 {{- range $name, $workload := dict "ingest" $ingest "processor" $processor -}}
@@ -238,6 +244,7 @@ Whether a workload brings its secrets by a volume of its own, such as a CSI driv
 {{- $faults := list -}}
 {{- $ingest := .Values.ingest -}}
 {{- $check := .Values.checkJob -}}
+{{- $strimzi := .Values.strimzi -}}
 {{- if and $check.enabled (has "pre-install" $check.hooks) -}}
 {{- $late := "is not there before the install: set checkJob.hooks: [pre-upgrade]" -}}
 {{- range $group := (include "sluice.secretGroups" (dict "component" "operator") | fromYaml).groups -}}
@@ -247,12 +254,12 @@ Whether a workload brings its secrets by a volume of its own, such as a CSI driv
 {{- end -}}
 {{- end -}}
 {{- end -}}
-{{- if .Values.strimzi.enabled -}}
-{{- $faults = append $faults (printf "checkJob.hooks: what strimzi makes %s" $late) -}}
+{{- if $strimzi.enabled -}}
+{{- $faults = append $faults "checkJob.hooks: what strimzi makes is not there before the install: set checkJob.hooks: [post-install, post-upgrade]" -}}
 {{- end -}}
-{{- if and $ingest.tls.enabled (not $ingest.tls.existingSecret) -}}
-{{- $faults = append $faults (printf "checkJob.hooks: the Secret of ingest.certificate %s" $late) -}}
 {{- end -}}
+{{- if and $check.enabled (has "pre-upgrade" $check.hooks) $strimzi.enabled $strimzi.topics.enabled -}}
+{{- $faults = append $faults "checkJob.hooks: pre-upgrade refuses each new source, whose topics strimzi makes in that upgrade: set checkJob.hooks: [post-upgrade]" -}}
 {{- end -}}
 {{- range $ordinal := .Values.drain.ordinals -}}
 {{- if and $ingest.spool.enabled (lt (int $ordinal) (int $ingest.replicas)) -}}

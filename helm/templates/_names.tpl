@@ -89,10 +89,15 @@ A digest overrides the tag; global.imageRegistry overrides the registry.
 {{- default (printf "%s-settings" (include "sluice.fullname" .)) .Values.existingConfigMap -}}
 {{- end }}
 
+{{/*
+The Secret that cert-manager writes, for ingest itself or for the Ingress.
+*/}}
+{{- define "sluice.certificateSecretName" -}}
+{{- default (printf "%s-ingest-tls" (include "sluice.fullname" .)) .Values.ingest.certificate.secretName -}}
+{{- end }}
+
 {{- define "sluice.tlsSecretName" -}}
-{{- $ingest := .Values.ingest -}}
-{{- $made := default (printf "%s-ingest-tls" (include "sluice.fullname" .)) $ingest.certificate.secretName -}}
-{{- default $made $ingest.tls.existingSecret -}}
+{{- default (include "sluice.certificateSecretName" .) .Values.ingest.tls.existingSecret -}}
 {{- end }}
 
 {{/*

@@ -55,6 +55,13 @@ token.
 {{- end }}
 
 {{/*
+Whether there is something to run for helm test. (the root)
+*/}}
+{{- define "sluice.tests" -}}
+{{- if and .Values.checkJob.test.enabled (include "sluice.testSource" .) }}yes{{ end -}}
+{{- end }}
+
+{{/*
 The pod that empties the spool of a claim, with ingest's credentials. (root, pod, args, claim)
 */}}
 {{- define "sluice.drainTemplate" -}}

@@ -22,13 +22,13 @@ securityContext:
   {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- with $pod.priorityClassName }}
-priorityClassName: {{ . }}
+priorityClassName: {{ . | quote }}
 {{- end }}
 {{- with $pod.runtimeClassName }}
-runtimeClassName: {{ . }}
+runtimeClassName: {{ . | quote }}
 {{- end }}
 {{- with $pod.schedulerName }}
-schedulerName: {{ . }}
+schedulerName: {{ . | quote }}
 {{- end }}
 {{- with $pod.dnsPolicy }}
 dnsPolicy: {{ . }}
@@ -221,7 +221,7 @@ null: over zones and hosts as far as that is possible. A constraint without a se
 {{- end -}}
 {{- $whole := list -}}
 {{- range $constraints -}}
-{{- $whole = append $whole (merge (dict) . (dict "labelSelector" $selector)) -}}
+{{- $whole = append $whole (kindIs "invalid" .labelSelector | ternary (set (deepCopy .) "labelSelector" $selector) .) -}}
 {{- end -}}
 {{- with $whole }}{{ toYaml . }}{{ end -}}
 {{- end }}

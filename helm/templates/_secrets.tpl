@@ -40,7 +40,7 @@ The sources of the projected volume, or nothing. (root, component)
 {{- end -}}
 {{- end -}}
 {{- end -}}
-{{- if and $root.Values.ingest.tls.enabled (ne $component "processor") -}}
+{{- if and $root.Values.ingest.tls.enabled (eq $component "ingest") -}}
 {{- $items := list (dict "key" "tls.crt" "path" "tls.crt") (dict "key" "tls.key" "path" "tls.key") -}}
 {{- $sources = append $sources (dict "secret" (dict "name" (include "sluice.tlsSecretName" $root) "items" $items)) -}}
 {{- end -}}

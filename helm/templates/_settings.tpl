@@ -76,10 +76,17 @@ telemetry: {}
 {{- end }}
 
 {{/*
+A number without an exponent, which Go writes from a million on (YAML's numbers are floats here); a text as it is.
+*/}}
+{{- define "sluice.plain" -}}
+{{- kindIs "float64" . | ternary (int64 . | toString) (toString .) -}}
+{{- end }}
+
+{{/*
 Bytes of a size such as 64KiB, or of a number.
 */}}
 {{- define "sluice.bytes" -}}
-{{- $text := toString . -}}
+{{- $text := include "sluice.plain" . -}}
 {{- $unit := regexFind "[A-Za-z]+$" $text -}}
 {{- $count := regexFind "^[0-9]+" $text | int64 -}}
 {{- $factors := dict "" 1 "B" 1 "KiB" 1024 "MiB" 1048576 "GiB" 1073741824 -}}

@@ -198,7 +198,7 @@ def every(counts):
     wanted["ingest"]["spool"]["dir"] = SPOOL
     for key in REMOVED:
         del wanted["ingest"]["limits"][key]
-    groups = ("providers", "registry", "ingest", "processor")
+    groups = ("providers", "registry", "ingest", "processor", "operator")
     secrets = {group: [{"secret": group}] for group in groups}
     answer = template("helm4", {"settings": wanted, "secrets": secrets})
     if answer.returncode:
