@@ -48,7 +48,7 @@ def render(helm, chart):
     command = [
         *(helm, "template", RELEASE, chart, "--namespace", NAMESPACE, "--kube-version", "1.34.0"),
         *("--values", ROOT / "tests" / "image" / "pod-values.yaml"),
-        *("--set", "checkJob.enabled=true", "--set", "checkJob.hooks={pre-upgrade}"),
+        *("--set", "checkJob.enabled=true", "--set", "checkJob.hooks={post-upgrade}"),
     ]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:

@@ -91,7 +91,8 @@ class Trial:
         getattr(self.cluster, kind)[name].update(files)
         self.cluster.sync()
 
-    def ready(self, name, seconds=60):
+    def ready(self, name, seconds=120):
+        # A processor that comes back after a kill waits for its predecessor's session, 45 s, to end.
         pod = self.pods[name]
 
         def condition():
