@@ -8,6 +8,7 @@ use serde::Deserialize;
 use serde_json::json;
 use sluice_schemas::event::SCHEMA;
 use sluice_schemas::settings::{SchemaRegistry, Settings};
+use sluice_service::causes::in_words;
 use sluice_service::secrets::read_secret;
 use thiserror::Error;
 
@@ -207,16 +208,8 @@ async fn id(request: RequestBuilder, subject: &str) -> Result<u32, RegistryError
     registered(response, subject).await
 }
 
-/// With the chain of causes, and without the URL.
 fn away(error: reqwest::Error) -> RegistryError {
-    let error = error.without_url();
-    let mut words = error.to_string();
-    let mut cause = std::error::Error::source(&error);
-    while let Some(inner) = cause {
-        words = format!("{words}: {inner}");
-        cause = inner.source();
-    }
-    RegistryError::Away(words)
+    RegistryError::Away(in_words(error))
 }
 
 async fn registered(response: Response, subject: &str) -> Result<u32, RegistryError> {

@@ -26,6 +26,8 @@ pub mod runtime;
 
 pub mod table;
 
+pub mod causes;
+
 /// Exit status where the settings, the secrets or the topics are at fault (`EX_CONFIG`).
 pub const EXIT_CONFIG: i32 = 78;
 

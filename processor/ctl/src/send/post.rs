@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use reqwest::{Certificate, Identity, Url};
 use serde::Deserialize;
+use sluice_service::causes::in_words;
 use uuid::Uuid;
 
 use super::options::Options;
@@ -98,7 +99,7 @@ impl Client {
         }
         let response = match post.body(request.body.clone()).send().await {
             Ok(response) => response,
-            Err(error) => return Answer::Failed(reason(error)),
+            Err(error) => return Answer::Failed(in_words(error)),
         };
         let status = response.status().as_u16();
         if status != 200 {
@@ -116,18 +117,6 @@ fn read(file: &Path) -> Result<Vec<u8>, Failure> {
         let file = file.display();
         Failure::Usage(format!("{file} cannot be read: {error}"))
     })
-}
-
-/// The chain of an error's causes, without the URL: it may have a token.
-fn reason(error: reqwest::Error) -> String {
-    let error = error.without_url();
-    let mut words = error.to_string();
-    let mut cause = std::error::Error::source(&error);
-    while let Some(inner) = cause {
-        words = format!("{words}: {inner}");
-        cause = inner.source();
-    }
-    words
 }
 
 /// What an answer of ingest means to the operator.

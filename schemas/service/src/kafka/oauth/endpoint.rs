@@ -8,6 +8,8 @@ use reqwest::{Certificate, Client, StatusCode};
 use serde::Deserialize;
 use sluice_schemas::settings::Fault;
 
+use crate::causes::in_words;
+
 /// How long the whole request may take: a worker's thread may wait for it, between its polls.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -116,7 +118,7 @@ impl Endpoint {
     }
 
     async fn request(&self) -> Result<Token, String> {
-        let away = |error: reqwest::Error| format!("it does not answer: {}", causes(&error));
+        let away = |error: reqwest::Error| format!("it does not answer: {}", in_words(error));
         let mut form = vec![("grant_type", "client_credentials")];
         form.extend(self.scope.as_deref().map(|scope| ("scope", scope)));
         let mut response = self
@@ -154,22 +156,6 @@ impl Endpoint {
         }
         client.build()
     }
-}
-
-/// The errors behind an error, which name what is wrong with a certificate, in one line.
-fn causes(error: &reqwest::Error) -> String {
-    let mut line = String::new();
-    let mut cause = std::error::Error::source(error);
-    while let Some(error) = cause {
-        let separator = if line.is_empty() { "" } else { ": " };
-        line = format!("{line}{separator}{error}");
-        cause = error.source();
-    }
-    if line.is_empty() {
-        // The URL may have a query with a secret.
-        return "no connection, or no answer in time".to_owned();
-    }
-    line
 }
 
 fn read(path: &str) -> Result<(Vec<Certificate>, Vec<u8>), Fault> {
