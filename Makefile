@@ -27,6 +27,8 @@ CHART_SCHEMAS := $(CACHE)/chart-schemas
 CHART_VENV    := $(CACHE)/chart-venv
 # The packages of the trial of the image.
 POD        := $(CACHE)/pod
+# What looks at our dependencies.
+DENY       := $(CACHE)/deny
 JAVA     := $(if $(JAVA_HOME),$(JAVA_HOME)/bin/java,java)
 MAVEN    := mvn -B -q
 ARGS     ?=
@@ -63,12 +65,13 @@ chart: rust chart-tools ## the chart: schemas, snapshots, unit tests, bad values
 	@$(if $(findstring --server,$(ARGS)),$(MAKE) --no-print-directory chart-server)
 	@$(CHART_VENV)/bin/python -B tests/chart/run.py $(ARGS)
 
-check: rust ## format, lints, what tests/tidy asks of the tree, that the mutants' patches fit, and make dashboards
+check: rust ## format, lints, what tests/tidy asks of the tree, that the mutants' patches fit, make dashboards and make deny
 	@cargo fmt --all --check
 	@$(CARGO) clippy --workspace --all-targets -- -D warnings
 	@$(CARGO) test --quiet -p sluice-tests --test tidy
 	@for patch in tests/mutants/*.patch; do git apply --check $$patch || exit 1; done
 	@$(MAKE) --no-print-directory dashboards
+	@$(MAKE) --no-print-directory deny ARGS=
 
 audit: rust kafka ## 100,000 requests through real Kafka while the processor is killed, and the audit; at most 5 minutes
 	@$(CARGO) build --release --workspace --bins
@@ -128,9 +131,8 @@ pod: kafka $(POD)/.done chart-tools ## the image run by podman as the chart rend
 	@$(call need,podman,apt-get install podman runc)
 	@$(POD)/bin/python -B tests/image/pod.py --helm $(CHART_BIN)/helm4 $(ARGS)
 
-deny: rust ## licences, sources and duplicates of what we depend on
-	@test -x $(CACHE)/bin/cargo-deny || cargo install --quiet --locked --root $(CACHE) cargo-deny@0.19.0
-	@$(CACHE)/bin/cargo-deny --locked check licenses bans sources
+deny: rust $(DENY)/.done ## licences, sources, duplicates and advisories of what we depend on; ADVISORY_DB=FILE names a copy of RustSec's database
+	@ADVISORY_DB='$(ADVISORY_DB)' tests/supply/deny.sh $(DENY)/bin/cargo-deny $(DENY)/advisories $(ARGS)
 
 clean: ## what was built and fetched
 	@rm -rf target $(CACHE)
@@ -222,14 +224,6 @@ $(CACHE)/bin/h2spec: tests/h2spec/go.mod tests/h2spec/go.sum
 	@cd tests/h2spec && go build -trimpath -ldflags='-s -w' -o $@ github.com/summerwind/h2spec/cmd/h2spec
 	@touch $@
 
-$(VENV)/.done: tests/python/requirements.txt
-	@$(call need,python3,apt-get install python3 python3-venv)
-	@echo "fetching the Python readers' packages into $(VENV)" >&2
-	@rm -rf $(VENV)
-	@python3 -m venv $(VENV) || { echo "the module venv is missing: apt-get install python3-venv" >&2; exit 1; }
-	@$(VENV)/bin/pip install --quiet --disable-pip-version-check --no-deps -r tests/python/requirements.txt
-	@touch $@
-
 # The version is a part of the name: the rules are tested by the release that evaluates them. Its pages, at
 # /classic/graph and /classic/alerts, need what its package names as dependencies.
 PAGES := $(addprefix libjs-,bootstrap4 d3 eonasdan-bootstrap-datetimepicker jquery jquery-hotkeys moment \
@@ -259,12 +253,15 @@ $(COLLECTOR)/otelcol: tests/telemetry/collector/builder.yaml
 $(TELEMETRY)/.done: tests/telemetry/requirements.txt
 $(DRAW)/.done: tests/telemetry/requirements-draw.txt
 $(POD)/.done: tests/image/requirements.txt
-$(TELEMETRY)/.done $(DRAW)/.done $(POD)/.done:
+$(CHART_VENV)/.done: tests/chart/requirements.txt
+$(DENY)/.done: tests/supply/requirements.txt
+$(VENV)/.done: tests/python/requirements.txt
+$(TELEMETRY)/.done $(DRAW)/.done $(POD)/.done $(CHART_VENV)/.done $(DENY)/.done $(VENV)/.done:
 	@$(call need,python3,apt-get install python3 python3-venv)
 	@echo "fetching the packages of $< into $(@D)" >&2
 	@rm -rf $(@D)
 	@python3 -m venv $(@D) || { echo "the module venv is missing: apt-get install python3-venv" >&2; exit 1; }
-	@$(@D)/bin/pip install --quiet --disable-pip-version-check --no-deps -r $<
+	@$(@D)/bin/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r $<
 	@touch $@
 
 $(TYPES)/.done: tests/telemetry/types/package.json tests/telemetry/types/package-lock.json
@@ -305,14 +302,6 @@ $(CHART_SERVER)/.done: tests/chart/apiserver/go.mod tests/chart/apiserver/go.sum
 	  -o $(CHART_SERVER)/kube-apiserver .
 	@cd tests/chart/apiserver && CGO_ENABLED=0 go build -trimpath -ldflags='-s -w' -o $(CHART_SERVER)/etcd \
 	  go.etcd.io/etcd/server/v3
-	@touch $@
-
-$(CHART_VENV)/.done: tests/chart/requirements.txt
-	@$(call need,python3,apt-get install python3 python3-venv)
-	@echo "fetching the packages of $< into $(@D)" >&2
-	@rm -rf $(@D)
-	@python3 -m venv $(@D) || { echo "the module venv is missing: apt-get install python3-venv" >&2; exit 1; }
-	@$(@D)/bin/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r $<
 	@touch $@
 
 $(CHART_SCHEMAS)/.done: tests/chart/schemas.py tests/chart/crds.txt tests/chart/requirements-schemas.txt \
