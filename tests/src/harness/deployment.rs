@@ -24,6 +24,8 @@ pub struct Site {
     pub sources: Vec<Source>,
     /// The program that services run under, such as a profiler, with its arguments; none: they run alone.
     pub under: Vec<String>,
+    /// The folder of another build's services; none: those of this build.
+    pub build: Option<PathBuf>,
     dir: PathBuf,
     prefix: String,
     ingest_port: u16,
@@ -99,6 +101,7 @@ impl Site {
             settings,
             sources,
             under: Vec::new(),
+            build: None,
             dir,
             prefix: prefix.to_owned(),
             ingest_port,
@@ -208,10 +211,8 @@ impl Site {
             .push(log.clone());
         let admin = settings[part]["admin_listen"].as_str().unwrap_or_default();
         let admin = admin.parse().ok();
-        if self.under.is_empty() {
-            return Service::start(binary, &file, &log, admin);
-        }
-        Service::start_under(&self.under, binary, &file, &log, admin)
+        let folder = self.build.as_deref();
+        Service::start_as(&self.under, folder, binary, &file, &log, admin)
     }
 
     /// Fails on a line of any service's log at WARN or ERROR, or that is not of the log's form,

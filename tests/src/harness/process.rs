@@ -34,37 +34,31 @@ impl Service {
         })
     }
 
-    /// The same under another program, such as a profiler: its name and its arguments.
-    pub fn start_under(
+    /// The same for a build in another folder, or under another program, such as a profiler: its name and its
+    /// arguments.
+    pub fn start_as(
         tool: &[String],
+        folder: Option<&Path>,
         binary: &str,
         settings: &Path,
         log: &Path,
         admin: Option<SocketAddr>,
     ) -> Result<Self> {
-        let (program, own) = tool.split_first().context("the program has a name")?;
-        let mut arguments = own.to_vec();
-        arguments.push(find(binary)?.display().to_string());
-        arguments.extend(["--config".to_owned(), settings.display().to_string()]);
-        Ok(Self {
-            child: Child::start(binary, Path::new(program), &arguments, log)?,
-            admin,
-        })
-    }
-
-    /// The same with a binary of another build, which stands in this folder.
-    pub fn start_from(
-        folder: &Path,
-        binary: &str,
-        settings: &Path,
-        log: &Path,
-        admin: Option<SocketAddr>,
-    ) -> Result<Self> {
-        let arguments = ["--config".to_owned(), settings.display().to_string()];
-        Ok(Self {
-            child: Child::start(binary, &folder.join(binary), &arguments, log)?,
-            admin,
-        })
+        let path = match folder {
+            Some(folder) => folder.join(binary),
+            None => find(binary)?,
+        };
+        let settings = ["--config".to_owned(), settings.display().to_string()];
+        let child = match tool.split_first() {
+            None => Child::start(binary, &path, &settings, log)?,
+            Some((program, own)) => {
+                let mut arguments = own.to_vec();
+                arguments.push(path.display().to_string());
+                arguments.extend(settings);
+                Child::start(binary, Path::new(program), &arguments, log)?
+            }
+        };
+        Ok(Self { child, admin })
     }
 
     /// Waits until `/readyz` answers 200.

@@ -12,12 +12,14 @@ use sluice_tests::harness::cluster::{Cluster, Purpose};
 
 use crate::trials::frame;
 
+mod build;
 mod children;
 mod ingest;
 mod instructions;
 mod latency;
 mod load;
 mod measure;
+mod pairs;
 mod processor;
 mod telemetry;
 
@@ -58,6 +60,9 @@ pub fn run(options: &Options) -> Result<bool> {
     let bootstrap = cluster.bootstrap();
     if options.telemetry {
         return telemetry::run(&bootstrap, options);
+    }
+    if let Some(folder) = &options.against {
+        return build::run(&bootstrap, folder, options);
     }
     let mut ingest_rounds = Vec::new();
     let mut processor_rounds = Vec::new();

@@ -1,5 +1,7 @@
 //! What the benchmarks are asked for, and what each of them measures.
 
+use std::path::PathBuf;
+
 use serde::Serialize;
 
 /// What the benchmarks are asked for.
@@ -26,8 +28,11 @@ pub struct Options {
     /// Measures what telemetry costs, and nothing else.
     #[arg(long)]
     pub telemetry: bool,
-    /// With --telemetry: counts instructions in place of CPU seconds. Needs valgrind.
-    #[arg(long, requires = "telemetry")]
+    /// Measures what this build costs next to the services in this folder, and nothing else.
+    #[arg(long, value_name = "DIR", conflicts_with = "telemetry")]
+    pub against: Option<PathBuf>,
+    /// With --telemetry or --against: counts instructions in place of CPU seconds. Needs valgrind.
+    #[arg(long)]
     pub instructions: bool,
 }
 

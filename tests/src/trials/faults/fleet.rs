@@ -137,7 +137,7 @@ impl Slot {
         let (binary, admin) = (self.role.binary(), Some(self.admin));
         let (settings, log) = (&self.settings, &self.log);
         let service = match &state.folder {
-            Some(folder) => Service::start_from(folder, binary, settings, log, admin)?,
+            Some(folder) => Service::start_as(&[], Some(folder), binary, settings, log, admin)?,
             None => Service::start(binary, settings, log, admin)?,
         };
         state.service = Some(service);
