@@ -60,6 +60,15 @@ pub fn object<'a, T: Deserialize<'a>>(text: &'a str) -> Result<Option<T>, Refusa
     }
 }
 
+/// Whether a body is a JSON object, whichever of its keys stand twice.
+pub fn is_object(body: &[u8]) -> bool {
+    let Ok(text) = utf8(body) else {
+        return false;
+    };
+    let begins = text.trim_start_matches(is_blank).starts_with('{');
+    begins && serde_json::from_str::<IgnoredAny>(text).is_ok()
+}
+
 /// Reads the members of an object inside of the body; the default where it is absent or no object.
 pub fn inner<'a, T: Deserialize<'a> + Default>(field: RawField<'a>) -> Result<T, Refusal> {
     match field {
@@ -204,6 +213,17 @@ mod tests {
         }
         let nested = two(r#"{"a":[1,2]}"#);
         assert!(inner::<Two<'_>>(nested.a).expect("JSON").a.is_none());
+    }
+
+    #[test]
+    fn an_object_is_one_whatever_its_keys_are() {
+        for text in ["{}", " {\"a\":1,\"a\":2}\n", "\u{feff}{\"\\ud83d\":[{}]}"] {
+            assert!(is_object(text.as_bytes()), "{text}");
+        }
+        for text in ["", "[]", "1", "{", "{}x", "5{}", "\"{}\"", "{\"a\":NULL}"] {
+            assert!(!is_object(text.as_bytes()), "{text}");
+        }
+        assert!(!is_object(b"{\"a\":\"\xff\"}"));
     }
 
     #[test]

@@ -72,10 +72,13 @@ fn a_byte_order_mark_before_the_body_is_passed_over() {
     for (provider, event) in samples() {
         let plain = signed(provider, event, |body| body);
         assert_eq!(signed(provider, event, marked), plain, "{event}");
-        // One: two of them are no more JSON than anything else before the first bracket.
+        // One: two of them are no more JSON than anything else before the first bracket. Flock, whose scheme
+        // is not pinned here, takes an object alone for a body that may be signed.
         let twice = signed(provider, event, |body| marked(marked(body)));
         let refusal = twice.expect_err("no JSON");
-        assert!(refusal.starts_with("malformed_json"), "{event}: {refusal}");
+        let reasons = ["malformed_json", "signature_mismatch"];
+        let reason = reasons[usize::from(provider.spec().name == "flock")];
+        assert!(refusal.starts_with(reason), "{event}: {refusal}");
     }
 }
 

@@ -160,6 +160,92 @@ fn ill_formed_secrets_are_reported_and_not_shown() {
     }
 }
 
+/// The points of Ed25519 whose order is small, each as it is written without its sign: 0, 1 and −1, the two
+/// of order eight, and what is written past the prime for 0 and 1.
+const SMALL_ORDER: [&str; 7] = [
+    "0000000000000000000000000000000000000000000000000000000000000000",
+    "0100000000000000000000000000000000000000000000000000000000000000",
+    "ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+    "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05",
+    "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a",
+    "edffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+    "eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+];
+
+#[test]
+fn a_public_key_under_which_anybody_can_sign_is_a_fault() {
+    let flowcode = verifier(super::by_name("flowcode").expect("a provider"), json!({}));
+    let key =
+        |bytes: &[u8]| flowcode.key(format!("whpk_{}", super::sending::base64(bytes)).as_bytes());
+    for hex in SMALL_ORDER {
+        for sign in [0, 0x80] {
+            let mut point: [u8; 32] = hex::decode(hex).expect("hex").try_into().expect("32 bytes");
+            point[31] |= sign;
+            // R as the neutral point and S as 0 fit every message under the neutral point as the key.
+            let mut forged = [0; 64];
+            forged[0] = 1;
+            let seen = key(&point);
+            let forgeable = seen
+                .as_ref()
+                .is_ok_and(|key| key.ed25519_matches(b"any", &forged));
+            let fault = seen.err();
+            assert!(
+                fault
+                    .as_deref()
+                    .is_some_and(|fault| fault.contains("anybody can sign")),
+                "{hex} with sign {sign:#x} is taken; a forgery passes: {forgeable}"
+            );
+        }
+    }
+    // Past the prime there is a second way to write a point.
+    for first in 0xed..=0xff {
+        let mut point = [0xff; 32];
+        (point[0], point[31]) = (first, 0x7f);
+        assert!(key(&point).is_err(), "{first:#x}");
+    }
+    // The largest y below the prime but −1, and the published key.
+    let mut point = [0xff; 32];
+    (point[0], point[31]) = (0xeb, 0x7f);
+    assert!(key(&point).is_ok());
+    assert!(
+        flowcode
+            .key(b"whpk_1SiA4o9hyqTCpIqC5V9HUakiiaeACeqfZTInDBbOir4=")
+            .is_ok()
+    );
+}
+
+#[test]
+fn a_secret_that_anybody_guesses_is_a_fault() {
+    for provider in ["flock", "referralloop", "flockler"] {
+        let verifier = verifier(super::by_name(provider).expect("a provider"), json!({}));
+        for weak in [
+            " ",
+            "\t \u{a0}\u{3000}",
+            "\n",
+            "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+            "x",
+        ] {
+            let seen = verifier.key(weak.as_bytes()).map(|_| ());
+            let fault = seen.expect_err(&format!("{provider} takes {weak:?}"));
+            assert!(
+                fault.contains("blank") || fault.contains("the same"),
+                "{fault}"
+            );
+        }
+        for good in ["ab", " a", "flock_secret", "aaaaaaaaaaaaaaaaaab"] {
+            assert!(verifier.key(good.as_bytes()).is_ok(), "{provider} {good:?}");
+        }
+    }
+    let flowcode = verifier(super::by_name("flowcode").expect("a provider"), json!({}));
+    for byte in [0_u8, b' ', 0xff] {
+        let content = format!("whsec_{}", super::sending::base64(&[byte; 32]));
+        let fault = flowcode
+            .key(content.as_bytes())
+            .expect_err("all bytes are the same");
+        assert!(fault.contains("the same"), "{fault}");
+    }
+}
+
 #[test]
 fn a_flowcode_secret_may_lack_its_padding_and_base64url_is_reported() {
     let flowcode = verifier(super::by_name("flowcode").expect("a provider"), json!({}));

@@ -113,15 +113,64 @@ impl Key {
     }
 }
 
-/// A secret that is used as the text it is: UTF-8, not empty.
+/// A secret that is used as the text it is: UTF-8, neither empty nor blank.
 pub fn text_key(content: &[u8]) -> Result<Key, String> {
     if content.is_empty() {
         return Err("the secret is empty".into());
     }
-    if std::str::from_utf8(content).is_err() {
-        return Err("the secret is not UTF-8 text".into());
+    let text = std::str::from_utf8(content).map_err(|_| "the secret is not UTF-8 text")?;
+    if text.trim().is_empty() {
+        return Err("the secret is blank: copy it again".into());
     }
-    Ok(Key::hmac(content))
+    shared_key(content)
+}
+
+/// A shared secret of these bytes. One byte over and over, as of a file that was filled with zeros or of a
+/// placeholder, is a fault: a stranger guesses it.
+pub fn shared_key(secret: &[u8]) -> Result<Key, String> {
+    if secret.windows(2).all(|two| two.first() == two.last()) {
+        return Err("all of the secret's bytes are the same: anybody can guess it".into());
+    }
+    Ok(Key::hmac(secret))
+}
+
+/// The points of Ed25519 whose order is at most eight, without their sign: 0, 1, the two of order eight, and
+/// −1. Under such a key a signature that fits many messages is made without a secret.
+const SMALL_ORDER: [[u8; 32]; 5] = [
+    [0; 32],
+    [
+        1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+        0, 0,
+    ],
+    [
+        0x26, 0xe8, 0x95, 0x8f, 0xc2, 0xb2, 0x27, 0xb0, 0x45, 0xc3, 0xf4, 0x89, 0xf2, 0xef, 0x98,
+        0xf0, 0xd5, 0xdf, 0xac, 0x05, 0xd3, 0xc6, 0x33, 0x39, 0xb1, 0x38, 0x02, 0x88, 0x6d, 0x53,
+        0xfc, 0x05,
+    ],
+    [
+        0xc7, 0x17, 0x6a, 0x70, 0x3d, 0x4d, 0xd8, 0x4f, 0xba, 0x3c, 0x0b, 0x76, 0x0d, 0x10, 0x67,
+        0x0f, 0x2a, 0x20, 0x53, 0xfa, 0x2c, 0x39, 0xcc, 0xc6, 0x4e, 0xc7, 0xfd, 0x77, 0x92, 0xac,
+        0x03, 0x7a,
+    ],
+    [
+        0xec, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
+        0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
+        0xff, 0x7f,
+    ],
+];
+
+/// A public key for Ed25519, unless anybody can sign under it. The library takes these points, and takes a
+/// coordinate past the prime for what is left of it.
+pub fn public_key(public: [u8; 32]) -> Result<Key, String> {
+    let mut point = public;
+    point[31] &= 0x7f;
+    // The prime is 2^255 − 19: 0x7f, thirty times 0xff, 0xed.
+    let [first, between @ .., last] = point;
+    let past = first >= 0xed && between.iter().all(|byte| *byte == 0xff) && last == 0x7f;
+    if past || SMALL_ORDER.contains(&point) {
+        return Err("it is no public key but a point under which anybody can sign".into());
+    }
+    Ok(Key::ed25519(public))
 }
 
 /// The value of the header (lower case) that carries the signature, without blanks around it.

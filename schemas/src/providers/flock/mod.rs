@@ -24,6 +24,9 @@ mod normalize;
 
 mod sender;
 
+#[cfg(test)]
+mod rewrite_tests;
+
 pub use sender::Sender;
 
 use normalize::Event;

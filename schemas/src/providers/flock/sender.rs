@@ -90,13 +90,13 @@ impl sending::Sender for Sender {
 fn mac(schemes: &[Template<Field>], body: &[u8], secret: &[u8]) -> [u8; 32] {
     let members = json::utf8(body).and_then(json::object::<Body<'_>>);
     let members = members.ok().flatten().unwrap_or_default();
-    let time = json::token(members.timestamp);
+    let time = signature::time(&members);
     let field = |field| match field {
         Field::Time => time.as_deref().map(|time| Cow::Borrowed(time.as_bytes())),
         Field::Data => members
             .data()
             .map(|data| Cow::Borrowed(data.get().as_bytes())),
-        Field::Body => Some(Cow::Borrowed(body)),
+        Field::Body | Field::Object => Some(Cow::Borrowed(body)),
     };
     let message = schemes.iter().find_map(|scheme| scheme.message(field));
     let parts: Vec<&[u8]> = match &message {

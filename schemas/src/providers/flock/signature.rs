@@ -9,6 +9,7 @@ use crate::providers::api::Proof;
 use crate::providers::schemes::hmac::{Part, Signature, Template};
 use crate::providers::signature::{self, Key};
 use crate::reason::{Reason, Refusal};
+use crate::timestamp;
 
 use super::payload::Body;
 use super::spec::SIGNATURE;
@@ -22,11 +23,16 @@ pub enum Field {
     Data,
     /// The whole body.
     Body,
+    /// The whole body, where it is a JSON object.
+    Object,
 }
 
 /// All that may be signed, in the order of trying. Under those over `data`, the members next to it are not
 /// proved.
-pub const ALL: [Template<Field>; 4] = [TS_DATA, RAW, TS_RAW, TS_DATA_JOINED];
+///
+/// Where the scheme is not pinned, the body alone counts as signed only where it is an object. Else what was
+/// signed for a time and data, sent as the body, would be an authentic dead letter whatever its age.
+pub const ALL: [Template<Field>; 4] = [TS_DATA, RAW_OBJECT, TS_RAW, TS_DATA_JOINED];
 
 const TS_DATA: Template<Field> = Template {
     name: "ts.data",
@@ -42,6 +48,11 @@ const RAW: Template<Field> = Template {
     name: "raw",
     authenticity: Authenticity::Signed,
     parts: &[Part::Field(Field::Body)],
+};
+
+const RAW_OBJECT: Template<Field> = Template {
+    parts: &[Part::Field(Field::Object)],
+    ..RAW
 };
 
 const TS_RAW: Template<Field> = Template {
@@ -101,6 +112,12 @@ pub fn decode(value: &[u8], encoding: Encoding) -> Result<[u8; 32], Refusal> {
     })
 }
 
+/// The text of the body's time, where it is a time. What is none takes part in no scheme: a time of no
+/// characters would make `tsdata` of any body that was signed as it is.
+pub fn time<'a>(members: &Body<'a>) -> Option<Cow<'a, str>> {
+    json::token(members.timestamp).filter(|text| timestamp::read(text).is_some())
+}
+
 /// Finds the scheme and the secret under which the MAC is right. `members`: what could be read of the
 /// body; without it the whole body alone can be what was signed.
 pub fn verify_signature(
@@ -115,7 +132,7 @@ pub fn verify_signature(
         mac,
         keys,
     };
-    let time = members.and_then(|members| json::token(members.timestamp));
+    let time = members.and_then(time);
     let time = time.as_deref().map(str::as_bytes);
     // Data without a member is not accepted: its signature would fit any event of that second.
     let data = members.and_then(Body::data);
@@ -125,6 +142,9 @@ pub fn verify_signature(
             Field::Time => time?,
             Field::Data => data?,
             Field::Body => body,
+            // A key that stands twice is an error of the parse, and the body an object all the same.
+            Field::Object if members.is_some() || json::is_object(body) => body,
+            Field::Object => return None,
         };
         Some(Cow::Borrowed(bytes))
     })

@@ -1,12 +1,14 @@
 //! Flockler: social content. What is odd about it, and where that is known from, stands in this
 //! folder's `README.md`.
 
+use std::borrow::Cow;
+
 use super::api::{
     Authentic, Credentials, Delivery, PartitionKey, Provider, Signing, Spec, Verifier,
 };
 use super::signature::{Key, header, text_key};
 use crate::json;
-use crate::raw::{Headers, RawRequest, Single};
+use crate::raw::Headers;
 use crate::reason::{Reason, Refusal};
 use crate::settings::reader::Node;
 
@@ -24,10 +26,14 @@ mod normalize;
 
 mod sender;
 
+#[cfg(test)]
+mod rewrite_tests;
+
 pub use sender::Sender;
 
 use options::Source;
 use payload::{Article, Body};
+use signature::SignedHeaders;
 use spec::{ACTION, ACTIONS, ENVIRONMENT, ENVIRONMENTS, SIGNATURE, SPEC};
 
 /// The provider.
@@ -85,14 +91,48 @@ impl Verifier for Source {
         let Delivery { request, body } = delivery;
         let value = header(&request.headers, SIGNATURE)?;
         let mac = signature::decode(value, self.encoding)?;
-        let proof = signature::verify_signature(self, credentials, delivery, &mac)?;
+        let (proof, way) = signature::verify_signature(self, credentials, delivery, &mac)?;
+        let headers = SignedHeaders::of(request);
+        let said = self.said(headers, body).map_err(|refusal| {
+            let (action, environment) = (way.apply(headers.action), way.apply(headers.environment));
+            let lowered = SignedHeaders {
+                action: &action,
+                environment: &environment,
+            };
+            let body = way.apply(body);
+            as_signed(refusal, self.said(lowered, &body).err())
+        })?;
+        Ok(Authentic {
+            proof,
+            payload: Box::new(normalize::Event {
+                mac,
+                request_id: request.id,
+                action: said.action,
+                environment: said.environment,
+                id: said.id,
+                article: said.article,
+            }),
+        })
+    }
+}
+
+/// What an authentic request says.
+struct Said<'a> {
+    action: &'static str,
+    environment: &'static str,
+    id: Cow<'a, str>,
+    article: Article<'a>,
+}
+
+impl Source {
+    fn said<'a>(&self, headers: SignedHeaders<'_>, body: &'a [u8]) -> Result<Said<'a>, Refusal> {
         let members = json::utf8(body).and_then(json::object::<Body<'_>>)?;
         let members = members.unwrap_or_default();
         let article: Article<'_> = json::inner(members.article)?;
 
         // The signature ignores case, so these are as they should be only once they are in their sets.
-        let action = one_of(request, ACTION, &ACTIONS)?;
-        let environment = one_of(request, ENVIRONMENT, &ENVIRONMENTS)?;
+        let action = one_of(headers.action, ACTION, &ACTIONS)?;
+        let environment = one_of(headers.environment, ENVIRONMENT, &ENVIRONMENTS)?;
         let told = json::string(members.action);
         if told.as_deref().is_some_and(|told| told != action) {
             return Err(Reason::ContradictoryHeaders
@@ -106,28 +146,35 @@ impl Verifier for Source {
         let missing = |what| Reason::MissingField.because(format!("the body has no {what}"));
         told.ok_or_else(|| missing("action"))?;
         let id = json::id(article.id).ok_or_else(|| missing("article.id"))?;
-        Ok(Authentic {
-            proof,
-            payload: Box::new(normalize::Event {
-                mac,
-                request_id: request.id,
-                action,
-                environment,
-                id,
-                article,
-            }),
+        Ok(Said {
+            action,
+            environment,
+            id,
+            article,
         })
     }
 }
 
-/// The header's value, which must be one of a documented set, exactly and once.
-fn one_of(request: &RawRequest, name: &str, set: &[&'static str]) -> Result<&'static str, Refusal> {
-    let Single::Once(value) = request.headers.single(name) else {
-        return Err(Reason::ContradictoryHeaders
-            .because(format!("{name} is missing, or stands more than once")));
-    };
+/// Why an authentic request is refused, next to why it would be as it was signed: in lower case. Where the two
+/// differ, somebody changed the case of a request that he recorded, which proves nothing about its sender.
+fn as_signed(refusal: Refusal, lowered: Option<Refusal>) -> Refusal {
+    if lowered.is_some_and(|lowered| lowered.reason == refusal.reason) {
+        return refusal;
+    }
+    Reason::SignatureMismatch.because(format!(
+        "the signature fits in lower case alone; as it came the request would be {}",
+        refusal.reason
+    ))
+}
+
+/// The header's value, which must be one of a documented set.
+fn one_of(value: &[u8], name: &str, set: &[&'static str]) -> Result<&'static str, Refusal> {
     let mut known = set.iter().filter(|known| known.as_bytes() == value);
     known.next().copied().ok_or_else(|| {
-        Reason::ContradictoryHeaders.because(format!("{name} is none of {}", set.join(", ")))
+        Reason::ContradictoryHeaders.because(if value.is_empty() {
+            format!("{name} is missing, or stands more than once")
+        } else {
+            format!("{name} is none of {}", set.join(", "))
+        })
     })
 }

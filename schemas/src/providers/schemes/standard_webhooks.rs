@@ -3,7 +3,9 @@
 
 use crate::event::Authenticity;
 use crate::providers::api::{PartitionKey, Proof};
-use crate::providers::signature::{Key, base64_bytes, base64_strict, header, is_base64url};
+use crate::providers::signature::{
+    Key, base64_bytes, base64_strict, header, is_base64url, public_key, shared_key,
+};
 use crate::raw::{Headers, Single};
 use crate::reason::{Reason, Refusal};
 
@@ -246,11 +248,11 @@ pub fn key(content: &[u8]) -> Result<Key, String> {
                 "the secret is shorter than {SHORTEST_SECRET} bytes"
             ));
         }
-        Ok(Key::hmac(&secret))
+        shared_key(&secret)
     } else if let Some(text) = content.strip_prefix(b"whpk_") {
         let public = decoded("whpk_", text)?.try_into();
         let public = public.map_err(|_| "what follows whpk_ is not 32 bytes in base64")?;
-        Ok(Key::ed25519(public))
+        public_key(public)
     } else {
         Err("the secret begins with neither whsec_ nor whpk_".into())
     }
