@@ -67,7 +67,7 @@ topics:
   partitions: 12
   event_partitions: 3
   replication: 3
-  retention: {raw: 7d, events: 30d, duplicates: 7d, rejected: 7d, dead_letter: 30d}
+  retention: {raw: 7d, events: 28d, duplicates: 7d, rejected: 7d, dead_letter: 28d}
   rejected_bytes: 1GiB
 schema_registry: {}
 ingest: {spool: {max_bytes: 1GiB}}

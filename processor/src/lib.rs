@@ -29,6 +29,10 @@ pub mod positions;
 
 pub mod lag;
 
+pub mod fate_bytes;
+
+pub mod signing;
+
 pub mod service;
 
 #[cfg(test)]

@@ -22,7 +22,9 @@ use sluice_service::metric::register;
 
 use crate::engine::observed::Observed;
 use crate::engine::outcome::TxOutcome;
+use crate::fate_bytes::FateBytes;
 use crate::pipeline::outgoing::{FateLabels, label};
+use crate::signing::SigningSeen;
 
 /// One label with a text of ours.
 type Named = [(&'static str, &'static str); 1];
@@ -84,6 +86,9 @@ pub struct Metrics {
     dedup_bytes: Gauge,
     unknown_types: Counters<Owned>,
     key_last_verified: Family<[(&'static str, String); 2], Gauge>,
+    /// What the topics of refused and repeated records hold.
+    pub fate_bytes: FateBytes,
+    signing: SigningSeen,
 }
 
 /// A hundredth of a second to five minutes, with the bounds of the service level, 1 s and 10 s.
@@ -116,6 +121,8 @@ impl Default for Metrics {
             dedup_bytes: Gauge::default(),
             unknown_types: Family::default(),
             key_last_verified: Family::default(),
+            fate_bytes: FateBytes::default(),
+            signing: SigningSeen::default(),
         };
         for outcome in TxOutcome::NAMES {
             drop(metrics.transactions.get_or_create(&[("outcome", outcome)]));
@@ -158,6 +165,7 @@ impl Metrics {
             KEY_LAST_VERIFIED,
             metrics.key_last_verified.clone(),
         );
+        metrics.fate_bytes.register(registry);
         metrics
     }
 
@@ -230,6 +238,7 @@ impl Metrics {
                 let counter = self.unknown_types.get_or_create(&labels);
                 counter.inc_by(seen.unknown_types);
             }
+            self.signing.see(source, seen);
             for (key, &at) in &seen.keys {
                 let gauge = self
                     .key_last_verified

@@ -131,6 +131,10 @@ pub async fn run(
         shutdown: service.shutdown.clone(),
     });
     let _measuring = measure(raw_lag, &shared)?;
+    let fate_bytes = shared.metrics.fate_bytes.clone();
+    let _bytes = fate_bytes
+        .measure(Arc::clone(&shared.settings), Arc::clone(&shared.base))
+        .map_err(|error| no_thread(&error))?;
     let _files = renew(parts.files, &shared);
     let outcome = match Workers::start(&shared) {
         Ok(workers) => workers.until_ended(&service).await,

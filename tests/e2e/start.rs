@@ -88,3 +88,50 @@ fn a_topic_that_differs_is_named() {
         assert!(log.contains(wrong), "{wrong} in:\n{log}");
     }
 }
+
+#[test]
+fn topics_of_the_release_before_are_kept_with_a_warning() {
+    let mut site = site("start-before");
+    // What that release made by its defaults.
+    let before = json!({"events": "30d", "dead_letter": "30d"});
+    site.set(&["topics", "retention"], before);
+    let mut processor = site.processor("p0").expect("a process");
+    processor.wait_ready().expect("topics are made");
+    processor.stop().expect("an end");
+    let kept = |topic: &str| {
+        let kept = offsets::topic_setting(&bootstrap(), topic, "retention.ms").expect("settings");
+        kept.expect("a setting")
+    };
+    let source = &site.sources[0];
+    let event = source.samples().expect("events")[0];
+    let event = source.topic(&site.names(), event).expect("a topic");
+    let dead_letter = site.names().dead_letter();
+    assert_eq!(kept(&event), (30 * 86_400_000_u64).to_string());
+
+    site.set(&["topics", "retention"], json!({}));
+    site.set(&["topics", "create"], json!(false));
+    site.set(&["topics", "dead_letter_bytes"], json!("1GiB"));
+    for (binary, part) in BOTH {
+        let mut service = site.start(binary, part, &site.settings).expect("a process");
+        service.wait_ready().expect("the topics are taken");
+        let log = service.log().expect("a log");
+        let warned = |topic: &str, config: &str| {
+            let command = format!("--entity-name {topic} --add-config {config}");
+            let mut lines = log.lines();
+            lines.any(|line| {
+                line.contains("WARN")
+                    && line.contains("kafka-configs.sh")
+                    && line.contains(&command)
+            })
+        };
+        let is_processor = binary == "sluice-processor";
+        for topic in [&event, &dead_letter] {
+            let month = format!("retention.ms={}", 28 * 86_400_000_u64);
+            assert_eq!(warned(topic, &month), is_processor, "{topic}:\n{log}");
+        }
+        let bytes = warned(&dead_letter, "retention.bytes=1073741824");
+        assert_eq!(bytes, is_processor, "{log}");
+        service.stop().expect("an end");
+    }
+    assert_eq!(kept(&dead_letter), (30 * 86_400_000_u64).to_string());
+}

@@ -146,6 +146,8 @@ fn topics_shown(topics: &Topics) -> Value {
         replication,
         retention,
         rejected_bytes,
+        dead_letter_bytes,
+        duplicates_bytes,
     } = topics;
     let Retention {
         raw,
@@ -165,6 +167,8 @@ fn topics_shown(topics: &Topics) -> Value {
             "rejected": ms(*rejected), "dead_letter": ms(*dead_letter),
         },
         "rejected_bytes": rejected_bytes,
+        "dead_letter_bytes": dead_letter_bytes,
+        "duplicates_bytes": duplicates_bytes,
     })
 }
 

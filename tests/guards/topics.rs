@@ -14,6 +14,7 @@ use crate::golden::compare;
 const TOPICS: [&str; 2] = [
     "{}",
     "{prefix: 'eu.', partitions: 24, event_partitions: 6, replication: 1, rejected_bytes: 2GiB, \
+     dead_letter_bytes: 3GiB, duplicates_bytes: 4GiB, \
      retention: {raw: 1d, events: 2d, duplicates: 3d, rejected: 4d, dead_letter: 5d}}",
 ];
 
@@ -37,6 +38,7 @@ fn rule(rule: Rule) -> &'static str {
         Rule::AtLeast => "at least",
         Rule::Advised => "advised, at least",
         Rule::AdvisedExactly => "advised, exactly",
+        Rule::AtLeastAdvisedExactly => "at least; advised, exactly",
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use sluice_schemas::fate::Fate;
 use sluice_schemas::trace::TraceContext;
 
 use crate::pipeline::notes::Notes;
@@ -29,6 +30,8 @@ pub struct SourceSeen {
     pub received_at: Vec<i64>,
     /// Events of a type without a topic of its own.
     pub unknown_types: u64,
+    /// Events that no signature proves.
+    pub unsigned: u64,
     /// The secrets that verified events, and when the last of those was received, microseconds since 1970.
     pub keys: BTreeMap<String, i64>,
 }
@@ -62,6 +65,7 @@ impl Observed {
             seen.received_at.push(received_at);
         }
         seen.unknown_types += u64::from(notes.unknown_type);
+        seen.unsigned += u64::from(label.fate == Fate::Event && notes.key_id.is_none());
         if let Some(key) = notes.key_id {
             match seen.keys.get_mut(&key) {
                 Some(last) => *last = received_at.max(*last),

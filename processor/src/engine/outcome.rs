@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use sluice_schemas::dedup_log::Entry;
+use sluice_schemas::fate::Fate;
 
 use crate::engine::observed::Observed;
 use crate::kafka::{CallError, Failure};
@@ -33,6 +34,8 @@ pub struct BatchResult {
     pub since_ms: i64,
     /// What to count.
     pub counts: HashMap<FateLabels, u64>,
+    /// Records of refused and repeated deliveries, and their bytes, by fate.
+    pub bytes: HashMap<Fate, (u64, u64)>,
     /// By source: events that carry a signature which no secret is configured for.
     pub unverified: BTreeMap<String, u64>,
     /// Partitions that stop before a record of a newer version.
@@ -48,6 +51,7 @@ impl Default for BatchResult {
             topics: Vec::new(),
             since_ms: i64::MAX,
             counts: HashMap::new(),
+            bytes: HashMap::new(),
             unverified: BTreeMap::new(),
             halted: BTreeMap::new(),
             observed: Observed::default(),

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use sluice_schemas::dedup_log::{DedupRecord, SEEN, UNTIL};
+use sluice_schemas::fate::Fate;
 
 use crate::dedup::index::BatchOverlay;
 use crate::engine::batch::{Batch, PartitionBatch};
@@ -16,7 +17,7 @@ use crate::kafka::{CallError, Consumer, Kafka, Message, Producer, SendError};
 use crate::pipeline::notes::Notes;
 use crate::pipeline::outgoing::{FateLabels, FateTopics, Label, Outgoing, outgoing};
 use crate::pipeline::{Rules, judge};
-use crate::record::Headers;
+use crate::record::{Headers, record_size};
 use crate::spans::Spans;
 
 /// How long a record may wait for room in the queue, and the last of them for its acknowledgement:
@@ -192,6 +193,11 @@ fn judge_part<'a, K: Kafka>(
             result
                 .observed
                 .record(record, out.label, notes, context.spans);
+            if out.label.fate != Fate::Event {
+                let (records, bytes) = result.bytes.entry(out.label.fate).or_default();
+                *records += 1;
+                *bytes += record_size(out.key, &out.value, &out.headers) as u64;
+            }
             if out.unverified_signature {
                 let source = out.label.source.to_owned();
                 *result.unverified.entry(source).or_default() += 1;

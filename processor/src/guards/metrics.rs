@@ -88,6 +88,7 @@ fn every_metric_and_its_labels_are_the_same() {
     }
     metrics.unverified("s", 1);
     metrics.held_back("t", Duration::from_secs(1));
+    metrics.fate_bytes.show("t", 1);
     let mut exposition = String::new();
     encode(&mut exposition, &registry).expect("text");
     let exposition = exposition.replace(sluice_service::COMMIT, "COMMIT");

@@ -167,6 +167,23 @@ pub fn route<'a>(
     })
 }
 
+/// Whether a character may not stand in an attribute of `CloudEvents`: control characters and what Unicode
+/// reserves as no character.
+fn is_unprintable(c: char) -> bool {
+    let code = u32::from(c);
+    c.is_control() || code & 0xfffe == 0xfffe || (0xfdd0..=0xfdef).contains(&code)
+}
+
+/// An attribute that must be there, with U+FFFD for what may not stand in one. Kafka's binding knows no escapes:
+/// readers take the bytes as the text.
+fn printable(text: &str) -> Cow<'_, str> {
+    if text.contains(is_unprintable) {
+        Cow::Owned(text.replace(is_unprintable, "\u{fffd}"))
+    } else {
+        Cow::Borrowed(text)
+    }
+}
+
 /// `content-type`, `CloudEvents` 1.0 in binary mode, and the trace of the request.
 fn headers<'a>(
     event: &WebhookEvent,
@@ -181,13 +198,15 @@ fn headers<'a>(
         headers.push(("ce_specversion", Some(Cow::Borrowed(b"1.0"))));
         headers.push(("ce_id", text(&event.id)));
         headers.push(("ce_source", text(&event.source)));
-        headers.push(("ce_type", text(&event.r#type)));
+        headers.push(("ce_type", text(&printable(&event.r#type))));
         // The time of the occurrence, and of the receipt where the provider gives none.
         let millis = event.occurred_at.unwrap_or(event.received_at);
         if let Some(time) = timestamp::rfc3339(millis) {
             headers.push(("ce_time", text(&time)));
         }
-        if let Some(subject) = &event.subject {
+        // An attribute that need not be there is left out where its text is none that one may have.
+        let subject = event.subject.as_ref();
+        if let Some(subject) = subject.filter(|subject| !subject.contains(is_unprintable)) {
             headers.push(("ce_subject", text(subject)));
         }
     }

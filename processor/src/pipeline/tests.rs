@@ -364,6 +364,47 @@ fn columns(value: &[u8]) -> sluice_schemas::event::WebhookEvent {
 }
 
 #[test]
+fn no_cloudevents_header_has_a_control_character() {
+    let bench = bench();
+    for character in ['\u{1b}', '\n', '\u{7f}', '\u{9b}', '\u{fffe}', '\0'] {
+        for provider in ALL {
+            for event in provider.sender().events() {
+                let sample = provider.sender().sample(event, 7, AT);
+                let unsigned = with_everywhere(&sample, event, character);
+                let judged = bench.alone(&record(provider, &unsigned, 7));
+                assert_eq!(judged.fate, Fate::Event, "{event}");
+                for (name, value) in &judged.headers {
+                    let value = String::from_utf8_lossy(value.as_deref().unwrap_or_default());
+                    let bad = |c: char| c.is_control() || c == '\u{fffe}';
+                    assert!(
+                        !name.starts_with("ce_") || !value.contains(bad),
+                        "{name}: {value:?}"
+                    );
+                }
+                // The column has it whole, NUL apart.
+                let columns = columns(&judged.value);
+                let header = judged.header("ce_subject");
+                assert!(header.is_none() || header == columns.subject, "{event}");
+            }
+        }
+        let flowcode = ALL
+            .into_iter()
+            .find(|provider| provider.spec().name == "flowcode");
+        let flowcode = flowcode.expect("a provider");
+        let mut sample = flowcode.sender().sample("scan.created", 7, AT);
+        sample.body = json!({"type": format!("a{character}b")})
+            .to_string()
+            .into_bytes();
+        let judged = bench.alone(&record(flowcode, &sample, 7));
+        assert_eq!(
+            judged.header("ce_type").as_deref(),
+            Some("a\u{fffd}b"),
+            "{character:?}"
+        );
+    }
+}
+
+#[test]
 fn no_column_and_no_header_of_an_event_has_a_nul() {
     let bench = bench();
     for provider in ALL {

@@ -140,8 +140,17 @@ pub const KEY_LAST_VERIFIED: Metric = Metric::gauge(
 .of(Unit::Seconds)
 .by(&["source", "key_id"]);
 
+/// What a topic of refused or repeated records holds: the offsets that the brokers hold times the mean size of
+/// the records that this process wrote there. No series before it has written one.
+pub const FATE_TOPIC: Metric = Metric::gauge(
+    "sluice_fate_topic",
+    "Bytes that a topic of fates holds: its offsets times the mean size of the records that this process wrote",
+)
+.of(Unit::Bytes)
+.by(&["topic"]);
+
 /// The metrics of the processor alone. Secrets are read there.
-pub const ALL: [Metric; 20] = [
+pub const ALL: [Metric; 21] = [
     FATES,
     UNVERIFIED_SIGNATURES,
     HELD_BACK,
@@ -162,4 +171,5 @@ pub const ALL: [Metric; 20] = [
     DEDUP,
     UNKNOWN_TYPES,
     KEY_LAST_VERIFIED,
+    FATE_TOPIC,
 ];

@@ -234,19 +234,21 @@ impl Node {
         found
     }
 
-    /// A size in bytes such as `64KiB` or `1MiB`.
-    pub fn size(&mut self, key: &str, default: u64) -> u64 {
-        let found = match self.value(key) {
-            None => return default,
-            Some(Value::String(text)) => size(&text),
-            Some(value) => value.as_u64(),
+    /// A size in bytes such as `64KiB` or `1MiB`; `None` where absent.
+    pub fn optional_size(&mut self, key: &str) -> Option<u64> {
+        let found = match self.value(key)? {
+            Value::String(text) => size(&text),
+            value => value.as_u64(),
         };
         match found {
-            Some(bytes) if bytes > 0 => bytes,
-            _ => self
-                .wrong(key, "must be a size such as 64KiB, 1MiB or 1GiB")
-                .unwrap_or(default),
+            Some(bytes) if bytes > 0 => Some(bytes),
+            _ => self.wrong(key, "must be a size such as 64KiB, 1MiB or 1GiB"),
         }
+    }
+
+    /// A size in bytes such as `64KiB` or `1MiB`.
+    pub fn size(&mut self, key: &str, default: u64) -> u64 {
+        self.optional_size(key).unwrap_or(default)
     }
 
     /// One of a closed list of names.

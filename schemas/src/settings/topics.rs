@@ -23,6 +23,10 @@ pub struct Topics {
     pub retention: Retention,
     /// `retention.bytes` of a partition of `webhooks.rejected`.
     pub rejected_bytes: u64,
+    /// The same of `webhooks.dead-letter`; `None`: by time alone, so that nothing evicts a dead letter.
+    pub dead_letter_bytes: Option<u64>,
+    /// The same of `webhooks.duplicates`; `None`: by time alone.
+    pub duplicates_bytes: Option<u64>,
 }
 
 /// `topics.retention`
@@ -59,16 +63,22 @@ pub(super) fn topics(mut node: Node) -> Topics {
     let mut kept = node.child("retention");
     let retention = Retention {
         raw: bounded(&mut kept, "raw", 7 * DAY),
-        events: bounded(&mut kept, "events", 30 * DAY),
+        events: bounded(&mut kept, "events", 28 * DAY),
         duplicates: bounded(&mut kept, "duplicates", 7 * DAY),
         rejected: bounded(&mut kept, "rejected", 7 * DAY),
-        dead_letter: bounded(&mut kept, "dead_letter", 30 * DAY),
+        dead_letter: bounded(&mut kept, "dead_letter", 28 * DAY),
     };
     kept.finish();
-    let rejected_bytes = node.size("rejected_bytes", 1 << 30);
-    if i64::try_from(rejected_bytes).is_err() {
-        node.fault("rejected_bytes", "is more than Kafka can count");
-    }
+    let mut bytes = |key| {
+        let found = node.optional_size(key);
+        if found.is_some_and(|bytes| i64::try_from(bytes).is_err()) {
+            node.fault(key, "is more than Kafka can count");
+        }
+        found
+    };
+    let rejected_bytes = bytes("rejected_bytes").unwrap_or(1 << 30);
+    let dead_letter_bytes = bytes("dead_letter_bytes");
+    let duplicates_bytes = bytes("duplicates_bytes");
     node.finish();
     Topics {
         names: TopicNames { prefix },
@@ -78,5 +88,7 @@ pub(super) fn topics(mut node: Node) -> Topics {
         replication,
         retention,
         rejected_bytes,
+        dead_letter_bytes,
+        duplicates_bytes,
     }
 }

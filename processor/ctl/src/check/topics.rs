@@ -2,7 +2,8 @@
 
 use sluice_schemas::settings::Settings;
 use sluice_service::kafka::topics::{
-    Difference, Examined, Rule, TopicSpec, examine, examine_settings,
+    Difference, Examined, Rule, TopicSpec, alteration, configs_tool, examine, examine_settings,
+    tool,
 };
 
 use super::brokers::Cluster;
@@ -62,7 +63,7 @@ fn findings(settings: &Settings, topic: &Examined) -> Vec<Finding> {
                     let sentences: Vec<&str> =
                         some.iter().map(|one| one.sentence.as_str()).collect();
                     let finding = make(CHECK, name, &sentences.join(", "));
-                    found.push(finding.mend(alteration(settings, name, &some)));
+                    found.push(finding.mend(alteration(&configs_tool(settings), name, &some)));
                 }
             }
         }
@@ -74,22 +75,6 @@ fn findings(settings: &Settings, topic: &Examined) -> Vec<Finding> {
         found.push(Finding::ok(CHECK, name, &message));
     }
     found
-}
-
-/// A tool of Kafka's, with what it needs to reach the brokers.
-fn tool(settings: &Settings, script: &str) -> String {
-    let servers = &settings.kafka.bootstrap_servers;
-    let properties = settings.kafka.properties.iter();
-    let is_secured = |(name, value): &(String, String)| {
-        name == "security.protocol" && !value.eq_ignore_ascii_case("plaintext")
-    };
-    let credentials = properties.clone().any(is_secured);
-    let credentials = if credentials {
-        " --command-config client.properties"
-    } else {
-        ""
-    };
-    format!("{script} --bootstrap-server {servers}{credentials}")
 }
 
 fn creation(settings: &Settings, spec: &TopicSpec) -> String {
@@ -111,18 +96,6 @@ fn creation(settings: &Settings, spec: &TopicSpec) -> String {
     )
 }
 
-fn alteration(settings: &Settings, name: &str, differences: &[&Difference]) -> String {
-    let configs: Vec<String> = differences
-        .iter()
-        .map(|one| format!("{}={}", one.key, one.wanted))
-        .collect();
-    format!(
-        "{} --alter --entity-type topics --entity-name {name} --add-config {}",
-        tool(settings, "kafka-configs.sh"),
-        configs.join(",")
-    )
-}
-
 /// More partitions, or another setting: raw's partitions and those of the dedup-log are numbered alike, and
 /// which one a delivery is in follows from their number.
 fn growth(settings: &Settings, topic: &Examined) -> String {
@@ -131,11 +104,13 @@ fn growth(settings: &Settings, topic: &Examined) -> String {
             "set topics.partitions to {}: another number of partitions is a migration",
             topic.partitions
         ),
-        Rule::AtLeast | Rule::Advised | Rule::AdvisedExactly => format!(
-            "{} --alter --topic {} --partitions {}",
-            tool(settings, "kafka-topics.sh"),
-            topic.spec.name,
-            topic.spec.partitions
-        ),
+        Rule::AtLeast | Rule::Advised | Rule::AdvisedExactly | Rule::AtLeastAdvisedExactly => {
+            format!(
+                "{} --alter --topic {} --partitions {}",
+                tool(settings, "kafka-topics.sh"),
+                topic.spec.name,
+                topic.spec.partitions
+            )
+        }
     }
 }

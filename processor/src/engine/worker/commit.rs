@@ -252,6 +252,9 @@ impl<K: Kafka> Worker<'_, K> {
         for (labels, &count) in &result.counts {
             metrics.count(labels, count);
         }
+        for (&fate, &(records, bytes)) in &result.bytes {
+            metrics.fate_bytes.wrote(fate, records, bytes);
+        }
         for (source, &count) in &result.unverified {
             metrics.unverified(source, count);
         }

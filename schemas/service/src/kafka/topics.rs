@@ -6,6 +6,8 @@ use sluice_schemas::settings::Settings;
 
 mod error;
 
+mod command;
+
 mod compare;
 
 mod look;
@@ -14,6 +16,7 @@ mod ensure;
 
 mod examine;
 
+pub use command::{alteration, configs_tool, tool};
 pub use compare::Difference;
 pub use ensure::{ensure, ensure_these};
 pub use error::EnsureError;
@@ -48,6 +51,8 @@ pub enum Rule {
     Advised,
     /// Worth a warning where it differs.
     AdvisedExactly,
+    /// It must be no smaller, as in [`Rule::AtLeast`]; one that is larger is worth a warning.
+    AtLeastAdvisedExactly,
 }
 
 /// Which topics a process needs.
@@ -61,13 +66,13 @@ pub enum Which {
 
 /// All topics under these settings, raw first, the event topics last.
 pub fn wanted(settings: &Settings) -> Vec<TopicSpec> {
-    let (names, kept) = (&settings.topics.names, &settings.topics.retention);
+    let names = &settings.topics.names;
     let mut all = vec![
         raw(settings),
         dedup_log(settings),
-        kept_fate(settings, names.duplicates(), kept.duplicates),
+        duplicates(settings, names.duplicates()),
         rejected(settings),
-        kept_fate(settings, names.dead_letter(), kept.dead_letter),
+        dead_letter(settings, names.dead_letter()),
     ];
     let events = settings.event_topics().into_iter();
     all.extend(events.map(|name| event(settings, name)));
@@ -95,28 +100,53 @@ fn dedup_log(settings: &Settings) -> TopicSpec {
 fn rejected(settings: &Settings) -> TopicSpec {
     let topics = &settings.topics;
     let bytes = topics.rejected_bytes.to_string();
-    fate(settings, topics.names.rejected(), topics.retention.rejected)
+    let kept = (topics.retention.rejected, Rule::AtLeast);
+    fate(settings, topics.names.rejected(), kept)
         .by_creation(Rule::AdvisedExactly)
         .with("retention.bytes", bytes, Rule::Exactly)
 }
 
-/// A topic of fates that is bounded by time alone.
-fn kept_fate(settings: &Settings, name: String, kept: Duration) -> TopicSpec {
+fn duplicates(settings: &Settings, name: String) -> TopicSpec {
+    let topics = &settings.topics;
+    let kept = (topics.retention.duplicates, Rule::AtLeast);
+    kept_fate(settings, name, kept, topics.duplicates_bytes)
+}
+
+fn dead_letter(settings: &Settings, name: String) -> TopicSpec {
+    let topics = &settings.topics;
+    let kept = (topics.retention.dead_letter, Rule::AtLeastAdvisedExactly);
+    kept_fate(settings, name, kept, topics.dead_letter_bytes)
+}
+
+/// A topic of fates that is bounded by time alone, unless the settings say otherwise.
+fn kept_fate(
+    settings: &Settings,
+    name: String,
+    kept: (Duration, Rule),
+    bytes: Option<u64>,
+) -> TopicSpec {
+    let bytes = bytes.map_or_else(|| "-1".to_owned(), |bytes| bytes.to_string());
     fate(settings, name, kept)
-        .with("retention.bytes", "-1", Rule::AdvisedExactly)
+        .with("retention.bytes", bytes, Rule::AdvisedExactly)
         .by_creation(Rule::AdvisedExactly)
 }
 
+/// Events, like dead letters, hold what authentic senders say of people: a topic that keeps them for longer
+/// than the settings say is worth a warning.
 fn event(settings: &Settings, name: String) -> TopicSpec {
-    fate(settings, name, settings.topics.retention.events)
+    let kept = (
+        settings.topics.retention.events,
+        Rule::AtLeastAdvisedExactly,
+    );
+    fate(settings, name, kept)
         .with("retention.bytes", "-1", Rule::AdvisedExactly)
         .by_creation(Rule::Exactly)
 }
 
 /// A topic of fates. The audit looks for fates by their timestamps, and writes those again that are gone
 /// before their time.
-fn fate(settings: &Settings, name: String, kept: Duration) -> TopicSpec {
-    let (kept, bytes) = ((kept, Rule::AtLeast), settings.output_max_message_bytes());
+fn fate(settings: &Settings, name: String, kept: (Duration, Rule)) -> TopicSpec {
+    let bytes = settings.output_max_message_bytes();
     let any = i64::MAX.to_string();
     spec(settings, name, kept, bytes)
         // Any timestamp is accepted: a producer's fast clock, or a record judged late, never blocks a batch.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use rdkafka::admin::ConfigResource;
 
-use super::{Rule, TopicSpec};
+use super::{Rule, TopicSpec, alteration};
 
 /// The settings of a topic in one line.
 pub(super) fn listed(configs: &[(&'static str, String, Rule)]) -> String {
@@ -28,7 +28,11 @@ pub(super) fn partitions_fault(spec: &TopicSpec, has: usize) -> Option<String> {
         Rule::AtLeast if has < wanted => Some(format!(
             "{name}: has {has} partitions and must have at least {wanted}"
         )),
-        Rule::Exactly | Rule::AtLeast | Rule::Advised | Rule::AdvisedExactly => None,
+        Rule::Exactly
+        | Rule::AtLeast
+        | Rule::Advised
+        | Rule::AdvisedExactly
+        | Rule::AtLeastAdvisedExactly => None,
     }
 }
 
@@ -45,17 +49,19 @@ pub struct Difference {
     pub sentence: String,
 }
 
-/// What is wrong with a topic's settings, a line each. What is advised alone is logged.
-pub(super) fn config_faults(spec: &TopicSpec, resource: &ConfigResource) -> Vec<String> {
+/// What is wrong with a topic's settings, a line each. What is advised alone is logged, with the command that
+/// mends it by `tool`.
+pub(super) fn config_faults(
+    tool: &str,
+    spec: &TopicSpec,
+    resource: &ConfigResource,
+) -> Vec<String> {
     let mut lines = Vec::new();
-    for Difference {
-        is_advice,
-        sentence,
-        ..
-    } in differences(spec, resource)
-    {
-        if is_advice {
-            tracing::warn!(topic = spec.name, "{sentence}");
+    for difference in differences(spec, resource) {
+        let sentence = &difference.sentence;
+        if difference.is_advice {
+            let command = alteration(tool, &spec.name, &[&difference]);
+            tracing::warn!(topic = spec.name, command, "{sentence}");
         } else {
             lines.push(format!("{}: {sentence}", spec.name));
         }
@@ -75,16 +81,28 @@ pub(super) fn differences(spec: &TopicSpec, resource: &ConfigResource) -> Vec<Di
 
 fn differing(spec: &TopicSpec, has: &BTreeMap<&str, &str>) -> Vec<Difference> {
     let difference = |(key, wanted, rule): &(&'static str, String, Rule)| {
-        let is_advice = matches!(rule, Rule::Advised | Rule::AdvisedExactly);
-        let sentence = match (has.get(key), rule) {
+        let value = has.get(key);
+        let is_advice = match rule {
+            Rule::Exactly | Rule::AtLeast => false,
+            Rule::Advised | Rule::AdvisedExactly => true,
+            Rule::AtLeastAdvisedExactly => value.is_some_and(|value| is_at_least(value, wanted)),
+        };
+        let sentence = match (value, rule) {
             // A broker that does not know a setting does not apply it either.
-            (None, Rule::Exactly | Rule::AtLeast) => format!("the brokers do not know {key}"),
+            (None, Rule::Exactly | Rule::AtLeast | Rule::AtLeastAdvisedExactly) => {
+                format!("the brokers do not know {key}")
+            }
             (None, Rule::Advised | Rule::AdvisedExactly) => return None,
             (Some(value), Rule::Exactly) if !is_same(value, wanted) => {
                 format!("{key} is {value} and must be {wanted}")
             }
-            (Some(value), Rule::AtLeast) if !is_at_least(value, wanted) => {
+            (Some(value), Rule::AtLeast | Rule::AtLeastAdvisedExactly)
+                if !is_at_least(value, wanted) =>
+            {
                 format!("{key} is {value} and must be at least {wanted}")
+            }
+            (Some(value), Rule::AtLeastAdvisedExactly) if !is_same(value, wanted) => {
+                format!("{key} is {value} and should be no more than {wanted}")
             }
             (Some(value), Rule::Advised) if !is_at_least(value, wanted) => {
                 format!("{key} is {value} and should be at least {wanted}")
@@ -92,9 +110,7 @@ fn differing(spec: &TopicSpec, has: &BTreeMap<&str, &str>) -> Vec<Difference> {
             (Some(value), Rule::AdvisedExactly) if !is_same(value, wanted) => {
                 format!("{key} is {value} and should be {wanted}")
             }
-            (Some(_), Rule::Exactly | Rule::AtLeast | Rule::Advised | Rule::AdvisedExactly) => {
-                return None;
-            }
+            (Some(_), _) => return None,
         };
         Some(Difference {
             key,
@@ -164,6 +180,26 @@ mod tests {
         );
         let unknown = differing(&spec(), &BTreeMap::new());
         assert_eq!(unknown.len(), 2, "{unknown:?}");
+    }
+
+    #[test]
+    fn what_is_kept_for_longer_is_advice_and_for_less_a_fault() {
+        let mut spec = spec();
+        spec.configs = vec![("retention.ms", "1000".into(), Rule::AtLeastAdvisedExactly)];
+        let found = |value| {
+            let found = differing(&spec, &BTreeMap::from([("retention.ms", value)]));
+            let found = found.into_iter();
+            found
+                .map(|one| (one.sentence, one.is_advice))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(found("1000"), []);
+        for longer in ["1001", "-1"] {
+            let sentence = format!("retention.ms is {longer} and should be no more than 1000");
+            assert_eq!(found(longer), [(sentence, true)]);
+        }
+        let sentence = "retention.ms is 999 and must be at least 1000".to_owned();
+        assert_eq!(found("999"), [(sentence, false)]);
     }
 
     #[test]

@@ -12,7 +12,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use super::compare::{config_faults, listed, partitions_fault};
 use super::error::EnsureError;
 use super::look::{Seen, Unseen, fetch_topics, look_at, looker, unreadable};
-use super::{TopicSpec, Which, wanted};
+use super::{TopicSpec, Which, configs_tool, wanted};
 use crate::kafka::client::base_config;
 use crate::kafka::oauth::needs_token;
 use crate::kafka::plain::Plain;
@@ -67,6 +67,7 @@ async fn ensure_all(
         .map_err(|faults| EnsureError::Faults(faults.iter().map(ToString::to_string).collect()))?;
     // Ingest is in no group, and may have none.
     let group = (who == Who::Processor).then(|| settings.group_id());
+    let tool = configs_tool(settings);
     // Requests for metadata and closing the client block, so this has a thread of its own.
     let runtime = tokio::runtime::Handle::current();
     let work = move || {
@@ -79,6 +80,7 @@ async fn ensure_all(
             rules: &rules,
             group: group.as_deref().unwrap_or_default(),
             create,
+            tool: &tool,
         };
         runtime.block_on(ensuring.work())
     };
@@ -97,6 +99,8 @@ struct Ensuring<'a> {
     rules: &'a [Acl],
     group: &'a str,
     create: bool,
+    /// Kafka's tool for the settings of topics.
+    tool: &'a str,
 }
 
 impl Ensuring<'_> {
@@ -134,7 +138,7 @@ impl Ensuring<'_> {
         }));
         if let Some(admin) = &admin {
             for some in present.chunks(MAX_TOPICS_A_REQUEST) {
-                match describe(admin, some, seen.broker).await? {
+                match describe(self.tool, admin, some, seen.broker).await? {
                     Described::Settings(faults) => lines.extend(faults),
                     Described::Unsupported => {
                         tracing::warn!(
@@ -275,6 +279,7 @@ enum Described {
 }
 
 async fn describe(
+    tool: &str,
     client: &AdminClient<DefaultClientContext>,
     specs: &[&TopicSpec],
     broker: Option<i32>,
@@ -303,7 +308,7 @@ async fn describe(
                 let rule = lacking(Call::Configs(&spec.name), code);
                 lines.extend(rule.as_ref().map(refuses));
             }
-            Ok(resource) => lines.extend(config_faults(spec, &resource)),
+            Ok(resource) => lines.extend(config_faults(tool, spec, &resource)),
             Err(RDKafkaErrorCode::UnsupportedFeature) => return Ok(Described::Unsupported),
             Err(code) if is_passing(code) => {
                 return Err(EnsureError::Unreachable(code.to_string()));
