@@ -1,7 +1,9 @@
-//! How much the topics of refused and repeated records hold, and whether one of them nears its bound by bytes.
+//! How much the topics of refused and repeated records hold, and whether one of them nears its bound by
+//! bytes.
 //!
-//! Brokers give a topic's size to no client of librdkafka, so it is reckoned: the offsets that the brokers hold,
-//! whoever wrote them, times the mean size of the records that this process wrote there, before compression.
+//! Brokers give a topic's size to no client of librdkafka, so it is reckoned: the offsets that the brokers
+//! hold, of all writers, times the mean size of the records that this process wrote there, before
+//! compression.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -155,8 +157,8 @@ struct FateTopic {
 }
 
 impl FateTopic {
-    /// Strangers fill `rejected`, which is bounded for that: what it loses is worth a warning. What the others
-    /// lose is an authentic sender's.
+    /// Strangers fill `rejected`, which is bounded for that: what it loses is worth a warning. What the
+    /// others lose is an authentic sender's.
     fn report(&self, partition: usize, bytes: u64, bound: u64) {
         let topic = self.name.as_str();
         if self.fate == Fate::Rejected {

@@ -23,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::engine::worker;
 use crate::engine::worker::{Exit, Shared, Threads};
+use crate::fate_bytes;
 use crate::kafka::base::Base;
 use crate::kafka::lag::RenewedClient;
 use crate::kafka::watchdog::{CHECK_INTERVAL, Watch};
@@ -131,10 +132,6 @@ pub async fn run(
         shutdown: service.shutdown.clone(),
     });
     let _measuring = measure(raw_lag, &shared)?;
-    let fate_bytes = shared.metrics.fate_bytes.clone();
-    let _bytes = fate_bytes
-        .measure(Arc::clone(&shared.settings), Arc::clone(&shared.base))
-        .map_err(|error| no_thread(&error))?;
     let _files = renew(parts.files, &shared);
     let outcome = match Workers::start(&shared) {
         Ok(workers) => workers.until_ended(&service).await,
@@ -156,12 +153,17 @@ fn renew(files: Credentials, shared: &Shared) -> Watching {
     })
 }
 
-/// Measures the lag of the partitions that the workers own.
-fn measure(raw_lag: RawLag, shared: &Shared) -> Result<Measuring, Failure> {
+/// Measures the lag of the partitions that the workers own, and what the topics of fates hold.
+fn measure(
+    raw_lag: RawLag,
+    shared: &Shared,
+) -> Result<(Measuring, fate_bytes::Measuring), Failure> {
     let client = RenewedClient::new(&shared.settings, &shared.base)
         .map_err(|error| Failure::Restart(format!("no client could be made: {error}")))?;
-    raw_lag
-        .measure(client, Arc::clone(&shared.positions))
+    let lag = raw_lag.measure(client, Arc::clone(&shared.positions));
+    let fate_bytes = shared.metrics.fate_bytes.clone();
+    let bytes = fate_bytes.measure(Arc::clone(&shared.settings), Arc::clone(&shared.base));
+    lag.and_then(|lag| Ok((lag, bytes?)))
         .map_err(|error| no_thread(&error))
 }
 

@@ -146,13 +146,13 @@ fn flock_bodies(source: &Source) -> Rows {
     row(
         "not UTF-8",
         signed(source, &[], b"{\"name\":\"\xff\"}".to_vec()),
-        Reason::NotUtf8,
+        Reason::SignatureMismatch,
     );
-    row("empty", signed(source, &[], ""), Reason::MalformedJson);
+    row("empty", signed(source, &[], ""), Reason::SignatureMismatch);
     row(
         "not JSON",
         signed(source, &[], "name=x"),
-        Reason::MalformedJson,
+        Reason::SignatureMismatch,
     );
     let twice = format!(
         r#"{{"name":"a","name":"b","entity":"x","entityId":"y","timestamp":{}}}"#,

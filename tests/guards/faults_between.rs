@@ -156,10 +156,10 @@ fn secrets(dir: &Path) -> String {
         ("not UTF-8", Some(b"\xff\xfe".to_vec())),
         (
             "whsec_ and base64",
-            Some(b"whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=".to_vec()),
+            Some(b"whsec_BAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=".to_vec()),
         ),
         ("whsec_ and none", Some(b"whsec_!".to_vec())),
-        ("64 KiB", Some(vec![b'k'; 64 << 10])),
+        ("64 KiB", Some(b"ky".repeat(32 << 10))),
         ("over 64 KiB", Some(vec![b'k'; (64 << 10) + 1])),
     ];
     let providers = [

@@ -174,8 +174,8 @@ fn is_unprintable(c: char) -> bool {
     c.is_control() || code & 0xfffe == 0xfffe || (0xfdd0..=0xfdef).contains(&code)
 }
 
-/// An attribute that must be there, with U+FFFD for what may not stand in one. Kafka's binding knows no escapes:
-/// readers take the bytes as the text.
+/// An attribute that must be there, with U+FFFD for what may not stand in one. Kafka's binding knows no
+/// escapes: readers take the bytes as the text.
 fn printable(text: &str) -> Cow<'_, str> {
     if text.contains(is_unprintable) {
         Cow::Owned(text.replace(is_unprintable, "\u{fffd}"))

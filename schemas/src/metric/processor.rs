@@ -140,11 +140,11 @@ pub const KEY_LAST_VERIFIED: Metric = Metric::gauge(
 .of(Unit::Seconds)
 .by(&["source", "key_id"]);
 
-/// What a topic of refused or repeated records holds: the offsets that the brokers hold times the mean size of
-/// the records that this process wrote there. No series before it has written one.
+/// What a topic of refused or repeated records holds: the offsets that the brokers hold times the mean size
+/// of the records that this process wrote there. No series before it has written one.
 pub const FATE_TOPIC: Metric = Metric::gauge(
     "sluice_fate_topic",
-    "Bytes that a topic of fates holds: its offsets times the mean size of the records that this process wrote",
+    "Bytes that a topic of fates holds: its offsets times the mean size of what this process wrote there",
 )
 .of(Unit::Bytes)
 .by(&["topic"]);

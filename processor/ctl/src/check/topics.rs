@@ -63,7 +63,8 @@ fn findings(settings: &Settings, topic: &Examined) -> Vec<Finding> {
                     let sentences: Vec<&str> =
                         some.iter().map(|one| one.sentence.as_str()).collect();
                     let finding = make(CHECK, name, &sentences.join(", "));
-                    found.push(finding.mend(alteration(&configs_tool(settings), name, &some)));
+                    let configs = some.iter().map(|one| one.config());
+                    found.push(finding.mend(alteration(&configs_tool(settings), name, configs)));
                 }
             }
         }

@@ -77,8 +77,8 @@ impl Lowercase {
     }
 }
 
-/// A text in lower case in each of several ways. It is lower-cased once; what the other ways have otherwise is
-/// put in afterwards.
+/// A text in lower case in each of several ways. It is lower-cased once; what the other ways have otherwise
+/// is put in afterwards.
 #[derive(Debug)]
 pub struct Lowered {
     /// What the ways give, each text once.

@@ -155,8 +155,9 @@ impl Source {
     }
 }
 
-/// Why an authentic request is refused, next to why it would be as it was signed: in lower case. Where the two
-/// differ, somebody changed the case of a request that he recorded, which proves nothing about its sender.
+/// Why an authentic request is refused, next to why it would be as it was signed: in lower case. Where the
+/// two differ, somebody changed the case of a request that he recorded, which proves nothing about its
+/// sender.
 fn as_signed(refusal: Refusal, lowered: Option<Refusal>) -> Refusal {
     if lowered.is_some_and(|lowered| lowered.reason == refusal.reason) {
         return refusal;

@@ -322,7 +322,7 @@ fn a_forged_mebibyte_is_lower_cased_once() {
             let _ = credentials.keys[0].hmac_of(&[&body]);
         });
         println!("{what}: before {before:?}, now {now:?}, a hash {hashed:?}");
-        // Each way by itself would lower-case and hash anew.
+        // Each way by itself would lower-case it four times.
         if what != "ASCII" && now * 10 > before * 8 {
             slower.push(format!("{what}: {now:?} against {before:?}"));
         }

@@ -1,6 +1,6 @@
 //! Which requests are sent: events of every provider, and what is made of them to end otherwise.
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use fastrand::Rng;
 use sluice_schemas::providers::testing::Unsigned;
 
@@ -48,10 +48,13 @@ pub fn forged(source: &Source, event: &str, n: u64, at: i64) -> Result<Option<Ou
     source.sign_with(&unsigned, &guess, at).map(Some)
 }
 
-/// A request whose JSON lacks its last bracket.
+/// A request whose JSON has its first key twice, and is an object all the same: what is none may count as a
+/// forgery.
 pub fn broken(source: &Source, event: &str, n: u64, at: i64) -> Result<Unsigned> {
     let mut unsigned = source.provider()?.sender().sample(event, n, at);
-    unsigned.body.pop();
+    let colon = unsigned.body.iter().position(|byte| *byte == b':');
+    let (key, rest) = unsigned.body.split_at(colon.context("an object")? + 1);
+    unsigned.body = [key, b"null,", key.get(1..).unwrap_or_default(), rest].concat();
     Ok(unsigned)
 }
 
@@ -63,7 +66,8 @@ pub fn unreadable(
     at: i64,
     random: &mut Rng,
 ) -> Result<Outgoing> {
-    let mut unsigned = broken(source, event, n, at)?;
+    let mut unsigned = source.provider()?.sender().sample(event, n, at);
+    unsigned.body.pop();
     match random.u64(..4) {
         0 => {}
         1 => unsigned.body.extend([0xff, 0xfe, 0x00]),

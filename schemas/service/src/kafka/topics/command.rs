@@ -2,8 +2,6 @@
 
 use sluice_schemas::settings::Settings;
 
-use super::Difference;
-
 /// A tool of Kafka's, with what it needs to reach the brokers.
 pub fn tool(settings: &Settings, script: &str) -> String {
     let servers = &settings.kafka.bootstrap_servers;
@@ -24,11 +22,14 @@ pub fn configs_tool(settings: &Settings) -> String {
     tool(settings, "kafka-configs.sh")
 }
 
-/// The command that gives a topic the settings that it should have, by [`configs_tool`].
-pub fn alteration(tool: &str, name: &str, differences: &[&Difference]) -> String {
-    let configs: Vec<String> = differences
-        .iter()
-        .map(|one| format!("{}={}", one.key, one.wanted))
+/// The command by which [`configs_tool`] gives a topic these settings.
+pub fn alteration<'c>(
+    tool: &str,
+    name: &str,
+    configs: impl Iterator<Item = (&'c str, &'c str)>,
+) -> String {
+    let configs: Vec<String> = configs
+        .map(|(key, value)| format!("{key}={value}"))
         .collect();
     format!(
         "{tool} --alter --entity-type topics --entity-name {name} --add-config {}",

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use rdkafka::admin::ConfigResource;
 
-use super::{Rule, TopicSpec, alteration};
+use super::command::alteration;
+use super::{Rule, TopicSpec};
 
 /// The settings of a topic in one line.
 pub(super) fn listed(configs: &[(&'static str, String, Rule)]) -> String {
@@ -49,6 +50,13 @@ pub struct Difference {
     pub sentence: String,
 }
 
+impl Difference {
+    /// The setting, and what it must or should be.
+    pub fn config(&self) -> (&str, &str) {
+        (self.key, &self.wanted)
+    }
+}
+
 /// What is wrong with a topic's settings, a line each. What is advised alone is logged, with the command that
 /// mends it by `tool`.
 pub(super) fn config_faults(
@@ -60,7 +68,7 @@ pub(super) fn config_faults(
     for difference in differences(spec, resource) {
         let sentence = &difference.sentence;
         if difference.is_advice {
-            let command = alteration(tool, &spec.name, &[&difference]);
+            let command = alteration(tool, &spec.name, std::iter::once(difference.config()));
             tracing::warn!(topic = spec.name, command, "{sentence}");
         } else {
             lines.push(format!("{}: {sentence}", spec.name));
