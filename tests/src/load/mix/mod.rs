@@ -48,13 +48,12 @@ pub fn forged(source: &Source, event: &str, n: u64, at: i64) -> Result<Option<Ou
     source.sign_with(&unsigned, &guess, at).map(Some)
 }
 
-/// A request whose JSON has its first key twice, and is an object all the same: what is none may count as a
-/// forgery.
+/// A request whose JSON has each key twice, and is an object all the same: what is none may count as a forgery.
 pub fn broken(source: &Source, event: &str, n: u64, at: i64) -> Result<Unsigned> {
     let mut unsigned = source.provider()?.sender().sample(event, n, at);
-    let colon = unsigned.body.iter().position(|byte| *byte == b':');
-    let (key, rest) = unsigned.body.split_at(colon.context("an object")? + 1);
-    unsigned.body = [key, b"null,", key.get(1..).unwrap_or_default(), rest].concat();
+    let members = unsigned.body.strip_prefix(b"{").context("an object")?;
+    let members = members.strip_suffix(b"}").context("an object")?;
+    unsigned.body = [b"{".as_slice(), members, b",", members, b"}"].concat();
     Ok(unsigned)
 }
 

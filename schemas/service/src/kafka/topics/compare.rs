@@ -100,7 +100,6 @@ fn differing(spec: &TopicSpec, has: &BTreeMap<&str, &str>) -> Vec<Difference> {
             (None, Rule::Exactly | Rule::AtLeast | Rule::AtLeastAdvisedExactly) => {
                 format!("the brokers do not know {key}")
             }
-            (None, Rule::Advised | Rule::AdvisedExactly) => return None,
             (Some(value), Rule::Exactly) if !is_same(value, wanted) => {
                 format!("{key} is {value} and must be {wanted}")
             }
@@ -118,7 +117,7 @@ fn differing(spec: &TopicSpec, has: &BTreeMap<&str, &str>) -> Vec<Difference> {
             (Some(value), Rule::AdvisedExactly) if !is_same(value, wanted) => {
                 format!("{key} is {value} and should be {wanted}")
             }
-            (Some(_), _) => return None,
+            (None | Some(_), _) => return None,
         };
         Some(Difference {
             key,
