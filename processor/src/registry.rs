@@ -3,17 +3,23 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use reqwest::redirect::Policy;
 use reqwest::{Client, RequestBuilder, Response, StatusCode};
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::json;
 use sluice_schemas::event::SCHEMA;
 use sluice_schemas::settings::{SchemaRegistry, Settings};
 use sluice_service::causes::in_words;
+use sluice_service::files::{self, MAX_PEM_BYTES};
 use sluice_service::secrets::read_secret;
 use thiserror::Error;
 
 /// How long one request may take.
 const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The largest answer that is read, in bytes: many times the schema that a registry sends back.
+const MAX_ANSWER: usize = 1 << 20;
 
 /// The compatibility that the registry must require of new versions of the schema: every old reader reads
 /// every new event, and the other way round.
@@ -162,7 +168,7 @@ impl<'a> Asking<'a> {
         match response.status() {
             StatusCode::NOT_FOUND => Ok(Standing::Absent),
             status if status.is_success() => {
-                let found: Compatibility = response.json().await.map_err(away)?;
+                let found: Compatibility = body(response).await?;
                 Ok(if found.is_compatible {
                     Standing::Compatible
                 } else {
@@ -216,8 +222,27 @@ async fn registered(response: Response, subject: &str) -> Result<u32, RegistryEr
     if !response.status().is_success() {
         return Err(refused(response.status(), subject));
     }
-    let registered: Registered = response.json().await.map_err(away)?;
+    let registered: Registered = body(response).await?;
     Ok(registered.id)
+}
+
+/// What an answer says, read up to [`MAX_ANSWER`].
+async fn body<T: DeserializeOwned>(mut response: Response) -> Result<T, RegistryError> {
+    let mut content = Vec::new();
+    while let Some(more) = response.chunk().await.map_err(away)? {
+        content.extend_from_slice(&more);
+        if content.len() > MAX_ANSWER {
+            let message = format!("it answered more than {MAX_ANSWER} bytes");
+            return Err(RegistryError::Away(message));
+        }
+    }
+    let unreadable = |error: serde_json::Error| {
+        let (line, column) = (error.line(), error.column());
+        RegistryError::Away(format!(
+            "its answer is not understood: line {line}, column {column}"
+        ))
+    };
+    serde_json::from_slice(&content).map_err(unreadable)
 }
 
 /// What the status of an answer means that is no success.
@@ -226,6 +251,10 @@ fn refused(status: StatusCode, subject: &str) -> RegistryError {
         StatusCode::NOT_FOUND => "the schema is not registered under it".to_owned(),
         StatusCode::CONFLICT => "the schema is not compatible with what is registered".to_owned(),
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => "access is denied".to_owned(),
+        // Followed, it would take the schema, and on the same host the password, elsewhere.
+        _ if status.is_redirection() => format!(
+            "the registry answered {status}, and redirects are not followed: correct schema_registry.url"
+        ),
         _ if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS => {
             return RegistryError::Away(format!("it answered {status}"));
         }
@@ -235,7 +264,7 @@ fn refused(status: StatusCode, subject: &str) -> RegistryError {
 }
 
 fn client(registry: &SchemaRegistry, timeout: Duration) -> Result<Client, RegistryError> {
-    let mut builder = Client::builder().timeout(timeout);
+    let mut builder = Client::builder().timeout(timeout).redirect(Policy::none());
     if let Some(file) = &registry.ca_file {
         let fault = |message: String| {
             RegistryError::Mismatch(format!(
@@ -243,7 +272,7 @@ fn client(registry: &SchemaRegistry, timeout: Duration) -> Result<Client, Regist
                 file.display()
             ))
         };
-        let pem = std::fs::read(file).map_err(|error| fault(error.to_string()))?;
+        let pem = files::read(file, MAX_PEM_BYTES).map_err(|error| fault(error.to_string()))?;
         let authorities = reqwest::Certificate::from_pem_bundle(&pem)
             .map_err(|_| fault("it is not PEM".to_owned()))?;
         builder = builder.tls_built_in_root_certs(false);
@@ -270,3 +299,6 @@ fn password(settings: &Settings, file: &std::path::Path) -> Result<String, Regis
     let content = read_secret(dir, &name).map_err(&fault)?;
     String::from_utf8(content).map_err(|_| fault("it is not UTF-8".to_owned()))
 }
+
+#[cfg(test)]
+mod tests;

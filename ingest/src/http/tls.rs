@@ -1,8 +1,6 @@
 //! TLS: the certificate, read again when it changes, and the authorities of clients' certificates.
 
 use std::fmt::{self, Debug, Formatter};
-use std::fs::File;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -21,6 +19,7 @@ use rustls::{RootCertStore, ServerConfig};
 use sluice_schemas::identity::sha256;
 use sluice_schemas::metric::ingest::INGEST_CERTIFICATE_EXPIRY;
 use sluice_schemas::settings::{Fault, Settings, TlsFiles};
+use sluice_service::files::{self, MAX_PEM_BYTES};
 use sluice_service::metric::register;
 use sluice_service::watch::{
     self, ApplyError, Digest, Policy, Poll, Watched, Watching, digest_of_faults,
@@ -31,9 +30,6 @@ use crate::auth::{AuthorityId, authority_id};
 
 /// What is spoken above TLS, the preferred first.
 const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
-
-/// The largest file of certificates or keys, in bytes: some hundred certificates.
-const MAX_PEM_BYTES: u64 = 1 << 20;
 
 /// How often the files are polled: a new pair is in use within twice that.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
@@ -236,14 +232,8 @@ impl Current {
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, String> {
-    let mut content = Vec::new();
-    File::open(path)
-        .and_then(|file| file.take(MAX_PEM_BYTES + 1).read_to_end(&mut content))
-        .map_err(|error| format!("{} cannot be read: {error}", path.display()))?;
-    if content.len() as u64 > MAX_PEM_BYTES {
-        return Err(format!("{} is over {MAX_PEM_BYTES} bytes", path.display()));
-    }
-    Ok(content)
+    files::read(path, MAX_PEM_BYTES)
+        .map_err(|error| format!("{} cannot be read: {error}", path.display()))
 }
 
 fn digest(contents: &[Vec<u8>]) -> Digest {

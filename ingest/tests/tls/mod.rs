@@ -17,6 +17,8 @@ use crate::http2;
 use crate::peers;
 use crate::support::{Ingest, eventually};
 
+mod files;
+
 /// An authority, which signs.
 pub struct Authority {
     pem: String,

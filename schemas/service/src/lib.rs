@@ -4,6 +4,8 @@
 //! they change, topics that are as they must be, logs, `/livez`, `/readyz` and `/metrics`. Never here: what a
 //! webhook means, or a decision about one.
 
+pub mod files;
+
 pub mod settings;
 
 pub mod watch;

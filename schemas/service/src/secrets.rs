@@ -1,7 +1,7 @@
 //! The sources' secrets: files under `secrets_dir`, read at the start and again when they change.
 
 use std::collections::BTreeMap;
-use std::io::{self, Read};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,6 +17,7 @@ use sluice_schemas::providers::{Credentials, Verifier};
 use sluice_schemas::settings::Fault;
 use sluice_schemas::settings::{Settings, Source};
 
+use crate::files;
 use crate::metric::register;
 use crate::watch::{self, ApplyError, Digest, Policy, Poll, Watched, Watching, digest_of_faults};
 
@@ -318,20 +319,15 @@ fn strays(content: &[u8]) -> Option<String> {
 /// Reads a file under `dir` with one trailing LF or CRLF taken off. An error is one sentence that
 /// names the file and never shows its content.
 pub fn read_secret(dir: &Path, name: &str) -> Result<Vec<u8>, String> {
-    let mut content = Vec::new();
-    let read = std::fs::File::open(dir.join(name))
-        .and_then(|file| file.take(MAX_SECRET_BYTES + 1).read_to_end(&mut content));
-    if let Err(error) = read {
+    let mut content = files::read(&dir.join(name), MAX_SECRET_BYTES).map_err(|error| {
         let message = match error.kind() {
-            io::ErrorKind::NotFound => "is not there".to_owned(),
-            io::ErrorKind::PermissionDenied => "may not be read".to_owned(),
+            ErrorKind::NotFound => "is not there".to_owned(),
+            ErrorKind::PermissionDenied => "may not be read".to_owned(),
+            ErrorKind::FileTooLarge => format!("is over {MAX_SECRET_BYTES} bytes"),
             _ => format!("cannot be read: {error}"),
         };
-        return Err(format!("the file {name} {message}"));
-    }
-    if content.len() as u64 > MAX_SECRET_BYTES {
-        return Err(format!("the file {name} is over {MAX_SECRET_BYTES} bytes"));
-    }
+        format!("the file {name} {message}")
+    })?;
     if content.last() == Some(&b'\n') {
         content.pop();
         if content.last() == Some(&b'\r') {

@@ -1,10 +1,11 @@
 //! The settings file of a process, and what reading it asks of the machine.
 
-use std::io::Read;
+use std::io::ErrorKind;
 use std::path::Path;
 
 use sluice_schemas::settings::{Environment, Fault, MAX_FILE_BYTES, Settings};
 
+use crate::files;
 use crate::kafka::client::property_fault;
 
 #[cfg(test)]
@@ -20,16 +21,13 @@ pub fn load(path: &Path) -> Result<Settings, Vec<Fault>> {
 
 /// The bytes of the file, 4 MiB at most.
 pub(crate) fn read(path: &Path) -> Result<Vec<u8>, Vec<Fault>> {
-    let mut bytes = Vec::new();
-    let most = MAX_FILE_BYTES as u64 + 1;
-    let of_file = |message| vec![Fault::of_file(path, message)];
-    std::fs::File::open(path)
-        .and_then(|file| file.take(most).read_to_end(&mut bytes))
-        .map_err(|error| of_file(format!("cannot be read: {error}")))?;
-    if bytes.len() > MAX_FILE_BYTES {
-        return Err(of_file(format!("is over {MAX_FILE_BYTES} bytes")));
-    }
-    Ok(bytes)
+    files::read(path, MAX_FILE_BYTES as u64).map_err(|error| {
+        let message = match error.kind() {
+            ErrorKind::FileTooLarge => format!("is over {MAX_FILE_BYTES} bytes"),
+            _ => format!("cannot be read: {error}"),
+        };
+        vec![Fault::of_file(path, message)]
+    })
 }
 
 /// Checks what the file held.

@@ -1,17 +1,30 @@
 //! What all clients of Kafka have in common.
 
+use std::path::Path;
+
 use rdkafka::ClientConfig;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::types::RDKafkaConfRes;
 
 use super::oauth;
+use crate::files;
 use crate::secrets::read_secret;
 use sluice_schemas::settings::Fault;
 use sluice_schemas::settings::Settings;
 
 /// The name under which the brokers know these processes, where the settings do not give another.
 const CLIENT_ID: &str = "sluice";
+
+/// Properties whose value is the path of a file. librdkafka reads most of them itself.
+pub(super) const PATHS: [&str; 6] = [
+    "https.ca.location",
+    "ssl.ca.location",
+    "ssl.certificate.location",
+    "ssl.crl.location",
+    "ssl.key.location",
+    "ssl.keystore.location",
+];
 
 /// The settings' properties and secrets, on which each client puts its own. Reads the files that
 /// `kafka.secret_properties` names; connects nowhere.
@@ -36,6 +49,14 @@ pub fn base_config(settings: &Settings) -> Result<ClientConfig, Vec<Fault>> {
             }
             Ok(Err(_)) => fault(format!("the file {file} is not UTF-8")),
             Err(message) => fault(message),
+        }
+    }
+    for property in PATHS {
+        let path = settings.kafka.property(property).map(Path::new);
+        if let Some(Err(error)) = path.map(files::is_readable) {
+            let path = format!("kafka.properties.{property}");
+            let message = format!("the file cannot be read: {error}");
+            faults.push(Fault { path, message });
         }
     }
     config.set("bootstrap.servers", &settings.kafka.bootstrap_servers);

@@ -17,8 +17,9 @@ use rdkafka::{ClientConfig, ClientContext};
 use sluice_schemas::identity::sha256;
 use sluice_schemas::settings::{Fault, Settings};
 
-use super::client::{self, base_config, log_error};
+use super::client::{self, PATHS, base_config, log_error};
 use super::oauth;
+use crate::files;
 use crate::telemetry::Repeated;
 use crate::watch::{self, ApplyError, Digest, Policy, Poll, Watched, Watching};
 
@@ -30,16 +31,6 @@ pub const LOGIN_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The longest wait for the answer to one question of that.
 const QUESTION_TIMEOUT: Duration = Duration::from_millis(500);
-
-/// Properties whose value is the path of a file.
-const PATHS: [&str; 6] = [
-    "https.ca.location",
-    "ssl.ca.location",
-    "ssl.certificate.location",
-    "ssl.crl.location",
-    "ssl.key.location",
-    "ssl.keystore.location",
-];
 
 static POLICY: Policy = Policy {
     settle: Duration::ZERO,
@@ -124,9 +115,12 @@ impl Credentials {
     }
 }
 
+/// How much of a file is read to see whether it changed, in bytes. librdkafka takes files of any size.
+const MAX_FILE_BYTES: u64 = 16 << 20;
+
 /// The digest of what the files hold; of one that cannot be read, why not.
 fn digest(files: &[PathBuf]) -> Digest {
-    let one = |path: &Path| match std::fs::read(path) {
+    let one = |path: &Path| match files::read(path, MAX_FILE_BYTES) {
         Ok(content) => sha256(&content),
         Err(error) => sha256(format!("unreadable: {}", error.kind()).as_bytes()),
     };

@@ -1,6 +1,5 @@
 //! The headers that the collector is sent, such as a token: a file that is read again when it changes.
 
-use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,6 +10,7 @@ use prometheus_client::metrics::counter::Counter;
 use sluice_schemas::identity::sha256;
 use sluice_schemas::settings::Fault;
 
+use crate::files;
 use crate::secrets::MAX_SECRET_BYTES;
 use crate::watch::{self, ApplyError, Digest, Policy, Poll, Watched, Watching, digest_of_faults};
 
@@ -68,10 +68,8 @@ pub fn read(file: &Path) -> Result<(Digest, HeaderMap), Fault> {
         path: "telemetry.otlp_headers_file".to_owned(),
         message: format!("{}: {message}", file.display()),
     };
-    let mut text = String::new();
-    let opened = std::fs::File::open(file);
-    let read = opened.and_then(|opened| opened.take(MAX_SECRET_BYTES).read_to_string(&mut text));
-    read.map_err(|error| wrong(error.to_string()))?;
+    let content = files::read(file, MAX_SECRET_BYTES).map_err(|error| wrong(error.to_string()))?;
+    let text = String::from_utf8(content).map_err(|_| wrong("it is not UTF-8".to_owned()))?;
     let headers =
         headers(&text).map_err(|line| wrong(format!("line {line} is not `name: value`")))?;
     Ok((sha256(text.as_bytes()), headers))

@@ -1,7 +1,6 @@
 //! The way to the collector: one connection for spans and metrics, by gRPC or HTTP.
 
 use std::fmt;
-use std::fs;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,6 +20,7 @@ use tonic::metadata::MetadataMap;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig};
 
 use super::headers::Headers;
+use crate::files;
 
 /// The largest answer of a collector that is read, in bytes.
 const MAX_ANSWER_BYTES: usize = 64 * 1024;
@@ -140,7 +140,7 @@ pub fn authorities(telemetry: &Telemetry) -> Result<Option<Vec<u8>>, Fault> {
         let message = format!("{}: {message}", file.display());
         fault("otlp_ca_file", message)
     };
-    let pem = fs::read(file).map_err(|error| wrong(&error))?;
+    let pem = files::read(file, files::MAX_PEM_BYTES).map_err(|error| wrong(&error))?;
     match reqwest::Certificate::from_pem_bundle(&pem) {
         Ok(certificates) if !certificates.is_empty() => Ok(Some(pem)),
         _ => Err(wrong(&"has no certificate in PEM")),

@@ -9,6 +9,7 @@ use serde::Deserialize;
 use sluice_schemas::settings::Fault;
 
 use crate::causes::in_words;
+use crate::files;
 
 /// How long the whole request may take: a worker's thread may wait for it, between its polls.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -163,8 +164,8 @@ fn read(path: &str) -> Result<(Vec<Certificate>, Vec<u8>), Fault> {
         path: "kafka.properties.https.ca.location".to_owned(),
         message,
     };
-    let content =
-        std::fs::read(path).map_err(|error| fault(format!("{path} cannot be read: {error}")))?;
+    let content = files::read(path.as_ref(), files::MAX_PEM_BYTES)
+        .map_err(|error| fault(format!("{path} cannot be read: {error}")))?;
     match Certificate::from_pem_bundle(&content) {
         Ok(found) if !found.is_empty() => Ok((found, content)),
         _ => Err(fault(format!("{path} has no certificate in PEM"))),
