@@ -47,6 +47,7 @@ pub struct Inbound {
     counted: Arc<AtomicU64>,
     input: Arc<Input>,
     ended: Option<Pin<Box<OwnedNotified>>>,
+    has_trailers: bool,
 }
 
 impl Inbound {
@@ -59,7 +60,11 @@ impl Inbound {
         counted: Arc<AtomicU64>,
         input: Arc<Input>,
     ) -> Self {
+        if body.size_hint().exact().is_none() {
+            input.begin_chunks();
+        }
         Self {
+            has_trailers: false,
             counted,
             input,
             ended: None,
@@ -125,6 +130,7 @@ impl Body for Inbound {
         }
         match polled {
             Poll::Ready(Some(Ok(frame))) => {
+                self.has_trailers |= frame.is_trailers();
                 let length = frame.data_ref().map_or(0, Bytes::len);
                 self.read += length as u64;
                 self.counted.fetch_add(length as u64, Ordering::Relaxed);
@@ -134,7 +140,12 @@ impl Body for Inbound {
                 Poll::Ready(Some(Ok(frame)))
             }
             Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(self.broken(&error)))),
-            Poll::Ready(None) => Poll::Ready(None),
+            Poll::Ready(None) => {
+                if !self.has_trailers {
+                    self.input.end_chunks();
+                }
+                Poll::Ready(None)
+            }
             Poll::Pending => self.poll_late(cx).map(|()| Some(Err(Unread::Slow))),
         }
     }

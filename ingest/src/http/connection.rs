@@ -294,7 +294,9 @@ impl<P: Publish> Session<P> {
         if over == Some(Shed::Refusals) && !http2 {
             receiver.metrics().shed(Shed::Refusals);
         }
-        let last = self.server.leaving.load(Ordering::Relaxed) || over.is_some();
+        let last = self.server.leaving.load(Ordering::Relaxed)
+            || over.is_some()
+            || (!http2 && self.input.has_two_ends());
         let mut response = answer.response(last);
         if http2 {
             // HTTP/2 has no such header: a connection ends by GOAWAY.

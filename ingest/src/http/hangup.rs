@@ -21,6 +21,8 @@ use tokio::sync::futures::OwnedNotified;
 #[derive(Debug, Default)]
 pub struct Input {
     ended: AtomicBool,
+    /// Over HTTP/1.1, the last body came in chunks and has not ended, or has ended with trailers.
+    chunks: AtomicBool,
     /// Notified at the end, for bodies that wait for more.
     end: Arc<Notify>,
     streams: Mutex<Streams>,
@@ -45,6 +47,23 @@ impl Input {
     /// Whether no more comes. All that came before was then read by the protocol's library.
     pub fn has_ended(&self) -> bool {
         self.ended.load(Ordering::Acquire)
+    }
+
+    /// A body begins whose end is in its chunks.
+    pub fn begin_chunks(&self) {
+        self.chunks.store(true, Ordering::Relaxed);
+    }
+
+    /// It has ended, without trailers.
+    pub fn end_chunks(&self) {
+        self.chunks.store(false, Ordering::Relaxed);
+    }
+
+    /// Whether another server may see the end of the last body elsewhere: hyper ends trailers at an empty line
+    /// that CR LF ends, others at one that LF ends. What stands behind them may be a part of a body there,
+    /// and a request here. For HTTP/1.1 alone.
+    pub fn has_two_ends(&self) -> bool {
+        self.chunks.load(Ordering::Relaxed)
     }
 
     /// For [`Input::poll_ended`], one for each body that waits.

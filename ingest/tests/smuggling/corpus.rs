@@ -222,6 +222,15 @@ pub const MORE: &[Case] = &[
     post!("trailer-cl", "transfer-encoding: chunked", "{xB}\r\n{B}\r\n0\r\ncontent-length: {nI}\r\n\r\n", Either),
     post!("trailer-te", "transfer-encoding: chunked", "{xB}\r\n{B}\r\n0\r\ntransfer-encoding: x\r\n\r\n", Either),
     post!("trailer-no-colon", "transfer-encoding: chunked", "{xB}\r\n{B}\r\n0\r\nnonsense\r\n\r\n", Either),
+    // hyper ends trailers at an empty line that CR LF ends, other servers at one that LF ends (RFC 9112,
+    // section 2.2): nothing behind trailers is read.
+    post!("trailer-lf-hides-body", "transfer-encoding: chunked", "{xB}\r\n{B}\r\n0\r\nx-a: 1\n\nPOST {P} HTTP/1.1\r\ncontent-length: {nI}\r\n\r\n{I}", Closed("{B}")),
+    post!("trailer-lf", "transfer-encoding: chunked", "{xB}\r\n{B}\r\n0\r\nx-a: 1\n\r\n", Refused),
+    post!("trailer-lf-end", "transfer-encoding: chunked", "{xB}\r\n{B}\r\n0\r\nx-a: 1\n\n{I}", Closed("{B}")),
+    post!("trailer-lf-between", "transfer-encoding: chunked", "{xB}\r\n{B}\r\n0\r\nx-a: 1\n{I}\r\n\r\n", Closed("{B}")),
+    post!("trailer-lf-asks", "expect: 100-continue\r\ntransfer-encoding: chunked\r\ncontent-encoding: gzip", "0\r\nx-a: 1\n\nPOST {P} HTTP/1.1\r\ncontent-length: {nI}\r\n\r\n{I}", Refused),
+    post!("trailer-lf-all", "transfer-encoding: chunked", "{xB}\r\n{B}\r\n0\nx-a: 1\n\n{I}", Refused),
+    post!("trailer-good", "transfer-encoding: chunked", "{xB}\r\n{B}\r\n0\r\nx-a: 1\r\n\r\n{I}", Closed("{B}")),
     // First lines.
     whole!("absolute-form", "POST http://h{P} HTTP/1.1\r\nhost: h\r\ncontent-length: {nB}\r\n\r\n", "{B}", Either),
     whole!("absolute-form-other-host", "POST http://i{P} HTTP/1.1\r\nhost: h\r\ncontent-length: {nB}\r\n\r\n", "{B}", Either),
