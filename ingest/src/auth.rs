@@ -1,6 +1,7 @@
-//! What a sender needs for a source: tokens, headers and client certificates.
+//! What a sender needs for a source: tokens, headers, client certificates and an address.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
@@ -12,6 +13,8 @@ use sluice_schemas::settings::Source;
 use subtle::{Choice, ConstantTimeEq};
 use tokio::sync::Semaphore;
 
+use crate::network::{self, Network};
+use crate::peer_rates::PeerRates;
 use crate::token_bucket::TokenBucket;
 
 /// A source as ingest knows it.
@@ -27,12 +30,25 @@ pub struct Route {
     pub max_body: u64,
     /// Whether a token or headers are required, so that a request that passes has proved something.
     pub guarded: bool,
+    /// Whether the URL carries a token, which is not kept.
+    pub takes_token: bool,
     /// Headers that are secrets and are not kept.
     pub required: Vec<HeaderName>,
+    /// Headers that the provider signs or reads, which are kept byte for byte.
+    pub exact: &'static [&'static str],
     /// One permit a byte of body that this source may hold.
     pub buffers: Arc<Semaphore>,
     /// The bound on its requests.
-    rate: Option<TokenBucket>,
+    rate: Option<Rate>,
+}
+
+/// Whom a source's `rate` counts.
+#[derive(Debug)]
+enum Rate {
+    /// All who pass: they had something to show.
+    Source(TokenBucket),
+    /// Each peer apart: anybody passes, and a stranger must not use up what is the provider's.
+    Peer(Arc<PeerRates>, u32),
 }
 
 /// Which authority a client's certificate comes from: SHA-256 of the name of its file.
@@ -57,6 +73,9 @@ pub struct SourceAuth {
 struct Requirements {
     takes_token: bool,
     authority: Option<AuthorityId>,
+    /// Where the peer must be in one of the networks.
+    by_address: bool,
+    networks: Vec<Network>,
     tokens: Vec<[u8; 32]>,
     /// A header and the hashes of the values that it may have; `None` pads.
     headers: Vec<(Option<HeaderName>, Vec<[u8; 32]>)>,
@@ -66,19 +85,22 @@ struct Requirements {
 const PADDING_HASH: [u8; 32] = [0; 32];
 
 impl SourceAuth {
-    /// Where there are several sources, one may hold no more than `share` of all bytes.
+    /// Where there are several sources, one may hold no more than `share` of all bytes. `peers` says
+    /// whether peers are distinguished, so that a rate can be each peer's.
     pub fn new<'a>(
         sources: impl Iterator<Item = &'a Source>,
-        max_buffered: usize,
-        share: f64,
+        (max_buffered, share): (usize, f64),
+        peers: bool,
     ) -> Self {
         let sources: Vec<&Source> = sources.collect();
+        let by_peer = |source: &&Source| source.rate.is_some() && source.is_open();
+        let rates = (peers && sources.iter().any(by_peer)).then(Arc::<PeerRates>::default);
         let share = if sources.len() > 1 { share } else { 1.0 };
         let buffered = share_of(max_buffered, share);
         let mut by_name: HashMap<String, (Route, Requirements)> = sources
             .into_iter()
             .map(|source| {
-                let route = Route::new(source, buffered);
+                let route = Route::new(source, buffered, rates.as_ref());
                 (source.name.clone(), (route, Requirements::new(source)))
             })
             .collect();
@@ -98,17 +120,18 @@ impl SourceAuth {
     }
 
     /// The source of this name, where the request passes. `token` is the segment of the path after the
-    /// source's name, its escapes undone, `certified` the authorities that the client's certificate proves.
+    /// source's name, its escapes undone, `certified` the authorities that the client's certificate proves,
+    /// `peer` the sender's address.
     pub fn authenticate(
         &self,
         source: Option<&str>,
         token: Option<&str>,
         headers: &HeaderMap,
-        certified: &[AuthorityId],
+        (certified, peer): (&[AuthorityId], IpAddr),
     ) -> Result<&Route, Option<&Route>> {
         let found = source.and_then(|name| self.by_name.get(name));
         let requirements = found.map_or(&self.decoy, |(_, requirements)| requirements);
-        let matches = requirements.matches(token, headers, certified);
+        let matches = requirements.matches(token, headers, (certified, peer));
         match found {
             Some((route, _)) if matches => Ok(route),
             Some((route, _)) => Err(Some(route)),
@@ -119,7 +142,7 @@ impl SourceAuth {
 
 impl Route {
     /// `buffered` are the bytes that a source may hold, but one body always fits.
-    fn new(source: &Source, buffered: usize) -> Self {
+    fn new(source: &Source, buffered: usize, rates: Option<&Arc<PeerRates>>) -> Self {
         let max_body = usize::try_from(source.max_body).unwrap_or(usize::MAX);
         let now = Instant::now();
         let required: Vec<HeaderName> = source
@@ -133,20 +156,27 @@ impl Route {
             verifier: Arc::clone(&source.verifier),
             max_body: source.max_body,
             guarded: !source.token_sha256.is_empty() || !source.require_headers.is_empty(),
+            takes_token: !source.token_sha256.is_empty(),
             required,
+            exact: source.provider.spec().headers,
             buffers: Arc::new(Semaphore::new(buffered.max(max_body))),
             // The burst is one second's requests.
-            rate: source
-                .rate
-                .map(|rate| TokenBucket::new(rate.into(), rate.into(), now)),
+            rate: source.rate.map(|rate| match rates {
+                Some(rates) if source.is_open() => Rate::Peer(Arc::clone(rates), rate),
+                _ => Rate::Source(TokenBucket::new(rate.into(), rate.into(), now)),
+            }),
         }
     }
 
-    /// Whether one more request may come now.
-    pub fn takes_one(&self) -> bool {
-        self.rate
-            .as_ref()
-            .is_none_or(|rate| rate.take_one(Instant::now()))
+    /// Whether one more request of this peer may come now.
+    pub fn takes_one(&self, peer: IpAddr) -> bool {
+        match &self.rate {
+            None => true,
+            Some(Rate::Source(rate)) => rate.take_one(Instant::now()),
+            Some(Rate::Peer(rates, rate)) => {
+                rates.take_one(&self.name, peer, *rate, Instant::now())
+            }
+        }
     }
 }
 
@@ -158,6 +188,8 @@ impl Requirements {
         Self {
             takes_token: !source.token_sha256.is_empty(),
             authority: source.client_ca_file.as_deref().map(authority_id),
+            by_address: !source.allow_from.is_empty(),
+            networks: source.allow_from.iter().map(Network::new).collect(),
             tokens: source.token_sha256.clone(),
             headers: source.require_headers.iter().map(header).collect(),
         }
@@ -166,17 +198,25 @@ impl Requirements {
     fn pad_to(&mut self, other: &Self) {
         let tokens = self.tokens.len().max(other.tokens.len()).max(1);
         self.tokens.resize(tokens, PADDING_HASH);
+        let networks = self.networks.len().max(other.networks.len());
+        self.networks.resize(networks, Network::NOBODY);
         let headers = self.headers.len().max(other.headers.len());
         self.headers.resize(headers, (None, vec![PADDING_HASH]));
     }
 
-    fn matches(&self, token: Option<&str>, headers: &HeaderMap, certified: &[AuthorityId]) -> bool {
+    fn matches(
+        &self,
+        token: Option<&str>,
+        headers: &HeaderMap,
+        (certified, peer): (&[AuthorityId], IpAddr),
+    ) -> bool {
         let hash = sha256(token.unwrap_or_default().as_bytes());
         let known = is_one_of(&hash, &self.tokens);
         let mut matches =
             choice(token.is_some() == self.takes_token) & (known | choice(!self.takes_token));
         let vouched = is_one_of(&self.authority.unwrap_or(PADDING_HASH), certified);
         matches &= vouched | choice(self.authority.is_none());
+        matches &= network::holds(&self.networks, peer) | choice(!self.by_address);
         for (name, hashes) in &self.headers {
             let mut values = name.iter().flat_map(|name| headers.get_all(name));
             // A header that comes twice does not match: a proxy may have checked the other one.

@@ -47,8 +47,11 @@ impl Config {
             limits: settings.ingest.limits.clone(),
             auth: SourceAuth::new(
                 settings.sources.values().filter(|source| source.enabled),
-                bytes(settings.ingest.max_buffered),
-                settings.ingest.limits.source_buffered,
+                (
+                    bytes(settings.ingest.max_buffered),
+                    settings.ingest.limits.source_buffered,
+                ),
+                settings.ingest.peer != PeerFrom::Connection,
             ),
         }
     }

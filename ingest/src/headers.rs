@@ -3,6 +3,8 @@
 use hyper::header::{self, HeaderMap, HeaderName};
 use sluice_schemas::raw::Headers;
 
+use crate::mask::Mask;
+
 /// Headers of one hop (RFC 9110, section 7.6.1), and headers that may be secrets of other parties.
 const DROPPED: [HeaderName; 9] = [
     header::AUTHORIZATION,
@@ -20,9 +22,17 @@ const DROPPED: [HeaderName; 9] = [
 const DROPPED_BY_NAME: [&str; 2] = ["keep-alive", "proxy-connection"];
 
 /// The headers without those of one hop, those that Connection names, secrets, and what the source
-/// requires. Names are in lower case; values are the bytes that came, the values of one name in their
-/// order.
-pub fn kept(all: &HeaderMap, required: &[HeaderName]) -> Headers {
+/// requires. Names are in lower case; values are the bytes that came, but for the token of the URL, the
+/// values of one name in their order.
+///
+/// The headers that the provider signs or reads (`exact`) are never masked: the verdict depends on each of
+/// their bytes, and a short token can be a part of a signature by chance. No proxy copies a URL there.
+pub fn kept(
+    all: &HeaderMap,
+    required: &[HeaderName],
+    exact: &[&str],
+    mask: Option<Mask<'_>>,
+) -> Headers {
     let nominated: Vec<&[u8]> = all
         .get_all(header::CONNECTION)
         .iter()
@@ -39,8 +49,13 @@ pub fn kept(all: &HeaderMap, required: &[HeaderName]) -> Headers {
     };
     let kept = all.iter().filter(|(name, _)| !is_dropped(name));
     Headers(
-        kept.map(|(name, value)| (name.as_str().to_owned(), value.as_bytes().to_vec()))
-            .collect(),
+        kept.map(|(name, value)| {
+            let (name, value) = (name.as_str(), value.as_bytes());
+            let mask = mask.filter(|_| !exact.contains(&name));
+            let value = mask.map_or(value.into(), |mask| mask.cover(value));
+            (name.to_owned(), value.into_owned())
+        })
+        .collect(),
     )
 }
 
@@ -70,7 +85,7 @@ mod tests {
             let name = HeaderName::from_static(name);
             all.append(name, HeaderValue::from_bytes(value).expect("a value"));
         }
-        let kept = kept(&all, &[HeaderName::from_static("x-key")]);
+        let kept = kept(&all, &[HeaderName::from_static("x-key")], &[], None);
         let twice: Vec<&[u8]> = kept.all("x-twice").collect();
         assert_eq!(twice, [b"one", b"two"]);
         assert_eq!(kept.all("x-odd").next(), Some(b"\xff\x80".as_slice()));

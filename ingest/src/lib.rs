@@ -31,6 +31,12 @@ mod path;
 
 mod headers;
 
+mod mask;
+
+mod network;
+
+mod peer_rates;
+
 pub mod byte_budget;
 
 pub mod persist;

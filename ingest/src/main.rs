@@ -9,7 +9,7 @@ use sluice_ingest::arguments::{Arguments, Command};
 use sluice_ingest::drain_command::drain_only;
 use sluice_ingest::http::server;
 use sluice_ingest::service::{check, run};
-use sluice_schemas::settings::Settings;
+use sluice_schemas::settings::{Part, Settings};
 use sluice_service::runtime::Failure;
 use sluice_service::{EXIT_CONFIG, shutdown, telemetry};
 
@@ -25,6 +25,9 @@ fn main() {
         sluice_service::settings::load(&file).unwrap_or_else(|faults| misconfigured(&faults));
     if arguments.check {
         check(&settings).unwrap_or_else(|faults| misconfigured(&faults));
+        for warning in settings.warnings(Part::Ingest) {
+            eprintln!("{warning}");
+        }
         eprintln!("the settings are good");
         return;
     }

@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use crate::mask::Mask;
+
 /// Where every webhook comes in: `/v1/hooks/{source}` and `/v1/hooks/{source}/{token}`.
 const HOOKS: &str = "/v1/hooks/";
 
@@ -24,11 +26,14 @@ pub fn named(path: &str) -> Named<'_> {
 }
 
 /// Path and query as they came, but for the token: the path is the one that names the source alone.
-pub fn target_without_token(uri: &hyper::Uri, source: &str) -> String {
-    match uri.query() {
-        Some(query) => format!("{HOOKS}{source}?{query}"),
-        None => format!("{HOOKS}{source}"),
-    }
+pub fn target_without_token(uri: &hyper::Uri, source: &str, mask: Option<Mask<'_>>) -> String {
+    let Some(query) = uri.query() else {
+        return format!("{HOOKS}{source}");
+    };
+    let covered = mask.map_or(query.as_bytes().into(), |mask| mask.cover(query.as_bytes()));
+    // A query is text, and so is what is left of it.
+    let query = String::from_utf8_lossy(&covered);
+    format!("{HOOKS}{source}?{query}")
 }
 
 fn segments(rest: &str) -> Option<Named<'_>> {
@@ -134,9 +139,14 @@ mod tests {
             ("/v1/hooks/site/t0ken?a=b&c=%20", "/v1/hooks/site?a=b&c=%20"),
             ("/v1/hooks/site/t0k%65n/?a=b", "/v1/hooks/site?a=b"),
             ("/v1/hooks/s%69te/t0ken/", "/v1/hooks/site"),
+            (
+                "/v1/hooks/site/t0ken?u=%2Ft0k%65n",
+                "/v1/hooks/site?u=%2F***",
+            ),
         ] {
             let uri = target.parse().expect("a target");
-            assert_eq!(target_without_token(&uri, "site"), kept);
+            let mask = Mask::new("t0ken");
+            assert_eq!(target_without_token(&uri, "site", Some(mask)), kept);
         }
     }
 

@@ -26,6 +26,7 @@ use crate::headers;
 use crate::http::body::{Inbound, Unread};
 use crate::http::body_buffer::{BodyBuffer, discard, max_chunks};
 use crate::ids::Ids;
+use crate::mask::Mask;
 use crate::metrics::{Metrics, Part};
 use crate::path::{self, Named};
 use crate::persist::{AcceptedRequest, Durable};
@@ -169,7 +170,7 @@ impl<P: Publish> Receiver<P> {
         if origin.over {
             return Answer::TooManyRequests(Limit::PeerBytes);
         }
-        if !route.takes_one() {
+        if !route.takes_one(origin.peer) {
             return Answer::TooManyRequests(Limit::Rate);
         }
         if is_encoded(&head.headers) {
@@ -280,17 +281,20 @@ fn build_record(
     ids: &Ids,
 ) -> AcceptedRequest {
     let received_at = clock::now();
+    let named = route.takes_token.then(|| path::named(head.uri.path()));
+    let token = named.as_ref().and_then(|named| named.token.as_deref());
+    let mask = token.map(Mask::new);
     let raw = RawRequest {
         id: ids.request_id(received_at),
         source: route.name.to_string(),
         provider: route.provider.to_owned(),
         received_at,
         method: head.method.as_str().to_owned(),
-        target: path::target_without_token(&head.uri, &route.name),
+        target: path::target_without_token(&head.uri, &route.name, mask),
         peer,
         token: route.guarded,
         ack: Ack::Broker,
-        headers: headers::kept(&head.headers, &route.required),
+        headers: headers::kept(&head.headers, &route.required, route.exact, mask),
     };
     let key = partition_key(route.verifier.as_ref(), &raw.headers, &body);
     let traceparent = ids.producer_span().to_string();
@@ -360,7 +364,7 @@ fn authorize<'c>(
         source.as_deref(),
         token.as_deref(),
         &head.headers,
-        &origin.certified,
+        (&origin.certified, origin.peer),
     );
     if head.method != Method::POST {
         return Err((

@@ -9,6 +9,8 @@ mod support;
 
 mod requests;
 
+mod access;
+
 mod bodies;
 
 mod limits;

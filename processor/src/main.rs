@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use sluice_processor::service::{Parts, run};
-use sluice_schemas::settings::Fault;
+use sluice_schemas::settings::{Fault, Part};
 use sluice_service::{EXIT_CONFIG, shutdown, telemetry};
 
 #[global_allocator]
@@ -37,6 +37,9 @@ fn main() -> anyhow::Result<ExitCode> {
     telemetry::init(&settings.telemetry);
     let parts = Parts::read(settings).unwrap_or_else(|faults| misconfigured(faults));
     if arguments.check {
+        for warning in parts.settings.warnings(Part::Processor) {
+            eprintln!("{warning}");
+        }
         println!("{}: no faults", arguments.config.display());
         return Ok(ExitCode::SUCCESS);
     }

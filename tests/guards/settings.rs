@@ -201,6 +201,7 @@ fn source(source: &Source) -> Value {
         events,
         enabled,
         client_ca_file,
+        allow_from,
         rate,
     } = source;
     json!({
@@ -214,6 +215,7 @@ fn source(source: &Source) -> Value {
         "events": events,
         "enabled": enabled,
         "client_ca_file": client_ca_file,
+        "allow_from": allow_from.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "rate": rate,
     })
 }
@@ -336,7 +338,11 @@ fn every_default_is_the_same() {
         all.insert(what.to_owned(), shown(&load(yaml)));
     }
     for provider in ALL {
-        let Spec { name, documented } = provider.spec();
+        let Spec {
+            name,
+            documented,
+            headers: _,
+        } = provider.spec();
         let verifier = verifier(provider);
         assert!(verifier.topic_types() == *documented);
         let spec = json!({

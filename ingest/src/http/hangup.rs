@@ -59,9 +59,9 @@ impl Input {
         self.chunks.store(false, Ordering::Relaxed);
     }
 
-    /// Whether another server may see the end of the last body elsewhere: hyper ends trailers at an empty line
-    /// that CR LF ends, others at one that LF ends. What stands behind them may be a part of a body there,
-    /// and a request here. For HTTP/1.1 alone.
+    /// Whether another server may see the end of the last body elsewhere: hyper ends trailers at an empty
+    /// line that CR LF ends, others at one that LF ends. What stands behind them may be a part of a body
+    /// there, and a request here. For HTTP/1.1 alone.
     pub fn has_two_ends(&self) -> bool {
         self.chunks.load(Ordering::Relaxed)
     }

@@ -17,7 +17,7 @@ mod connection;
 
 mod activity;
 
-mod peers;
+pub mod peers;
 
 pub mod hangup;
 

@@ -123,7 +123,7 @@ impl Drop for PeerGuard {
 }
 
 /// Of IPv6 the network: one host has as many addresses in it as it likes.
-fn peer_key(address: IpAddr) -> IpAddr {
+pub(crate) fn peer_key(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V4(_) => address,
         IpAddr::V6(address) => {

@@ -191,6 +191,7 @@ impl SettingsFile {
             sources = self.in_force.sources.len(),
             "the settings file changed and is in force"
         );
+        log_warnings(&self.in_force, self.part);
         if !waiting.is_empty() {
             let paths = waiting.join(", ");
             tracing::warn!(paths, "these settings changed and wait for a restart");
@@ -209,6 +210,18 @@ impl SettingsFile {
         }
         let (_, since) = *self.unavailable.insert(known.unwrap_or((content, now)));
         now.saturating_duration_since(since)
+    }
+}
+
+/// Logs what the settings leave open.
+pub(crate) fn log_warnings(settings: &Settings, part: Part) {
+    for warning in settings.warnings(part) {
+        tracing::warn!(
+            setting = warning.path,
+            open = warning.message,
+            mend = warning.mend,
+            "a setting leaves something open"
+        );
     }
 }
 

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::admin::{self, Readiness};
 use crate::metric::Readings;
-use crate::reload::{SettingsProbe, Watcher};
+use crate::reload::{SettingsProbe, Watcher, log_warnings};
 use crate::telemetry::Telemetry;
 use crate::{EXIT_CONFIG, EXIT_RESTART};
 
@@ -86,6 +86,7 @@ impl Service {
         (telemetry, mut reload_failures): (Telemetry, Vec<(&'static str, Counter)>),
         shutdown: CancellationToken,
     ) -> (Self, Watcher, SettingsProbe) {
+        log_warnings(&settings, part);
         let (watcher, probe) = Watcher::new(Arc::clone(&settings), part, &mut registry);
         let readiness = Readiness::default();
         readiness.set(condition, Err(reason.to_owned()));

@@ -19,6 +19,9 @@ pub struct Spec {
     /// The documented event types: each has a fixture and, in tests, a sample. Which types have a topic of
     /// their own is another question ([`Verifier::topic_types`]).
     pub documented: &'static [&'static str],
+    /// Every header (lower case) that is verified or read, under any options. Ingest keeps their values byte
+    /// for byte; from all others it takes the token of the URL.
+    pub headers: &'static [&'static str],
 }
 
 /// A provider, as the registry knows it.

@@ -80,6 +80,21 @@ fn every_documented_event_has_a_fixture() {
     }
 }
 
+/// What is read of a header that is not named, a mask in it would change.
+#[test]
+fn a_verdict_depends_on_no_header_but_those_that_the_provider_names() {
+    for mut fixture in fixtures() {
+        let expected = fixture.outcome();
+        let named = fixture.provider.spec().headers;
+        let headers = &mut fixture.request.headers.0;
+        headers.retain(|(name, _)| named.contains(&name.as_str()));
+        assert_eq!(fixture.outcome(), expected, "{}", fixture.path.display());
+        for name in named {
+            assert_eq!(*name, name.to_lowercase());
+        }
+    }
+}
+
 #[test]
 fn every_reason_that_a_provider_decides_has_a_fixture() {
     let seen: BTreeSet<Reason> = fixtures().iter().filter_map(Fixture::reason).collect();

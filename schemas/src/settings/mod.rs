@@ -28,6 +28,8 @@ mod peer;
 
 mod limits;
 
+mod network;
+
 mod ingest;
 
 mod processor;
@@ -39,6 +41,8 @@ mod file;
 mod derived;
 
 mod change;
+
+mod warnings;
 
 pub use change::{Change, Part};
 pub use derived::RAW_OVERHEAD;
@@ -56,3 +60,4 @@ pub use spool::Spool;
 pub use telemetry::{LogFormat, OtlpProtocol, Telemetry};
 pub use tls::TlsFiles;
 pub use topics::{Retention, Topics};
+pub use warnings::Warning;

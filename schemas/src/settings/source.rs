@@ -5,8 +5,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use serde_json::Value;
 
+use super::network::networks;
 use super::values::{FILE_NAME, bounded, file, hash, is_file_name, is_set};
 use crate::identity::sha256;
 use crate::metric::UNKNOWN_SOURCE;
@@ -42,6 +44,8 @@ pub struct Source {
     pub enabled: bool,
     /// PEM: requests must come under a client certificate of one of these authorities.
     pub client_ca_file: Option<PathBuf>,
+    /// The networks that a request's peer must be of; empty: any peer.
+    pub allow_from: Vec<IpNet>,
     /// Requests a second that are taken; more are asked to come again. `None`: no bound.
     pub rate: Option<u32>,
 }
@@ -109,14 +113,7 @@ fn source(
     }
     let options = node.peek("options").cloned().unwrap_or_default();
     let verifier = provider.map(|provider| verifier(&mut node, provider));
-    let max_body = node.size(
-        "max_body",
-        (verifier.as_ref()).map_or(DEFAULT_MAX_BODY_BYTES, |verifier| verifier.max_body()),
-    );
-    if max_body > MAX_BODY_BYTES {
-        let most = MAX_BODY_BYTES >> 20;
-        node.fault("max_body", format!("must be at most {most}MiB"));
-    }
+    let max_body = max_body(&mut node, verifier.as_deref());
     let dedup_window = bounded(&mut node, "dedup_window", longest_window);
     if dedup_window > longest_window {
         node.fault("dedup_window", "must be at most processor.dedup_window");
@@ -124,6 +121,7 @@ fn source(
     let events: BTreeSet<String> = node.texts("events").into_iter().collect();
     let enabled = node.flag("enabled", true);
     let client_ca_file = file(&mut node, "client_ca_file", secrets_dir);
+    let allow_from = networks(&mut node, "allow_from");
     let rate = rate(&mut node);
 
     let (Some(provider), Some(verifier)) = (provider, verifier) else {
@@ -132,10 +130,15 @@ fn source(
         node.finish();
         return None;
     };
-    let provider_name = provider.spec().name;
-    slugs.check(&node, provider_name, &verifier.topic_types(), &events);
+    slugs.check(
+        &node,
+        provider.spec().name,
+        &verifier.topic_types(),
+        &events,
+    );
     let proved = !token_sha256.is_empty() || !require_headers.is_empty();
-    signing(&node, verifier.signing(), proved, &secrets);
+    let by = (proved, !allow_from.is_empty());
+    signing(&node, verifier.signing(), by, &secrets);
     node.finish();
     Some(Source {
         name,
@@ -150,6 +153,7 @@ fn source(
         events,
         enabled,
         client_ca_file,
+        allow_from,
         rate,
     })
 }
@@ -177,6 +181,14 @@ fn verifier(node: &mut Node, provider: &dyn Provider) -> Arc<dyn Verifier> {
 }
 
 impl Source {
+    /// Whether ingest takes its requests from anybody, so that only the processor knows who sent them.
+    pub fn is_open(&self) -> bool {
+        self.token_sha256.is_empty()
+            && self.require_headers.is_empty()
+            && self.client_ca_file.is_none()
+            && self.allow_from.is_empty()
+    }
+
     /// The event types that have a topic of their own.
     pub fn topic_types(&self) -> impl Iterator<Item = &str> {
         let own = self.events.iter().map(String::as_str);
@@ -234,18 +246,33 @@ fn rate(node: &mut Node) -> Option<u32> {
 }
 
 /// What must stand next to the provider's way of signing.
-fn signing(node: &Node, signing: Signing, proved: bool, secrets: &[String]) {
+fn signing(node: &Node, signing: Signing, (proved, by_address): (bool, bool), secrets: &[String]) {
     match signing {
         Signing::Required if secrets.is_empty() => {
             node.fault("secrets", "at least one is needed: every request is signed");
         }
         Signing::Optional | Signing::Off if !proved => {
-            let message = "is needed, or require_headers: requests may be unsigned, so anybody \
-                           could send them";
+            let who = if by_address {
+                "anybody in allow_from could send them, and an address proves no sender"
+            } else {
+                "anybody could send them"
+            };
+            let message =
+                format!("is needed, or require_headers: requests may be unsigned, so {who}");
             node.fault("token_sha256", message);
         }
         Signing::Required | Signing::Optional | Signing::Off => {}
     }
+}
+
+fn max_body(node: &mut Node, verifier: Option<&dyn Verifier>) -> u64 {
+    let default = verifier.map_or(DEFAULT_MAX_BODY_BYTES, Verifier::max_body);
+    let found = node.size("max_body", default);
+    if found > MAX_BODY_BYTES {
+        let most = MAX_BODY_BYTES >> 20;
+        node.fault("max_body", format!("must be at most {most}MiB"));
+    }
+    found
 }
 
 fn token_sha256(node: &mut Node) -> Vec<[u8; 32]> {

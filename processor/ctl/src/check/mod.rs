@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use sluice_schemas::settings::Settings;
+use sluice_schemas::settings::{Part, Settings};
 
 use crate::failure::Failure;
 use crate::help::layout;
@@ -85,6 +85,13 @@ pub async fn run(file: &Path, options: &Options) -> Result<bool, Failure> {
         &file.display().to_string(),
         "no faults",
     ));
+    for warning in [Part::Ingest, Part::Processor]
+        .map(|part| settings.warnings(part))
+        .concat()
+    {
+        let finding = Finding::warn("settings", &warning.path, warning.message);
+        report.add(&finding.mend(warning.mend));
+    }
     report.all(&secrets::check(&settings));
 
     eprintln!("asking the brokers and the schema registry");

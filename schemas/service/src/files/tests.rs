@@ -68,8 +68,8 @@ fn a_fifo_in_place_of_a_file_is_a_fault_that_names_it_and_nobody_waits() {
         assert!(found.contains("the file fifo"), "{found}");
         assert!(found.contains("it is a FIFO"), "{found}");
     }
-    let properties = "sasl.mechanism: OAUTHBEARER, sasl.oauthbearer.method: oidc, \
-                      sasl.oauthbearer.client.id: i, sasl.oauthbearer.token.endpoint.url: 'http://h', \
+    let properties = "security.protocol: SASL_SSL, sasl.mechanism: OAUTHBEARER, sasl.oauthbearer.method: oidc, \
+                      sasl.oauthbearer.client.id: i, sasl.oauthbearer.token.endpoint.url: 'https://h', \
                       https.ca.location: DIR/fifo";
     for kafka in [
         "secret_properties: {sasl.password: fifo}".to_owned(),

@@ -25,4 +25,5 @@ pub static SPEC: Spec = Spec {
         "reward.provisioned",
         "reward.fulfilled",
     ],
+    headers: &[SIGNATURE],
 };

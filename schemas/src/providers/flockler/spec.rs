@@ -21,4 +21,5 @@ pub const ENVIRONMENTS: [&str; 4] = ["development", "sandbox", "staging", "produ
 pub static SPEC: Spec = Spec {
     name: "flockler",
     documented: &["article.publish", "article.update", "article.unpublish"],
+    headers: &[SIGNATURE, ACTION, ENVIRONMENT],
 };

@@ -13,4 +13,5 @@ pub static SPEC: Spec = Spec {
         "signup.position_changed",
         "signup.deleted",
     ],
+    headers: &[SIGNATURE],
 };

@@ -21,6 +21,16 @@ const V1: &[u8] = b"v1";
 /// The version of an entry that is Ed25519.
 const V1A: &[u8] = b"v1a";
 
+/// All headers of both families.
+pub const HEADERS: [&str; 6] = [
+    Family::Webhook.id(),
+    Family::Webhook.timestamp(),
+    Family::Webhook.signature(),
+    Family::Svix.id(),
+    Family::Svix.timestamp(),
+    Family::Svix.signature(),
+];
+
 /// Under which names the three headers stand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Family {

@@ -29,6 +29,13 @@ fn an_unauthenticated_source_is_a_fault() {
         source_paths("{provider: referralloop, options: {signature: 'off'}}"),
         ["token_sha256"]
     );
+    let near = "{provider: referralloop, allow_from: [192.0.2.0/24]}";
+    let faults = source_faults(near);
+    assert_eq!(faults.len(), 1, "{faults:?}");
+    assert!(
+        faults[0].1.contains("an address proves no sender"),
+        "{faults:?}"
+    );
     let tokened = format!("{{provider: referralloop, token_sha256: ['{TOKEN}']}}");
     assert_eq!(source_faults(&tokened), []);
     let headed = format!("{{provider: referralloop, require_headers: {{X-Key: ['{TOKEN}']}}}}");
