@@ -11,12 +11,13 @@ use sluice_ingest::http::server;
 use sluice_ingest::service::{check, run};
 use sluice_schemas::settings::{Part, Settings};
 use sluice_service::runtime::Failure;
-use sluice_service::{EXIT_CONFIG, shutdown, telemetry};
+use sluice_service::{EXIT_CONFIG, privacy, shutdown, telemetry};
 
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
 
 fn main() {
+    privacy::protect_process();
     let arguments = Arguments::parse();
     let Some(file) = arguments.config else {
         misconfigured(&["--config FILE or SLUICE_CONFIG must name the settings file"]);

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use sluice_processor::service::{Parts, run};
 use sluice_schemas::settings::{Fault, Part};
-use sluice_service::{EXIT_CONFIG, shutdown, telemetry};
+use sluice_service::{EXIT_CONFIG, privacy, shutdown, telemetry};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -24,6 +24,7 @@ struct Arguments {
 }
 
 fn main() -> anyhow::Result<ExitCode> {
+    privacy::protect_process();
     let arguments = Arguments::parse();
     let misconfigured = |faults: Vec<Fault>| -> ! {
         for fault in &faults {

@@ -26,6 +26,10 @@ use failure::Failure;
 
 fn main() -> ExitCode {
     let Arguments { config, command } = Arguments::parse();
+    // Manual pages are for everybody.
+    if !matches!(command, Command::Man { .. }) {
+        sluice_service::privacy::protect_process();
+    }
     let file = || config.as_deref().ok_or_else(Failure::no_settings_file);
     let done = match &command {
         Command::Check(options) => file().and_then(|file| run(check::run(file, options))),

@@ -26,6 +26,8 @@ pub mod shutdown;
 
 pub mod runtime;
 
+pub mod privacy;
+
 pub mod table;
 
 pub mod causes;
