@@ -113,11 +113,13 @@ pub enum UnavailableReason {
     Broker,
     /// The spool is full, too old or broken.
     Spool,
+    /// The source's share of the spool is used up.
+    SpoolShare,
 }
 
 impl UnavailableReason {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Starting,
         Self::Buffers,
         Self::SourceBuffers,
@@ -125,6 +127,7 @@ impl UnavailableReason {
         Self::Acknowledgement,
         Self::Broker,
         Self::Spool,
+        Self::SpoolShare,
     ];
 
     /// The limit that was met, if it was one.
@@ -132,9 +135,12 @@ impl UnavailableReason {
         match self {
             Self::Buffers => Some(Limit::MaxBuffered),
             Self::SourceBuffers => Some(Limit::SourceBuffered),
-            Self::Starting | Self::Queue | Self::Acknowledgement | Self::Broker | Self::Spool => {
-                None
-            }
+            Self::Starting
+            | Self::Queue
+            | Self::Acknowledgement
+            | Self::Broker
+            | Self::Spool
+            | Self::SpoolShare => None,
         }
     }
 
@@ -148,6 +154,7 @@ impl UnavailableReason {
             Self::Acknowledgement => "acknowledgement",
             Self::Broker => "broker",
             Self::Spool => "spool",
+            Self::SpoolShare => "spool_share",
         }
     }
 }

@@ -29,5 +29,10 @@ pub enum Command {
         /// What is older than `ingest.spool.max_age` too: the deduplication may not know it any more.
         #[arg(long)]
         older: bool,
+        /// What is in quarantine too: have a look first, with `quarantine`.
+        #[arg(long)]
+        quarantined: bool,
     },
+    /// Lists what is in the quarantine of a spool that no process uses, a JSON object a line.
+    Quarantine,
 }

@@ -1,8 +1,11 @@
-//! `sluice-ingest drain`: emptying a spool without taking requests.
+//! `sluice-ingest drain`: emptying a spool without taking requests; `sluice-ingest quarantine`: what it
+//! keeps.
 
 use std::sync::Arc;
 
 use prometheus_client::registry::Registry;
+use sluice_schemas::identity::sha256;
+use sluice_schemas::raw::RawRequest;
 use sluice_schemas::settings::Settings;
 use sluice_service::admin::Readiness;
 use sluice_service::runtime::Failure;
@@ -12,26 +15,34 @@ use crate::publish::Use;
 use crate::service::{open_spool, producer, verify};
 use crate::spool::Spool;
 use crate::spool::drain::Drain;
+use crate::spool::record::Stored;
 
 /// Drains the spool that the settings name, without taking requests: for one that a pod left behind.
 ///
 /// # Errors
 /// What blocks the drain; the other records stay in the spool.
-pub async fn drain_only(settings: &Settings, older: bool) -> Result<Drained, Failure> {
+///
+/// What is in quarantine stays there, unless it is `quarantined` that is to be drained.
+pub async fn drain_only(
+    settings: &Settings,
+    older: bool,
+    quarantined: bool,
+) -> Result<Drained, Failure> {
     let metrics = Metrics::new(&mut Registry::default());
-    let Some(spool) = open_spool(settings, &metrics, Spool::open_whole)? else {
-        let line = "ingest.spool.dir: is not set, so there is no spool to drain".to_owned();
-        return Err(Failure::Config(vec![line]));
-    };
+    let spool = open(settings, &metrics)?;
     if older {
         spool.drain_older(true);
     }
-    let found = spool.records();
+    let mut found = spool.records();
     verify(settings, &Readiness::default()).await?;
     let publisher = Arc::new(producer(settings, Use::Drain, &metrics)?);
-    let outcome = Drain::new(Arc::clone(&spool), publisher)
-        .until_empty()
-        .await;
+    let drain = || Drain::new(Arc::clone(&spool), Arc::clone(&publisher)).until_empty();
+    let mut outcome = drain().await;
+    if quarantined && outcome.is_ok() {
+        let released = spool.release().await;
+        found += released.map_err(|error| Failure::Restart(format!("the spool: {error}")))?;
+        outcome = drain().await;
+    }
     let left = spool.records();
     let refused = spool.quarantined();
     let _ = tokio::task::spawn_blocking(move || spool.close()).await;
@@ -41,6 +52,40 @@ pub async fn drain_only(settings: &Settings, older: bool) -> Result<Drained, Fai
         refused,
         stopped: outcome.err(),
     })
+}
+
+fn open(settings: &Settings, metrics: &Metrics) -> Result<Arc<Spool>, Failure> {
+    open_spool(settings, metrics, Spool::open_whole)?.ok_or_else(|| {
+        let line = "ingest.spool.dir: is not set, so there is no spool to drain".to_owned();
+        Failure::Config(vec![line])
+    })
+}
+
+/// Prints what is in quarantine, a JSON object for each record. Its body is not printed.
+///
+/// # Errors
+/// The spool cannot be opened or read.
+pub fn list_quarantine(settings: &Settings) -> Result<(), Failure> {
+    let spool = open(settings, &Metrics::new(&mut Registry::default()))?;
+    let listed = spool.quarantine(&mut |(number, bytes, why)| {
+        let stored = Stored::of_any_number(bytes).ok().map(|(_, stored)| stored);
+        let request = stored.as_ref();
+        let request = request.and_then(|stored| RawRequest::decode(stored.record().request).ok());
+        let line = serde_json::json!({
+            "number": number,
+            "why": why,
+            "bytes": bytes.len(),
+            "received_at": stored.as_ref().map(|stored| stored.received_at),
+            "body_sha256": stored.as_ref().map(|stored| hex::encode(sha256(stored.record().value))),
+            "id": request.as_ref().map(|request| request.id.to_string()),
+            "source": request.as_ref().map(|request| &request.source),
+            "token": request.as_ref().map(|request| request.token),
+            "peer": request.as_ref().map(|request| request.peer),
+            "target": request.as_ref().map(|request| &request.target),
+        });
+        println!("{line}");
+    });
+    listed.map_err(|error| Failure::Restart(format!("the spool: {error}")))
 }
 
 /// The result of [`drain_only`].

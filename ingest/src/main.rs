@@ -6,7 +6,7 @@ use std::process::exit;
 use clap::Parser;
 use mimalloc::MiMalloc;
 use sluice_ingest::arguments::{Arguments, Command};
-use sluice_ingest::drain_command::drain_only;
+use sluice_ingest::drain_command::{drain_only, list_quarantine};
 use sluice_ingest::http::server;
 use sluice_ingest::service::{check, run};
 use sluice_schemas::settings::{Part, Settings};
@@ -52,8 +52,12 @@ fn start(settings: Settings, command: Option<Command>) -> anyhow::Result<Result<
         .event_interval(server::EVENT_INTERVAL)
         .build()?;
     let ended = runtime.block_on(async {
-        if let Some(Command::Drain { older }) = command {
-            return Ok(drain(&settings, older).await);
+        match command {
+            Some(Command::Drain { older, quarantined }) => {
+                return Ok(drain(&settings, older, quarantined).await);
+            }
+            Some(Command::Quarantine) => return Ok(list_quarantine(&settings)),
+            None => {}
         }
         let shutdown = shutdown::on_signals()?;
         let listen = settings.ingest.listen;
@@ -68,8 +72,8 @@ fn start(settings: Settings, command: Option<Command>) -> anyhow::Result<Result<
 }
 
 /// Drains the spool and prints the result as one JSON object. Records that are left are a failure.
-async fn drain(settings: &Settings, older: bool) -> Result<(), Failure> {
-    let drained = drain_only(settings, older).await?;
+async fn drain(settings: &Settings, older: bool, quarantined: bool) -> Result<(), Failure> {
+    let drained = drain_only(settings, older, quarantined).await?;
     println!("{}", drained.json());
     let refused = drained.refused;
     let kept = || format!("{refused} records are in quarantine: keep this folder");

@@ -17,7 +17,7 @@ use crate::clock;
 use crate::metrics::{Metrics, TraceId};
 use crate::publish::{Delivered, Hold, Publish, Record, Refused, Undelivered};
 use crate::spans::{SendSpan, Stored};
-use crate::spool::{Spool, WritePath};
+use crate::spool::{NoRoom, Spool, WritePath};
 
 /// A request that passed authentication and was read whole.
 #[derive(Debug)]
@@ -238,14 +238,16 @@ impl<P: Publish> Durable<P> {
         let received_at = request.raw.received_at;
         let put = spool.put(
             &request.record(),
+            &request.raw.source,
             received_at,
             Some(Arc::clone(&request.permit)),
         );
         drop(request);
         let unavailable = Answer::Unavailable(UnavailableReason::Spool);
-        let Ok(stored) = put else {
-            return Err(unavailable);
-        };
+        let stored = put.map_err(|why| match why {
+            NoRoom::Share => Answer::Unavailable(UnavailableReason::SpoolShare),
+            NoRoom::Full | NoRoom::TooOld | NoRoom::Broken => unavailable,
+        })?;
         // A disk may hang as brokers may.
         match tokio::time::timeout(self.ack_timeout, stored).await {
             Ok(Ok(Ok(()))) => {

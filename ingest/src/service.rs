@@ -13,7 +13,7 @@ use sluice_service::kafka::topics;
 use sluice_service::kafka::topics::{EnsureError, Which};
 use sluice_service::reload::{ApplyError, Watcher};
 use sluice_service::runtime::{Failure, Service};
-use sluice_service::telemetry::{self, Repeated, Telemetry, Traces};
+use sluice_service::telemetry::{self, Repeated, Telemetry};
 use sluice_service::watch::Watching;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -57,11 +57,12 @@ pub async fn run(
     let mut registry = Registry::default();
     let telemetry = Telemetry::start(&settings.telemetry, "sluice-ingest", &mut registry)
         .map_err(|fault| Failure::config(&[fault]))?;
-    let ingest = Ingest::open(&settings, &mut registry, telemetry.traces())?;
-    let certificate = (
-        "certificate",
-        ingest.receiver.metrics().tls_reload_failures(),
-    );
+    let tls = Tls::load(&settings).map_err(|faults| Failure::config(&faults))?;
+    if let Some(tls) = &tls {
+        tls.register(&mut registry);
+    }
+    let metrics = Metrics::new(&mut registry);
+    let certificate = ("certificate", metrics.tls_reload_failures());
     // The watcher of the settings ends when its probe is dropped; ingest itself asks it nothing.
     let (service, watcher, _probe) = Service::open(
         settings,
@@ -74,6 +75,16 @@ pub async fn run(
         ),
         shutdown,
     );
+    // The admin port answers while the spool is opened, which takes long where it is damaged: a probe must
+    // not have the process killed, again and again, in the middle of that.
+    let opened = tokio::select! {
+        opened = Ingest::open(&service, tls, metrics) => opened,
+        () = service.shutdown.cancelled() => Err(None),
+    };
+    let ingest = match opened {
+        Ok(ingest) => ingest,
+        Err(failure) => return ended_early(&service, failure).await,
+    };
     ingest.follow(watcher);
     let server = tokio::spawn(server::serve(
         Arc::clone(&ingest.receiver),
@@ -100,6 +111,13 @@ pub async fn run(
     // Together: a Collector that hangs must not keep the spool from closing in time.
     tokio::join!(service.telemetry.close(), ingest.close());
     outcome
+}
+
+/// Closes what is open before there is a spool.
+async fn ended_early(service: &Service, failure: Option<Failure>) -> Result<(), Failure> {
+    service.closed.cancel();
+    service.telemetry.close().await;
+    failure.map_or(Ok(()), Err)
 }
 
 /// Reads the files that the settings name: ingest's only secrets are those of Kafka and its certificate.
@@ -139,7 +157,10 @@ pub(crate) fn open_spool(
         return Ok(None);
     };
     match open(spool, metrics.spool().clone()) {
-        Ok(spool) => Ok(Some(Arc::new(spool))),
+        Ok(spool) => {
+            spool.share(settings);
+            Ok(Some(Arc::new(spool)))
+        }
         // The previous process may be about to end.
         Err(error) if error.is_in_use() => Err(Failure::Restart(format!("the spool: {error}"))),
         Err(error) => Err(Failure::Config(vec![format!("ingest.spool.dir: {error}")])),
@@ -156,14 +177,19 @@ struct Ingest {
 }
 
 impl Ingest {
-    fn open(settings: &Settings, registry: &mut Registry, traces: Traces) -> Result<Self, Failure> {
-        let tls = Tls::load(settings).map_err(|faults| Failure::config(&faults))?;
-        if let Some(tls) = &tls {
-            tls.register(registry);
-        }
-        let metrics = Metrics::new(registry);
+    async fn open(
+        service: &Service,
+        tls: Option<Arc<Tls>>,
+        metrics: Metrics,
+    ) -> Result<Self, Option<Failure>> {
+        let settings = &service.settings;
         let publisher = Arc::new(producer(settings, Use::Live, &metrics)?);
-        let spool = open_spool(settings, &metrics, Spool::open)?;
+        let (settings_of_spool, its_metrics) = (Arc::clone(settings), metrics.clone());
+        let opened = tokio::task::spawn_blocking(move || {
+            open_spool(&settings_of_spool, &its_metrics, Spool::open)
+        });
+        let panicked = |error| Failure::Restart(format!("opening the spool panicked: {error}"));
+        let spool = opened.await.map_err(panicked)??;
         let durable = Arc::new(Durable::new(
             Arc::clone(&publisher),
             spool.clone(),
@@ -171,6 +197,7 @@ impl Ingest {
             settings.ingest.ack_timeout,
         ));
         let config = Config::new(settings);
+        let traces = service.telemetry.traces();
         let receiver = Receiver::new(config, Arc::clone(&durable), metrics, traces);
         let receiver = Arc::new(receiver);
         Ok(Self {
@@ -194,8 +221,9 @@ impl Ingest {
             if let Some(receiver) = receiver.upgrade() {
                 receiver.configure(Config::new(settings));
             }
-            if let (Some(spool), Some(settings)) = (&spool, &settings.ingest.spool) {
-                spool.drain_older(settings.drain_older);
+            if let (Some(spool), Some(changed)) = (&spool, &settings.ingest.spool) {
+                spool.drain_older(changed.drain_older);
+                spool.share(settings);
             }
             Ok(())
         });

@@ -257,13 +257,14 @@ fn spool_shown(spool: &Spool) -> Value {
     let Spool {
         dir,
         max_bytes,
+        source_share,
         max_age,
         wait,
         drain_rate,
         drain_older,
     } = spool;
     json!({
-        "dir": dir, "max_bytes": max_bytes, "max_age": ms(*max_age), "wait": ms(*wait),
+        "dir": dir, "max_bytes": max_bytes, "source_share": source_share, "max_age": ms(*max_age), "wait": ms(*wait),
         "drain_rate": drain_rate, "drain_older": drain_older,
     })
 }

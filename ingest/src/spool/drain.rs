@@ -52,8 +52,21 @@ const TOO_LARGE: &str = "it is larger than the raw topic takes";
 struct InFlight {
     number: u64,
     size: u64,
+    source: Arc<str>,
     received_at: i64,
     reply: oneshot::Receiver<Result<Delivered, Undelivered>>,
+}
+
+impl InFlight {
+    /// To be removed once Kafka has it.
+    fn removal(&self) -> Removal {
+        Removal {
+            number: self.number,
+            size: self.size,
+            source: Arc::clone(&self.source),
+            quarantine: None,
+        }
+    }
 }
 
 /// What blocks the next record.
@@ -181,7 +194,7 @@ impl<P: Publish> Drain<P> {
             let Some(found) = self.read.pop_front() else {
                 return;
             };
-            if let Err(found) = self.send_one(found) {
+            if let Some(found) = self.send_one(found) {
                 self.read.push_front(found);
                 return;
             }
@@ -189,25 +202,25 @@ impl<P: Publish> Drain<P> {
     }
 
     /// Sends a record, or quarantines it. Returned, it cannot be sent now.
-    fn send_one(&mut self, found: SpooledRecord) -> Result<(), SpooledRecord> {
+    fn send_one(&mut self, found: SpooledRecord) -> Option<SpooledRecord> {
         let stored = match &found.stored {
             Ok(stored) => stored,
             Err(RecordError::Newer(_)) => {
                 self.blocked = Some(Blocked::Newer);
-                return Err(found);
+                return Some(found);
             }
             Err(RecordError::Damaged) => {
-                self.quarantine(found.number, found.size, "it is damaged on the disk");
-                return Ok(());
+                self.quarantine(Removal::of(&found), "it is damaged on the disk");
+                return None;
             }
         };
         let max_age = self.spool.settings().max_age;
         if is_older(stored.received_at, clock::now(), max_age) && !self.spool.drains_older() {
             self.blocked = Some(Blocked::TooOld);
-            return Err(found);
+            return Some(found);
         }
         if !self.pace.take_one(Instant::now()) {
-            return Err(found);
+            return Some(found);
         }
         let (reply, replied) = oneshot::channel();
         match self
@@ -219,16 +232,17 @@ impl<P: Publish> Drain<P> {
                 self.in_flight.push_back(InFlight {
                     number: found.number,
                     size: found.size,
+                    source: Arc::clone(&found.source),
                     received_at: stored.received_at,
                     reply: replied,
                 });
-                Ok(())
+                None
             }
             Err(Refused::TooLarge) => {
-                self.quarantine(found.number, found.size, TOO_LARGE);
-                Ok(())
+                self.quarantine(Removal::of(&found), TOO_LARGE);
+                None
             }
-            Err(Refused::QueueFull | Refused::Broken) => Err(found),
+            Err(Refused::QueueFull | Refused::Broken) => Some(found),
         }
     }
 
@@ -263,17 +277,13 @@ impl<P: Publish> Drain<P> {
             match outcome {
                 Ok(Delivered { .. }) => {
                     self.last_delivery = Some(Instant::now());
-                    self.removals.push(Removal {
-                        number: first.number,
-                        size: first.size,
-                        quarantine: None,
-                    });
+                    self.removals.push(first.removal());
                 }
                 Err(Undelivered::TooLarge) => {
-                    self.quarantine(first.number, first.size, TOO_LARGE);
+                    self.quarantine(first.removal(), TOO_LARGE);
                 }
                 Err(Undelivered::Invalid) => {
-                    self.quarantine(first.number, first.size, "the brokers find it invalid");
+                    self.quarantine(first.removal(), "the brokers find it invalid");
                 }
                 Err(Undelivered::TimedOut | Undelivered::Refused) => failed = true,
             }
@@ -297,12 +307,9 @@ impl<P: Publish> Drain<P> {
     /// Waits for all records in flight, and begins again at the oldest record that is left.
     async fn restart(&mut self) {
         while let Some(first) = self.in_flight.pop_front() {
+            let removal = first.removal();
             if let Ok(Ok(Delivered { .. })) = first.reply.await {
-                self.removals.push(Removal {
-                    number: first.number,
-                    size: first.size,
-                    quarantine: None,
-                });
+                self.removals.push(removal);
             }
         }
         self.in_flight_bytes = 0;
@@ -331,18 +338,13 @@ impl<P: Publish> Drain<P> {
     }
 
     /// A record that Kafka refuses for good must not block the others. It stays in the store.
-    fn quarantine(&self, number: u64, size: u64, why: &str) {
+    fn quarantine(&self, mut removal: Removal, why: &str) {
         tracing::error!(
-            number,
+            number = removal.number,
             error = why,
             "a spooled record is quarantined and will not be sent: operator action required"
         );
-        let quarantine = Some(why.to_owned());
-        let removal = Removal {
-            number,
-            size,
-            quarantine,
-        };
+        removal.quarantine = Some(why.to_owned());
         drop(self.spool.remove(vec![removal], None));
     }
 

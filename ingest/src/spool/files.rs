@@ -7,12 +7,15 @@
 use std::collections::BTreeMap;
 use std::fs::{DirBuilder, File, TryLockError};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::OFlags;
 use sluice_schemas::settings;
 
 use super::disk;
+use super::held::Held;
+use super::key::Key;
 use super::record::Stored;
 use super::salvage;
 use super::store::{Store, StoreError, Totals};
@@ -72,19 +75,22 @@ fn list(dir: &Path) -> io::Result<Vec<u64>> {
 }
 
 /// What an open store holds, and when the oldest of it came.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Content {
     pub totals: Totals,
+    /// The records by their sources.
+    pub held: Held,
     pub oldest: Option<i64>,
 }
 
 impl Content {
-    /// What a store holds.
+    /// What a store holds. Reads all of it once more, as opening it did.
     pub fn of(store: &Store) -> Result<Self, StoreError> {
         let first = store.read(0, 1, 1)?.into_iter().next();
         let first = first.and_then(|(number, bytes)| Stored::decode(number, &bytes).ok());
         Ok(Self {
             totals: store.totals()?,
+            held: store.held()?,
             oldest: first.map(|first| first.received_at),
         })
     }
@@ -103,11 +109,37 @@ impl Content {
     }
 }
 
+/// A user who may write to the folder could have put a link in the lock's place: it is not followed, and
+/// nothing is cut.
+fn open_lock(path: &Path) -> io::Result<File> {
+    // Nonblocking, so that a pipe in its place does not hang the start.
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    File::options()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .custom_flags(flags.bits().cast_signed())
+        .mode(0o600)
+        .open(path)
+}
+
+/// Logs that others than owner and group may use the folder. The group is Kubernetes' own: an `fsGroup` may
+/// always read and write.
+fn warn_of_others(dir: &Path) -> io::Result<()> {
+    let mode = dir.metadata()?.permissions().mode();
+    if mode & 0o007 != 0 {
+        let mode = format!("{:04o}", mode & 0o7777);
+        tracing::warn!(dir = %dir.display(), mode, "the spool's folder is open to other users: chmod o-rwx");
+    }
+    Ok(())
+}
+
 /// The folder of a spool, for this process alone.
 #[derive(Debug)]
 pub struct Folder {
     settings: settings::Spool,
     metrics: SpoolMetrics,
+    key: Key,
     // Unlocked when it is closed.
     _lock: File,
 }
@@ -123,16 +155,25 @@ impl Folder {
         let mut own = DirBuilder::new();
         own.recursive(true).mode(0o700);
         own.create(&settings.dir).map_err(unusable)?;
-        let lock = File::create(settings.dir.join(LOCK)).map_err(unusable)?;
+        warn_of_others(&settings.dir).map_err(unusable)?;
+        let lock = open_lock(&settings.dir.join(LOCK)).map_err(unusable)?;
         lock.try_lock().map_err(|error| match error {
             TryLockError::WouldBlock => StoreError::InUse,
             TryLockError::Error(error) => unusable(error),
         })?;
+        let used = !list(&settings.dir).map_err(unusable)?.is_empty();
+        let key = Key::of_folder(&settings.dir, used).map_err(unusable)?;
         Ok(Self {
             settings: settings.clone(),
             metrics,
+            key,
             _lock: lock,
         })
+    }
+
+    /// The key under which records are written.
+    pub fn key(&self) -> &Key {
+        &self.key
     }
 
     fn dir(&self) -> &Path {
@@ -199,12 +240,16 @@ impl Folder {
         match open(&path) {
             Err(damage) if damage.is_damage() => {
                 self.metrics.failed();
-                let saved = salvage::salvage(&path, first(file), self.settings.max_age)?;
+                let max_age = self.settings.max_age;
+                let saved = salvage::salvage(&path, first(file), &self.key, max_age)?;
                 tracing::error!(
                     error = %damage,
                     records = saved.records,
+                    quarantined = saved.quarantined,
+                    older = saved.older,
+                    unchecked = saved.unchecked,
                     damaged_file = %saved.left.display(),
-                    "the spool is damaged; its whole records were saved, the others are in the damaged file alone: keep it"
+                    "the spool is damaged; the records that spool.key proves were saved, whole ones that it does not prove are quarantined, and all others are in the damaged file alone: keep it"
                 );
                 open(&path)
             }

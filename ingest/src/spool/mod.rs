@@ -12,7 +12,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use sluice_schemas::settings;
+use sluice_schemas::settings::{self, Settings};
 use tokio::sync::oneshot;
 
 use crate::byte_budget::Permit;
@@ -20,6 +20,8 @@ use crate::metrics::SpoolMetrics;
 use crate::publish::Record;
 
 pub mod record;
+
+pub mod key;
 
 pub mod store;
 
@@ -29,7 +31,11 @@ mod disk;
 
 mod files;
 
-mod salvage;
+pub mod salvage;
+
+mod held;
+
+mod quarantine;
 
 mod state;
 
@@ -40,7 +46,7 @@ pub mod drain;
 use files::{Content, Folder};
 use record::Stored;
 use state::{Shared, State};
-use store::{StoreError, cost};
+use store::StoreError;
 use types::Command;
 pub use types::{NoRoom, NotDurable, Removal, SpooledRecord, WritePath, is_older};
 
@@ -134,14 +140,15 @@ impl Spool {
         decided.map_or(WritePath::Spool, |path| *path)
     }
 
-    /// Writes a record. The reply comes when it is on the disk.
+    /// Writes a record of a source. The reply comes when it is on the disk.
     pub fn put(
         &self,
         record: &Record<'_>,
+        source: &str,
         received_at: i64,
         permit: Option<Arc<Permit>>,
     ) -> Result<oneshot::Receiver<Result<(), NotDurable>>, NoRoom> {
-        let bytes = record::encode(record, received_at);
+        let bytes = record::encode(record, source, received_at);
         let size = bytes.len() as u64;
         let (reply, replied) = oneshot::channel();
         let command = Command::Put {
@@ -151,12 +158,13 @@ impl Spool {
         };
         let mut state = self.shared.state();
         state.room(&self.shared.settings, size, received_at)?;
+        let shares = self.shared.shares.load();
+        shares.allow(source, size, &state.here, state.used())?;
         // Under the lock: the order of numbers is that of these calls.
         if !self.send(command) {
             return Err(NoRoom::Broken);
         }
-        state.records += 1;
-        state.bytes += cost(size);
+        state.here.add_record(source, size);
         state.oldest.get_or_insert(received_at);
         self.shared.show(&state);
         Ok(replied)
@@ -213,6 +221,12 @@ impl Spool {
         self.shared.drain_older.load(Ordering::Relaxed)
     }
 
+    /// The shares of the sources, and how much is reserved for those with a guard. Until it is called, there
+    /// are no bounds by source.
+    pub fn share(&self, settings: &Settings) {
+        self.shared.share(settings);
+    }
+
     /// The operator's decision on what is older than `max_age`.
     pub fn drain_older(&self, drain: bool) {
         self.shared.drain_older.store(drain, Ordering::Relaxed);
@@ -258,6 +272,7 @@ impl Spool {
         let found = found.into_iter().map(|(number, bytes)| SpooledRecord {
             number,
             size: bytes.len() as u64,
+            source: record::source_of(&bytes).unwrap_or_default().into(),
             stored: Stored::decode(number, &bytes),
         });
         Ok(found.collect())
@@ -280,7 +295,7 @@ impl Spool {
         let few = state.broken.is_none()
             && state.unscanned.is_empty()
             && state.inherited.is_empty()
-            && (1..=HOLD_BELOW).contains(&state.records);
+            && (1..=HOLD_BELOW).contains(&state.here.records);
         if few && *self.shared.write_path.borrow() == WritePath::Spool {
             self.shared.write_path.send_replace(WritePath::Hold);
         }

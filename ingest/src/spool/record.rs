@@ -1,28 +1,45 @@
-//! A record as it lies in the spool.
+//! A record as it lies in the spool, big-endian, of version 2 ([`VERSION`]); version 1 is read in [`v1`].
 //!
-//! Layout, big-endian: a mark of 7 bytes and version u8; check, 8 bytes of a SHA-256 over all that
-//! follows; number u64; time of receipt i64 (microseconds since 1970); then header `request`,
-//! `traceparent`, key and body, each with its length u32 before it. Mark, number and check are there so
-//! that records can be found in a store that cannot be opened any more.
+//! A mark of 7 bytes and version u8; tag, 16 bytes of an HMAC-SHA256 over the version and the rest of the
+//! head, under the folder's key; SHA-256 over all that follows it; number u64; time of receipt i64
+//! (microseconds since 1970); five lengths u32; then source, header `request`, `traceparent`, key and body,
+//! as long as those say. That much is the head: 92 bytes before the parts.
+//!
+//! The SHA-256 finds damage, with a key or without. Mark, number and tag are there so that records can be
+//! found in a store that cannot be opened any more: the tag proves the head before any byte of the parts is
+//! hashed, and with it the SHA-256 of the parts, so that nothing which a sender wrote is taken for a record.
+
+use std::borrow::Cow;
 
 use sluice_schemas::identity::sha256;
+use sluice_schemas::raw::RawRequest;
 use thiserror::Error;
 
+use super::key::{Key, TAG, Tag};
 use crate::publish::Record;
 
+pub mod v1;
+
+pub use v1::MARK;
+
 /// The version that this build writes, and the newest that it reads.
-const VERSION: u8 = 1;
+pub const VERSION: u8 = 2;
 
-/// What every record begins with.
-pub const MARK: &[u8; 7] = b"sluice\xf5";
+/// Where the SHA-256 stands.
+const DIGEST: usize = MARK.len() + 1 + TAG;
 
-const CHECK: usize = 8;
+/// Where the part begins that it covers, with the number.
+const CHECKED: usize = DIGEST + 32;
 
-/// Where the part begins that the check covers, with the number.
-const CHECKED: usize = MARK.len() + 1 + CHECK;
+const LENGTHS: usize = CHECKED + 8 + 8;
 
-/// What stands before the four parts.
-const HEAD: usize = CHECKED + 8 + 8;
+const PARTS: usize = 5;
+
+/// What stands before the parts.
+pub const HEAD: usize = LENGTHS + 4 * PARTS;
+
+/// Bytes that the tag of a head is made of.
+pub const TAGGED: usize = 1 + HEAD - DIGEST;
 
 /// A record read back.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,88 +76,176 @@ impl Stored {
 
     /// Reads what [`encode`] wrote, sealed with this number.
     pub fn decode(number: u64, bytes: &[u8]) -> Result<Self, RecordError> {
+        let (found, stored) = Self::of_any_number(bytes)?;
+        (found == number)
+            .then_some(stored)
+            .ok_or(RecordError::Damaged)
+    }
+
+    /// The same, with whatever number it was sealed, and that.
+    pub fn of_any_number(bytes: &[u8]) -> Result<(u64, Self), RecordError> {
         match bytes.strip_prefix(MARK).and_then(<[u8]>::first) {
             Some(&VERSION) => {}
+            Some(1) => return Self::of_version_1(bytes).ok_or(RecordError::Damaged),
             Some(&newer) if newer > VERSION => return Err(RecordError::Newer(newer)),
             _ => return Err(RecordError::Damaged),
         }
-        let found = Self::parts(bytes).filter(|found| found.0 == number && found.2 == bytes.len());
-        found.map(|found| found.1).ok_or(RecordError::Damaged)
+        let stored = Self::whole(bytes).ok_or(RecordError::Damaged)?;
+        let head = Head::of(bytes).ok_or(RecordError::Damaged)?;
+        Ok((head.number, stored))
     }
 
-    /// The whole record at the beginning of `bytes`, if there is one: its number, itself, its length.
-    pub fn find(bytes: &[u8]) -> Option<(u64, Self, usize)> {
-        let version = bytes.strip_prefix(MARK)?.first()?;
-        (*version == VERSION).then(|| Self::parts(bytes)).flatten()
+    fn of_version_1(bytes: &[u8]) -> Option<(u64, Self)> {
+        let (number, received_at, parts) = v1::decode(bytes)?;
+        Some((number, Self::new(received_at, parts)?))
     }
 
-    fn parts(bytes: &[u8]) -> Option<(u64, Self, usize)> {
-        let checked = bytes.get(CHECKED..)?;
-        let (number, rest) = checked.split_first_chunk::<8>()?;
-        let (received_at, mut rest) = rest.split_first_chunk::<8>()?;
-        let mut part = || {
-            let (length, after) = rest.split_first_chunk::<4>()?;
-            let length = usize::try_from(u32::from_be_bytes(*length)).ok()?;
-            let (part, after) = after.split_at_checked(length)?;
-            rest = after;
-            Some(part)
-        };
-        let (request, traceparent) = (part()?, part()?);
-        let (key, value) = (part()?, part()?);
-        let length = bytes.len() - rest.len();
-        let stored = bytes.get(CHECKED - CHECK..CHECKED)?;
-        if stored != check(bytes.get(CHECKED..length)?) {
-            return None;
-        }
-        let stored = Self {
-            received_at: i64::from_be_bytes(*received_at),
+    fn new(received_at: i64, [request, traceparent, key, value]: [&[u8]; 4]) -> Option<Self> {
+        Some(Self {
+            received_at,
             request: request.to_vec(),
             traceparent: std::str::from_utf8(traceparent).ok()?.to_owned(),
             key: key.to_vec(),
             value: value.to_vec(),
-        };
-        Some((u64::from_be_bytes(*number), stored, length))
+        })
+    }
+
+    fn whole(bytes: &[u8]) -> Option<Self> {
+        let head = Head::of(bytes)?;
+        if head.digest != sha256(bytes.get(CHECKED..)?) {
+            return None;
+        }
+        let [_, request, traceparent, key, value] = head.parts(bytes)?;
+        Self::new(head.received_at, [request, traceparent, key, value])
     }
 }
 
-/// The bytes of a record that was received at `received_at`, still without a number.
-pub fn encode(record: &Record<'_>, received_at: i64) -> Vec<u8> {
+/// What stands before the parts of a record of this version.
+#[derive(Debug, Clone, Copy)]
+pub struct Head {
+    /// What the folder's key gives for it.
+    pub tag: Tag,
+    /// SHA-256 over the rest.
+    pub digest: [u8; 32],
+    /// The record's number.
+    pub number: u64,
+    /// Its time of receipt.
+    pub received_at: i64,
+    lengths: [u32; PARTS],
+}
+
+impl Head {
+    /// The head at the beginning of these bytes, if that many are there. Its version was looked at.
+    pub fn of(bytes: &[u8]) -> Option<Self> {
+        let rest = bytes.get(MARK.len() + 1..)?;
+        let (tag, rest) = rest.split_first_chunk()?;
+        let (digest, rest) = rest.split_first_chunk()?;
+        let (number, rest) = rest.split_first_chunk()?;
+        let (received_at, rest) = rest.split_first_chunk()?;
+        let mut lengths = [0; PARTS];
+        for (length, bytes) in lengths.iter_mut().zip(rest.as_chunks::<4>().0) {
+            *length = u32::from_be_bytes(*bytes);
+        }
+        (bytes.len() >= HEAD).then_some(Self {
+            tag: *tag,
+            digest: *digest,
+            number: u64::from_be_bytes(*number),
+            received_at: i64::from_be_bytes(*received_at),
+            lengths,
+        })
+    }
+
+    /// The length of the record that it claims to begin.
+    pub fn record_length(&self) -> u64 {
+        let parts = self.lengths.iter().map(|length| u64::from(*length));
+        HEAD as u64 + parts.sum::<u64>()
+    }
+
+    /// The parts of a record, where they are there and nothing more.
+    fn parts<'a>(&self, bytes: &'a [u8]) -> Option<[&'a [u8]; PARTS]> {
+        let mut rest = bytes.get(HEAD..)?;
+        let mut parts = [rest; PARTS];
+        for (part, length) in parts.iter_mut().zip(self.lengths) {
+            (*part, rest) = rest.split_at_checked(usize::try_from(length).ok()?)?;
+        }
+        rest.is_empty().then_some(parts)
+    }
+}
+
+/// Where the part of a record begins that its SHA-256 covers.
+pub const fn checked() -> u64 {
+    CHECKED as u64
+}
+
+/// The tag of a head under a key; the bytes begin with the head.
+pub fn tag(key: &Key, bytes: &[u8]) -> Option<Tag> {
+    let mut tagged = [0; TAGGED];
+    tagged[0] = *bytes.get(MARK.len())?;
+    tagged[1..].copy_from_slice(bytes.get(DIGEST..HEAD)?);
+    Some(key.tag(&tagged))
+}
+
+/// The source of a stored record, of any version, by its form alone: it is asked of records that were read of
+/// a whole store.
+pub fn source_of(bytes: &[u8]) -> Option<Cow<'_, str>> {
+    match bytes.strip_prefix(MARK)?.first()? {
+        1 => v1::source_of(bytes).map(Cow::Owned),
+        &VERSION => {
+            let [source, ..] = Head::of(bytes)?.parts(bytes)?;
+            std::str::from_utf8(source).ok().map(Cow::Borrowed)
+        }
+        _ => None,
+    }
+}
+
+/// The bytes of a source's record that was received at `received_at`, still without a number.
+pub fn encode(record: &Record<'_>, source: &str, received_at: i64) -> Vec<u8> {
     let parts = [
+        source.as_bytes(),
         record.request,
         record.traceparent.as_bytes(),
         record.key,
         record.value,
     ];
-    let length: usize = parts.iter().map(|part| 4 + part.len()).sum();
+    let length: usize = parts.iter().map(|part| part.len()).sum();
     let mut bytes = Vec::with_capacity(HEAD + length);
     bytes.extend(MARK);
     bytes.push(VERSION);
     bytes.resize(CHECKED + 8, 0);
     bytes.extend(received_at.to_be_bytes());
     for part in parts {
-        // A record is a few MiB at most: it was measured before it came here.
+        // A record is some ten MiB at most: it was measured before it came here.
         let length = u32::try_from(part.len()).unwrap_or(u32::MAX);
         bytes.extend(length.to_be_bytes());
+    }
+    for part in parts {
         bytes.extend(part);
     }
     bytes
 }
 
-/// Gives an encoded record its number and its check.
-pub fn seal(number: u64, bytes: &mut [u8]) {
+/// The bytes of a record that was quarantined, in the form of now and without a number, and its source.
+/// `None`: it is damaged, or a processor of this release could not read its request.
+pub fn renewed(bytes: &[u8]) -> Option<(String, Vec<u8>)> {
+    let (_, stored) = Stored::of_any_number(bytes).ok()?;
+    let request = RawRequest::decode(&stored.request).ok()?;
+    let bytes = encode(&stored.record(), &request.source, stored.received_at);
+    Some((request.source, bytes))
+}
+
+/// Gives an encoded record its number, its SHA-256 and its tag.
+pub fn seal(number: u64, key: &Key, bytes: &mut [u8]) {
     if let Some(place) = bytes.get_mut(CHECKED..CHECKED + 8) {
         place.copy_from_slice(&number.to_be_bytes());
     }
-    let check = check(bytes.get(CHECKED..).unwrap_or_default());
-    if let Some(place) = bytes.get_mut(CHECKED - CHECK..CHECKED) {
-        place.copy_from_slice(&check);
+    let digest = sha256(bytes.get(CHECKED..).unwrap_or_default());
+    if let Some(place) = bytes.get_mut(DIGEST..CHECKED) {
+        place.copy_from_slice(&digest);
     }
-}
-
-fn check(bytes: &[u8]) -> [u8; CHECK] {
-    let mut check = [0; CHECK];
-    check.copy_from_slice(&sha256(bytes)[..CHECK]);
-    check
+    let tag = tag(key, bytes).unwrap_or_default();
+    if let Some(place) = bytes.get_mut(MARK.len() + 1..DIGEST) {
+        place.copy_from_slice(&tag);
+    }
 }
 
 #[cfg(test)]
@@ -153,40 +258,71 @@ mod tests {
         let record = Record {
             key: b"msg_1",
             value: b"{}",
-            request: b"{\"v\":1}",
+            request: b"{\"v\":1,\"source\":\"site\"}",
             traceparent: "00-ab-cd-01",
         };
-        let mut bytes = encode(&record, 1_700_000_000_123_456);
-        seal(number, &mut bytes);
+        let mut bytes = encode(&record, "site", 1_700_000_000_123_456);
+        seal(number, &Key::new(&[7; 32]), &mut bytes);
         bytes
     }
 
+    fn parts(stored: &Stored) -> (&[u8], &[u8], &[u8], &str) {
+        let record = stored.record();
+        (record.key, record.value, record.request, record.traceparent)
+    }
+
     #[test]
-    fn version_1_still_decodes_and_is_still_written() {
-        let golden = include_bytes!("../../golden/spool.v1.bin");
+    fn version_2_still_decodes_and_is_still_written() {
+        let golden = include_bytes!("../../golden/spool.v2.bin");
         assert_eq!(sealed(7), golden);
         let stored = Stored::decode(7, golden).expect("it is whole");
         assert_eq!(stored.received_at, 1_700_000_000_123_456);
-        let record = stored.record();
-        assert_eq!(
-            (record.key, record.value, record.request, record.traceparent),
-            (&b"msg_1"[..], &b"{}"[..], &b"{\"v\":1}"[..], "00-ab-cd-01")
-        );
+        let request = &b"{\"v\":1,\"source\":\"site\"}"[..];
+        let expected = (&b"msg_1"[..], &b"{}"[..], request, "00-ab-cd-01");
+        assert_eq!(parts(&stored), expected);
+        assert_eq!(source_of(golden).as_deref(), Some("site"));
+    }
+
+    #[test]
+    fn version_1_still_decodes() {
+        let golden = include_bytes!("../../golden/spool.v1.bin");
+        let stored = Stored::decode(7, golden).expect("it is whole");
+        assert_eq!(stored.received_at, 1_700_000_000_123_456);
+        let request = &b"{\"v\":1}"[..];
+        let expected = (&b"msg_1"[..], &b"{}"[..], request, "00-ab-cd-01");
+        assert_eq!(parts(&stored), expected);
+        assert_eq!(Stored::decode(8, golden), Err(RecordError::Damaged));
     }
 
     #[test]
     fn a_changed_byte_another_number_or_a_missing_end_is_damage() {
         let whole = sealed(7);
         assert_eq!(Stored::decode(8, &whole), Err(RecordError::Damaged));
-        for at in (0..whole.len()).filter(|at| *at != MARK.len()) {
+        // The tag is salvage's alone, so that a folder without its key is read.
+        let read = |at: &usize| *at != MARK.len() && !(MARK.len() + 1..DIGEST).contains(at);
+        for at in (0..whole.len()).filter(read) {
             let mut bytes = whole.clone();
             bytes[at] ^= 0x10;
             assert_eq!(Stored::decode(7, &bytes), Err(RecordError::Damaged), "{at}");
             assert_eq!(Stored::decode(7, &whole[..at]), Err(RecordError::Damaged));
         }
         let mut newer = whole;
-        newer[MARK.len()] = 2;
-        assert_eq!(Stored::decode(7, &newer), Err(RecordError::Newer(2)));
+        newer[MARK.len()] = 3;
+        assert_eq!(Stored::decode(7, &newer), Err(RecordError::Newer(3)));
+    }
+
+    #[test]
+    fn the_tag_covers_the_whole_head_and_depends_on_the_key() {
+        let whole = sealed(7);
+        let (key, other) = (Key::new(&[7; 32]), Key::new(&[8; 32]));
+        let found = Head::of(&whole).expect("a head").tag;
+        assert_eq!(tag(&key, &whole), Some(found));
+        assert_ne!(tag(&other, &whole), Some(found));
+        for at in (DIGEST..HEAD).chain([MARK.len()]) {
+            let mut bytes = whole.clone();
+            bytes[at] ^= 1;
+            assert_ne!(tag(&key, &bytes), Some(found), "{at}");
+        }
     }
 
     proptest! {
@@ -194,6 +330,7 @@ mod tests {
         fn an_encoded_record_decodes(
             parts in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..200), 3),
             traceparent in "[0-9a-f-]{0,60}",
+            source in "[a-z-]{1,20}",
             received_at: i64,
             number: u64,
         ) {
@@ -203,10 +340,12 @@ mod tests {
                 request: &parts[2],
                 traceparent: &traceparent,
             };
-            let mut bytes = encode(&record, received_at);
-            seal(number, &mut bytes);
+            let mut bytes = encode(&record, &source, received_at);
+            seal(number, &Key::new(&[1; 32]), &mut bytes);
             let stored = Stored::decode(number, &bytes).expect("it is whole");
             prop_assert_eq!(stored.received_at, received_at);
+            let found = source_of(&bytes);
+            prop_assert_eq!(found.as_deref(), Some(source.as_str()));
             let read = stored.record();
             prop_assert_eq!(
                 (read.key, read.value, read.request, read.traceparent),
@@ -215,8 +354,11 @@ mod tests {
         }
 
         #[test]
-        fn no_bytes_panic(bytes in proptest::collection::vec(any::<u8>(), 0..100)) {
+        fn no_bytes_panic(bytes in proptest::collection::vec(any::<u8>(), 0..100), version in 0_u8..4) {
             prop_assert!(Stored::decode(0, &bytes).is_err());
+            let marked = [&MARK[..], &[version], &bytes].concat();
+            prop_assert!(Stored::decode(0, &marked).is_err());
+            let _ = source_of(&marked);
         }
     }
 }

@@ -5,12 +5,14 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwap;
 use parking_lot::{Mutex, MutexGuard, RwLock};
-use sluice_schemas::settings;
+use sluice_schemas::settings::{self, Settings};
 use tokio::sync::{Notify, watch};
 
 use super::files::{self, Content, Folder};
-use super::store::{Store, StoreError, cost};
+use super::held::{Held, Shares, cost};
+use super::store::{Store, StoreError};
 use super::types::{NoRoom, Removal, WritePath, is_older};
 use crate::metrics::SpoolMetrics;
 
@@ -22,6 +24,7 @@ const DISK_FULL_RETRY_DELAY: Duration = Duration::from_secs(5);
 pub(super) struct Shared {
     pub(super) settings: settings::Spool,
     pub(super) drain_older: AtomicBool,
+    pub(super) shares: ArcSwap<Shares>,
     pub(super) state: Mutex<State>,
     pub(super) write_path: watch::Sender<WritePath>,
     pub(super) folder: Folder,
@@ -44,11 +47,9 @@ pub(super) struct State {
     /// Why an unscanned file cannot be read before the next start, and with it nothing that came later.
     pub(super) unreadable: Option<String>,
     /// Records here or on their way here, without those that Kafka has and those of unscanned files.
-    pub(super) records: u64,
-    /// What they take of the disk.
-    pub(super) bytes: u64,
-    /// Of those that Kafka has, how many the store still has, and what they take there.
-    pub(super) removing: (u64, u64),
+    pub(super) here: Held,
+    /// Of those that Kafka has, what the store still has.
+    pub(super) removing: Held,
     /// Records in quarantine.
     pub(super) quarantined: u64,
     /// When the oldest came, microseconds since 1970.
@@ -75,6 +76,7 @@ impl Shared {
         let shared = Self {
             settings: settings.clone(),
             drain_older: AtomicBool::new(settings.drain_older),
+            shares: ArcSwap::default(),
             state: Mutex::default(),
             write_path: watch::Sender::new(WritePath::Broker),
             folder,
@@ -87,6 +89,14 @@ impl Shared {
         *shared.state() = state;
         shared.more.notify_one();
         shared
+    }
+
+    /// The shares of changed settings.
+    pub(super) fn share(&self, settings: &Settings) {
+        // The spool keeps the bounds with which it was opened, but for this share.
+        let spool = settings.ingest.spool.as_ref().unwrap_or(&self.settings);
+        let shares = Shares::new(settings, spool, self.settings.max_bytes);
+        self.shares.store(Arc::new(shares));
     }
 
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
@@ -116,10 +126,11 @@ impl Shared {
             .count() as u64;
         let mut state = self.state();
         state.quarantined += quarantined;
-        let (count, bytes) = (removals.len() as u64, cost_of(removals));
-        state.forget(count, bytes);
-        state.removing = (state.removing.0 + count, state.removing.1 + bytes);
-        if state.records > 0 && oldest.is_some() {
+        let mut removed = Held::default();
+        removed.add_removed(removals);
+        state.forget(&removed);
+        state.removing.add(&removed);
+        if state.here.records > 0 && oldest.is_some() {
             state.oldest = oldest;
         }
         self.show(&state);
@@ -129,9 +140,9 @@ impl Shared {
 
     /// These records are removed from the store too.
     pub(super) fn removed(&self, removals: &[Removal]) {
-        let mut state = self.state();
-        state.removing.0 = state.removing.0.saturating_sub(removals.len() as u64);
-        state.removing.1 = state.removing.1.saturating_sub(cost_of(removals));
+        let mut removed = Held::default();
+        removed.add_removed(removals);
+        self.state().removing.subtract(&removed);
     }
 
     pub(super) fn store(&self, file: u64) -> Option<Arc<Store>> {
@@ -210,7 +221,7 @@ impl Shared {
         let mut state = self.state();
         state.unscanned.remove(&file);
         if let Some(content) = state.inherited.remove(&file) {
-            state.forget(content.totals.records, content.totals.bytes);
+            state.forget(&content.held);
             state.quarantined = state.quarantined.saturating_sub(content.totals.quarantined);
         }
         self.show(&state);
@@ -234,11 +245,11 @@ impl Shared {
         };
         let mut state = self.state();
         state.unscanned.remove(&file);
-        state.inherited.insert(file, content);
         state.add(&content);
+        content.log();
+        state.inherited.insert(file, content);
         self.show(&state);
         drop(state);
-        content.log();
         self.more.notify_one();
         Ok(true)
     }
@@ -247,18 +258,17 @@ impl Shared {
 impl State {
     /// How many records there are. A file that is not read yet counts as one.
     pub(super) fn held(&self) -> u64 {
-        self.records + self.unscanned.len() as u64
+        self.here.records + self.unscanned.len() as u64
     }
 
     /// What they take of the disk.
     pub(super) fn used(&self) -> u64 {
-        self.bytes + self.unscanned.values().sum::<u64>()
+        self.here.bytes + self.unscanned.values().sum::<u64>()
     }
 
     /// Counts what a file holds.
     pub(super) fn add(&mut self, content: &Content) {
-        self.records += content.totals.records;
-        self.bytes += content.totals.bytes;
+        self.here.add(&content.held);
         self.quarantined += content.totals.quarantined;
         self.oldest = match (self.oldest, content.oldest) {
             (Some(one), Some(other)) => Some(one.min(other)),
@@ -268,21 +278,21 @@ impl State {
 
     /// Takes over what this process's file and those before it hold, but for what Kafka has too.
     pub(super) fn recover(&mut self, live: &Content) {
-        (self.records, self.bytes, self.quarantined) = (0, 0, 0);
+        (self.here, self.quarantined) = (Held::default(), 0);
         self.oldest = None;
-        let inherited: Vec<Content> = self.inherited.values().copied().collect();
+        let inherited: Vec<Content> = self.inherited.values().cloned().collect();
         for content in inherited.iter().chain([live]) {
             self.add(content);
         }
-        self.forget(self.removing.0, self.removing.1);
+        let removing = self.removing.clone();
+        self.forget(&removing);
         self.broken = None;
         self.opened += 1;
     }
 
-    pub(super) fn forget(&mut self, records: u64, bytes: u64) {
-        self.records = self.records.saturating_sub(records);
-        self.bytes = self.bytes.saturating_sub(bytes);
-        if self.records == 0 {
+    pub(super) fn forget(&mut self, gone: &Held) {
+        self.here.subtract(gone);
+        if self.here.records == 0 {
             self.oldest = None;
         }
     }
@@ -310,9 +320,4 @@ impl State {
         }
         Ok(())
     }
-}
-
-/// What records take of the disk.
-fn cost_of(removals: &[Removal]) -> u64 {
-    removals.iter().map(|removal| cost(removal.size)).sum()
 }

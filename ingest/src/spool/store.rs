@@ -12,6 +12,8 @@ use redb::{
 };
 use thiserror::Error;
 
+use super::held::{Held, cost};
+use super::record;
 use super::types::Removal;
 
 /// The records by their numbers.
@@ -34,19 +36,6 @@ const NEW: &str = "new";
 
 /// What redb keeps of the file in memory, in bytes.
 const CACHE: usize = 4 << 20;
-
-/// Values up to this size share a page of 4 KiB.
-const SMALL: u64 = 1_900;
-
-/// What a record of so many bytes takes of the disk, at most: small ones share pages with a quarter of
-/// slack, each larger one has a run of pages whose number is a power of two.
-pub fn cost(size: u64) -> u64 {
-    if size <= SMALL {
-        size + size / 4 + 64
-    } else {
-        (size + 128).next_power_of_two()
-    }
-}
 
 /// Why the store does not do what it should.
 #[derive(Debug, Error)]
@@ -149,6 +138,8 @@ pub struct Batch<'a> {
     pub puts: &'a [(u64, Vec<u8>)],
     /// Records to be removed or quarantined.
     pub removals: &'a [Removal],
+    /// Numbers of records that leave the quarantine.
+    pub released: &'a [u64],
     /// The quarantine of another store.
     pub quarantined: &'a [Quarantined],
 }
@@ -274,11 +265,18 @@ impl Store {
                     quarantined.insert(removal.number, (record.value(), why.as_str()))?;
                 }
             }
+            for number in batch.released {
+                quarantined.remove(number)?;
+            }
             for (number, record, why) in batch.quarantined {
                 quarantined.insert(number, (record.as_slice(), why.as_str()))?;
             }
             totals.insert(BYTES, bytes)?;
-            if let Some((last, _)) = batch.puts.last() {
+            let put = batch.puts.last().map(|(last, _)| *last);
+            // Also past what salvage quarantined, so that no number is given twice.
+            let last = put.max(batch.quarantined.last().map(|(last, ..)| *last));
+            let next = totals.get(NEXT)?.map_or(0, |next| next.value());
+            if let Some(last) = last.filter(|last| *last >= next) {
                 totals.insert(NEXT, last + 1)?;
             }
         }
@@ -302,6 +300,23 @@ impl Store {
             quarantined: transaction.open_table(QUARANTINE)?.len()?,
             next: total(NEXT)?,
         })
+    }
+
+    /// The records by their sources. Reads all of them.
+    ///
+    /// # Errors
+    /// Where they cannot be read.
+    pub fn held(&self) -> Result<Held, StoreError> {
+        let transaction = self.database.begin_read()?;
+        let table = transaction.open_table(RECORDS)?;
+        let mut held = Held::default();
+        for entry in table.iter()? {
+            let (_, stored) = entry?;
+            let bytes = stored.value();
+            let source = record::source_of(bytes).unwrap_or_default();
+            held.add_record(&source, bytes.len() as u64);
+        }
+        Ok(held)
     }
 
     /// The records from a number on in their order: as many as there may be and come to `bytes`, but one

@@ -26,6 +26,9 @@ pub enum NoRoom {
     /// `max_bytes` are used, or the disk is full.
     #[error("the spool is full")]
     Full,
+    /// The source has its share, or what is left is reserved for sources with a guard.
+    #[error("the source's share of the spool is used up")]
+    Share,
     /// The oldest record is older than `max_age`.
     #[error("the oldest record in the spool is older than max_age")]
     TooOld,
@@ -46,6 +49,8 @@ pub struct Removal {
     pub number: u64,
     /// Its bytes.
     pub size: u64,
+    /// Its source, as far as that can be read.
+    pub source: Arc<str>,
     /// Why it goes to the quarantine: Kafka refuses it for good, or it is damaged. `None`: Kafka has it.
     pub quarantine: Option<String>,
 }
@@ -57,8 +62,22 @@ pub struct SpooledRecord {
     pub number: u64,
     /// Its bytes.
     pub size: u64,
+    /// Its source, as far as that can be read.
+    pub source: Arc<str>,
     /// The record, decoded.
     pub stored: Result<Stored, RecordError>,
+}
+
+impl Removal {
+    /// Of a record that was found.
+    pub fn of(found: &SpooledRecord) -> Self {
+        Self {
+            number: found.number,
+            size: found.size,
+            source: Arc::clone(&found.source),
+            quarantine: None,
+        }
+    }
 }
 
 /// What the writer is asked for.
@@ -71,6 +90,11 @@ pub enum Command {
         reply: oneshot::Sender<Result<(), NotDurable>>,
         // The right to hold the bytes, given back once they are written.
         _permit: Option<Arc<Permit>>,
+    },
+    /// To make records again of what is in quarantine.
+    Release {
+        /// Hears how many, when that is durable.
+        done: oneshot::Sender<Result<u64, String>>,
     },
     /// To take records out.
     Remove {

@@ -8,10 +8,13 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use super::files::{self, Content};
+use super::held::Held;
 use super::record;
 use super::state::Shared;
-use super::store::{Batch, Store, StoreError, cost};
+use super::store::{Batch, Store, StoreError};
 use super::types::{Command, NotDurable, Removal};
+
+mod release;
 
 /// The largest group, in bytes: records that come meanwhile are in the next one.
 const GROUP_BYTES: usize = 8 << 20;
@@ -27,6 +30,8 @@ const RESERVE: u64 = 2 << 20;
 
 /// What an empty store may take of the disk before that is given back, in bytes.
 const COMPACT_FROM: u64 = 16 << 20;
+
+type Release = oneshot::Sender<Result<u64, String>>;
 
 type Reply = oneshot::Sender<Result<(), NotDurable>>;
 
@@ -50,6 +55,7 @@ struct Group {
     bytes: usize,
     removals: Vec<Removal>,
     done: Vec<oneshot::Sender<()>>,
+    releases: Vec<Release>,
 }
 
 impl Group {
@@ -59,6 +65,7 @@ impl Group {
                 self.bytes += bytes.len();
                 self.puts.push((bytes, reply));
             }
+            Command::Release { done } => self.releases.push(done),
             Command::Remove { removals, done } => {
                 self.removals.extend(removals);
                 self.done.push(done);
@@ -107,7 +114,15 @@ impl Writer {
             {
                 group.add(command);
             }
+            let releases = std::mem::take(&mut group.releases);
             self.write(group);
+            for done in releases {
+                let outcome = self.release();
+                if let Err(error) = &outcome {
+                    self.fail(error);
+                }
+                let _ = done.send(outcome.map_err(|error| error.to_string()));
+            }
             if let Err(error) = self.remove_drained_files().and_then(|()| self.compact()) {
                 self.fail(&error);
             }
@@ -201,7 +216,7 @@ impl Writer {
         let (mut puts, mut replies) = (Vec::new(), Vec::new());
         let mut next = self.next;
         for (mut bytes, reply) in group.puts {
-            record::seal(next, &mut bytes);
+            record::seal(next, self.shared.folder.key(), &mut bytes);
             puts.push((next, bytes));
             replies.push(reply);
             next += 1;
@@ -263,9 +278,13 @@ impl Writer {
 
     /// Reports that these records were not made durable.
     fn lose(&self, puts: Vec<(Vec<u8>, Reply)>) {
-        let bytes = puts.iter().map(|(bytes, _)| cost(bytes.len() as u64)).sum();
+        let mut lost = Held::default();
+        for (bytes, _) in &puts {
+            let source = record::source_of(bytes).unwrap_or_default();
+            lost.add_record(&source, bytes.len() as u64);
+        }
         let mut state = self.shared.state();
-        state.forget(puts.len() as u64, bytes);
+        state.forget(&lost);
         self.shared.show(&state);
         drop(state);
         for (_, reply) in puts {

@@ -27,11 +27,14 @@ fn the_folder_of_the_spool_is_unchanged() {
     let settings = settings::Spool {
         dir: dir.path().to_owned(),
         max_bytes: 4 << 20,
+        source_share: 0.5,
         max_age: Duration::from_secs(3600),
         wait: Duration::from_millis(100),
         drain_rate: 1,
         drain_older: false,
     };
+    // The key decides what a record looks like.
+    std::fs::write(dir.path().join("spool.key"), [7; 32]).unwrap();
     let metrics = Metrics::new(&mut Registry::default());
     let spool = Spool::open(&settings, metrics.spool().clone()).unwrap();
     for (body, received) in [("{}", RECEIVED), ("", RECEIVED + 1), ("kept", RECEIVED + 2)] {
@@ -41,14 +44,13 @@ fn the_folder_of_the_spool_is_unchanged() {
             request: b"{\"v\":1}",
             traceparent: "00-ab-cd-01",
         };
-        let put = spool.put(&record, received, None).unwrap();
+        let put = spool.put(&record, "site", received, None).unwrap();
         put.blocking_recv().unwrap().unwrap();
     }
     let found = spool.read(0, 10, 1 << 20).unwrap();
     let gone = |index: usize, refused: Option<&str>| Removal {
-        number: found[index].number,
-        size: found[index].size,
         quarantine: refused.map(str::to_owned),
+        ..Removal::of(&found[index])
     };
     let gone = vec![gone(0, None), gone(1, Some("the brokers find it invalid"))];
     spool.remove(gone, None).blocking_recv().unwrap();
@@ -65,7 +67,7 @@ fn describe(dir: &Path) -> String {
     names.sort();
     for name in names {
         writeln!(text, "file {name}").unwrap();
-        if name != "spool.lock" {
+        if !["spool.lock", "spool.key"].contains(&name.as_str()) {
             let database = Database::open(dir.join(name)).unwrap();
             tables(&database, &mut text);
         }

@@ -137,6 +137,20 @@ impl Ingest {
         Self::start_spooling_up_to(128 * 1024, dir, mood)
     }
 
+    /// With a spool, and no source but `site`.
+    pub fn start_alone(dir: &Path) -> Self {
+        let mut settings = spooling(dir, 128 * 1024);
+        settings.sources.retain(|name, _| name == "site");
+        Self::start_in(&settings, true, Mood::QueueFull, Traces::default())
+    }
+
+    /// Puts another share of the spool in force.
+    pub fn share_of_one(&self, dir: &Path, share: f64) {
+        let mut settings = spooling(dir, 128 * 1024);
+        settings.ingest.spool.as_mut().unwrap().source_share = share;
+        self.spool.as_ref().unwrap().share(&settings);
+    }
+
     pub fn start_spooling_up_to(max_bytes: u64, dir: &Path, mood: Mood) -> Self {
         Self::start_in(&spooling(dir, max_bytes), true, mood, Traces::default())
     }
@@ -174,7 +188,9 @@ impl Ingest {
         let config = Config::new(settings);
         let spool = settings.ingest.spool.as_ref().map(|spool| {
             let metrics = metrics.spool().clone();
-            Arc::new(sluice_ingest::spool::Spool::open(spool, metrics).unwrap())
+            let spool = sluice_ingest::spool::Spool::open(spool, metrics).unwrap();
+            spool.share(settings);
+            Arc::new(spool)
         });
         let durable = Arc::new(Durable::new(
             Arc::clone(&publisher),
@@ -267,6 +283,7 @@ pub fn spooling(dir: &Path, max_bytes: u64) -> Settings {
     settings.ingest.spool = Some(Spool {
         dir: dir.to_owned(),
         max_bytes,
+        source_share: 0.5,
         max_age: Duration::from_secs(3600),
         wait: Duration::from_millis(100),
         drain_rate: 100_000,

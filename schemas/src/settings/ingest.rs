@@ -126,11 +126,12 @@ impl Ingest {
             waiting.keep("ingest.tls", &old.tls, tls);
         }
         waiting.keep("ingest.peer", &old.peer, peer);
-        // The operator's decision on old records is for the spool that is open; the rest is how it was
-        // opened.
+        // The operator's decision on old records and the sources' share are for the spool that is open; the
+        // rest is how it was opened.
         let mut kept = old.spool.clone();
         if let (Some(kept), Some(new)) = (&mut kept, &spool) {
             kept.drain_older = new.drain_older;
+            kept.source_share = new.source_share;
         }
         waiting.keep("ingest.spool", &kept, spool);
     }

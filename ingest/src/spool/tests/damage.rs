@@ -69,6 +69,7 @@ fn every_truncation_of_the_last_page_is_reported_and_whole_records_are_salvaged(
     let dir = tempfile::tempdir().expect("a folder");
     killed(dir.path(), RECORDS);
     let whole = std::fs::read(file(dir.path())).expect("the file");
+    let key = std::fs::read(dir.path().join("spool.key")).expect("the key");
     // The file is longer than what was written: its last page is the last that is not empty.
     let used = whole
         .iter()
@@ -84,6 +85,7 @@ fn every_truncation_of_the_last_page_is_reported_and_whole_records_are_salvaged(
         }
         let dir = tempfile::tempdir().expect("a folder");
         std::fs::write(file(dir.path()), &whole[..length]).expect("a file");
+        std::fs::write(dir.path().join("spool.key"), &key).expect("a file");
         reported += u32::from(survives(dir.path(), RECORDS, &format!("cut at {length}")).is_some());
     }
     // Some cuts take what was free.
@@ -96,6 +98,7 @@ fn a_flipped_bit_is_reported_or_loses_nothing() {
     let dir = tempfile::tempdir().expect("a folder");
     killed(dir.path(), RECORDS);
     let whole = std::fs::read(file(dir.path())).expect("the file");
+    let key = std::fs::read(dir.path().join("spool.key")).expect("the key");
     let used = whole
         .iter()
         .rposition(|byte| *byte != 0)
@@ -107,6 +110,7 @@ fn a_flipped_bit_is_reported_or_loses_nothing() {
         let mut bytes = whole.clone();
         bytes[at / 8] ^= 1 << (at % 8);
         let dir = tempfile::tempdir().expect("a folder");
+        std::fs::write(dir.path().join("spool.key"), &key).expect("a file");
         let mut file = std::fs::File::create(file(dir.path())).expect("a file");
         file.write_all(&bytes).expect("a file");
         if let Some(saved) = survives(dir.path(), RECORDS, &format!("bit {at}")) {

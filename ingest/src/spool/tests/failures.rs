@@ -112,6 +112,7 @@ fn a_disk_that_fails_costs_the_readiness_and_a_full_one_does_not() {
         let settings = settings::Spool {
             dir: dir.path().to_owned(),
             max_bytes: 1 << 20,
+            source_share: 0.5,
             max_age: Duration::from_secs(60),
             wait: Duration::from_millis(100),
             drain_rate: 1_000,

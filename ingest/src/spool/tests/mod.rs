@@ -12,12 +12,15 @@ mod damage;
 
 mod failures;
 
+mod salvage;
+
 const NOW: i64 = 1_800_000_000_000_000;
 
 fn settings(dir: &Path) -> settings::Spool {
     settings::Spool {
         dir: dir.to_owned(),
         max_bytes: 64 << 20,
+        source_share: 0.5,
         max_age: Duration::from_secs(3600),
         wait: Duration::from_millis(100),
         drain_rate: 1_000,
@@ -52,7 +55,9 @@ fn put_large(spool: &Spool, n: u64) {
             request: b"{}",
             traceparent: "",
         };
-        let stored = spool.put(&record, NOW, None).expect("there is room");
+        let stored = spool
+            .put(&record, "site", NOW, None)
+            .expect("there is room");
         assert_eq!(stored.blocking_recv(), Ok(Ok(())));
     }
 }
@@ -66,6 +71,19 @@ fn a_folder_that_the_spool_makes_is_its_users_alone() {
     drop(open(&folder));
     let mode = folder.metadata().expect("it is there").permissions().mode();
     assert_eq!(mode & 0o777, 0o700);
+}
+
+#[test]
+fn a_link_in_the_locks_place_is_not_followed() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let elsewhere = tempfile::tempdir().expect("a folder");
+    let target = elsewhere.path().join("kept");
+    std::fs::write(&target, "kept").expect("a file");
+    std::os::unix::fs::symlink(&target, dir.path().join("spool.lock")).expect("a link");
+    let metrics = Metrics::new(&mut Registry::default());
+    let opened = Spool::open(&settings(dir.path()), metrics.spool().clone());
+    assert_eq!(std::fs::read(&target).expect("it is there"), b"kept");
+    assert!(opened.is_err());
 }
 
 fn files_of(dir: &Path) -> Vec<String> {
@@ -101,9 +119,8 @@ fn drain(spool: &Spool, refuse: u64) -> Vec<u64> {
             let n = number(&found);
             drained.push(n);
             let removal = Removal {
-                number: found.number,
-                size: found.size,
                 quarantine: (n == refuse).then(|| "too large".to_owned()),
+                ..Removal::of(&found)
             };
             drop(spool.remove(vec![removal], None));
         }
@@ -124,7 +141,7 @@ fn put(
         request: b"{}",
         traceparent: "",
     };
-    spool.put(&record, received_at, None)
+    spool.put(&record, "site", received_at, None)
 }
 
 fn put_durably(spool: &Spool, n: u64) {
@@ -140,7 +157,7 @@ fn numbers(spool: &Spool) -> Vec<u64> {
 
 fn number(found: &SpooledRecord) -> u64 {
     let stored = found.stored.as_ref().expect("it is whole");
-    let body = String::from_utf8(stored.record().value.to_vec()).expect("text");
+    let body = String::from_utf8_lossy(stored.record().value).into_owned();
     body.split(' ')
         .nth(1)
         .expect("a number")
@@ -158,9 +175,8 @@ fn records_are_numbered_in_their_order_and_removed_on_request() {
     assert_eq!(numbers(&spool), [0, 1, 2, 3, 4]);
     let found = spool.read(0, 2, usize::MAX).expect("it is read");
     let removals = found.into_iter().map(|found| Removal {
-        number: found.number,
-        size: found.size,
         quarantine: (found.number == 1).then(|| "too large".to_owned()),
+        ..Removal::of(&found)
     });
     let removed = spool.remove(removals.collect(), Some(NOW));
     assert_eq!(removed.blocking_recv(), Ok(()));
@@ -253,10 +269,5 @@ fn an_unscanned_file_counts_for_room_and_open_whole_scans_it() {
 }
 
 fn removals(found: &[SpooledRecord]) -> Vec<Removal> {
-    let removals = found.iter().map(|found| Removal {
-        number: found.number,
-        size: found.size,
-        quarantine: None,
-    });
-    removals.collect()
+    found.iter().map(Removal::of).collect()
 }
