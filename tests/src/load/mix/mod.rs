@@ -48,7 +48,8 @@ pub fn forged(source: &Source, event: &str, n: u64, at: i64) -> Result<Option<Ou
     source.sign_with(&unsigned, &guess, at).map(Some)
 }
 
-/// A request whose JSON has each key twice, and is an object all the same: what is none may count as a forgery.
+/// A request whose JSON has each key twice, and is an object all the same: what is none may count as a
+/// forgery.
 pub fn broken(source: &Source, event: &str, n: u64, at: i64) -> Result<Unsigned> {
     let mut unsigned = source.provider()?.sender().sample(event, n, at);
     let members = unsigned.body.strip_prefix(b"{").context("an object")?;
