@@ -5,9 +5,17 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use prometheus_client::registry::Registry;
+use rdkafka::mocking::MockCluster;
+use sluice_ingest::metrics::Metrics;
+use sluice_ingest::publish::Record;
+use sluice_ingest::spool::{Removal, Spool};
+use sluice_schemas::raw::{Ack, Headers, RawRequest};
 
 use crate::broker::exchange;
+use crate::support::spooling;
 
 struct Running(Child);
 
@@ -102,6 +110,88 @@ fn files_are_the_users_alone_whatever_the_umask() {
         .collect();
     assert!(files.len() >= 3, "{files:?}");
     assert!(files.iter().all(|(_, mode)| mode == "600"), "{files:?}");
+}
+
+/// Leaves one record in quarantine.
+fn quarantine_one(dir: &Path) {
+    let settings = spooling(dir, 4 << 20).ingest.spool.unwrap();
+    let metrics = Metrics::new(&mut Registry::default());
+    let spool = Spool::open(&settings, metrics.spool().clone()).unwrap();
+    let received_at = i64::try_from(
+        SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap()
+            .as_micros(),
+    );
+    let request = RawRequest {
+        id: uuid::Uuid::from_u128(1),
+        source: "site".to_owned(),
+        provider: "flowcode".to_owned(),
+        received_at: received_at.unwrap(),
+        method: "POST".to_owned(),
+        target: "/v1/hooks/site".to_owned(),
+        peer: std::net::Ipv4Addr::LOCALHOST.into(),
+        token: false,
+        ack: Ack::Spool,
+        headers: Headers::default(),
+    };
+    let record = Record {
+        key: b"key",
+        value: b"{}",
+        request: &request.encode(),
+        traceparent: "",
+    };
+    let put = spool.put(&record, "site", request.received_at, None);
+    put.unwrap().blocking_recv().unwrap().unwrap();
+    let found = spool.read(0, 1, 1).unwrap();
+    let removal = Removal {
+        quarantine: Some("too large".to_owned()),
+        ..Removal::of(&found[0])
+    };
+    let removed = spool.remove(vec![removal], None);
+    removed.blocking_recv().unwrap();
+}
+
+#[test]
+fn what_is_in_quarantine_is_listed_and_brought_to_kafka_on_request() {
+    let dir = tempfile::tempdir().unwrap();
+    quarantine_one(&dir.path().join("spool"));
+    let cluster = MockCluster::new(1).unwrap();
+    cluster.create_topic("webhooks.raw", 4, 1).unwrap();
+    let yaml = format!(
+        "kafka: {{bootstrap_servers: '{}'}}\n\
+         topics: {{partitions: 4, replication: 1}}\n\
+         sources: {{site: {{provider: flowcode, secrets: [x]}}}}\n\
+         ingest: {{spool: {{dir: '{}/spool'}}}}\n",
+        cluster.bootstrap_servers(),
+        dir.path().display()
+    );
+    std::fs::write(dir.path().join("settings.yaml"), yaml).unwrap();
+    let call = |args: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_sluice-ingest"))
+            .args(args)
+            .args(["--config", "settings.yaml"])
+            .current_dir(dir.path())
+            .output()
+            .unwrap();
+        let out = String::from_utf8(output.stdout).unwrap();
+        (output.status.code(), out)
+    };
+    let (status, listed) = call(&["quarantine"]);
+    assert_eq!(status, Some(0));
+    for part in [
+        "\"why\":\"too large\"",
+        "\"source\":\"site\"",
+        "\"token\":false",
+    ] {
+        assert!(listed.contains(part), "{listed}");
+    }
+    let counts = |drained: u32, refused: u32| {
+        format!("{{\"drained\":{drained},\"left\":0,\"refused\":{refused},\"stopped\":null}}\n")
+    };
+    assert_eq!(call(&["drain"]), (Some(75), counts(0, 1)));
+    assert_eq!(call(&["drain", "--quarantined"]), (Some(0), counts(1, 0)));
+    assert_eq!(call(&["quarantine"]), (Some(0), String::new()));
 }
 
 #[test]
