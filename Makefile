@@ -104,7 +104,7 @@ rotate: rust kafka ## certificate and URL token changed every 5 s under load, wh
 	@$(CARGO) build --workspace --bins
 	@target/debug/sluice-tests rotate $(ARGS)
 
-hostile: rust kafka hostile-tools ## slow, huge, flooding and smuggling clients under good traffic; at most 10 minutes, over TLS by ARGS=--tls
+hostile: rust kafka hostile-tools ## slow, huge, flooding, smuggling and replaying clients under good traffic; at most 12 minutes, over TLS by ARGS=--tls
 	@$(CARGO) build --release --workspace --bins
 	@target/release/sluice-tests hostile $(ARGS)
 

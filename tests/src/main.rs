@@ -36,7 +36,8 @@ enum Command {
     /// Shows both services to Prometheus and a Collector through quiet, traffic and trouble, and checks every
     /// panel, the alerts and the sums.
     Observe(observe::Options),
-    /// Times good traffic under one attack after the other, and checks that ingest sheds them.
+    /// Sends good traffic under one attack after the other, and checks that good requests are answered and
+    /// that ingest sheds the others.
     Hostile(hostile::Options),
     /// An attack by HTTP/2 frames, which `hostile` starts.
     #[command(hide = true)]

@@ -13,7 +13,7 @@ use rcgen::{
     KeyUsagePurpose,
 };
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConnection, HandshakeKind};
 use sluice_schemas::identity::sha256;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -53,13 +53,34 @@ impl Wire {
     /// TLS to a server with this certificate, or one that it signed (PEM), which offers one protocol by ALPN:
     /// `h2` or `http/1.1`.
     pub fn tls(certificate: &Path, protocol: &str) -> Result<Self> {
+        Self::over_tls(certificate, protocol, None)
+    }
+
+    /// The same by a client that shows certificates of its own, the first of which has this key.
+    pub fn tls_as(
+        certificate: &Path,
+        protocol: &str,
+        chain: Vec<CertificateDer<'static>>,
+        key: PrivateKeyDer<'static>,
+    ) -> Result<Self> {
+        Self::over_tls(certificate, protocol, Some((chain, key)))
+    }
+
+    fn over_tls(
+        certificate: &Path,
+        protocol: &str,
+        own: Option<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)>,
+    ) -> Result<Self> {
         let mut roots = rustls::RootCertStore::empty();
         roots.add(CertificateDer::from_pem_file(certificate)?)?;
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let mut config = rustls::ClientConfig::builder_with_provider(provider)
+        let builder = rustls::ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
+            .with_root_certificates(roots);
+        let mut config = match own {
+            None => builder.with_no_client_auth(),
+            Some((chain, key)) => builder.with_client_auth_cert(chain, key)?,
+        };
         config.alpn_protocols = vec![protocol.as_bytes().to_vec()];
         Ok(Self {
             tls: Some(Arc::new(config).into()),

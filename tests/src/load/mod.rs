@@ -9,3 +9,5 @@ pub mod open_loop;
 pub mod lanes;
 
 pub mod ledger;
+
+mod window;

@@ -9,62 +9,18 @@ use std::time::{Duration, Instant};
 use crate::harness::client::{Client, Outgoing};
 use crate::harness::wait::{PATIENCE, wait_for};
 use crate::harness::wire::Wire;
-use crate::load::times::Times;
+use crate::load::window::{Closed, Sample, slow, window};
 use anyhow::{Context, Result};
-use serde::Serialize;
 use tokio::sync::oneshot;
 
-/// Every so many requests one comes on a connection of its own, as from a sender that keeps none.
-const FRESH_EVERY: usize = 10;
+pub use crate::load::window::Window;
 
-/// The slowest requests that are kept of a window.
-const SLOWEST: usize = 8;
+/// Every so many requests one comes on a connection of its own, as from a sender that keeps none. Odd:
+/// where requests go to an even number of sources in turn, each source gets some of these.
+const FRESH_EVERY: usize = 9;
 
 /// Failures that are kept as text.
 const FAILURES_KEPT: usize = 5;
-
-/// What became of one request.
-#[derive(Debug, Clone, Copy)]
-struct Sample {
-    due: Instant,
-    took: Duration,
-    fresh: bool,
-    /// It was sent again because its connection was closed under it, or could not be made.
-    resent: Option<Closed>,
-    good: bool,
-}
-
-/// How a connection went.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Closed {
-    /// Nobody listened.
-    Refused,
-    /// It was there and was closed.
-    Broken,
-}
-
-/// Requests that were due in some span of time. Times are in milliseconds, those of failures included.
-#[derive(Debug, Default, Clone, Serialize)]
-pub struct Window {
-    /// How many were due.
-    pub requests: usize,
-    /// Of those, not answered with 200.
-    pub failed: usize,
-    /// Sent again because the connection was closed under them.
-    pub resent: usize,
-    /// Sent again because nobody listened.
-    pub refused: usize,
-    /// The median of all.
-    pub p50_ms: f64,
-    /// The 99th percentile of all.
-    pub p99_ms: f64,
-    /// The longest.
-    pub max_ms: f64,
-    /// Of those that came on connections of their own.
-    pub fresh_p99_ms: f64,
-    /// The slowest: milliseconds since the window began, and how long it took.
-    pub slowest: Vec<(u64, u64)>,
-}
 
 /// The traffic, on a thread of its own. Dropping it ends it.
 pub struct OpenLoop {
@@ -131,7 +87,7 @@ impl OpenLoop {
 
     /// What was due between two moments and has ended by now.
     pub fn window(&self, from: Instant, to: Instant) -> Window {
-        window(&lock(&self.shared.samples), from, to)
+        window(&lock(&self.shared.samples), from, to, |_| true)
     }
 
     /// How many connections are kept open, for requests to come.
@@ -205,35 +161,29 @@ pub struct Sent {
 impl Sent {
     /// What was due between two moments.
     pub fn window(&self, from: Instant, to: Instant) -> Window {
-        window(&self.samples, from, to)
+        window(&self.samples, from, to, |_| true)
     }
-}
 
-fn window(samples: &[Sample], from: Instant, to: Instant) -> Window {
-    let within = |sample: &&Sample| sample.due >= from && sample.due < to;
-    let within: Vec<&Sample> = samples.iter().filter(within).collect();
-    let count = |which: fn(&Sample) -> bool| within.iter().filter(|s| which(s)).count();
-    let times = |fresh_only: bool| {
-        let chosen = within.iter().filter(|s| s.fresh || !fresh_only);
-        chosen.map(|s| s.took).collect::<Times>()
-    };
-    let all = times(false);
-    let mut slowest = within.clone();
-    slowest.sort_unstable_by_key(|sample| std::cmp::Reverse(sample.took));
-    let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-    let slowest = slowest.iter().take(SLOWEST);
-    Window {
-        requests: within.len(),
-        failed: count(|sample| !sample.good),
-        resent: count(|sample| sample.resent == Some(Closed::Broken)),
-        refused: count(|sample| sample.resent == Some(Closed::Refused)),
-        p50_ms: all.percentile_ms(50.0),
-        p99_ms: all.percentile_ms(99.0),
-        max_ms: all.percentile_ms(100.0),
-        fresh_p99_ms: times(true).percentile_ms(99.0),
-        slowest: slowest
-            .map(|sample| (millis(sample.due - from), millis(sample.took)))
-            .collect(),
+    /// The same of the requests of these places in the list of requests alone.
+    pub fn window_of(&self, from: Instant, to: Instant, which: impl Fn(usize) -> bool) -> Window {
+        window(&self.samples, from, to, which)
+    }
+
+    /// How many took longer than `bound` while all of `other` took less than `calm` in the same seconds.
+    pub fn slow(
+        &self,
+        (from, to): (Instant, Instant),
+        bound: Duration,
+        (other, calm): (&Self, Duration),
+        which: impl Fn(usize) -> bool,
+    ) -> usize {
+        slow(
+            &self.samples,
+            (from, to),
+            bound,
+            (&other.samples, calm),
+            which,
+        )
     }
 }
 
@@ -291,6 +241,7 @@ async fn one(shared: &Shared, n: usize, due: Instant) {
         Err(error) => Some(format!("{error:#}")),
     };
     lock(&shared.samples).push(Sample {
+        place: n % requests.len(),
         due,
         took: due.elapsed(),
         fresh,
@@ -333,6 +284,7 @@ mod tests {
         let start = Instant::now();
         let at = |ms: u64| start + Duration::from_millis(ms);
         let sample = |due: u64, took: u64, good: bool| Sample {
+            place: 0,
             due: at(due),
             took: Duration::from_millis(took),
             fresh: due.is_multiple_of(2),
@@ -348,5 +300,43 @@ mod tests {
         assert_eq!((window.resent, window.refused), (0, 1));
         assert!((window.p50_ms - 149.0).abs() < 0.2 && (window.p99_ms - 198.0).abs() < 0.2);
         assert_eq!(sent.window(at(500), at(600)).requests, 0);
+    }
+
+    #[test]
+    fn a_slow_request_counts_only_where_the_other_traffic_was_calm() {
+        let start = Instant::now();
+        let at = |ms: u64| start + Duration::from_millis(ms);
+        let sent = |samples: &[(u64, u64)]| Sent {
+            samples: samples
+                .iter()
+                .map(|&(due, took)| Sample {
+                    place: usize::try_from(due / 1_000).expect("small"),
+                    due: at(due),
+                    took: Duration::from_millis(took),
+                    fresh: false,
+                    resent: None,
+                    good: true,
+                })
+                .collect(),
+            failures: Vec::new(),
+        };
+        // The second of these lasts into a second in which the other is not calm, and the last into one of
+        // which nothing is known.
+        let slow = sent(&[(0, 1_200), (1_500, 1_200), (4_500, 1_200), (5_000, 999)]);
+        let other = sent(&[
+            (100, 20),
+            (1_100, 20),
+            (2_100, 600),
+            (3_100, 20),
+            (4_100, 20),
+        ]);
+        let count = |which: fn(usize) -> bool| {
+            let (second, calm) = (Duration::from_secs(1), Duration::from_millis(500));
+            slow.slow((start, at(9_000)), second, (&other, calm), which)
+        };
+        assert_eq!(count(|_| true), 1);
+        assert_eq!(count(|place| place > 0), 0);
+        let one = slow.window_of(start, at(9_000), |place| place == 1);
+        assert_eq!(one.requests, 1);
     }
 }

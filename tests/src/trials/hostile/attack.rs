@@ -11,10 +11,13 @@ use clap::ValueEnum;
 use serde::Serialize;
 use sluice_tests::harness::child::{Child, tail};
 use sluice_tests::harness::wire::Wire;
+use tokio::runtime::Runtime;
 
 use super::flood::{self, Account};
 use super::idle;
+use super::quiet;
 use super::smuggling::{self, Exchange};
+use super::streams;
 use super::tools::{self, Found, Slow, Target};
 
 /// One attack.
@@ -39,6 +42,22 @@ pub enum Attack {
     H2EmptyData,
     H2Unread,
     H2spec,
+    /// Connections that stay after one small request, more than ingest takes in all.
+    QuietAfterAnswer,
+    /// Connections that begin HTTP/2 and make no request.
+    PrefaceOnly,
+    /// Bodies that are announced and hardly come, to a source that has good traffic too.
+    Announced,
+    /// Large heads over HTTP/2 whose bodies do not come.
+    H2Heads,
+    /// Connections to the admin port that are held.
+    ProbeHold,
+    /// Client certificates with 110 intermediates.
+    LongChain,
+    /// Large requests to one source while the brokers are away.
+    SpoolFill,
+    /// Recorded requests, sent again as they are and rewritten.
+    RecordedReplay,
 }
 
 /// Where attacks go, and with what.
@@ -46,6 +65,8 @@ pub struct Front {
     pub address: SocketAddr,
     /// A source's, with its token.
     pub path: String,
+    /// That of a source which anybody may send to.
+    pub open: String,
     /// For HTTP/1.1.
     pub wire: Wire,
     /// The server's certificate where it speaks TLS.
@@ -56,13 +77,38 @@ pub struct Front {
     pub connections: usize,
 }
 
+impl Front {
+    /// How long an attack goes on.
+    pub fn time(&self) -> Duration {
+        Duration::from_secs(self.seconds)
+    }
+
+    /// For HTTP/2.
+    fn http2(&self) -> Result<Wire> {
+        match &self.certificate {
+            Some(certificate) => Wire::tls(certificate, "h2"),
+            None => Ok(Wire::plain()),
+        }
+    }
+}
+
 /// What was seen of an attack.
 #[derive(Debug, Default, Serialize)]
 pub struct Seen {
-    /// Figures and words by name.
-    pub told: BTreeMap<String, String>,
+    /// Bad requests by their answer, or connections by their end.
+    #[serde(rename = "bad")]
+    pub answers: BTreeMap<String, u64>,
+    /// Other figures, and words, by name.
+    pub figures: BTreeMap<String, String>,
     pub faults: Vec<String>,
 }
+
+/// Ingest may grow by less than this under most attacks, in bytes.
+const GROWTH: u64 = 64 << 20;
+
+/// Requests whose bodies come slowly, or do not come, are answered within this time: ingest waits 10 s for a
+/// body.
+const ANSWERED: Duration = Duration::from_secs(14);
 
 /// Slow clients are given so long beyond the attack's own time: ingest waits 10 s for a head and a body.
 const SLOW: u64 = 20;
@@ -79,7 +125,40 @@ impl Attack {
         Self::value_variants().iter().copied()
     }
 
-    /// Runs it to its end. (The corpus is run by [`smuggle`].)
+    /// Whether it has services and topics of its own.
+    pub fn is_apart(self) -> bool {
+        matches!(
+            self,
+            Self::LongChain | Self::SpoolFill | Self::RecordedReplay
+        )
+    }
+
+    /// The provider of the source that it goes to.
+    pub fn provider(self) -> &'static str {
+        match self {
+            Self::Announced | Self::H2Heads | Self::SpoolFill => "flock",
+            Self::LongChain => "flowcode",
+            _ => "referralloop",
+        }
+    }
+
+    /// Whether good requests to that source decide. Not where what it may hold is used up by design, so that
+    /// others go on: its share of the spool, and of the bytes held at once.
+    pub fn judges_its_source(self) -> bool {
+        !matches!(self, Self::SpoolFill | Self::H2Heads)
+    }
+
+    /// Ingest may grow by less than this, in bytes. Heads and bodies that are held may take `max_buffered`,
+    /// which is 64 MiB by default, in addition to what connections take.
+    pub fn growth(self) -> u64 {
+        match self {
+            Self::H2Heads | Self::SpoolFill => 2 * GROWTH,
+            _ => GROWTH,
+        }
+    }
+
+    /// Runs it to its end. (The corpus is run by [`smuggle`], and those that need more than an address by
+    /// modules of their own.)
     pub fn run(self, front: &Front) -> Result<Seen> {
         let target = Target {
             address: front.address,
@@ -108,35 +187,48 @@ impl Attack {
             Self::H2EmptyData => flood_with(front, flood::Kind::EmptyData),
             Self::H2Unread => flood_with(front, flood::Kind::Unread),
             Self::H2spec => tools::h2spec(&target, H2SPEC).map(found),
+            Self::QuietAfterAnswer => idle_for(front, Quiet::AfterAnswer),
+            Self::PrefaceOnly => idle_for(front, Quiet::Preface),
+            Self::Announced => promise(front, streams::Kind::Announced),
+            Self::H2Heads => promise(front, streams::Kind::Heads),
+            Self::ProbeHold | Self::LongChain | Self::SpoolFill | Self::RecordedReplay => {
+                anyhow::bail!("needs more than an address")
+            }
         }
     }
 }
 
 fn found(found: Found) -> Seen {
     Seen {
-        told: BTreeMap::from([("told".to_owned(), found.told)]),
+        figures: BTreeMap::from([("words".to_owned(), found.words)]),
         faults: found.faults,
+        ..Seen::default()
     }
 }
 
-/// Keeps connections open, on a thread at the priority of the floods: what attackers compute, TLS and
-/// megabytes, others would on machines of their own.
-fn hold(front: &Front, kind: idle::Kind) -> Result<Seen> {
-    let held = std::thread::scope(|scope| {
-        let holding = scope.spawn(|| {
+/// Runs an attack on a thread at the priority of the floods: what attackers compute, TLS and megabytes,
+/// others would on machines of their own.
+pub fn politely<T: Send>(run: impl FnOnce(&Runtime) -> Result<T> + Send) -> Result<T> {
+    let ran = std::thread::scope(|scope| {
+        let running = scope.spawn(|| {
             // Of this thread alone, as Linux has it.
             rustix::process::nice(19)?;
-            hold_here(front, kind)
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()?;
+            run(&runtime)
         });
-        holding.join()
+        running.join()
     });
-    held.map_err(|_| anyhow!("the attack panicked"))?
+    ran.map_err(|_| anyhow!("the attack panicked"))?
 }
 
-fn hold_here(front: &Front, kind: idle::Kind) -> Result<Seen> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
+/// Keeps connections open.
+fn hold(front: &Front, kind: idle::Kind) -> Result<Seen> {
+    politely(|runtime| hold_here(runtime, front, kind))
+}
+
+fn hold_here(runtime: &Runtime, front: &Front, kind: idle::Kind) -> Result<Seen> {
     let script = Arc::new(idle::Script::new(kind, &front.path));
     let until = Instant::now() + Duration::from_secs(front.seconds);
     let mut ends = idle::Ends::new();
@@ -160,11 +252,57 @@ fn hold_here(front: &Front, kind: idle::Kind) -> Result<Seen> {
         faults.push(format!("{taken} were taken"));
     }
     Ok(Seen {
-        told: ends
-            .iter()
-            .map(|(end, n)| (end.clone(), n.to_string()))
-            .collect(),
+        answers: ends,
         faults,
+        ..Seen::default()
+    })
+}
+
+#[derive(Clone, Copy)]
+enum Quiet {
+    AfterAnswer,
+    Preface,
+}
+
+fn idle_for(front: &Front, kind: Quiet) -> Result<Seen> {
+    let (address, connections, time) = (front.address, front.connections, front.time());
+    let http2 = front.http2()?;
+    let answers = politely(|runtime| match kind {
+        Quiet::AfterAnswer => {
+            let wire = &front.wire;
+            runtime.block_on(quiet::after_answer(wire, address, connections, time))
+        }
+        Quiet::Preface => runtime.block_on(quiet::preface(&http2, address, connections, time)),
+    })?;
+    let mut faults = Vec::new();
+    for end in [idle::LEFT_OPEN, quiet::NO_ANSWER] {
+        if let Some(n) = answers.get(end) {
+            faults.push(format!("{n} times: {end}"));
+        }
+    }
+    Ok(Seen {
+        answers,
+        faults,
+        ..Seen::default()
+    })
+}
+
+fn promise(front: &Front, kind: streams::Kind) -> Result<Seen> {
+    let (http2, time) = (front.http2()?, front.time().max(ANSWERED));
+    let wires = (&http2, &front.wire);
+    let attack = streams::run(kind, wires, front.address, &front.open, time);
+    let answers = politely(|runtime| runtime.block_on(attack))?;
+    let answered = answers
+        .keys()
+        .any(|answer| answer != streams::CUT && answer != streams::OPEN);
+    let mut faults = Vec::new();
+    if !answered {
+        faults.push("no bad request was answered".to_owned());
+    }
+    Ok(Seen {
+        answers,
+        faults,
+        ..Seen::default()
     })
 }
 
@@ -178,16 +316,14 @@ pub fn smuggle(front: &Front) -> Result<Vec<Exchange>> {
 
 /// What is printed of the corpus before raw is read.
 pub fn seen_of(exchanges: &[Exchange]) -> Seen {
-    let mut told: BTreeMap<String, usize> = BTreeMap::new();
+    let mut answers = BTreeMap::new();
     for exchange in exchanges {
-        *told.entry(smuggling::label(exchange)).or_default() += 1;
+        *answers.entry(smuggling::label(exchange)).or_default() += 1;
     }
     Seen {
-        told: told
-            .into_iter()
-            .map(|(word, n)| (word, n.to_string()))
-            .collect(),
+        answers,
         faults: smuggling::faults_of_answers(exchanges),
+        ..Seen::default()
     }
 }
 
@@ -206,7 +342,7 @@ fn flood_with(front: &Front, kind: flood::Kind) -> Result<Seen> {
             faults.push("nothing was answered, and no connection ended".to_owned());
         }
     }
-    let told = [
+    let figures = [
         ("connections", account.connections),
         ("frames", account.frames),
         ("ended", account.ended),
@@ -214,10 +350,11 @@ fn flood_with(front: &Front, kind: flood::Kind) -> Result<Seen> {
         ("answers", account.answers),
     ];
     Ok(Seen {
-        told: told
+        figures: figures
             .map(|(name, n)| (name.to_owned(), n.to_string()))
             .into(),
         faults,
+        ..Seen::default()
     })
 }
 

@@ -15,6 +15,11 @@ use sluice_tests::harness::wire::{Stream, Wire};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf};
 use tokio::time::{Instant, timeout_at};
 
+use super::frames::{
+    self, CONTINUATION, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PING, PREFACE, RST_STREAM,
+    SETTINGS, frame,
+};
+
 /// What is sent without end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Kind {
@@ -74,17 +79,6 @@ const AGAIN: Duration = Duration::from_millis(20);
 
 /// Requests of [`Kind::Unread`], more than any server answers at once.
 const UNREAD: u32 = 500;
-
-const DATA: u8 = 0;
-const HEADERS: u8 = 1;
-const RST_STREAM: u8 = 3;
-const SETTINGS: u8 = 4;
-const PING: u8 = 6;
-const GOAWAY: u8 = 7;
-const CONTINUATION: u8 = 9;
-
-const END_STREAM: u8 = 1;
-const END_HEADERS: u8 = 4;
 
 /// Runs in the child.
 pub fn run(options: &Options) -> Result<bool> {
@@ -146,7 +140,7 @@ impl Counts {
 async fn connection(stream: Box<dyn Stream>, kind: Kind, counts: &Counts, until: Instant) {
     let (reader, mut writer) = tokio::io::split(stream);
     let flood = async {
-        let mut bytes = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
+        let mut bytes = PREFACE.to_vec();
         begin(&mut bytes, kind);
         let mut stream = 1;
         loop {
@@ -220,21 +214,9 @@ fn batch(bytes: &mut Vec<u8>, kind: Kind, stream: &mut u32) -> u32 {
     BATCH
 }
 
-/// A head in HPACK that needs no table of its own: `POST http://a/v1/hooks/none/x`.
+/// A head for a source that is none.
 fn head() -> Vec<u8> {
-    let path = b"/v1/hooks/none/x";
-    let mut block = vec![0x83, 0x86, 0x04, 16];
-    block.extend_from_slice(path);
-    block.extend_from_slice(&[0x01, 1, b'a']);
-    block
-}
-
-fn frame(bytes: &mut Vec<u8>, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
-    // Payloads here are a few bytes, so the upper byte of the length is 0.
-    let length = u16::try_from(payload.len()).unwrap_or(0).to_be_bytes();
-    bytes.extend_from_slice(&[0, length[0], length[1], kind, flags]);
-    bytes.extend_from_slice(&stream.to_be_bytes());
-    bytes.extend_from_slice(payload);
+    frames::head("/v1/hooks/none/x")
 }
 
 /// Reads frames until the connection ends.

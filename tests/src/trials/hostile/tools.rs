@@ -29,7 +29,7 @@ const ALL_ENDED: &str = "No open connections left";
 /// What a tool found.
 pub struct Found {
     /// In words, for the report.
-    pub told: String,
+    pub words: String,
     /// What is wrong.
     pub faults: Vec<String>,
 }
@@ -88,7 +88,7 @@ pub fn slow(target: &Target<'_>, mode: Slow, connections: usize, seconds: u64) -
         .find_map(|line| line.split_once("Exit status:"));
     let end = end.map_or("", |(_, end)| end.trim());
     let errors = last_number(&output, "error:").unwrap_or(0);
-    let told = format!("{end}; {errors} errors; {unavailable} times away to its own address");
+    let words = format!("{end}; {errors} errors; {unavailable} times away to its own address");
     let mut faults = Vec::new();
     if end.is_empty() {
         faults.push(format!("slowhttptest printed nothing: {}", end_of(&output)));
@@ -97,7 +97,7 @@ pub fn slow(target: &Target<'_>, mode: Slow, connections: usize, seconds: u64) -
     if mode != Slow::Read && end != ALL_ENDED {
         faults.push(format!("the server did not end all connections: {end}"));
     }
-    Ok(Found { told, faults })
+    Ok(Found { words, faults })
 }
 
 /// Many streams of requests for a source that is none.
@@ -124,7 +124,7 @@ pub fn h2load(target: &Target<'_>, seconds: u64) -> Result<Found> {
         faults.push(format!("nothing was answered: {requests}; {codes}"));
     }
     Ok(Found {
-        told: format!("{requests}; {codes}"),
+        words: format!("{requests}; {codes}"),
         faults,
     })
 }
@@ -169,7 +169,7 @@ pub fn h2spec(target: &Target<'_>, seconds: u64) -> Result<Found> {
         faults.push(format!("{} failed: {}", named.len(), first.join("; ")));
     }
     Ok(Found {
-        told: summary.trim().to_owned(),
+        words: summary.trim().to_owned(),
         faults,
     })
 }
