@@ -12,6 +12,7 @@ KAFKA    := $(CACHE)/kafka-4.4.0
 CONTROL  := $(CACHE)/kafka-4.2.2
 REGISTRY := $(CACHE)/apicurio-3.3.3
 FAKETIME := $(CACHE)/faketime
+CARGO_FUZZ := $(CACHE)/cargo-fuzz-0.13.2
 HOSTILE  := $(CACHE)/hostile
 VENV     := $(CACHE)/venv
 PROMETHEUS := $(CACHE)/prometheus-2.42
@@ -44,7 +45,7 @@ need = command -v $(1) > /dev/null || { echo "$(1) is missing: $(2)" >&2; exit 1
 help: ## lists the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort
 
-.PHONY: run dev test check chart audit faults outage observe roll rotate hostile upgrade mutants bench bench-dedup \
+.PHONY: run dev test check chart audit faults outage observe roll rotate hostile upgrade mutants bench bench-dedup fuzz \
   dashboards dashboards-json image pod deny clean
 run: rust ## the playground on an embedded broker; ARGS="--once --json" ends with the account as JSON
 	@$(CARGO) build --quiet --workspace --bins
@@ -108,6 +109,9 @@ hostile: rust kafka hostile-tools ## slow, huge, flooding, smuggling and replayi
 	@$(CARGO) build --release --workspace --bins
 	@target/release/sluice-tests hostile $(ARGS)
 
+fuzz: rust $(CARGO_FUZZ)/bin/cargo-fuzz ## functions of bytes against their oracles under libFuzzer, 60 s each or ARGS="--seconds 300 --target NAME --jobs 2"; needs a nightly Rust
+	@python3 -B tests/fuzz/run.py --cargo-fuzz $(CARGO_FUZZ)/bin/cargo-fuzz $(ARGS)
+
 bench: rust kafka ## rates, CPU and memory of both services beside their floors; at most 5 minutes
 	@$(CARGO) build --release --workspace --bins
 	@target/release/sluice-tests bench $(ARGS)
@@ -145,6 +149,10 @@ rust:
 
 .PHONY: old
 old: $(OLD)/sluice-processor ## the services of an older build, into .cache
+
+$(CARGO_FUZZ)/bin/cargo-fuzz:
+	@echo "building cargo-fuzz into $(CARGO_FUZZ)" >&2
+	@cargo install --quiet --locked --root $(CARGO_FUZZ) cargo-fuzz@0.13.2
 
 $(OLD)/sluice-processor: tests/old.sh
 	@echo "building the services of $(OLD_COMMIT)" >&2

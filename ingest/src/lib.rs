@@ -48,3 +48,6 @@ pub mod spool;
 pub mod answer;
 
 pub mod metrics;
+
+#[cfg(any(test, feature = "testing"))]
+pub mod fuzz;

@@ -44,3 +44,6 @@ pub mod trace;
 pub mod settings;
 
 pub mod acl;
+
+#[cfg(any(test, feature = "testing"))]
+pub mod fuzz;

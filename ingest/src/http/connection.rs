@@ -38,6 +38,9 @@ use crate::metrics::{Part, Shed};
 use crate::publish::Publish;
 use crate::receive::Origin;
 
+#[cfg(any(test, feature = "testing"))]
+pub mod in_memory;
+
 /// The window of all bodies of an HTTP/2 connection, in bytes: hyper holds it uncounted
 /// until it is read, as it holds as much of an HTTP/1.1 connection.
 const H2_WINDOW: u32 = 64 << 10;

@@ -9,11 +9,11 @@ pub mod tls;
 
 mod any_client;
 
-mod proxy_protocol;
+pub(crate) mod proxy_protocol;
 
 mod connections;
 
-mod connection;
+pub(crate) mod connection;
 
 mod activity;
 

@@ -4,8 +4,7 @@ use std::io;
 use std::net::IpAddr;
 
 use proxy_header::{ParseConfig, ProxyHeader};
-use tokio::io::AsyncReadExt;
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncReadExt};
 
 /// What comes first: a signature, the command, the kind of address and the length of the rest.
 const FIXED: usize = 16;
@@ -18,7 +17,7 @@ const SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
 
 /// Reads the header and nothing behind it. `None`: the connection is the balancer's own,
 /// such as a health check.
-pub async fn read(stream: &mut TcpStream) -> io::Result<Option<IpAddr>> {
+pub async fn read(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Option<IpAddr>> {
     let malformed = || io::Error::from(io::ErrorKind::InvalidData);
     let mut header = vec![0; FIXED];
     stream.read_exact(&mut header).await?;

@@ -1,0 +1,34 @@
+//! A connection without a socket, for fuzzing.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use super::Session;
+use crate::http::activity::Activity;
+use crate::http::connections::Server;
+use crate::publish::Publish;
+use crate::receive::Receiver;
+
+/// Where all that comes in memory comes from.
+pub const PEER: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
+
+/// Serves a stream in the clear until it ends, by all that serves a socket's.
+pub async fn serve<P: Publish, I>(receiver: Arc<Receiver<P>>, stream: I)
+where
+    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let limits = receiver.config().limits.clone();
+    let activity = Arc::new(Activity::new());
+    activity.handshaken(false);
+    let session = Session {
+        server: Arc::new(Server::new(receiver, None)),
+        activity,
+        input: Arc::default(),
+        limits,
+        peer: PEER,
+        certified: Arc::default(),
+    };
+    session.serve(stream, None).await;
+}
