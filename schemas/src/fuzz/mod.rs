@@ -9,6 +9,8 @@
 
 mod canonical_json;
 
+mod flock_schemes;
+
 pub mod input;
 
 mod json_spans;
@@ -25,11 +27,15 @@ mod settings;
 
 mod signing;
 
+mod verify_oracle;
+
 pub use canonical_json::fuzz_canonical_json;
+pub use flock_schemes::fuzz_flock_schemes;
 pub use json_spans::fuzz_json_spans;
 pub use lowercase::fuzz_lowercase;
 pub use raw_decode::fuzz_raw_decode;
 pub use settings::fuzz_settings;
+pub use verify_oracle::fuzz_verify_oracle;
 
 /// A target: bytes in, a panic where something is wrong.
 pub type Target = (&'static str, fn(&[u8]));
@@ -37,10 +43,12 @@ pub type Target = (&'static str, fn(&[u8]));
 /// Those of this crate.
 pub const TARGETS: &[Target] = &[
     ("canonical_json", fuzz_canonical_json),
+    ("flock_schemes", fuzz_flock_schemes),
     ("json_spans", fuzz_json_spans),
     ("lowercase", fuzz_lowercase),
     ("raw_decode", fuzz_raw_decode),
     ("settings", fuzz_settings),
+    ("verify_oracle", fuzz_verify_oracle),
 ];
 
 #[cfg(test)]
