@@ -14,18 +14,22 @@ mod forwarded_for;
 
 mod http_edge;
 
+mod kept_headers;
+
 mod proxy_v2;
 
 mod server;
 
 pub use forwarded_for::fuzz_forwarded_for;
 pub use http_edge::fuzz_http_edge;
+pub use kept_headers::fuzz_kept_headers;
 pub use proxy_v2::fuzz_proxy_v2;
 
 /// Those of this crate.
 pub const TARGETS: &[Target] = &[
     ("forwarded_for", fuzz_forwarded_for),
     ("http_edge", fuzz_http_edge),
+    ("kept_headers", fuzz_kept_headers),
     ("proxy_v2", fuzz_proxy_v2),
 ];
 
