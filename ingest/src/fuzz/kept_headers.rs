@@ -7,6 +7,9 @@ use super::server::{TOKEN, serve};
 /// The headers that a request has where its source asks for it.
 const KEY: &str = "x-key: k3y\r\n";
 
+/// The header that the provider signs by.
+const SIGNATURE: &str = "x-webhook-signature";
+
 /// A letter for how the URL writes the token, a query, and headers, a line each. The bytes 1 to 4 stand for
 /// the token, in one of the four ways of writing it.
 pub fn fuzz_kept_headers(bytes: &[u8]) {
@@ -49,6 +52,10 @@ pub fn fuzz_kept_headers(bytes: &[u8]) {
             .map(|(name, value)| (name.as_str(), value.as_slice()));
         for (name, value) in headers.chain([target]) {
             assert!(name != "x-key", "a required header is kept");
+            // What is signed or a signature is kept to the byte.
+            if name == SIGNATURE {
+                continue;
+            }
             for text in [value.to_vec(), unescaped(value)] {
                 let held = text
                     .windows(TOKEN.len())

@@ -6,6 +6,7 @@ use serde_json::json;
 use super::input::Input;
 use super::signing::{Source, refused_signature};
 use crate::raw::Headers;
+use crate::reason::Reason;
 
 /// Their names, in the order of trying.
 pub const WAYS: [&str; 4] = ["unicode", "simple", "final_sigma", "ascii"];
@@ -65,6 +66,8 @@ pub fn fuzz_lowercase(bytes: &[u8]) {
                     assert_eq!(scheme, expected, "{way} under {pinned} of {text:?}");
                 }
                 Ok(_) => {}
+                // As lower case it may be another dead letter, or none, and is then nobody's.
+                Err(Reason::SignatureMismatch) if !is_title && *reading != text => {}
                 Err(reason) => assert_eq!(
                     refused_signature(reason),
                     expected.is_none(),

@@ -81,8 +81,7 @@ pub fn run(input: &mut Input<'_>) {
 
 /// What is signed, before it is lower-cased.
 fn text(head: &Head, url: &str, body: &[u8]) -> Vec<u8> {
-    let first = |header: &Header| header.values.first().cloned().unwrap_or_default();
-    let (action, environment) = (first(&head.action), first(&head.environment));
+    let (action, environment) = (head.action.once(), head.environment.once());
     [
         b"POST".as_slice(),
         &action,
@@ -130,27 +129,39 @@ fn decide(options: &Options, head: &Head, body: &[u8]) -> Decision {
     let Some(scheme) = scheme else {
         return Some(Err(Reason::SignatureMismatch));
     };
-    Some(match fault(options, head, body) {
-        Some(reason) => Err(reason),
-        None => Ok(Some(scheme)),
-    })
+    let (action, environment) = (head.action.once(), head.environment.once());
+    let Some(reason) = fault(options, &action, &environment, body) else {
+        return Some(Ok(Some(scheme)));
+    };
+    // Signed is what it says in lower case. Where that is no dead letter of this kind, its case was changed.
+    let at = WAYS.iter().position(|way| *way == scheme)?;
+    let lower = |text: &[u8]| ways(text)[at].take();
+    let signed = fault(
+        options,
+        &lower(&action)?,
+        &lower(&environment)?,
+        &lower(body)?,
+    );
+    let same = signed == Some(reason);
+    Some(Err(if same {
+        reason
+    } else {
+        Reason::SignatureMismatch
+    }))
 }
 
 /// Why an authentic request is refused.
-fn fault(options: &Options, head: &Head, body: &[u8]) -> Option<Reason> {
+fn fault(options: &Options, action: &[u8], environment: &[u8], body: &[u8]) -> Option<Reason> {
     let parsed = Parsed::of(body, &["action", "article"]);
     let article = parsed.member("article");
     if parsed.fault.is_some() {
         return parsed.fault;
     }
-    let once = |header: &Header, set: &[&'static str]| match &header.values[..] {
-        [one] => set.iter().copied().find(|known| known.as_bytes() == one),
-        _ => None,
+    let known = |text: &[u8], set: &[&'static str]| {
+        let mut set = set.iter().copied();
+        set.find(|known| known.as_bytes() == text)
     };
-    let (action, environment) = (
-        once(&head.action, &ACTIONS),
-        once(&head.environment, &ENVIRONMENTS),
-    );
+    let (action, environment) = (known(action, &ACTIONS), known(environment, &ENVIRONMENTS));
     let says = parsed.member("action").and_then(Value::string);
     let agrees = says.as_deref().is_none_or(|says| Some(says) == action);
     let text = parsed.text.unwrap_or_default();

@@ -61,6 +61,14 @@ impl Header {
         )
     }
 
+    /// The value where the header stands once, else nothing.
+    pub fn once(&self) -> Vec<u8> {
+        match &self.values[..] {
+            [one] => one.clone(),
+            _ => Vec::new(),
+        }
+    }
+
     /// The value, where there is one.
     pub fn value(&self) -> Result<&[u8], Reason> {
         single(&self.values.iter().map(Vec::as_slice).collect::<Vec<_>>())
