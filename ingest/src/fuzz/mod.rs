@@ -20,10 +20,13 @@ mod proxy_v2;
 
 mod server;
 
+mod spool_salvage;
+
 pub use forwarded_for::fuzz_forwarded_for;
 pub use http_edge::fuzz_http_edge;
 pub use kept_headers::fuzz_kept_headers;
 pub use proxy_v2::fuzz_proxy_v2;
+pub use spool_salvage::fuzz_spool_salvage;
 
 /// Those of this crate.
 pub const TARGETS: &[Target] = &[
@@ -31,6 +34,7 @@ pub const TARGETS: &[Target] = &[
     ("http_edge", fuzz_http_edge),
     ("kept_headers", fuzz_kept_headers),
     ("proxy_v2", fuzz_proxy_v2),
+    ("spool_salvage", fuzz_spool_salvage),
 ];
 
 #[cfg(test)]
