@@ -1,9 +1,9 @@
 //! The admin port: whether the process lives, whether it is ready, and its metrics.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http_body_util::Full;
@@ -14,7 +14,6 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 /// How long a request's head may take, which also bounds an idle connection.
@@ -23,7 +22,8 @@ const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a connection may live in all: a scraper comes again, a stuck one goes.
 const CONNECTION_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Connections at once. Probes and scrapers need a handful.
+/// Connections at once. Probes and scrapers need a handful; past this, the one that asked for nothing for
+/// longest ends for the one that comes, so that nobody who holds connections keeps a probe waiting.
 const MAX_CONNECTIONS: usize = 32;
 
 /// The largest head of a request, in bytes (hyper's smallest).
@@ -90,24 +90,23 @@ pub async fn serve(
     readiness: Readiness,
     shutdown: CancellationToken,
 ) {
-    let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let open = Open::default();
     let accepting = async {
-        loop {
-            let Ok(slot) = Arc::clone(&slots).acquire_owned().await else {
-                return;
-            };
-            let stream = match listener.accept().await {
-                Ok((stream, _)) => stream,
-                Err(error) => {
-                    tracing::debug!(%error, "the admin port cannot accept");
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
-                    continue;
-                }
-            };
-            let (registry, readiness) = (Arc::clone(&registry), readiness.clone());
+        for number in 0.. {
+            let stream = accept(&listener).await;
+            if open.add(number) {
+                // The one that must end does so before the next is accepted.
+                tokio::task::yield_now().await;
+            }
+            let (open, registry, readiness) =
+                (open.clone(), Arc::clone(&registry), readiness.clone());
             tokio::spawn(async move {
-                connection(stream, &registry, &readiness).await;
-                drop(slot);
+                let ended = open.ended(number);
+                tokio::select! {
+                    () = connection(stream, &registry, &readiness, || open.asked(number)) => {}
+                    () = ended.cancelled() => {}
+                }
+                open.remove(number);
             });
         }
     };
@@ -117,8 +116,80 @@ pub async fn serve(
     }
 }
 
-async fn connection(stream: TcpStream, registry: &Arc<Registry>, readiness: &Readiness) {
+async fn accept(listener: &TcpListener) -> TcpStream {
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => return stream,
+            Err(error) => {
+                tracing::debug!(%error, "the admin port cannot accept");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+/// The open connections by their numbers, [`MAX_CONNECTIONS`] at most. Clones are the same.
+#[derive(Debug, Clone, Default)]
+struct Open(Arc<Mutex<HashMap<u64, Connection>>>);
+
+#[derive(Debug)]
+struct Connection {
+    /// When it began or was last asked for something.
+    asked: Instant,
+    ended: CancellationToken,
+}
+
+impl Open {
+    /// A connection began. Whether another one is ended for it.
+    fn add(&self, number: u64) -> bool {
+        let mut open = self.0.lock();
+        let quietest = open.iter().min_by_key(|(_, connection)| connection.asked);
+        let quietest = quietest
+            .map(|(number, _)| *number)
+            .filter(|_| open.len() >= MAX_CONNECTIONS);
+        let ended = quietest.and_then(|number| open.remove(&number));
+        if let Some(connection) = &ended {
+            connection.ended.cancel();
+        }
+        let connection = Connection {
+            asked: Instant::now(),
+            ended: CancellationToken::new(),
+        };
+        open.insert(number, connection);
+        ended.is_some()
+    }
+
+    /// Cancelled where it must end; also where it had to before this.
+    fn ended(&self, number: u64) -> CancellationToken {
+        let open = self.0.lock();
+        let ended = open.get(&number).map(|connection| connection.ended.clone());
+        ended.unwrap_or_else(|| {
+            let ended = CancellationToken::new();
+            ended.cancel();
+            ended
+        })
+    }
+
+    fn asked(&self, number: u64) {
+        if let Some(connection) = self.0.lock().get_mut(&number) {
+            connection.asked = Instant::now();
+        }
+    }
+
+    fn remove(&self, number: u64) {
+        self.0.lock().remove(&number);
+    }
+}
+
+/// `asked` is called with each request.
+async fn connection(
+    stream: TcpStream,
+    registry: &Arc<Registry>,
+    readiness: &Readiness,
+    asked: impl Fn(),
+) {
     let service = service_fn(|request: Request<hyper::body::Incoming>| {
+        asked();
         let response = answer(&request, registry, readiness);
         async move { Ok::<_, Infallible>(response) }
     });
@@ -234,5 +305,34 @@ mod tests {
 
         shutdown.cancel();
         server.await.expect("it ends");
+    }
+
+    #[tokio::test]
+    async fn held_connections_keep_no_probe_waiting() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("it is bound");
+        let (readiness, shutdown) = (Readiness::default(), CancellationToken::new());
+        let registry = Arc::new(Registry::default());
+        tokio::spawn(serve(listener, registry, readiness, shutdown.clone()));
+        for words in ["", "GET /li", "GET /livez HTTP/1.1\r\nhost: x\r\n\r\n"] {
+            let held: Vec<std::net::TcpStream> = (0..100)
+                .map(|_| {
+                    let mut stream = std::net::TcpStream::connect(address).expect("it is open");
+                    stream.write_all(words.as_bytes()).expect("it is taken");
+                    stream
+                })
+                .collect();
+            for _ in 0..3 {
+                let since = Instant::now();
+                assert!(get(address, "/livez").await.starts_with("HTTP/1.1 200"));
+                let took = since.elapsed();
+                let connections = held.len();
+                assert!(
+                    took < Duration::from_secs(1),
+                    "{connections} connections that said {words:?}: {took:?}"
+                );
+            }
+        }
+        shutdown.cancel();
     }
 }
