@@ -193,6 +193,14 @@ impl Answer {
         }
     }
 
+    /// Whether there was no memory for the request.
+    pub fn is_full(self) -> bool {
+        matches!(
+            self,
+            Self::Unavailable(UnavailableReason::Buffers | UnavailableReason::SourceBuffers)
+        )
+    }
+
     /// The limit that refused the request, if one did.
     pub fn limit(self) -> Option<Limit> {
         match self {

@@ -13,6 +13,7 @@ use sluice_schemas::settings::Source;
 use subtle::{Choice, ConstantTimeEq};
 use tokio::sync::Semaphore;
 
+use crate::byte_budget::LARGEST_HEAD;
 use crate::network::{self, Network};
 use crate::peer_rates::PeerRates;
 use crate::token_bucket::TokenBucket;
@@ -36,7 +37,7 @@ pub struct Route {
     pub required: Vec<HeaderName>,
     /// Headers that the provider signs or reads, which are kept byte for byte.
     pub exact: &'static [&'static str],
-    /// One permit a byte of body that this source may hold.
+    /// One permit a byte of requests that this source may hold.
     pub buffers: Arc<Semaphore>,
     /// The bound on its requests.
     rate: Option<Rate>,
@@ -141,7 +142,7 @@ impl SourceAuth {
 }
 
 impl Route {
-    /// `buffered` are the bytes that a source may hold, but one body always fits.
+    /// `buffered` are the bytes that a source may hold, but one body always fits, with its head.
     fn new(source: &Source, buffered: usize, rates: Option<&Arc<PeerRates>>) -> Self {
         let max_body = usize::try_from(source.max_body).unwrap_or(usize::MAX);
         let now = Instant::now();
@@ -159,7 +160,9 @@ impl Route {
             takes_token: !source.token_sha256.is_empty(),
             required,
             exact: source.provider.spec().headers,
-            buffers: Arc::new(Semaphore::new(buffered.max(max_body))),
+            buffers: Arc::new(Semaphore::new(
+                buffered.max(max_body.saturating_add(LARGEST_HEAD)),
+            )),
             // The burst is one second's requests.
             rate: source.rate.map(|rate| match rates {
                 Some(rates) if source.is_open() => Rate::Peer(Arc::clone(rates), rate),

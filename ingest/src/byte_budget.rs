@@ -1,9 +1,14 @@
-//! The byte budget: permits to hold bytes of bodies, of all that may be held and of one source's share.
+//! The byte budget: permits to hold bytes of heads and bodies, of all that may be held and of one source's
+//! share.
 
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// More than the largest head holds, which has 64 KiB in 100 headers. So much is there in addition to the
+/// largest body, so that one request always fits.
+pub const LARGEST_HEAD: usize = 80 << 10;
 
 /// One permit a byte. The budget can change while permits are out.
 #[derive(Debug)]

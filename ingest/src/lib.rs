@@ -13,6 +13,8 @@ pub mod service;
 
 pub mod drain_command;
 
+pub mod descriptors;
+
 pub mod http;
 
 pub mod auth;
@@ -36,6 +38,8 @@ mod mask;
 mod network;
 
 mod peer_rates;
+
+mod head;
 
 pub mod byte_budget;
 

@@ -6,6 +6,7 @@ use std::process::exit;
 use clap::Parser;
 use mimalloc::MiMalloc;
 use sluice_ingest::arguments::{Arguments, Command};
+use sluice_ingest::descriptors;
 use sluice_ingest::drain_command::{drain_only, list_quarantine};
 use sluice_ingest::http::server;
 use sluice_ingest::service::{check, run};
@@ -58,6 +59,9 @@ fn start(settings: Settings, command: Option<Command>) -> anyhow::Result<Result<
             }
             Some(Command::Quarantine) => return Ok(list_quarantine(&settings)),
             None => {}
+        }
+        if let Err(fault) = descriptors::allow(&settings) {
+            return Ok(Err(Failure::config(&[fault])));
         }
         let shutdown = shutdown::on_signals()?;
         let listen = settings.ingest.listen;

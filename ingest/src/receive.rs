@@ -22,11 +22,10 @@ use crate::auth::{AuthorityId, Route};
 use crate::byte_budget::{ByteBudget, Full, Permit};
 use crate::clock;
 use crate::config::Config;
-use crate::headers;
+use crate::head::Head;
 use crate::http::body::{Inbound, Unread};
 use crate::http::body_buffer::{BodyBuffer, discard, max_chunks};
 use crate::ids::Ids;
-use crate::mask::Mask;
 use crate::metrics::{Metrics, Part};
 use crate::path::{self, Named};
 use crate::persist::{AcceptedRequest, Durable};
@@ -115,17 +114,24 @@ impl<P: Publish> Receiver<P> {
             .as_ref()
             .map_or_else(|(route, _)| *route, |route| Some(*route));
         let mut open = Open::new(&self.metrics, route);
-        let answer = match authorized {
-            Ok(route) => {
-                self.accept(&config, &head, &mut body, (route, origin), &mut open)
-                    .await
-            }
-            Err((_, answer)) => answer,
-        };
-        let timed_out = matches!(answer, Answer::RequestTimeout(_));
         // A sender that asks before sending has sent nothing yet, and sees the answer without reading.
         let asks = head.headers.contains_key(EXPECT);
-        if !timed_out && !asks && !body.is_end_stream() {
+        let http2 = head.version == Version::HTTP_2;
+        let answer = match authorized {
+            Ok(route) => {
+                self.accept(&config, head, &mut body, (route, origin), &mut open)
+                    .await
+            }
+            Err((_, answer)) => {
+                // Not held while its body is discarded.
+                drop(head);
+                answer
+            }
+        };
+        let timed_out = matches!(answer, Answer::RequestTimeout(_));
+        // Where memory is short, an HTTP/2 stream need not be open until its answer is seen.
+        let is_full = http2 && answer.is_full();
+        if !timed_out && !asks && !is_full && !body.is_end_stream() {
             discard(body).await;
         }
         open.answered(answer);
@@ -142,7 +148,7 @@ impl<P: Publish> Receiver<P> {
     async fn accept(
         &self,
         config: &Config,
-        head: &Parts,
+        head: Parts,
         body: &mut Inbound,
         (route, origin): (&Route, &Origin),
         open: &mut Open<'_>,
@@ -162,7 +168,7 @@ impl<P: Publish> Receiver<P> {
     async fn work(
         &self,
         config: &Config,
-        head: &Parts,
+        head: Parts,
         body: &mut Inbound,
         (route, origin): (&Route, &Origin),
         (ids, open): (&Ids, &mut Open<'_>),
@@ -182,7 +188,9 @@ impl<P: Publish> Receiver<P> {
         if !self.durable.is_open() {
             return Answer::Unavailable(UnavailableReason::Starting);
         }
-        let read = self.read(head.version, body, route);
+        let (version, kept) = (head.version, Head::new(&head, route));
+        drop(head);
+        let read = self.read(version, &kept, body, route);
         let (body, permit) = match tokio::time::timeout(config.body_timeout, read).await {
             Ok(Ok(read)) => read,
             Ok(Err(answer)) => return answer,
@@ -190,7 +198,7 @@ impl<P: Publish> Receiver<P> {
         };
         open.waits_for = Part::Answer;
         let length = body.len();
-        let mut request = build_record(head, body, permit, (route, origin.peer), ids);
+        let mut request = build_record(kept, body, permit, (route, origin.peer), ids);
         if let Some(span) = &mut open.span {
             span.identified(request.id());
         }
@@ -204,18 +212,19 @@ impl<P: Publish> Receiver<P> {
         self.durable.persist(request).await
     }
 
-    /// The whole body, and the permit to hold it. What its length announces is asked for before any
-    /// of it is read.
+    /// The whole body, and the permit to hold the request. The head's part is asked for before any of the
+    /// body is read.
     async fn read(
         &self,
         version: Version,
+        head: &Head,
         body: &mut Inbound,
         route: &Route,
     ) -> Result<(Bytes, Permit), Answer> {
         let bytes = |count| usize::try_from(count).unwrap_or(usize::MAX);
         let max_body = bytes(route.max_body);
         let announced = body.size_hint();
-        let permit = self.permit(route, bytes(announced.lower()))?;
+        let permit = self.permit(route, head.bytes())?;
         let most = announced.upper().map_or(max_body, bytes).min(max_body);
         let mut buffer = BodyBuffer::new(permit, most);
         let mut chunks = 0;
@@ -274,27 +283,24 @@ fn begin_series(metrics: &Metrics, config: &Config) {
 
 /// Makes the raw record.
 fn build_record(
-    head: &Parts,
+    head: Head,
     body: Bytes,
     permit: Permit,
     (route, peer): (&Route, IpAddr),
     ids: &Ids,
 ) -> AcceptedRequest {
     let received_at = clock::now();
-    let named = route.takes_token.then(|| path::named(head.uri.path()));
-    let token = named.as_ref().and_then(|named| named.token.as_deref());
-    let mask = token.map(Mask::new);
     let raw = RawRequest {
         id: ids.request_id(received_at),
         source: route.name.to_string(),
         provider: route.provider.to_owned(),
         received_at,
-        method: head.method.as_str().to_owned(),
-        target: path::target_without_token(&head.uri, &route.name, mask),
+        method: head.method,
+        target: head.target,
         peer,
         token: route.guarded,
         ack: Ack::Broker,
-        headers: headers::kept(&head.headers, &route.required, route.exact, mask),
+        headers: head.headers,
     };
     let key = partition_key(route.verifier.as_ref(), &raw.headers, &body);
     let traceparent = ids.producer_span().to_string();

@@ -20,6 +20,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
+use crate::descriptors;
 use crate::http::server;
 use crate::http::tls::Tls;
 use crate::metrics::{Metrics, SpoolMetrics};
@@ -214,7 +215,8 @@ impl Ingest {
         let receiver = Arc::downgrade(&self.receiver);
         let (spool, tls) = (self.spool.clone(), self.tls.clone());
         watcher.spawn(move |settings| {
-            // First, because it can fail.
+            // First, because they can fail.
+            descriptors::allow(settings).map_err(|fault| ApplyError::Faults(vec![fault]))?;
             if let Some(tls) = &tls {
                 tls.change(settings).map_err(ApplyError::Faults)?;
             }

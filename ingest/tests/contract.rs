@@ -15,6 +15,10 @@ mod bodies;
 
 mod limits;
 
+mod scarce;
+
+mod budget;
+
 mod smuggling;
 
 mod peers;
@@ -25,7 +29,11 @@ mod half_close;
 
 mod tls;
 
+mod chain;
+
 mod broker;
+
+mod descriptors;
 
 mod spool;
 

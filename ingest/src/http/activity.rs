@@ -1,22 +1,18 @@
 //! The activity of a connection at its socket and in its requests, and the limits on it.
 
-use std::io;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use hyper::Version;
 use parking_lot::{Mutex, MutexGuard};
 use sluice_schemas::settings::Limits;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::sync::Notify;
-use tokio::time::{Instant, Sleep};
+use tokio::time::Instant;
 
+use super::eviction::{Eviction, Rank, Standing};
+use super::peers::PeerConnections;
 use crate::metrics::Shed;
-use crate::token_bucket::TokenBucket;
 
 /// Bytes that a request accounts for in addition to its body: its head, twice the window of bodies that are
 /// not read any more, and frames.
@@ -49,6 +45,7 @@ const PREFACE: &[u8] = b"PRI";
 pub struct Activity {
     state: Mutex<State>,
     limit_exceeded: Notify,
+    eviction: Notify,
     /// Bytes of bodies that were read.
     bodies: Arc<AtomicU64>,
 }
@@ -56,9 +53,10 @@ pub struct Activity {
 #[derive(Debug)]
 struct State {
     opened: Instant,
+    /// The handshake is done: bytes are HTTP.
+    http: bool,
     /// HTTP/2 sends frames at any time, so that bytes are not yet a head.
     http2: bool,
-    spoke: bool,
     in_flight: usize,
     /// When the last request ended, or the connection began.
     quiet: Instant,
@@ -73,6 +71,11 @@ struct State {
     /// Bytes that came since the handshake.
     bytes_in: u64,
     exceeded: Option<Shed>,
+    /// A request of it was not refused: it is no stranger's.
+    accepted: bool,
+    /// Its peer's connections, where peers are distinguished.
+    peer: Option<PeerConnections>,
+    eviction: Option<Eviction>,
 }
 
 /// What happens to a connection.
@@ -93,8 +96,8 @@ impl Activity {
         Self {
             state: Mutex::new(State {
                 opened: now,
+                http: false,
                 http2: false,
-                spoke: false,
                 in_flight: 0,
                 quiet: now,
                 head: None,
@@ -104,8 +107,12 @@ impl Activity {
                 refused: 0,
                 bytes_in: 0,
                 exceeded: None,
+                accepted: false,
+                peer: None,
+                eviction: None,
             }),
             limit_exceeded: Notify::new(),
+            eviction: Notify::new(),
             bodies: Arc::default(),
         }
     }
@@ -122,8 +129,8 @@ impl Activity {
     /// The handshake is done: from here on bytes are HTTP.
     pub fn handshaken(&self, http2: bool) {
         let mut state = self.state();
+        state.http = true;
         state.http2 = http2;
-        state.spoke = false;
         state.quiet = Instant::now();
         state.head = None;
         state.bytes_in = 0;
@@ -138,8 +145,6 @@ impl Activity {
     pub fn request(self: &Arc<Self>, version: Version) -> RequestGuard {
         let mut state = self.state();
         state.http2 = version == Version::HTTP_2;
-        // Its bytes may have come with the last of the handshake.
-        state.spoke = true;
         state.in_flight += 1;
         state.requests += 1;
         state.head = None;
@@ -159,6 +164,56 @@ impl Activity {
     pub fn answered(&self, refused: bool) {
         let mut state = self.state();
         state.refused = if refused { state.refused + 1 } else { 0 };
+        state.accepted |= !refused;
+    }
+
+    /// It counts as one of these.
+    pub fn of_peer(&self, peer: PeerConnections) {
+        self.state().peer = Some(peer);
+    }
+
+    /// Whether it may end for another one, and in which turn.
+    pub fn standing(&self) -> Standing {
+        let state = self.state();
+        if state.eviction.is_some() {
+            Standing::Leaving
+        } else if state.is_busy() {
+            Standing::Busy
+        } else {
+            let connections = state.peer.as_ref().map_or(0, PeerConnections::open);
+            Standing::Idle(Rank::new(
+                state.accepted,
+                state.opened,
+                connections,
+                state.quiet,
+            ))
+        }
+    }
+
+    /// Its task is asked to end it, unless a request has begun by then.
+    pub fn evict(&self, eviction: Eviction) {
+        self.state().eviction = Some(eviction);
+        self.eviction.notify_one();
+    }
+
+    /// Returns once it is asked to end.
+    pub async fn evicted(&self) {
+        self.eviction.notified().await;
+    }
+
+    /// How it ends for another one; `None` where a request has begun and it stays.
+    pub fn leave(&self) -> Option<Eviction> {
+        let mut state = self.state();
+        if state.is_busy() {
+            state.eviction = None;
+        }
+        state.eviction
+    }
+
+    /// The number of its requests so far, where none is being answered.
+    pub fn idle_after(&self) -> Option<u64> {
+        let state = self.state();
+        (state.in_flight == 0).then_some(state.requests)
     }
 
     /// Why the answer that is due must be the connection's last, if there is a reason.
@@ -190,11 +245,17 @@ impl Activity {
             if ended && past(limits.write_timeout)(state.quiet) {
                 return Verdict::Close(Shed::SlowRead);
             }
-            if !state.spoke && past(scarce(limits.first_byte_timeout))(state.quiet) {
+            if !state.spoke() && past(scarce(limits.first_byte_timeout))(state.quiet) {
                 return Verdict::Close(Shed::FirstByte);
             }
-            if !state.http2 && state.head.is_some_and(past(scarce(head_time))) {
+            let late_head = state.head.is_some_and(past(scarce(head_time)));
+            if !state.http2 && late_head {
                 return Verdict::Close(Shed::SlowHead);
+            }
+            // Over HTTP/2 any frames may have come, and they are no request.
+            let late = late_head && past(scarce(limits.first_byte_timeout))(state.quiet);
+            if state.requests == 0 && late {
+                return Verdict::Drain(Shed::FirstByte);
             }
             if past(limits.idle_timeout)(state.quiet) {
                 return Verdict::Drain(Shed::Idle);
@@ -208,10 +269,10 @@ impl Activity {
         }
     }
 
-    fn read(&self, bytes: &[u8]) {
+    /// These bytes came.
+    pub(super) fn read(&self, bytes: &[u8]) {
         let mut state = self.state();
-        state.http2 |= !state.spoke && bytes.starts_with(PREFACE);
-        state.spoke = true;
+        state.http2 |= !state.spoke() && bytes.starts_with(PREFACE);
         if state.in_flight == 0 && state.head.is_none() {
             state.head = Some(Instant::now());
         }
@@ -225,13 +286,28 @@ impl Activity {
         }
     }
 
-    fn wrote(&self, all: bool) {
+    /// Bytes were written: all that there were, or not.
+    pub(super) fn wrote(&self, all: bool) {
         let mut state = self.state();
         if all {
             state.stalled = None;
         } else if state.stalled.is_none() {
             state.stalled = Some(Instant::now());
         }
+    }
+}
+
+impl State {
+    /// Whether anything came. The bytes of a request may have come with the last of the handshake.
+    fn spoke(&self) -> bool {
+        self.bytes_in > 0 || self.requests > 0
+    }
+
+    /// Whether a request is answered or arriving, or an answer is read. Over HTTP/2 an arriving head cannot
+    /// be seen, and an end in good order waits for it.
+    fn is_busy(&self) -> bool {
+        let arriving = self.http && !self.http2 && self.head.is_some();
+        self.in_flight > 0 || arriving || self.stalled.is_some()
     }
 }
 
@@ -272,99 +348,33 @@ impl Drop for RequestGuard {
     }
 }
 
-/// A connection's socket, which reports its bytes and reads no faster than its peer may send.
-#[derive(Debug)]
-pub struct Socket {
-    stream: TcpStream,
-    activity: Arc<Activity>,
-    account: Option<Arc<TokenBucket>>,
-    pause: Option<Pin<Box<Sleep>>>,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-impl Socket {
-    /// `account` is charged with what comes, and reading waits for what it owes.
-    pub fn new(
-        stream: TcpStream,
-        activity: Arc<Activity>,
-        account: Option<Arc<TokenBucket>>,
-    ) -> Self {
-        Self {
-            stream,
-            activity,
-            account,
-            pause: None,
+    #[test]
+    fn a_connection_whose_request_begins_meanwhile_does_not_end_for_another() {
+        for http2 in [false, true] {
+            let activity = Arc::new(Activity::new());
+            activity.handshaken(http2);
+            activity.evict(Eviction::Gently);
+            assert_eq!(activity.standing(), Standing::Leaving);
+            assert_eq!(activity.leave(), Some(Eviction::Gently));
+            // Over HTTP/2 bytes are no request yet, and an end in good order answers what comes.
+            activity.read(b"POST");
+            let expected = http2.then_some(Eviction::Gently);
+            assert_eq!(activity.leave(), expected);
+            activity.evict(Eviction::Gently);
+            let version = if http2 {
+                Version::HTTP_2
+            } else {
+                Version::HTTP_11
+            };
+            let request = activity.request(version);
+            assert_eq!(activity.leave(), None);
+            assert_eq!(activity.standing(), Standing::Busy);
+            request.answered();
+            assert!(matches!(activity.standing(), Standing::Idle(_)));
         }
-    }
-}
-
-impl AsyncRead for Socket {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        if let Some(pause) = &mut self.pause {
-            ready!(pause.as_mut().poll(cx));
-            self.pause = None;
-        }
-        let before = buffer.filled().len();
-        ready!(Pin::new(&mut self.stream).poll_read(cx, buffer))?;
-        let bytes = &buffer.filled()[before..];
-        if !bytes.is_empty() {
-            self.activity.read(bytes);
-            let now = Instant::now();
-            let wait = self.account.as_ref().map_or(Duration::ZERO, |account| {
-                account.charge(bytes.len(), now.into_std())
-            });
-            if !wait.is_zero() {
-                self.pause = Some(Box::pin(tokio::time::sleep(wait)));
-            }
-        }
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl AsyncWrite for Socket {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
-        // A sender that reads a byte now and then is stalled all the same.
-        self.activity.wrote(wrote_all(&written, bytes.len()));
-        written
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        parts: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let length = parts.iter().map(|part| part.len()).sum();
-        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, parts);
-        self.activity.wrote(wrote_all(&written, length));
-        written
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
-}
-
-/// Whether the other end took all that there was to send. A failed write is not waited for.
-fn wrote_all(written: &Poll<io::Result<usize>>, length: usize) -> bool {
-    match written {
-        Poll::Ready(Ok(count)) => *count == length,
-        Poll::Ready(Err(_)) => true,
-        Poll::Pending => false,
     }
 }

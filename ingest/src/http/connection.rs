@@ -1,8 +1,7 @@
-//! One connection: its peer, its handshake, its requests, and its end.
+//! One connection: its requests, and its end.
 
 use std::convert::Infallible;
 use std::error::Error;
-use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -16,21 +15,18 @@ use hyper::service::service_fn;
 use hyper::{Request, Response, Version};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use rustls::ServerConfig;
-use rustls::server::Acceptor;
 use sluice_schemas::settings::{Limits, PeerFrom};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::sync::Semaphore;
 use tokio::time::{Instant, MissedTickBehavior};
-use tokio_rustls::LazyConfigAcceptor;
-use tokio_rustls::server::TlsStream;
 
-use super::activity::{Activity, H2_HEADER_BYTES, H2_RESETS, RequestGuard, Socket, Verdict};
-use super::connections::Server;
+use super::activity::{Activity, H2_HEADER_BYTES, H2_RESETS, RequestGuard, Verdict};
+use super::begin::{Stream, begin};
+use super::connections::{Server, Slot};
+use super::eviction::{Eviction, LINGER};
 use super::hangup::{HangUp, Input, Spawn};
+use super::peers;
 use super::yielding::YieldingStream;
-use super::{peers, proxy_protocol as proxy};
 use crate::answer::Answer;
 use crate::auth::AuthorityId;
 use crate::http::body::Inbound;
@@ -56,79 +52,30 @@ const MAX_HEADERS: usize = 100;
 const ACTIVITY_POLL_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Serves a connection until it ends.
-pub(super) async fn connection<P: Publish>(
-    server: Arc<Server<P>>,
-    mut stream: TcpStream,
-    from: SocketAddr,
-) {
-    // Answers are small and must not wait for more to send.
-    let _ = stream.set_nodelay(true);
-    let limits = server.receiver.config().limits.clone();
-    let metrics = server.receiver.metrics().clone();
-    let mut peer = from.ip().to_canonical();
-    if server.receiver.config().peer_from == PeerFrom::ProxyProtocol {
-        match tokio::time::timeout(limits.handshake_timeout, proxy::read(&mut stream)).await {
-            Ok(Ok(sender)) => peer = sender.unwrap_or(peer),
-            Ok(Err(_)) | Err(_) => return metrics.shed(Shed::ProxyHeader),
-        }
-    }
-    let guard = match server.peers.admit(peer, &limits) {
-        Ok(guard) => guard,
-        Err(reason) => return metrics.shed(reason),
+pub(super) async fn connection<P: Publish>(slot: &Slot<P>, stream: TcpStream, from: SocketAddr) {
+    // It has no request before it has begun, and may end for another one.
+    let beginning = begin(slot, stream, from);
+    tokio::pin!(beginning);
+    let begun = tokio::select! {
+        begun = &mut beginning => begun,
+        () = slot.activity.evicted() => return slot.server.receiver.metrics().shed(Shed::Evicted),
     };
-    let by_request = matches!(
-        server.receiver.config().peer_from,
-        PeerFrom::ForwardedFor { .. }
-    );
-    let account = if by_request { None } else { guard.account() };
-    let activity = Arc::new(Activity::new());
-    let socket = Socket::new(stream, Arc::clone(&activity), account);
-    let mut session = Session {
-        server: Arc::clone(&server),
-        activity,
+    let Some(begun) = begun else {
+        return;
+    };
+    let session = Session {
+        server: Arc::clone(&slot.server),
+        activity: Arc::clone(&slot.activity),
         input: Arc::default(),
-        limits,
-        peer,
-        certified: Arc::default(),
+        limits: begun.limits,
+        peer: begun.peer,
+        certified: begun.certified,
     };
-    let limits = session.limits.clone();
-    match &server.tls {
-        None => {
-            session.activity.handshaken(false);
-            session.serve(socket, None).await;
-        }
-        Some(tls) => {
-            let tls = tls.current();
-            let handshake = handshake(Arc::clone(&tls.config), socket, &server.handshakes);
-            let Ok(Ok(stream)) = tokio::time::timeout(limits.handshake_timeout, handshake).await
-            else {
-                return metrics.shed(Shed::TlsHandshake);
-            };
-            let (_, secured) = stream.get_ref();
-            session.certified = tls.certified(secured.peer_certificates());
-            let http2 = secured.alpn_protocol() == Some(b"h2");
-            session.activity.handshaken(http2);
-            session.serve(stream, Some(http2)).await;
-        }
+    match begun.stream {
+        Stream::Clear(stream) => session.serve(stream, None).await,
+        Stream::Secure(stream, http2) => session.serve(stream, Some(http2)).await,
     }
-    // The connection counts for its peer until here.
-    drop(guard);
-}
-
-/// Makes the TLS handshake. Its computation takes longer than a small request, so handshakes are computed one
-/// at a time, and other tasks run between two of them.
-async fn handshake(
-    config: Arc<ServerConfig>,
-    socket: Socket,
-    one_at_a_time: &Semaphore,
-) -> io::Result<TlsStream<Socket>> {
-    let hello = LazyConfigAcceptor::new(Acceptor::default(), socket).await?;
-    let permit = one_at_a_time.acquire().await.map_err(io::Error::other)?;
-    // The computation happens in this call.
-    let accept = hello.into_stream(config);
-    tokio::task::yield_now().await;
-    drop(permit);
-    accept.await
+    drop(begun.guard);
 }
 
 /// What all requests of a connection have in common.
@@ -139,6 +86,25 @@ struct Session<P> {
     limits: Limits,
     peer: IpAddr,
     certified: Arc<[AuthorityId]>,
+}
+
+/// The end of a connection that takes no new requests.
+struct Ending {
+    at: Instant,
+    /// The number of its requests when it began to end, where none was being answered.
+    idle: Option<u64>,
+    /// The latest that `at` may be.
+    last: Instant,
+}
+
+impl Ending {
+    /// Returns when it has come, where there is one.
+    async fn come(ending: Option<&Self>) {
+        match ending {
+            Some(ending) => tokio::time::sleep_until(ending.at).await,
+            None => std::future::pending().await,
+        }
+    }
 }
 
 impl<P: Publish> Session<P> {
@@ -170,18 +136,32 @@ impl<P: Publish> Session<P> {
         let metrics = server.receiver.metrics();
         let mut look = tokio::time::interval(session.look());
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut last: Option<Instant> = None;
+        let mut ending: Option<Ending> = None;
         let mut closing = false;
         loop {
             tokio::select! {
-                ended = connection.as_mut() => {
-                    if let Err(error) = ended {
-                        session.broken(error.as_ref());
-                    }
-                    return;
-                }
+                ended = connection.as_mut() => return session.ended(ended),
                 reason = session.activity.limit_exceeded() => {
                     return metrics.shed(reason);
+                }
+                () = session.activity.evicted() => {
+                    // What has come is read before it ends.
+                    tokio::select! {
+                        biased;
+                        ended = connection.as_mut() => return session.ended(ended),
+                        () = tokio::task::yield_now() => {}
+                    }
+                    if let Some(linger) = session.activity.leave().map(Eviction::linger) {
+                        metrics.shed(Shed::Evicted);
+                        ending = Some(session.ending(linger));
+                        connection.as_mut().graceful_shutdown();
+                    }
+                }
+                () = Ending::come(ending.as_ref()) => {
+                    ending = ending.and_then(|ending| session.not_yet(&ending));
+                    if ending.is_none() {
+                        return;
+                    }
                 }
                 () = server.closing.cancelled(), if !closing => {
                     closing = true;
@@ -189,18 +169,44 @@ impl<P: Publish> Session<P> {
                 }
                 _ = look.tick() => match session.verdict() {
                     Verdict::Close(reason) => return metrics.shed(reason),
-                    Verdict::Drain(reason) if last.is_none() => {
+                    Verdict::Drain(reason) if ending.is_none() => {
                         metrics.shed(reason);
-                        last = Some(Instant::now() + session.patience());
+                        let linger = if reason == Shed::Age { Duration::MAX } else { LINGER };
+                        ending = Some(session.ending(linger));
                         connection.as_mut().graceful_shutdown();
                     }
-                    Verdict::Drain(_) | Verdict::Keep => {
-                        if last.is_some_and(|last| last <= Instant::now()) {
-                            return;
-                        }
-                    }
+                    Verdict::Drain(_) | Verdict::Keep => {}
                 },
             }
+        }
+    }
+
+    /// When a connection that begins to end now does so, where it is not used any more for this long.
+    fn ending(&self, linger: Duration) -> Ending {
+        let now = Instant::now();
+        let last = now + self.patience();
+        let idle = self.activity.idle_after();
+        let unused = idle.map_or(last, |_| now.checked_add(linger).unwrap_or(last));
+        Ending {
+            at: unused.min(last),
+            idle,
+            last,
+        }
+    }
+
+    /// A request that came meanwhile has its time.
+    fn not_yet(&self, ending: &Ending) -> Option<Ending> {
+        let unused = ending.idle.is_some() && ending.idle == self.activity.idle_after();
+        (!unused && ending.at < ending.last).then_some(Ending {
+            at: ending.last,
+            idle: None,
+            last: ending.last,
+        })
+    }
+
+    fn ended(&self, ended: Result<(), Box<dyn Error + Send + Sync>>) {
+        if let Err(error) = ended {
+            self.broken(error.as_ref());
         }
     }
 

@@ -1,13 +1,17 @@
 //! The connections of a server together: how many there are, and what they share.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::sync::{Notify, Semaphore};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::activity::Activity;
+use super::eviction::{Eviction, Standing, reserve};
 use super::peers::Peers;
 use super::tls::Tls;
 use crate::publish::Publish;
@@ -20,6 +24,9 @@ pub const QUIET: Duration = Duration::from_secs(1);
 /// How often the end of connections is polled.
 const DRAIN_POLL_INTERVAL: Duration = Duration::from_millis(20);
 
+/// The pause before connections that all had requests are looked at again for one that may end.
+const EVICTION_POLL_INTERVAL: Duration = Duration::from_millis(50);
+
 /// What all connections share.
 pub struct Server<P> {
     pub(super) receiver: Arc<Receiver<P>>,
@@ -28,6 +35,8 @@ pub struct Server<P> {
     pub(super) handshakes: Semaphore,
     pub(super) peers: Peers,
     pub(super) open: AtomicUsize,
+    /// The activity of each, by the number of its acceptance.
+    activities: Mutex<HashMap<usize, Arc<Activity>>>,
     /// All connections accepted so far.
     pub(super) accepted: AtomicUsize,
     /// Notified when a connection has ended.
@@ -47,6 +56,7 @@ impl<P: Publish> Server<P> {
             handshakes: Semaphore::new(1),
             peers: Peers::default(),
             open: AtomicUsize::new(0),
+            activities: Mutex::default(),
             accepted: AtomicUsize::new(0),
             ended: Notify::new(),
             leaving: AtomicBool::new(false),
@@ -65,10 +75,50 @@ impl<P: Publish> Server<P> {
         self.open() > most - most / 8
     }
 
-    /// Waits until there is room for one more.
+    /// Waits until there is room for one more, for which another one ends where there are too many.
     pub(super) async fn room(&self) {
-        while self.open() >= self.receiver.config().limits.connections {
-            self.ended.notified().await;
+        loop {
+            let most = self.receiver.config().limits.connections;
+            if self.open() >= most - reserve(most) {
+                self.make_room(most);
+            }
+            while self.open() >= most {
+                let ended = self.ended.notified();
+                if tokio::time::timeout(EVICTION_POLL_INTERVAL, ended)
+                    .await
+                    .is_err()
+                {
+                    break;
+                }
+            }
+            if self.open() < most {
+                return;
+            }
+        }
+    }
+
+    /// Asks the idle connection whose turn it is to end, unless as many as must are ending already.
+    fn make_room(&self, most: usize) {
+        let (mut leaving, mut first) = (0, None);
+        let activities = self.activities.lock();
+        for activity in activities.values() {
+            match activity.standing() {
+                Standing::Busy => {}
+                Standing::Leaving => leaving += 1,
+                Standing::Idle(rank) => {
+                    if first.as_ref().is_none_or(|(least, _)| rank < *least) {
+                        first = Some((rank, activity));
+                    }
+                }
+            }
+        }
+        let staying = activities.len() - leaving;
+        if let Some((_, activity)) = first.filter(|_| staying >= most - reserve(most)) {
+            activity.evict(if leaving < reserve(most) {
+                Eviction::Gently
+            } else {
+                Eviction::AtOnce
+            });
         }
     }
 
@@ -97,21 +147,35 @@ impl<P: Publish> Server<P> {
 }
 
 /// A connection that counts until it is dropped, however its task ends.
-pub(super) struct Slot<P: Publish>(pub(super) Arc<Server<P>>);
+pub(super) struct Slot<P: Publish> {
+    pub(super) server: Arc<Server<P>>,
+    pub(super) activity: Arc<Activity>,
+    number: usize,
+}
 
 impl<P: Publish> Slot<P> {
     pub(super) fn new(server: &Arc<Server<P>>) -> Self {
-        server.accepted.fetch_add(1, Ordering::Relaxed);
+        let number = server.accepted.fetch_add(1, Ordering::Relaxed);
         let before = server.open.fetch_add(1, Ordering::Relaxed);
         server.receiver.metrics().connections(before + 1);
-        Self(Arc::clone(server))
+        let activity = Arc::new(Activity::new());
+        let mut activities = server.activities.lock();
+        activities.insert(number, Arc::clone(&activity));
+        drop(activities);
+        Self {
+            server: Arc::clone(server),
+            activity,
+            number,
+        }
     }
 }
 
 impl<P: Publish> Drop for Slot<P> {
     fn drop(&mut self) {
-        let before = self.0.open.fetch_sub(1, Ordering::Relaxed);
-        self.0.receiver.metrics().connections(before - 1);
-        self.0.ended.notify_one();
+        let server = &self.server;
+        server.activities.lock().remove(&self.number);
+        let before = server.open.fetch_sub(1, Ordering::Relaxed);
+        server.receiver.metrics().connections(before - 1);
+        server.ended.notify_one();
     }
 }

@@ -13,9 +13,15 @@ pub(crate) mod proxy_protocol;
 
 mod connections;
 
+mod begin;
+
 pub(crate) mod connection;
 
 mod activity;
+
+mod eviction;
+
+mod socket;
 
 pub mod peers;
 

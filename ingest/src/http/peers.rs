@@ -41,6 +41,10 @@ struct Peer {
     bytes: Option<Arc<TokenBucket>>,
 }
 
+/// How many connections a peer has.
+#[derive(Debug)]
+pub struct PeerConnections(Arc<Peer>);
+
 /// A peer's connection, which counts until it is dropped.
 #[derive(Debug)]
 pub struct PeerGuard(Arc<Peer>);
@@ -109,7 +113,19 @@ impl Table {
     }
 }
 
+impl PeerConnections {
+    /// Those that are open now.
+    pub fn open(&self) -> usize {
+        self.0.connections.load(Ordering::Relaxed)
+    }
+}
+
 impl PeerGuard {
+    /// The connections of this peer.
+    pub fn connections(&self) -> PeerConnections {
+        PeerConnections(Arc::clone(&self.0))
+    }
+
     /// What the bytes of this connection are charged to, where there is a bound on them.
     pub fn account(&self) -> Option<Arc<TokenBucket>> {
         self.0.bytes.clone()

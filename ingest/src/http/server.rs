@@ -92,8 +92,6 @@ pub async fn serve<P: Publish>(
 
 async fn accept<P: Publish>(server: &Arc<Server<P>>, listener: &TcpListener) {
     loop {
-        // Those beyond the bound wait in the kernel's queue.
-        server.room().await;
         let (stream, from) = match listener.accept().await {
             Ok(accepted) => accepted,
             Err(error) => {
@@ -102,9 +100,11 @@ async fn accept<P: Publish>(server: &Arc<Server<P>>, listener: &TcpListener) {
                 continue;
             }
         };
+        // The next ones wait in the kernel's queue.
+        server.room().await;
         let slot = Slot::new(server);
         tokio::spawn(async move {
-            connection::connection(Arc::clone(&slot.0), stream, from).await;
+            connection::connection(&slot, stream, from).await;
             drop(slot);
         });
     }

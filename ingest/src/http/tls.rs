@@ -34,6 +34,10 @@ const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
 /// How often the files are polled: a new pair is in use within twice that.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
+/// The most intermediates of a client's certificate. Each is tried as the signer of each other, on the thread
+/// that serves: a stranger's chain of a hundred takes as long as hundreds of requests.
+const MAX_INTERMEDIATES: usize = 4;
+
 static POLICY: Policy = Policy {
     settle: Duration::ZERO,
     confirm_faults: true,
@@ -216,12 +220,15 @@ impl Files {
 }
 
 impl Current {
-    /// The authorities that issued a client's certificate. Verified once for each connection, so that
-    /// requests are admitted and refused by the same work.
+    /// The authorities that issued a client's certificate; none, where its chain is too long. Verified once
+    /// for each connection, so that requests are admitted and refused by the same work.
     pub fn certified(&self, chain: Option<&[CertificateDer<'_>]>) -> Arc<[AuthorityId]> {
         let Some((client, between)) = chain.and_then(<[_]>::split_first) else {
             return Arc::default();
         };
+        if between.len() > MAX_INTERMEDIATES {
+            return Arc::default();
+        }
         let now = UnixTime::now();
         self.authorities
             .iter()

@@ -49,13 +49,15 @@ pub enum Shed {
     Refusals,
     /// No request came for long.
     Idle,
+    /// It had no request, and there are as many connections as may be: it ended for another one.
+    Evicted,
     /// HTTP/2: it was open for as long as it should be.
     Age,
 }
 
 impl Shed {
     /// All of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::PeerConnections,
         Self::ProxyHeader,
         Self::TlsHandshake,
@@ -66,6 +68,7 @@ impl Shed {
         Self::Overhead,
         Self::Refusals,
         Self::Idle,
+        Self::Evicted,
         Self::Age,
     ];
 
@@ -82,6 +85,7 @@ impl Shed {
             Self::Overhead => "overhead",
             Self::Refusals => "refusals",
             Self::Idle => "idle",
+            Self::Evicted => "evicted",
             Self::Age => "age",
         }
     }

@@ -121,7 +121,8 @@ fn a_full_byte_budget_is_503_until_bytes_are_released() {
     let ingest = Ingest::start();
     ingest.mood(Mood::Keep);
     let filling = ingest.connect();
-    let body = vec![b'x'; BUFFERED - 100];
+    // Of what is left, a head takes more than half.
+    let body = vec![b'x'; BUFFERED - 6 * 1024];
     let mut first = Sender(filling.0.try_clone().unwrap());
     first.write(&format!(
         "POST /v1/hooks/site HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n",
@@ -129,9 +130,10 @@ fn a_full_byte_budget_is_503_until_bytes_are_released() {
     ));
     first.write_bytes(&body);
     eventually("the record is published", || ingest.published().len() == 1);
-    // By its length, before it is sent.
+    // By its head, before its body is sent.
     let mut sender = ingest.connect();
     sender.write("POST /v1/hooks/site HTTP/1.1\r\nhost: x\r\nconnection: close\r\n");
+    sender.write(&format!("x: {}\r\n", "y".repeat(2_048)));
     sender.write("content-length: 101\r\n\r\n");
     let answer = sender.answer();
     assert_eq!(answer.status, 503);
@@ -140,7 +142,10 @@ fn a_full_byte_budget_is_503_until_bytes_are_released() {
     let mut sender = ingest.connect();
     sender.write("POST /v1/hooks/site HTTP/1.1\r\nhost: x\r\nconnection: close\r\n");
     sender.write("transfer-encoding: chunked\r\n\r\n");
-    sender.write(&format!("60\r\n{0}\r\n60\r\n{0}\r\n", "x".repeat(96)));
+    sender.write(&format!(
+        "400\r\n{0}\r\n400\r\n{0}\r\n400\r\n{0}\r\n",
+        "x".repeat(1024)
+    ));
     assert_eq!(sender.answer().status, 503);
     assert!(
         ingest
@@ -150,10 +155,10 @@ fn a_full_byte_budget_is_503_until_bytes_are_released() {
     assert_eq!(ingest.limited("max_buffered"), 2);
     // The sender's own wait ends, and the bytes stay held until the producer lets them go.
     assert!(first.exactly(12).ends_with("503"));
-    assert_eq!(ingest.post("/v1/hooks/site", &[b'x'; 101]).status, 503);
+    assert_eq!(ingest.post("/v1/hooks/site", &[b'x'; 4096]).status, 503);
     ingest.publisher.kept.lock().unwrap().clear();
     ingest.mood(Mood::Acknowledge);
-    assert_eq!(ingest.post("/v1/hooks/site", &[b'x'; 101]).status, 200);
+    assert_eq!(ingest.post("/v1/hooks/site", &[b'x'; 4096]).status, 200);
 }
 
 #[test]

@@ -131,7 +131,7 @@ fn values_of_closed_labels_are_unchanged() {
     let mut registry = Registry::default();
     let metrics = Metrics::new(&mut registry);
     for shed in all!(Shed: PeerConnections, ProxyHeader, TlsHandshake, FirstByte, SlowHead,
-        SlowRead, Resets, Overhead, Refusals, Idle, Age)
+        SlowRead, Resets, Overhead, Refusals, Idle, Evicted, Age)
     {
         metrics.shed(shed);
     }

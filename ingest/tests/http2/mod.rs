@@ -153,7 +153,9 @@ fn a_connection_of_refused_requests_alone_gets_goaway() {
 
 #[test]
 fn bodies_and_many_requests_do_not_count_as_overhead() {
-    let ingest = Ingest::start();
+    let ingest = Ingest::start_tuned(true, LIMITS, "", |settings| {
+        settings.ingest.max_buffered = 1 << 20;
+    });
     run(async {
         let (mut client, _connection) = connect(ingest.address).await;
         let large = "x".repeat(40_000);
@@ -188,7 +190,9 @@ fn a_sender_that_resets_requests_at_once_is_closed() {
 
 #[test]
 fn a_sender_that_resets_requests_in_flight_is_closed() {
-    let ingest = Ingest::start();
+    let ingest = Ingest::start_tuned(true, LIMITS, "", |settings| {
+        settings.ingest.max_buffered = 1 << 20;
+    });
     ingest.mood(Mood::Keep);
     run(async {
         let (client, connection) = connect(ingest.address).await;
@@ -325,7 +329,7 @@ fn a_connection_without_requests_is_ended_whatever_frames_it_sends() {
     eventually("it is closed", || {
         // PING.
         let _ = writer.write_all(&frame(6, 0, 0, &[0; 8]));
-        ingest.shed("idle") && ingest.metrics().contains("sluice_ingest_connections 0")
+        ingest.shed("first_byte") && ingest.metrics().contains("sluice_ingest_connections 0")
     });
 }
 

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use sluice_ingest::http::body_buffer::MAX_CHUNKS;
 
-use crate::support::{Ingest, LIMITS, Mood, SMALL, Sender, eventually};
+use crate::support::{Ingest, LIMITS, Mood, Sender, eventually};
 
 const HEAD: &str = "POST /v1/hooks/site HTTP/1.1\r\nhost: x\r\n";
 
@@ -142,18 +142,25 @@ fn a_sender_that_reads_no_answers_is_closed() {
 
 #[test]
 fn connections_beyond_the_bound_wait_for_their_turn() {
-    let ingest = Ingest::start_under("  limits: {connections: 2}");
-    let open = [ingest.connect(), ingest.connect()];
-    eventually("both are open", || {
-        ingest.metrics().contains("sluice_ingest_connections 2")
+    let ingest = Ingest::start_tuned(true, "  limits: {connections: 2}", "", |settings| {
+        settings.ingest.ack_timeout = Duration::from_secs(60);
     });
+    ingest.mood(Mood::Keep);
+    // Both have a request in flight, so that neither may end for the third.
+    let mut open = [ingest.connect(), ingest.connect()];
+    for sender in &mut open {
+        sender.write(&format!("{HEAD}content-length: 2\r\n\r\n{{}}"));
+    }
+    eventually("both wait", || ingest.published().len() == 2);
     let mut third = ingest.connect();
     third.write(&format!(
         "{HEAD}connection: close\r\ncontent-length: 2\r\n\r\n{{}}"
     ));
     std::thread::sleep(Duration::from_millis(200));
-    assert!(ingest.published().is_empty(), "it was not waited for");
-    drop(open);
+    assert_eq!(ingest.published().len(), 2, "it was not waited for");
+    ingest.mood(Mood::Acknowledge);
+    ingest.publisher.kept.lock().unwrap().clear();
+    assert!(open[0].exactly(12).ends_with("503"));
     assert_eq!(third.answer().status, 200);
 }
 
@@ -165,8 +172,9 @@ fn near_capacity_silent_connections_are_closed_first() {
     eventually("all are taken", || {
         ingest.metrics().contains("sluice_ingest_connections 8")
     });
+    eventually("they are closed", || ingest.shed("first_byte"));
     assert_eq!(ingest.post("/v1/hooks/site", b"{}").status, 200);
-    assert!(ingest.shed("first_byte"), "{}", ingest.metrics());
+    assert!(!ingest.shed("evicted"), "{}", ingest.metrics());
 }
 
 #[test]
@@ -257,31 +265,37 @@ fn a_source_with_a_rate_is_429_beyond_it_and_the_others_are_not() {
 
 #[test]
 fn one_source_cannot_hold_all_that_may_be_held() {
+    const SHARE: usize = 256 << 10;
+    const BODY: usize = 60 << 10;
     // A connection is kept for each record that is not acknowledged.
     let ingest = Ingest::start_tuned(true, LIMITS, "", |settings| {
-        settings.ingest.max_buffered = 8 * SMALL as u64;
+        settings.ingest.max_buffered = 2 * SHARE as u64;
         settings.ingest.ack_timeout = Duration::from_secs(60);
-        // Else its largest body, which always fits, would be more than its share.
-        settings.sources.get_mut("site").unwrap().max_body = SMALL as u64;
+        for source in ["small", "site"] {
+            settings.sources.get_mut(source).unwrap().max_body = 64 << 10;
+        }
     });
     ingest.mood(Mood::Keep);
     let head =
-        format!("POST /v1/hooks/small HTTP/1.1\r\nhost: x\r\ncontent-length: {SMALL}\r\n\r\n");
+        format!("POST /v1/hooks/small HTTP/1.1\r\nhost: x\r\ncontent-length: {BODY}\r\n\r\n");
     let kept: Vec<Sender> = (0..4)
         .map(|_| {
             let mut sender = ingest.connect();
             sender.write(&head);
-            sender.write(&"x".repeat(SMALL));
+            sender.write(&"x".repeat(BODY));
             sender
         })
         .collect();
     eventually("half of all is held", || ingest.published().len() == 4);
     ingest.mood(Mood::Acknowledge);
-    assert_eq!(ingest.post("/v1/hooks/small", b"x").status, 503);
+    assert_eq!(
+        ingest.post("/v1/hooks/small", &[b'x'; 16 << 10]).status,
+        503
+    );
     assert_eq!(ingest.limited("source_buffered"), 1);
     let counted = "sluice_ingest_unavailable_total{reason=\"source_buffers\"} 1";
     assert!(ingest.metrics().contains(counted), "{}", ingest.metrics());
-    assert_eq!(ingest.post("/v1/hooks/site", &[b'x'; SMALL]).status, 200);
+    assert_eq!(ingest.post("/v1/hooks/site", &vec![b'x'; BODY]).status, 200);
     ingest.publisher.kept.lock().unwrap().clear();
     drop(kept);
 }

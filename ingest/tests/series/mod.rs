@@ -72,7 +72,7 @@ fn closed_lists_and_configured_sources_begin_at_0() {
     let page = ingest.metrics();
     for count in [
         ("sluice_ingest_unavailable_total{", 8),
-        ("sluice_ingest_connections_shed_total{", 11),
+        ("sluice_ingest_connections_shed_total{", 12),
         ("sluice_ingest_spooled_total{", 5),
         ("sluice_ingest_limits_total{", 10),
     ] {

@@ -10,8 +10,8 @@ use crate::settings::reader::Node;
 /// `ingest.limits`
 #[derive(Debug, Clone, PartialEq)]
 pub struct Limits {
-    /// Connections at once; more wait in the kernel's queue. Any client that reaches the port can use them
-    /// up, and then all other senders wait.
+    /// Connections at once; for one more, one without a request ends. Any client that reaches the port can
+    /// use them up, and all other senders wait where each of them has a request.
     pub connections: usize,
     /// Connections at once of one peer; more are closed. `None`: no bound. A peer can use up its own, and
     /// then its other connections are closed; senders behind one NAT are one peer.
@@ -24,8 +24,9 @@ pub struct Limits {
     /// How long the PROXY header and the TLS handshake may take, each. A client, or a slow network, exceeds
     /// it for its own connection alone.
     pub handshake_timeout: Duration,
-    /// How long a connection may be open without a byte. A client exceeds it for its own connection; where
-    /// connections are scarce because of other clients, a quarter of it is left.
+    /// How long a connection may be open without a byte, or over HTTP/2 without a request. A client exceeds
+    /// it for its own connection; where connections are scarce because of other clients, a quarter of it is
+    /// left.
     pub first_byte_timeout: Duration,
     /// How long a connection may be open between requests. A client exceeds it for its own connection alone.
     pub idle_timeout: Duration,

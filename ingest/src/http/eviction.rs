@@ -1,0 +1,93 @@
+//! Which connection ends for the one that comes, where there are as many as may be.
+
+use std::cmp::Reverse;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// For so long a connection may be open before it is taken for a stranger's: the round trips of a handshake
+/// and of a first request. Where connections come so fast that all are younger, the oldest of them ends.
+const YOUTH: Duration = Duration::from_secs(1);
+
+/// The most connections that end in good order at once; those beyond end at once. Their places are taken out
+/// of `connections`, a sixteenth of it at most.
+const LEAVING: usize = 16;
+
+/// How long a connection that is not used may take to end in good order: the round trip after which an HTTP/2
+/// sender knows which of its requests were not served.
+pub const LINGER: Duration = Duration::from_secs(1);
+
+/// How long the announcement of an end may take to be written.
+const ANNOUNCEMENT: Duration = Duration::from_millis(1);
+
+/// How a connection ends for another one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Eviction {
+    /// A request that is on its way is answered.
+    Gently,
+    /// As soon as the end is announced.
+    AtOnce,
+}
+
+impl Eviction {
+    /// How long it may take where no request comes.
+    pub fn linger(self) -> Duration {
+        match self {
+            Self::Gently => LINGER,
+            Self::AtOnce => ANNOUNCEMENT,
+        }
+    }
+}
+
+/// What a connection is doing, where one must end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// It is ending for another one.
+    Leaving,
+    /// It has a request, and stays.
+    Busy,
+    /// It has none. The least ends first.
+    Idle(Rank),
+}
+
+/// The turn in which idle connections end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Rank {
+    class: Class,
+    /// The connections of its peer; 0 where peers are not distinguished.
+    peer: Reverse<usize>,
+    quiet: Instant,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Class {
+    /// All its requests were refused, or it made none in [`YOUTH`].
+    Stranger,
+    /// A request of it was accepted: its sender can connect again.
+    Known,
+    /// It had no time to make one.
+    Young,
+}
+
+impl Rank {
+    /// `connections` are those of its peer.
+    pub fn new(accepted: bool, opened: Instant, connections: usize, quiet: Instant) -> Self {
+        let class = if accepted {
+            Class::Known
+        } else if opened.elapsed() < YOUTH {
+            Class::Young
+        } else {
+            Class::Stranger
+        };
+        Self {
+            class,
+            peer: Reverse(connections),
+            quiet,
+        }
+    }
+}
+
+/// How many of so many places are kept free for those that come while others end.
+pub fn reserve(connections: usize) -> usize {
+    (connections / 16).min(LEAVING)
+}
