@@ -4,13 +4,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use prometheus_client::registry::Registry;
-use sluice_schemas::settings;
-use sluice_schemas::settings::{Fault, Part, Settings};
+use sluice_schemas::settings::{self, Fault, Part, Settings};
 use sluice_service::admin::Readiness;
 use sluice_service::kafka::client as kafka;
 use sluice_service::kafka::credentials::Credentials;
-use sluice_service::kafka::topics;
-use sluice_service::kafka::topics::{EnsureError, Which};
+use sluice_service::kafka::topics::{self, EnsureError, Which};
 use sluice_service::reload::{ApplyError, Watcher};
 use sluice_service::runtime::{Failure, Service};
 use sluice_service::telemetry::{self, Repeated, Telemetry};

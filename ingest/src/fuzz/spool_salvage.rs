@@ -1,5 +1,5 @@
-//! Salvage of a damaged spool: nothing that a sender wrote is read as a record, each record that was not damaged
-//! is found, and the work is bounded by the size of the file.
+//! Salvage of a damaged spool: nothing that a sender wrote is read as a record, each record that was not
+//! damaged is found, and the work is bounded by the size of the file.
 
 use sluice_schemas::fuzz::input::Input;
 
