@@ -10,7 +10,7 @@ use sluice_schemas::settings::Limits;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::eviction::{Eviction, Rank, Standing};
+use super::eviction::{ARRIVAL, Eviction, Rank, Standing};
 use super::peers::PeerConnections;
 use crate::metrics::Shed;
 
@@ -179,10 +179,12 @@ impl Activity {
             Standing::Leaving
         } else if state.is_busy() {
             Standing::Busy
+        } else if state.requests == 0 && state.opened.elapsed() < ARRIVAL {
+            Standing::Arriving
         } else {
             let connections = state.peer.as_ref().map_or(0, PeerConnections::open);
             Standing::Idle(Rank::new(
-                state.accepted,
+                (state.accepted, state.requests),
                 state.opened,
                 connections,
                 state.quiet,

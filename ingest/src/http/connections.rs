@@ -99,11 +99,12 @@ impl<P: Publish> Server<P> {
 
     /// Asks the idle connection whose turn it is to end, unless as many as must are ending already.
     fn make_room(&self, most: usize) {
-        let (mut leaving, mut first) = (0, None);
+        let (mut leaving, mut arriving, mut first) = (0, 0, None);
         let activities = self.activities.lock();
         for activity in activities.values() {
             match activity.standing() {
                 Standing::Busy => {}
+                Standing::Arriving => arriving += 1,
                 Standing::Leaving => leaving += 1,
                 Standing::Idle(rank) => {
                     if first.as_ref().is_none_or(|(least, _)| rank < *least) {
@@ -113,6 +114,8 @@ impl<P: Publish> Server<P> {
             }
         }
         let staying = activities.len() - leaving;
+        // One of those that arrive may be a stranger's, which is known in a moment.
+        let first = first.filter(|(rank, _)| arriving == 0 || !rank.is_known());
         if let Some((_, activity)) = first.filter(|_| staying >= most - reserve(most)) {
             activity.evict(if leaving < reserve(most) {
                 Eviction::Gently

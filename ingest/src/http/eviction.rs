@@ -9,6 +9,10 @@ use tokio::time::Instant;
 /// and of a first request. Where connections come so fast that all are younger, the oldest of them ends.
 const YOUTH: Duration = Duration::from_secs(1);
 
+/// For so long a connection that has made no request never ends for another one: its request may be at our
+/// socket already. Those that come wait for that long at most.
+pub const ARRIVAL: Duration = Duration::from_millis(100);
+
 /// The most connections that end in good order at once; those beyond end at once. Their places are taken out
 /// of `connections`, a sixteenth of it at most.
 const LEAVING: usize = 16;
@@ -46,6 +50,8 @@ pub enum Standing {
     Leaving,
     /// It has a request, and stays.
     Busy,
+    /// Its first request may be at our socket: see [`ARRIVAL`].
+    Arriving,
     /// It has none. The least ends first.
     Idle(Rank),
 }
@@ -63,18 +69,23 @@ pub struct Rank {
 enum Class {
     /// All its requests were refused, or it made none in [`YOUTH`].
     Stranger,
-    /// A request of it was accepted: its sender can connect again.
-    Known,
-    /// It had no time to make one.
+    /// It had little time to make one.
     Young,
+    /// A request of it was accepted: its sender may be writing the next.
+    Known,
 }
 
 impl Rank {
-    /// `connections` are those of its peer.
-    pub fn new(accepted: bool, opened: Instant, connections: usize, quiet: Instant) -> Self {
+    /// `connections` are those of its peer, `requests` those that it made.
+    pub fn new(
+        (accepted, requests): (bool, u64),
+        opened: Instant,
+        connections: usize,
+        quiet: Instant,
+    ) -> Self {
         let class = if accepted {
             Class::Known
-        } else if opened.elapsed() < YOUTH {
+        } else if requests == 0 && opened.elapsed() < YOUTH {
             Class::Young
         } else {
             Class::Stranger
@@ -84,6 +95,11 @@ impl Rank {
             peer: Reverse(connections),
             quiet,
         }
+    }
+
+    /// Whether a request of it was accepted. It ends only where no other one may end soon.
+    pub fn is_known(&self) -> bool {
+        self.class == Class::Known
     }
 }
 

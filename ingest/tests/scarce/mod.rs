@@ -88,6 +88,28 @@ fn connections_that_are_quiet_after_an_answer_do_not_close_the_port() {
 }
 
 #[test]
+fn a_request_that_is_there_is_answered_however_many_come_at_once() {
+    let ingest = bounded(32);
+    // All are made before the first of them is served, and speak at once.
+    let mut burst: Vec<Sender> = (0..96).map(|_| ingest.connect()).collect();
+    for sender in &mut burst {
+        sender.write(REFUSED);
+    }
+    let answered = |sender: &mut Sender| {
+        sender.0.set_read_timeout(Some(PATIENCE)).unwrap();
+        let mut status = [0; 12];
+        sender.0.read_exact(&mut status).is_ok() && &status[9..] == b"404"
+    };
+    assert_eq!(
+        burst
+            .iter_mut()
+            .filter_map(|one| answered(one).then_some(()))
+            .count(),
+        96
+    );
+}
+
+#[test]
 fn connections_that_only_begin_do_not_close_the_port() {
     let mut head = PREFACE.to_vec();
     // HEADERS without END_HEADERS.
@@ -158,6 +180,16 @@ fn strangers_end_before_senders_that_were_accepted() {
     // Of those that were accepted, the one that was quiet longest.
     assert_eq!(answered(&ingest, b""), Some(200));
     assert!(ended(&mut new[0]));
+}
+
+#[test]
+fn a_burst_of_new_connections_ends_none_that_was_accepted() {
+    let ingest = bounded(16);
+    let mut known = ingest.connect();
+    assert_eq!(asked(&mut known, GOOD), 200);
+    let _burst: Vec<Sender> = (0..48).map(|_| ingest.connect()).collect();
+    std::thread::sleep(Duration::from_millis(400));
+    assert_eq!(asked(&mut known, GOOD), 200);
 }
 
 #[test]
