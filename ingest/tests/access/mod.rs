@@ -1,10 +1,12 @@
 //! Who may send to a source, whom its rate counts, and what is left of a token.
 
-use crate::support::{Answer, Ingest};
+use sluice_schemas::identity::sha256;
+
+use crate::support::{Answer, Ingest, LIMITS};
 
 /// SHA-256 of `t0ken`.
 fn token() -> String {
-    hex::encode(sluice_schemas::identity::sha256(b"t0ken"))
+    hex::encode(sha256(b"t0ken"))
 }
 
 /// Behind a proxy that says who the peer is, with these sources more.
@@ -153,4 +155,19 @@ fn a_peer_of_no_allowed_network_is_404_like_a_wrong_token() {
     let published = ingest.published();
     let proved = published.iter().filter(|one| one.request.token);
     assert!(proved.map(|one| one.request.source.as_str()).eq(["both"]));
+}
+
+#[test]
+fn a_required_value_of_more_than_256_bytes_does_not_match() {
+    let values = [256, 257].map(|length| "k".repeat(length));
+    let hashes = values.each_ref().map(|value| sha256(value.as_bytes()));
+    let ingest = Ingest::start_tuned(true, LIMITS, "", |settings| {
+        let keyed = settings.sources.get_mut("keyed").unwrap();
+        keyed.require_headers = vec![("X-Key".to_owned(), hashes.to_vec())];
+    });
+    let status = values.map(|value| {
+        let head = format!("POST /v1/hooks/keyed HTTP/1.1\r\nx-key: {value}");
+        ingest.send(&head, b"{}").status
+    });
+    assert_eq!(status, [200, 404]);
 }
