@@ -212,10 +212,10 @@ impl Activity {
         state.eviction
     }
 
-    /// The number of its requests so far, where none is being answered.
+    /// The number of its requests so far, where none is being answered and no answer is being read.
     pub fn idle_after(&self) -> Option<u64> {
         let state = self.state();
-        (state.in_flight == 0).then_some(state.requests)
+        (state.in_flight == 0 && state.stalled.is_none()).then_some(state.requests)
     }
 
     /// Why the answer that is due must be the connection's last, if there is a reason.

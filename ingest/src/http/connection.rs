@@ -194,12 +194,13 @@ impl<P: Publish> Session<P> {
         }
     }
 
-    /// A request that came meanwhile has its time.
+    /// A request that came meanwhile has its time, and ends with the answer: more may follow it.
     fn not_yet(&self, ending: &Ending) -> Option<Ending> {
-        let unused = ending.idle.is_some() && ending.idle == self.activity.idle_after();
-        (!unused && ending.at < ending.last).then_some(Ending {
-            at: ending.last,
-            idle: None,
+        let idle = self.activity.idle_after();
+        let unused = ending.idle.is_some() && ending.idle == idle;
+        (!unused && ending.at < ending.last).then(|| Ending {
+            at: (Instant::now() + LINGER).min(ending.last),
+            idle,
             last: ending.last,
         })
     }

@@ -82,18 +82,11 @@ impl<P: Publish> Server<P> {
             if self.open() >= most - reserve(most) {
                 self.make_room(most);
             }
-            while self.open() >= most {
-                let ended = self.ended.notified();
-                if tokio::time::timeout(EVICTION_POLL_INTERVAL, ended)
-                    .await
-                    .is_err()
-                {
-                    break;
-                }
-            }
             if self.open() < most {
                 return;
             }
+            // Where all have requests, one may end without an end of its connection.
+            let _ = tokio::time::timeout(EVICTION_POLL_INTERVAL, self.ended.notified()).await;
         }
     }
 
@@ -116,7 +109,9 @@ impl<P: Publish> Server<P> {
         let staying = activities.len() - leaving;
         // One of those that arrive may be a stranger's, which is known in a moment.
         let first = first.filter(|(rank, _)| arriving == 0 || !rank.is_known());
-        if let Some((_, activity)) = first.filter(|_| staying >= most - reserve(most)) {
+        // Those that are ending may take longer than their places are kept.
+        let must = activities.len() >= most || staying >= most - reserve(most);
+        if let Some((_, activity)) = first.filter(|_| must) {
             activity.evict(if leaving < reserve(most) {
                 Eviction::Gently
             } else {

@@ -1,7 +1,7 @@
 //! HTTP/2, spoken in the clear as a balancer does, and what hostile senders make of it.
 
 use std::future::Future;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use hyper::{Request, StatusCode};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 
-use crate::support::{Ingest, LIMITS, Mood, eventually};
+use crate::support::{Ingest, LIMITS, Mood, Sender, eventually};
 
 /// How HTTP/2 begins, with settings that change nothing.
 pub const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
@@ -67,6 +67,17 @@ pub fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     bytes.extend(stream.to_be_bytes());
     bytes.extend(payload);
     bytes
+}
+
+/// The kind and the stream of the next frame.
+pub fn next_frame(sender: &mut Sender) -> (u8, u32) {
+    let mut head = [0; 9];
+    sender.0.read_exact(&mut head).expect("a frame");
+    let [a, b, c, kind, _, stream @ ..] = head;
+    let length = u32::from_be_bytes([0, a, b, c]);
+    let mut payload = vec![0; usize::try_from(length).unwrap()];
+    sender.0.read_exact(&mut payload).expect("its payload");
+    (kind, u32::from_be_bytes(stream))
 }
 
 #[test]

@@ -3,11 +3,13 @@
 use std::io::{ErrorKind, Read};
 use std::time::{Duration, Instant};
 
+use sluice_ingest::config::Config;
+use sluice_schemas::settings::Settings;
 use tokio::net::TcpStream;
 
 use crate::http2::{self, PREFACE, frame};
 use crate::peers::proxied;
-use crate::support::{Ingest, Mood, Sender, eventually};
+use crate::support::{self, Ingest, Mood, Sender, eventually};
 
 const GOOD: &str = "POST /v1/hooks/site HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\n{}";
 
@@ -30,11 +32,20 @@ fn bounded(connections: usize) -> Ingest {
 }
 
 fn under(more: &str) -> Ingest {
-    Ingest::start_tuned(true, more, "", |settings| {
-        settings.ingest.header_timeout = Duration::from_secs(3_600);
-        settings.ingest.body_timeout = Duration::from_secs(3_600);
-        settings.ingest.ack_timeout = Duration::from_secs(60);
-    })
+    Ingest::start_tuned(true, more, "", patient)
+}
+
+fn patient(settings: &mut Settings) {
+    settings.ingest.header_timeout = Duration::from_secs(3_600);
+    settings.ingest.body_timeout = Duration::from_secs(3_600);
+    settings.ingest.ack_timeout = Duration::from_secs(60);
+}
+
+/// Puts another bound in force.
+fn reload(ingest: &Ingest, connections: usize) {
+    let mut settings = support::settings(&limits(connections), "");
+    patient(&mut settings);
+    ingest.receiver.configure(Config::new(&settings));
 }
 
 /// Sends a request and reads its answer; the status.
@@ -261,4 +272,68 @@ fn an_http2_connection_ends_by_goaway() {
         assert!(ended.is_ok_and(|ended| ended.unwrap().is_ok()));
     });
     assert!(ingest.shed("evicted"), "{}", ingest.metrics());
+}
+
+/// `:method: POST`, `:scheme: http`, `:path: /v1/hooks/site`, `:authority: x`.
+const HEAD: &[u8] = b"\x83\x86\x04\x0e/v1/hooks/site\x01\x01x";
+
+/// An HTTP/2 connection with one request that was answered.
+fn http2_known(ingest: &Ingest) -> Sender {
+    let mut sender = ingest.connect();
+    sender.write_bytes(PREFACE);
+    sender.write_bytes(&frame(1, 5, 1, HEAD));
+    until(&mut sender, 1, 1);
+    sender
+}
+
+/// Reads frames until one of this kind and stream.
+fn until(sender: &mut Sender, kind: u8, stream: u32) {
+    while http2::next_frame(sender) != (kind, stream) {}
+}
+
+fn known(ingest: &Ingest) -> Sender {
+    let mut sender = ingest.connect();
+    assert_eq!(asked(&mut sender, GOOD), 200);
+    sender
+}
+
+#[test]
+fn a_connection_that_is_ending_ends_soon_after_its_last_answer() {
+    let ingest = bounded(16);
+    let mut leaving = http2_known(&ingest);
+    // The last of them takes the place that is kept, and the first has to end.
+    let _others: Vec<Sender> = (0..15).map(|_| known(&ingest)).collect();
+    until(&mut leaving, 7, 0);
+    // It does not acknowledge what GOAWAY came with, and goes on.
+    leaving.write_bytes(&frame(1, 5, 3, HEAD));
+    until(&mut leaving, 1, 3);
+    let since = Instant::now();
+    while !ended(&mut leaving) {
+        assert!(since.elapsed() < PATIENCE, "it is open {PATIENCE:?} later");
+    }
+}
+
+#[test]
+fn connections_that_are_ending_and_have_requests_do_not_close_the_port() {
+    let ingest = bounded(48);
+    let mut leaving: Vec<Sender> = (0..3).map(|_| http2_known(&ingest)).collect();
+    // The last three take the places that are kept.
+    let _others: Vec<Sender> = (0..45).map(|_| known(&ingest)).collect();
+    for sender in &mut leaving {
+        until(sender, 7, 0);
+        // Its body does not come.
+        sender.write_bytes(&frame(1, 4, 3, HEAD));
+    }
+    std::thread::sleep(Duration::from_millis(100));
+    // More than are kept now are ending.
+    reload(&ingest, 32);
+    assert_eq!(answered(&ingest, b""), Some(200));
+}
+
+#[test]
+fn a_lower_bound_does_not_close_the_port() {
+    let ingest = bounded(200);
+    let _idle: Vec<Sender> = (0..150).map(|_| known(&ingest)).collect();
+    reload(&ingest, 4);
+    assert_eq!(answered(&ingest, b""), Some(200));
 }
