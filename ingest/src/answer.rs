@@ -6,6 +6,8 @@ use hyper::header::{ALLOW, CONNECTION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use hyper::{Response, StatusCode};
 use uuid::Uuid;
 
+use crate::byte_budget;
+
 /// For how many seconds a sender is asked to wait after 503: long enough for a leader election.
 const RETRY_AFTER_SECONDS: &str = "2";
 
@@ -103,7 +105,7 @@ pub enum UnavailableReason {
     Starting,
     /// `max_buffered` is used up.
     Buffers,
-    /// The source's share of it is used up.
+    /// The source's share of it is used up, or what the heads of an HTTP/2 connection may take.
     SourceBuffers,
     /// The producer's queue takes no more.
     Queue,
@@ -156,6 +158,17 @@ impl UnavailableReason {
             Self::Spool => "spool",
             Self::SpoolShare => "spool_share",
         }
+    }
+}
+
+impl From<byte_budget::Full> for Answer {
+    fn from(full: byte_budget::Full) -> Self {
+        use byte_budget::Full;
+        Self::Unavailable(match full {
+            Full::All => UnavailableReason::Buffers,
+            // The connection's part is one of the source's.
+            Full::Source | Full::Connection => UnavailableReason::SourceBuffers,
+        })
     }
 }
 

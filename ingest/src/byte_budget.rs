@@ -10,6 +10,18 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 /// largest body, so that one request always fits.
 pub const LARGEST_HEAD: usize = 80 << 10;
 
+/// What the heads of an HTTP/2 connection may take for each of its streams: one of 4 KiB in 20 headers, with
+/// what is added to it. A sender exceeds it for its own connection alone: 503. It writes a header once and
+/// refers to it from then on, so that heads take far more than it sends.
+const H2_HEAD: usize = 8 << 10;
+
+/// One permit a byte of the heads of an HTTP/2 connection with so many streams. One request always fits.
+pub fn heads(streams: u32) -> Arc<Semaphore> {
+    let streams = usize::try_from(streams).unwrap_or(usize::MAX);
+    let most = streams.saturating_mul(H2_HEAD).max(LARGEST_HEAD);
+    Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS)))
+}
+
 /// One permit a byte. The budget can change while permits are out.
 #[derive(Debug)]
 pub struct ByteBudget {
@@ -73,6 +85,8 @@ impl ByteBudget {
 pub struct Permit {
     all: OwnedSemaphorePermit,
     source: OwnedSemaphorePermit,
+    /// Of what the heads of its connection may take.
+    heads: Option<OwnedSemaphorePermit>,
 }
 
 /// Which bound was met.
@@ -82,6 +96,8 @@ pub enum Full {
     All,
     /// The source's share is used up.
     Source,
+    /// The heads of the HTTP/2 connection take what they may.
+    Connection,
 }
 
 impl Permit {
@@ -91,7 +107,16 @@ impl Permit {
         let source = Arc::clone(source).try_acquire_many_owned(count);
         let source = source.map_err(|_| Full::Source)?;
         let all = all.take(bytes).ok_or(Full::All)?;
-        Ok(Self { all, source })
+        let heads = None;
+        Ok(Self { all, source, heads })
+    }
+
+    /// Takes what the head has from its connection's bound too.
+    pub fn of_connection(mut self, heads: &Arc<Semaphore>, head: usize) -> Result<Self, Full> {
+        let count = u32::try_from(head).map_err(|_| Full::Connection)?;
+        let heads = Arc::clone(heads).try_acquire_many_owned(count);
+        self.heads = Some(heads.map_err(|_| Full::Connection)?);
+        Ok(self)
     }
 
     /// The bytes that may be held.

@@ -15,11 +15,12 @@ use ring::rand::SystemRandom;
 use sluice_schemas::providers::partition_key;
 use sluice_schemas::raw::{Ack, RawRequest};
 use sluice_service::telemetry::Traces;
+use tokio::sync::Semaphore;
 use tracing::Instrument;
 
 use crate::answer::{Answer, Limit, UnavailableReason};
 use crate::auth::{AuthorityId, Route};
-use crate::byte_budget::{ByteBudget, Full, Permit};
+use crate::byte_budget::{ByteBudget, Permit};
 use crate::clock;
 use crate::config::Config;
 use crate::head::Head;
@@ -60,6 +61,8 @@ pub struct Origin {
     pub secure: bool,
     /// It has sent more than it may.
     pub over: bool,
+    /// One permit a byte of the heads of its HTTP/2 connection.
+    pub heads: Option<Arc<Semaphore>>,
 }
 
 /// What receiving a request needs.
@@ -129,10 +132,8 @@ impl<P: Publish> Receiver<P> {
             }
         };
         let timed_out = matches!(answer, Answer::RequestTimeout(_));
-        // Where memory is short, an HTTP/2 stream need not be open until its answer is seen.
-        let is_full = http2 && answer.is_full();
-        if !timed_out && !asks && !is_full && !body.is_end_stream() {
-            discard(body).await;
+        if !timed_out && !asks && !body.is_end_stream() {
+            discard(body, http2 && answer.is_full()).await;
         }
         open.answered(answer);
         self.count_buffered();
@@ -190,7 +191,7 @@ impl<P: Publish> Receiver<P> {
         }
         let (version, kept) = (head.version, Head::new(&head, route));
         drop(head);
-        let read = self.read(version, &kept, body, route);
+        let read = self.read(version, &kept, body, (route, origin));
         let (body, permit) = match tokio::time::timeout(config.body_timeout, read).await {
             Ok(Ok(read)) => read,
             Ok(Err(answer)) => return answer,
@@ -219,12 +220,15 @@ impl<P: Publish> Receiver<P> {
         version: Version,
         head: &Head,
         body: &mut Inbound,
-        route: &Route,
+        (route, origin): (&Route, &Origin),
     ) -> Result<(Bytes, Permit), Answer> {
         let bytes = |count| usize::try_from(count).unwrap_or(usize::MAX);
         let max_body = bytes(route.max_body);
         let announced = body.size_hint();
-        let permit = self.permit(route, head.bytes())?;
+        let mut permit = self.permit(route, head.bytes())?;
+        if let Some(heads) = &origin.heads {
+            permit = permit.of_connection(heads, head.bytes())?;
+        }
         let most = announced.upper().map_or(max_body, bytes).min(max_body);
         let mut buffer = BodyBuffer::new(permit, most);
         let mut chunks = 0;
@@ -260,12 +264,7 @@ impl<P: Publish> Receiver<P> {
     }
 
     fn permit(&self, route: &Route, bytes: usize) -> Result<Permit, Answer> {
-        Permit::take(&self.budget, &route.buffers, bytes).map_err(|full| {
-            Answer::Unavailable(match full {
-                Full::All => UnavailableReason::Buffers,
-                Full::Source => UnavailableReason::SourceBuffers,
-            })
-        })
+        Ok(Permit::take(&self.budget, &route.buffers, bytes)?)
     }
 }
 

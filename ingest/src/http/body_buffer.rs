@@ -28,9 +28,17 @@ const DISCARD_BYTES: usize = 4 << 20;
 /// The longest time for which a refused body is read. As [`DISCARD_BYTES`].
 const DISCARD_TIME: Duration = Duration::from_secs(2);
 
+/// That time over HTTP/2 where memory is short: round trips enough for what is on its way, which would else
+/// meet a stream that h2 has forgotten, and end its connection.
+const DISCARD_TIME_FULL: Duration = Duration::from_millis(300);
+
 /// The least memory that a body of several chunks takes, in bytes. As it fills, twice what has come, whatever
 /// is announced: a sender holds no more than twice what it sends.
 const LEAST_ROOM: usize = 1 << 10;
+
+/// A first chunk of less is copied, in bytes: it keeps the buffer that the socket was read into, which has up
+/// to 64 KiB and for which no permit is held.
+const SMALL: usize = 8 << 10;
 
 /// A body as it comes, which never takes more memory than its permit.
 #[derive(Debug)]
@@ -38,7 +46,7 @@ pub struct BodyBuffer {
     permit: Permit,
     /// What of the permit is not for the body.
     other: usize,
-    /// Most bodies come in one chunk, which is then the body and is not copied.
+    /// Most bodies come in one chunk, which is then the body, and not copied unless it is [`SMALL`].
     whole: Bytes,
     parts: Vec<u8>,
     /// The largest length that it can have.
@@ -77,7 +85,11 @@ impl BodyBuffer {
             self.permit.merge(more(room - permitted)?);
         }
         if alone {
-            self.whole = part;
+            self.whole = if part.len() < SMALL {
+                Bytes::copy_from_slice(&part)
+            } else {
+                part
+            };
             return Ok(());
         }
         self.parts.reserve_exact(room - self.parts.len());
@@ -110,8 +122,14 @@ impl BodyBuffer {
     }
 }
 
-/// Reads on, within bounds, so that the answer arrives: the connection is closed after it.
-pub async fn discard(mut body: impl Body<Data = Bytes> + Unpin) {
+/// Reads on, within bounds, so that the answer arrives: the connection is closed after it. `briefly`: memory is
+/// short, and an HTTP/2 stream need not be open until its answer is seen.
+pub async fn discard(mut body: impl Body<Data = Bytes> + Unpin, briefly: bool) {
+    let time = if briefly {
+        DISCARD_TIME_FULL
+    } else {
+        DISCARD_TIME
+    };
     let reading = async {
         let mut rest = DISCARD_BYTES;
         for _ in 0..MAX_CHUNKS {
@@ -126,7 +144,7 @@ pub async fn discard(mut body: impl Body<Data = Bytes> + Unpin) {
         }
     };
     // Within the time or not, reading ends here.
-    let _ = tokio::time::timeout(DISCARD_TIME, reading).await;
+    let _ = tokio::time::timeout(time, reading).await;
 }
 
 #[cfg(test)]
@@ -197,6 +215,17 @@ mod tests {
         assert_eq!((buffer.length(), all.held()), (80, 80));
     }
 
+    #[test]
+    fn a_small_chunk_keeps_no_large_buffer() {
+        let (all, source) = (ByteBudget::new(100), Arc::new(Semaphore::new(100)));
+        let permit = |bytes| Permit::take(&all, &source, bytes);
+        let mut buffer = BodyBuffer::new(permit(0).expect("room"), 1_000);
+        let read = Bytes::from(vec![1; 64 << 10]);
+        buffer.push(read.slice(..5), permit).expect("room");
+        assert!(read.is_unique(), "the buffer of the socket is kept");
+        assert_eq!(buffer.into_body().0, [1; 5].as_slice());
+    }
+
     /// A body that does not end, in chunks of this size, and how many of them were read.
     struct Endless<'a>(usize, &'a mut usize);
 
@@ -223,7 +252,7 @@ mod tests {
             (0, MAX_CHUNKS),
         ] {
             let mut read = 0;
-            discard(Endless(size, &mut read)).await;
+            discard(Endless(size, &mut read), false).await;
             assert_eq!(read, expected, "chunks of {size} bytes");
         }
     }

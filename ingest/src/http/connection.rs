@@ -18,6 +18,7 @@ use hyper_util::server::conn::auto;
 use sluice_schemas::settings::{Limits, PeerFrom};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use super::activity::{Activity, H2_HEADER_BYTES, H2_RESETS, RequestGuard, Verdict};
@@ -29,6 +30,7 @@ use super::peers;
 use super::yielding::YieldingStream;
 use crate::answer::Answer;
 use crate::auth::AuthorityId;
+use crate::byte_budget::heads;
 use crate::http::body::Inbound;
 use crate::metrics::{Part, Shed};
 use crate::publish::Publish;
@@ -67,6 +69,7 @@ pub(super) async fn connection<P: Publish>(slot: &Slot<P>, stream: TcpStream, fr
         server: Arc::clone(&slot.server),
         activity: Arc::clone(&slot.activity),
         input: Arc::default(),
+        heads: heads(begun.limits.h2_streams),
         limits: begun.limits,
         peer: begun.peer,
         certified: begun.certified,
@@ -83,6 +86,8 @@ struct Session<P> {
     server: Arc<Server<P>>,
     activity: Arc<Activity>,
     input: Arc<Input>,
+    /// One permit a byte of the heads that its HTTP/2 requests hold.
+    heads: Arc<Semaphore>,
     limits: Limits,
     peer: IpAddr,
     certified: Arc<[AuthorityId]>,
@@ -337,6 +342,7 @@ impl<P: Publish> Session<P> {
             over: account
                 .as_ref()
                 .is_some_and(|account| account.in_debt(std::time::Instant::now())),
+            heads: (request.version() == Version::HTTP_2).then(|| Arc::clone(&self.heads)),
         };
         (
             request.map(|body| {

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::time::Duration;
 
 use crate::http2::{self, PREFACE, frame};
-use crate::support::{Ingest, LIMITS, Sender, eventually};
+use crate::support::{Ingest, LIMITS, Mood, Sender, eventually};
 
 /// With so many bytes for all requests, and for a body of source `site`.
 fn holding(bytes: u64, max_body: u64) -> Ingest {
@@ -48,7 +48,7 @@ fn what_is_announced_and_does_not_come_keeps_nobody_out() {
 }
 
 /// A head of some 15 KiB, for HTTP/2.
-fn large_head(path: &str) -> Vec<u8> {
+fn large_head(path: &str, stream: u32) -> Vec<u8> {
     // `:method: POST`, `:scheme: http`, and the path.
     let mut block = vec![0x83, 0x86, 0x04, u8::try_from(path.len()).unwrap()];
     block.extend(path.as_bytes());
@@ -58,7 +58,7 @@ fn large_head(path: &str) -> Vec<u8> {
         block.extend([0, 2, b'x', b'0' + n, 0x7f, 0x89, 0x26]);
         block.extend([b'y'; 5_000]);
     }
-    frame(1, 4, 1, &block)
+    frame(1, 4, stream, &block)
 }
 
 #[test]
@@ -71,7 +71,7 @@ fn heads_whose_bodies_do_not_come_are_bounded() {
     };
     let http2 = |path: &str| {
         let mut bytes = PREFACE.to_vec();
-        bytes.extend(large_head(path));
+        bytes.extend(large_head(path, 1));
         bytes
     };
     for head in [http1("/v1/hooks/site"), http2("/v1/hooks/site")] {
@@ -146,4 +146,105 @@ fn the_largest_body_fits_with_the_largest_head() {
         assert_eq!(answer.await.unwrap().status(), 200);
         let _ = &mut client;
     });
+}
+
+/// `:method: POST`, `:scheme: http`, `:path: /v1/hooks/site`, `:authority: x`, none of which is remembered.
+fn begun() -> Vec<u8> {
+    let path = b"/v1/hooks/site";
+    let mut block = vec![0x83, 0x86, 0x04, u8::try_from(path.len()).unwrap()];
+    block.extend(path);
+    block.extend([0x01, 1, b'x']);
+    block
+}
+
+#[test]
+fn heads_that_are_references_do_not_fill_a_source() {
+    // A source may hold 4 MiB: 10 connections of 32 heads of 18 KiB are more.
+    let ingest = holding(8 << 20, 1 << 20);
+    let mut first = begun();
+    // A literal of 3,930 bytes that is remembered, and then references to it.
+    first.extend([0x40, 1, b'x', 0x7f, 0xdb, 0x1d]);
+    first.extend([b'y'; 3_930]);
+    first.extend([0xbe; 3]);
+    let further = [begun(), vec![0xbe; 4]].concat();
+    let mut bytes = [PREFACE, &frame(1, 4, 1, &first)].concat();
+    for stream in (3..64).step_by(2) {
+        bytes.extend(frame(1, 4, stream, &further));
+    }
+    let open: Vec<Sender> = (0..10)
+        .map(|_| {
+            let mut sender = ingest.connect();
+            sender.write_bytes(&bytes);
+            sender
+        })
+        .collect();
+    let full = "sluice_ingest_unavailable_total{reason=\"source_buffers\"}";
+    eventually("heads are refused", || ingest.value(full) > 0);
+    std::thread::sleep(Duration::from_millis(200));
+    let answer = ingest.post("/v1/hooks/site", b"{}");
+    assert_eq!(answer.status, 200, "{} bytes are held", held(&ingest));
+    // 256 KiB each, and some of it is left over.
+    let held = held(&ingest);
+    assert!((2 << 20..=10 * (256 << 10)).contains(&held), "{held} bytes");
+    drop(open);
+    eventually("all is given back", || {
+        ingest.receiver.count_buffered();
+        ingest.value("sluice_ingest_buffered_bytes") == 0
+    });
+}
+
+#[test]
+fn as_many_heads_of_4_kib_as_streams_fit_a_connection() {
+    let ingest = holding(8 << 20, 1 << 20);
+    ingest.mood(Mood::Keep);
+    let mut bytes = PREFACE.to_vec();
+    for stream in (1..64).step_by(2) {
+        let mut block = begun();
+        // 20 literals that are not remembered, with values of 200 bytes.
+        for n in 0..20 {
+            block.extend([0, 2, b'x', b'a' + n, 0x7f, 73]);
+            block.extend([b'y'; 200]);
+        }
+        bytes.extend(frame(1, 4, stream, &block));
+        bytes.extend(frame(0, 1, stream, b"{}"));
+    }
+    let mut sender = ingest.connect();
+    sender.write_bytes(&bytes);
+    eventually("all are published", || ingest.published().len() == 32);
+}
+
+#[test]
+fn bodies_behind_answers_of_503_do_not_end_an_http2_connection() {
+    let ingest = holding(512 << 10, 64 << 10);
+    let head = large_head("/v1/hooks/site", 1);
+    let open: Vec<Sender> = (0..40)
+        .map(|_| {
+            let mut sender = ingest.connect();
+            sender.write_bytes(PREFACE);
+            sender.write_bytes(&head);
+            sender
+        })
+        .collect();
+    let full = "sluice_ingest_unavailable_total{reason=\"source_buffers\"}";
+    eventually("heads are refused", || ingest.value(full) > 0);
+    let mut sender = ingest.connect();
+    sender.write_bytes(PREFACE);
+    for first in (1..400).step_by(40) {
+        let streams = || (first..first + 40).step_by(2);
+        for stream in streams() {
+            sender.write_bytes(&large_head("/v1/hooks/site", stream));
+        }
+        // Their bodies are on the way when they are answered.
+        std::thread::sleep(Duration::from_millis(40));
+        for stream in streams() {
+            sender.write_bytes(&frame(0, 1, stream, b"{}"));
+        }
+    }
+    let mut answers = 0;
+    while answers < 200 {
+        let (kind, stream) = http2::next_frame(&mut sender);
+        assert_ne!(kind, 7, "GOAWAY after {answers} answers, stream {stream}");
+        answers += usize::from(kind == 1);
+    }
+    drop(open);
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::Session;
+use crate::byte_budget::heads;
 use crate::http::activity::Activity;
 use crate::http::connections::Server;
 use crate::publish::Publish;
@@ -26,6 +27,7 @@ where
         server: Arc::new(Server::new(receiver, None)),
         activity,
         input: Arc::default(),
+        heads: heads(limits.h2_streams),
         limits,
         peer: PEER,
         certified: Arc::default(),
