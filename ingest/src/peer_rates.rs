@@ -16,7 +16,8 @@ const BURST: u64 = 1_000_000_000;
 /// The rates of all peers of all sources.
 ///
 /// A slot is the time at which all requests that were charged to it would have come at their rate. A peer
-/// passes while one of its two slots has room, and both are charged, so that it has no more than its rate. A
+/// passes while one of its two slots has room, and both are charged, so that it has no more than its rate;
+/// up to twice of it where another peer has used up one of its slots, for the two then differ. A
 /// stranger holds a peer up only where both of its slots are those of strangers that are over their rates:
 /// by chance one in 260,000 with 64 of them, and nobody can choose, for the hash has a random key. A table
 /// of peers would have a bound past which all others share one account, and a stranger with many addresses
