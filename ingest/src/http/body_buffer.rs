@@ -122,8 +122,8 @@ impl BodyBuffer {
     }
 }
 
-/// Reads on, within bounds, so that the answer arrives: the connection is closed after it. `briefly`: memory is
-/// short, and an HTTP/2 stream need not be open until its answer is seen.
+/// Reads on, within bounds, so that the answer arrives: the connection is closed after it. `briefly`: memory
+/// is short, and an HTTP/2 stream need not be open until its answer is seen.
 pub async fn discard(mut body: impl Body<Data = Bytes> + Unpin, briefly: bool) {
     let time = if briefly {
         DISCARD_TIME_FULL

@@ -110,8 +110,8 @@ impl<P: Publish> Server<P> {
         // One of those that arrive may be a stranger's, which is known in a moment.
         let first = first.filter(|(rank, _)| arriving == 0 || !rank.is_known());
         // Those that are ending may take longer than their places are kept.
-        let must = activities.len() >= most || staying >= most - reserve(most);
-        if let Some((_, activity)) = first.filter(|_| must) {
+        let is_due = activities.len() >= most || staying >= most - reserve(most);
+        if let Some((_, activity)) = first.filter(|_| is_due) {
             activity.evict(if leaving < reserve(most) {
                 Eviction::Gently
             } else {
