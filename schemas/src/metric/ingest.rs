@@ -29,7 +29,7 @@ pub const INGEST_ACK: Metric = Metric::histogram(
 )
 .of(Unit::Seconds);
 
-/// Bytes of bodies held now.
+/// Bytes of heads and bodies held now.
 pub const INGEST_BUFFERED: Metric =
     Metric::gauge("sluice_ingest_buffered", "Bodies held now").of(Unit::Bytes);
 

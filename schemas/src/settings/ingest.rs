@@ -27,7 +27,7 @@ pub struct Ingest {
     pub header_timeout: Duration,
     /// How long a body may take.
     pub body_timeout: Duration,
-    /// Bytes of bodies held at once, over all requests.
+    /// Bytes of heads and bodies held at once, over all requests.
     pub max_buffered: u64,
     /// Where requests are kept while Kafka is away; `None`: nowhere, senders are answered 503.
     pub spool: Option<Spool>,
