@@ -83,7 +83,7 @@ struct Requirements {
 }
 
 /// The longest value of a required header that can match, in bytes.
-const MAX_REQUIRED_VALUE: usize = 256;
+const MAX_REQUIRED_VALUE: usize = 4 << 10;
 
 /// Pads the lists of hashes: no known text has this hash.
 const PADDING_HASH: [u8; 32] = [0; 32];

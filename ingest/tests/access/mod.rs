@@ -158,8 +158,8 @@ fn a_peer_of_no_allowed_network_is_404_like_a_wrong_token() {
 }
 
 #[test]
-fn a_required_value_of_more_than_256_bytes_does_not_match() {
-    let values = [256, 257].map(|length| "k".repeat(length));
+fn a_required_value_of_more_than_4_kib_does_not_match() {
+    let values = [4_096, 4_097].map(|length| "k".repeat(length));
     let hashes = values.each_ref().map(|value| sha256(value.as_bytes()));
     let ingest = Ingest::start_tuned(true, LIMITS, "", |settings| {
         let keyed = settings.sources.get_mut("keyed").unwrap();
