@@ -33,21 +33,22 @@ pub async fn drain_only(
     if older {
         spool.drain_older(true);
     }
-    let mut found = spool.records();
+    let before = spool.records() + spool.quarantined();
     verify(settings, &Readiness::default()).await?;
     let publisher = Arc::new(producer(settings, Use::Drain, &metrics)?);
     let drain = || Drain::new(Arc::clone(&spool), Arc::clone(&publisher)).until_empty();
     let mut outcome = drain().await;
     if quarantined && outcome.is_ok() {
         let released = spool.release().await;
-        found += released.map_err(|error| Failure::Restart(format!("the spool: {error}")))?;
+        released.map_err(|error| Failure::Restart(format!("the spool: {error}")))?;
         outcome = drain().await;
     }
     let left = spool.records();
     let refused = spool.quarantined();
     let _ = tokio::task::spawn_blocking(move || spool.close()).await;
     Ok(Drained {
-        drained: found.saturating_sub(left),
+        // What went into quarantine now, or back into it, is not on Kafka.
+        drained: before.saturating_sub(left + refused),
         left,
         refused,
         stopped: outcome.err(),

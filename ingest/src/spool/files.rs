@@ -5,12 +5,13 @@
 //! does not keep senders waiting, a large file is left as it is, and a new one takes what comes.
 
 use std::collections::BTreeMap;
-use std::fs::{DirBuilder, File, TryLockError};
+use std::fs::{DirBuilder, File, Permissions, TryLockError};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
+use rustix::process::geteuid;
 use sluice_schemas::settings;
 
 use super::disk;
@@ -123,15 +124,40 @@ fn open_lock(path: &Path) -> io::Result<File> {
         .open(path)
 }
 
-/// Logs that others than owner and group may use the folder. The group is Kubernetes' own: an `fsGroup` may
-/// always read and write.
-fn warn_of_others(dir: &Path) -> io::Result<()> {
-    let mode = dir.metadata()?.permissions().mode();
-    if mode & 0o007 != 0 {
-        let mode = format!("{:04o}", mode & 0o7777);
-        tracing::warn!(dir = %dir.display(), mode, "the spool's folder is open to other users: chmod o-rwx");
+/// Shuts the folder to others than owner and group, or logs that it is open. The group is Kubernetes' own: an
+/// `fsGroup` may always read and write.
+fn shut_to_others(dir: &Path) -> io::Result<()> {
+    let found = dir.metadata()?;
+    let mode = found.permissions().mode() & 0o7777;
+    if mode & 0o007 == 0 {
+        return Ok(());
+    }
+    let shown = format!("{mode:04o}");
+    let own = found.uid() == geteuid().as_raw() && has_a_spool_alone(dir)?;
+    if own && std::fs::set_permissions(dir, Permissions::from_mode(mode & !0o007)).is_ok() {
+        tracing::info!(
+            dir = %dir.display(),
+            mode = shown,
+            "the spool's folder was open to other users and is shut to them now"
+        );
+    } else {
+        tracing::warn!(
+            mode = shown,
+            "the spool's folder is open to other users: chmod o-rwx {}",
+            dir.display()
+        );
     }
     Ok(())
+}
+
+/// Whether nothing in a folder is of others: where root names a folder of the system, that must stay open.
+fn has_a_spool_alone(dir: &Path) -> io::Result<bool> {
+    for entry in std::fs::read_dir(dir)? {
+        if !entry?.file_name().as_encoded_bytes().starts_with(b"spool.") {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// The folder of a spool, for this process alone.
@@ -155,7 +181,7 @@ impl Folder {
         let mut own = DirBuilder::new();
         own.recursive(true).mode(0o700);
         own.create(&settings.dir).map_err(unusable)?;
-        warn_of_others(&settings.dir).map_err(unusable)?;
+        shut_to_others(&settings.dir).map_err(unusable)?;
         let lock = open_lock(&settings.dir.join(LOCK)).map_err(unusable)?;
         lock.try_lock().map_err(|error| match error {
             TryLockError::WouldBlock => StoreError::InUse,

@@ -224,13 +224,28 @@ pub fn encode(record: &Record<'_>, source: &str, received_at: i64) -> Vec<u8> {
     bytes
 }
 
-/// The bytes of a record that was quarantined, in the form of now and without a number, and its source.
-/// `None`: it is damaged, or a processor of this release could not read its request.
-pub fn renewed(bytes: &[u8]) -> Option<(String, Vec<u8>)> {
+/// A record that was quarantined, in the form of now.
+#[derive(Debug)]
+pub struct Renewed {
+    /// Its source.
+    pub source: String,
+    /// When the request came, microseconds since 1970.
+    pub received_at: i64,
+    /// Its bytes, still without a number.
+    pub bytes: Vec<u8>,
+}
+
+/// Makes a record of one that was quarantined. `None`: it is damaged, or a processor of this release could
+/// not read its request.
+pub fn renewed(bytes: &[u8]) -> Option<Renewed> {
     let (_, stored) = Stored::of_any_number(bytes).ok()?;
-    let request = RawRequest::decode(&stored.request).ok()?;
-    let bytes = encode(&stored.record(), &request.source, stored.received_at);
-    Some((request.source, bytes))
+    let source = RawRequest::decode(&stored.request).ok()?.source;
+    let bytes = encode(&stored.record(), &source, stored.received_at);
+    Some(Renewed {
+        source,
+        received_at: stored.received_at,
+        bytes,
+    })
 }
 
 /// Gives an encoded record its number, its SHA-256 and its tag.

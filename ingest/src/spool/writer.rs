@@ -117,11 +117,7 @@ impl Writer {
             let releases = std::mem::take(&mut group.releases);
             self.write(group);
             for done in releases {
-                let outcome = self.release();
-                if let Err(error) = &outcome {
-                    self.fail(error);
-                }
-                let _ = done.send(outcome.map_err(|error| error.to_string()));
+                let _ = done.send(self.on_release());
             }
             if let Err(error) = self.remove_drained_files().and_then(|()| self.compact()) {
                 self.fail(&error);

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use prometheus_client::registry::Registry;
 use rdkafka::mocking::MockCluster;
+use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 use sluice_ingest::metrics::Metrics;
 use sluice_ingest::publish::Record;
 use sluice_ingest::spool::{Removal, Spool};
@@ -96,7 +97,9 @@ fn files_are_the_users_alone_whatever_the_umask() {
     let answer = exchange(listen, POST);
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     let log = std::fs::read_to_string(dir.path().join("log")).unwrap();
-    assert!(log.contains("open to other users"), "{log}");
+    assert!(log.contains("open to other users and is shut"), "{log}");
+    let mode = spool.metadata().unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o750, "{mode:o}");
     let files: Vec<(String, String)> = std::fs::read_dir(&spool)
         .unwrap()
         .map(|file| {
@@ -190,6 +193,10 @@ fn what_is_in_quarantine_is_listed_and_brought_to_kafka_on_request() {
         format!("{{\"drained\":{drained},\"left\":0,\"refused\":{refused},\"stopped\":null}}\n")
     };
     assert_eq!(call(&["drain"]), (Some(75), counts(0, 1)));
+    // Kafka refuses it again: it is not counted as drained.
+    let refused = [RDKafkaRespErr::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE];
+    cluster.request_errors(RDKafkaApiKey::Produce, &refused);
+    assert_eq!(call(&["drain", "--quarantined"]), (Some(75), counts(0, 1)));
     assert_eq!(call(&["drain", "--quarantined"]), (Some(0), counts(1, 0)));
     assert_eq!(call(&["quarantine"]), (Some(0), String::new()));
 }

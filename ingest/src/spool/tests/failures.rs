@@ -9,7 +9,7 @@ use crate::persist::Durable;
 use crate::publish::{Hold, Publish, Refused};
 
 /// A spool whose writer's steps a test makes by hand.
-fn by_hand(dir: &Path) -> (Spool, writer::Writer) {
+pub(super) fn by_hand(dir: &Path) -> (Spool, writer::Writer) {
     let spool = open(dir);
     drop(spool.commands.lock().take());
     for thread in spool.threads.lock().drain(..) {

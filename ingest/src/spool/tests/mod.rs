@@ -12,6 +12,8 @@ mod damage;
 
 mod failures;
 
+mod quarantine;
+
 mod salvage;
 
 const NOW: i64 = 1_800_000_000_000_000;
@@ -71,6 +73,25 @@ fn a_folder_that_the_spool_makes_is_its_users_alone() {
     drop(open(&folder));
     let mode = folder.metadata().expect("it is there").permissions().mode();
     assert_eq!(mode & 0o777, 0o700);
+}
+
+#[test]
+fn a_folder_of_the_spool_alone_is_shut_to_other_users_and_any_other_stays_as_it_is() {
+    use std::fs::Permissions;
+    use std::os::unix::fs::PermissionsExt;
+
+    for (other, mode) in [(None, 0o750), (Some("notes"), 0o755)] {
+        let dir = tempfile::tempdir().expect("a folder");
+        drop(open(dir.path()));
+        if let Some(other) = other {
+            std::fs::write(dir.path().join(other), "").expect("a file");
+        }
+        std::fs::set_permissions(dir.path(), Permissions::from_mode(0o755)).expect("its owner");
+        drop(open(dir.path()));
+        let found = dir.path().metadata().expect("it is there");
+        let found = found.permissions().mode() & 0o777;
+        assert_eq!(found, mode, "{other:?}: {found:o}");
+    }
 }
 
 #[test]

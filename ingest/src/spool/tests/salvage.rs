@@ -112,7 +112,7 @@ fn a_store_without_its_key_is_read_and_where_it_is_damaged_all_is_quarantined() 
     let dir = tempfile::tempdir().expect("a folder");
     let spool = open(dir.path());
     for n in 0..3 {
-        put_request(&spool, &text(n));
+        put_request(&spool, &text(n), NOW);
     }
     // A request that no processor could read.
     put_body(&spool, &text(3));
@@ -142,12 +142,12 @@ fn a_store_without_its_key_is_read_and_where_it_is_damaged_all_is_quarantined() 
     assert_eq!(open(dir.path()).quarantined(), 1);
 }
 
-fn put_request(spool: &Spool, value: &[u8]) {
+pub(super) fn put_request(spool: &Spool, value: &[u8], received_at: i64) {
     let request = RawRequest {
         id: uuid::Uuid::from_u128(1),
         source: "site".to_owned(),
         provider: "flowcode".to_owned(),
-        received_at: NOW,
+        received_at,
         method: "POST".to_owned(),
         target: "/v1/hooks/site".to_owned(),
         peer: std::net::Ipv4Addr::LOCALHOST.into(),
@@ -162,7 +162,7 @@ fn put_request(spool: &Spool, value: &[u8]) {
         traceparent: "",
     };
     let stored = spool
-        .put(&record, "site", NOW, None)
+        .put(&record, "site", received_at, None)
         .expect("there is room");
     assert_eq!(stored.blocking_recv(), Ok(Ok(())));
 }
