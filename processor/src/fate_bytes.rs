@@ -1,9 +1,9 @@
 //! How much the topics of refused and repeated records hold, and whether one of them nears its bound by
 //! bytes.
 //!
-//! Brokers give a topic's size to no client of librdkafka, so it is reckoned: the offsets that the brokers
+//! Brokers give a topic's size to no client of librdkafka, so it is estimated: the offsets that the brokers
 //! hold, of all writers, times the mean size of the records that this process wrote there, before
-//! compression.
+//! compression. Each transaction's marker has an offset too. So it is more than the brokers store.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -15,13 +15,16 @@ use std::time::Duration;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
+use rdkafka::consumer::BaseConsumer;
 use sluice_schemas::fate::Fate;
 use sluice_schemas::metric::processor::FATE_TOPIC;
 use sluice_schemas::settings::Settings;
-use sluice_service::kafka::offsets::bounds;
+use sluice_service::kafka::offsets::bounds_by;
+use sluice_service::kafka::read::ReadError;
 use sluice_service::metric::register;
 
-use crate::kafka::base::Base;
+use crate::kafka::base::{Base, Generation};
+use crate::kafka::lag::{self, Silent};
 
 /// How often the brokers are asked.
 const INTERVAL: Duration = Duration::from_secs(60);
@@ -86,13 +89,18 @@ impl FateBytes {
     pub fn measure(self, settings: Arc<Settings>, base: Arc<Base>) -> std::io::Result<Measuring> {
         let (end, ended) = channel();
         let mut reported = BTreeSet::new();
+        let mut asking = Asking {
+            settings: Arc::clone(&settings),
+            base,
+            made: None,
+        };
         let work = move || {
             while ended.recv_timeout(INTERVAL) == Err(RecvTimeoutError::Timeout) {
                 for topic in topics(&settings) {
                     let Some(mean) = self.mean(topic.fate) else {
                         continue;
                     };
-                    match bounds(&base.now().config, &topic.name, PATIENCE) {
+                    match asking.bounds(&topic.name) {
                         Ok(held) => self.look(&topic, mean, &held, &mut reported),
                         Err(error) => tracing::debug!(%error, "the size of a topic of fates"),
                     }
@@ -148,6 +156,28 @@ fn share(bytes: u64, bound: u64) -> f64 {
     bytes as f64 / bound as f64
 }
 
+/// Who asks: in the service's own group, which is the one that it has rights for, and with one client, so
+/// that an outage has the lines of one.
+struct Asking {
+    settings: Arc<Settings>,
+    base: Arc<Base>,
+    made: Option<(Arc<Generation>, BaseConsumer<Silent>)>,
+}
+
+impl Asking {
+    fn bounds(&mut self, topic: &str) -> Result<Vec<(i64, i64)>, ReadError> {
+        let now = self.base.now();
+        let made = self.made.take();
+        let client = match made.filter(|(then, _)| Arc::ptr_eq(then, &now)) {
+            Some((_, client)) => client,
+            None => lag::client(&self.settings, &now.config)?,
+        };
+        lag::serve(&client);
+        let (_, client) = self.made.insert((now, client));
+        bounds_by(client, topic, PATIENCE)
+    }
+}
+
 /// A topic of refused or repeated records.
 struct FateTopic {
     fate: Fate,
@@ -167,7 +197,7 @@ impl FateTopic {
                 partition,
                 bytes,
                 bound,
-                "the partition nears its bound by bytes"
+                "the partition is estimated to near its bound by bytes"
             );
         } else {
             tracing::error!(
@@ -175,7 +205,7 @@ impl FateTopic {
                 partition,
                 bytes,
                 bound,
-                "the partition nears its bound by bytes: its records are cut before their time"
+                "the partition is estimated (before compression, transaction markers counted) to be near its bound by bytes: past it records are cut before their time"
             );
         }
     }
@@ -205,6 +235,11 @@ fn topics(settings: &Settings) -> [FateTopic; 3] {
 
 #[cfg(test)]
 mod tests {
+    use rdkafka::ClientConfig;
+    use rdkafka::consumer::Consumer;
+    use rdkafka::mocking::MockCluster;
+    use tokio_util::sync::CancellationToken;
+
     use super::*;
 
     fn shown(bytes: &FateBytes) -> i64 {
@@ -236,5 +271,39 @@ mod tests {
         assert!(reported.contains(&full));
         bytes.look(&topic, 150, &[(0, 8), (98, 99)], &mut reported);
         assert!(reported.is_empty());
+    }
+
+    #[test]
+    fn one_client_asks_in_the_group_of_the_service_until_its_credentials_change() {
+        let broker = MockCluster::new(1).expect("a broker");
+        broker.create_topic("t", 2, 1).expect("a topic");
+        let dir = tempfile::tempdir().expect("a folder");
+        let file = dir.path().join("settings.yaml");
+        let text = "kafka: {bootstrap_servers: b}\n\
+                    sources: {s: {provider: flowcode, secrets: [a]}}\n";
+        std::fs::write(&file, text).expect("the settings");
+        let settings = sluice_service::settings::load(&file).expect("settings without faults");
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", broker.bootstrap_servers());
+        let base = Base::new(config.clone(), CancellationToken::new());
+        let mut asking = Asking {
+            settings: Arc::new(settings),
+            base: Arc::new(base),
+            made: None,
+        };
+        let ask = |asking: &mut Asking| {
+            assert_eq!(asking.bounds("t").expect("bounds"), [(0, 0), (0, 0)]);
+            let (_, client) = asking.made.as_ref().expect("it is kept");
+            client.client().native_ptr()
+        };
+        let first = ask(&mut asking);
+        assert_eq!(ask(&mut asking), first);
+        let made = lag::config(&asking.settings, &config);
+        let group = asking.settings.group_id();
+        assert_eq!(made.get("group.id"), Some(group.as_str()));
+        asking.base.renew(config);
+        ask(&mut asking);
+        let (then, _) = asking.made.as_ref().expect("it is kept");
+        assert!(Arc::ptr_eq(then, &asking.base.now()));
     }
 }

@@ -171,6 +171,7 @@ impl Metrics {
 
     /// Begins the series of all sources, so that the first of a kind is seen as an increase.
     pub fn sources(&self, settings: &Settings) {
+        self.signing.configure(settings);
         for source in settings.sources.values() {
             drop(self.fates.get_or_create(&label(Some(source), None).into()));
             for reason in Reason::ALL {

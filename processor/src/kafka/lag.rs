@@ -67,8 +67,26 @@ pub(crate) fn config(settings: &Settings, base: &ClientConfig) -> ClientConfig {
     config
 }
 
+/// Without a connection yet. What it is asked for is asked again and again, so it is kept.
+pub(crate) fn client(
+    settings: &Settings,
+    base: &ClientConfig,
+) -> Result<BaseConsumer<Silent>, KafkaError> {
+    let config = config(settings, base);
+    let client: BaseConsumer<Silent> = config.create_with_context(Silent)?;
+    oauth::log_in(&config, || drop(client.poll(Duration::ZERO)));
+    Ok(client)
+}
+
+/// Serves the events of a client to which nothing is assigned: questions do not.
+pub(crate) fn serve(client: &BaseConsumer<Silent>) {
+    for _ in 0..EVENTS {
+        let _ = client.poll(Duration::ZERO);
+    }
+}
+
 /// What the client calls back: nothing that its user does not see from what stays away.
-struct Silent;
+pub(crate) struct Silent;
 
 impl ClientContext for Silent {
     const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
@@ -85,7 +103,7 @@ impl ClientContext for Silent {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        tracing::debug!(%error, reason, "the lag's connection to Kafka");
+        tracing::debug!(%error, reason, "the connection to Kafka of a client that asks for offsets");
     }
 }
 
@@ -145,11 +163,8 @@ pub struct RawClient {
 impl RawClient {
     /// Without a connection yet.
     pub fn new(settings: &Settings, base: &ClientConfig) -> Result<Self, KafkaError> {
-        let config = config(settings, base);
-        let client: BaseConsumer<Silent> = config.create_with_context(Silent)?;
-        oauth::log_in(&config, || drop(client.poll(Duration::ZERO)));
         Ok(Self {
-            client,
+            client: client(settings, base)?,
             raw: settings.topics.names.raw(),
         })
     }
@@ -206,10 +221,7 @@ impl RawClient {
 
 impl RawLog for RawClient {
     fn bounds(&self, partitions: &[i32]) -> Result<BTreeMap<i32, (i64, i64)>, BrokerUnavailable> {
-        // Nothing is assigned now: what comes are events, which a question does not serve.
-        for _ in 0..EVENTS {
-            let _ = self.client.poll(Duration::ZERO);
-        }
+        serve(&self.client);
         let starts = self.offsets(partitions, Offset::Beginning)?;
         let ends = self.offsets(partitions, Offset::End)?;
         let both = starts

@@ -4,7 +4,7 @@
 
 use std::time::{Duration, Instant};
 
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::KafkaError;
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
@@ -25,8 +25,16 @@ pub fn bounds(
     patience: Duration,
 ) -> Result<Vec<(i64, i64)>, ReadError> {
     let group = base.get("group.id").unwrap_or(GROUP);
-    let client = member(base, group)?;
-    (0..partitions(&client, topic)?)
+    bounds_by(&member(base, group)?, topic, patience)
+}
+
+/// The same, by a client that is there already: who asks again and again keeps one.
+pub fn bounds_by<C: ConsumerContext>(
+    client: &BaseConsumer<C>,
+    topic: &str,
+    patience: Duration,
+) -> Result<Vec<(i64, i64)>, ReadError> {
+    (0..partitions(client, topic)?)
         .map(|partition| {
             let what = format!("the bounds of {topic}/{partition}");
             retried(what, patience, || {

@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Headers as _, Message};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
@@ -170,7 +170,10 @@ pub fn topics_with_prefix(base: &ClientConfig, prefix: &str) -> Result<Vec<Strin
 }
 
 /// How many partitions a topic has. A consumer's request for metadata creates no topic.
-pub fn partitions(consumer: &BaseConsumer<Plain>, topic: &str) -> Result<i32, ReadError> {
+pub fn partitions<C: ConsumerContext>(
+    consumer: &BaseConsumer<C>,
+    topic: &str,
+) -> Result<i32, ReadError> {
     let metadata = consumer.fetch_metadata(Some(topic), REQUEST_TIMEOUT)?;
     let topics = metadata.topics();
     let count = topics.first().map_or(0, |topic| topic.partitions().len());
