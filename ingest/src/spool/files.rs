@@ -129,12 +129,13 @@ fn open_lock(path: &Path) -> io::Result<File> {
 fn shut_to_others(dir: &Path) -> io::Result<()> {
     let found = dir.metadata()?;
     let mode = found.permissions().mode() & 0o7777;
-    if mode & 0o007 == 0 {
+    let shut = mode & !0o007;
+    if mode == shut {
         return Ok(());
     }
     let shown = format!("{mode:04o}");
     let own = found.uid() == geteuid().as_raw() && has_a_spool_alone(dir)?;
-    if own && std::fs::set_permissions(dir, Permissions::from_mode(mode & !0o007)).is_ok() {
+    if own && std::fs::set_permissions(dir, Permissions::from_mode(shut)).is_ok() {
         tracing::info!(
             dir = %dir.display(),
             mode = shown,
