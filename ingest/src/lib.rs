@@ -33,6 +33,8 @@ mod path;
 
 mod headers;
 
+mod encoding;
+
 mod mask;
 
 mod network;

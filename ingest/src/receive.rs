@@ -8,7 +8,7 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http_body_util::BodyExt;
 use hyper::body::Body;
-use hyper::header::{CONTENT_ENCODING, EXPECT, HeaderMap};
+use hyper::header::EXPECT;
 use hyper::http::request::Parts;
 use hyper::{Method, Request, Version};
 use ring::rand::SystemRandom;
@@ -23,6 +23,7 @@ use crate::auth::{AuthorityId, Route};
 use crate::byte_budget::{ByteBudget, Permit};
 use crate::clock;
 use crate::config::Config;
+use crate::encoding::is_encoded;
 use crate::head::Head;
 use crate::http::body::{Inbound, Unread};
 use crate::http::body_buffer::{BodyBuffer, discard, max_chunks};
@@ -33,22 +34,9 @@ use crate::persist::{AcceptedRequest, Durable};
 use crate::publish::Publish;
 use crate::spans::ServerSpan;
 
-/// The content codings that are registered at IANA, `identity` apart. A body in one of them is refused,
-/// for none is decoded.
-const CODINGS: [&str; 12] = [
-    "aes128gcm",
-    "br",
-    "compress",
-    "dcb",
-    "dcz",
-    "deflate",
-    "exi",
-    "gzip",
-    "pack200-gzip",
-    "x-compress",
-    "x-gzip",
-    "zstd",
-];
+/// How many requests over HTTP/2 that find memory full have their bodies discarded at once: each holds a task
+/// of some 10 KiB meanwhile. Those beyond are answered without, and many of them end their connection.
+const DISCARDS: usize = 256;
 
 /// Where a request comes from.
 #[derive(Debug, Clone)]
@@ -73,6 +61,8 @@ pub struct Receiver<P> {
     metrics: Metrics,
     traces: Traces,
     budget: ByteBudget,
+    /// Permits to discard bodies over HTTP/2 while memory is full.
+    discards: Semaphore,
     random: SystemRandom,
 }
 
@@ -87,6 +77,7 @@ impl<P: Publish> Receiver<P> {
             metrics,
             traces,
             budget,
+            discards: Semaphore::new(DISCARDS),
             random: SystemRandom::new(),
         }
     }
@@ -133,7 +124,14 @@ impl<P: Publish> Receiver<P> {
         };
         let timed_out = matches!(answer, Answer::RequestTimeout(_));
         if !timed_out && !asks && !body.is_end_stream() {
-            discard(body, http2 && answer.is_full()).await;
+            if http2 && answer.is_full() {
+                // What its stream holds meanwhile is in no budget.
+                if let Ok(_permit) = self.discards.try_acquire() {
+                    discard(body, true).await;
+                }
+            } else {
+                discard(body, false).await;
+            }
         }
         open.answered(answer);
         self.count_buffered();
@@ -378,20 +376,4 @@ fn authorize<'c>(
         ));
     }
     authenticated.map_err(|route| (route, Answer::NotFound))
-}
-
-/// Whether the body is in one of [`CODINGS`]. Any other name is a sender's mistake, such as `utf-8`, and
-/// the body is not coded.
-fn is_encoded(headers: &HeaderMap) -> bool {
-    let known = |coding: &[u8]| {
-        let coding = coding.trim_ascii();
-        CODINGS
-            .iter()
-            .any(|known| coding.eq_ignore_ascii_case(known.as_bytes()))
-    };
-    headers
-        .get_all(CONTENT_ENCODING)
-        .iter()
-        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
-        .any(known)
 }

@@ -24,7 +24,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 use super::activity::{Activity, H2_HEADER_BYTES, H2_RESETS, RequestGuard, Verdict};
 use super::begin::{Stream, begin};
 use super::connections::{Server, Slot};
-use super::eviction::{Eviction, LINGER};
+use super::eviction::{Ending, LINGER};
 use super::hangup::{HangUp, Input, Spawn};
 use super::peers;
 use super::yielding::YieldingStream;
@@ -93,25 +93,6 @@ struct Session<P> {
     certified: Arc<[AuthorityId]>,
 }
 
-/// The end of a connection that takes no new requests.
-struct Ending {
-    at: Instant,
-    /// The number of its requests when it began to end, where none was being answered.
-    idle: Option<u64>,
-    /// The latest that `at` may be.
-    last: Instant,
-}
-
-impl Ending {
-    /// Returns when it has come, where there is one.
-    async fn come(ending: Option<&Self>) {
-        match ending {
-            Some(ending) => tokio::time::sleep_until(ending.at).await,
-            None => std::future::pending().await,
-        }
-    }
-}
-
 impl<P: Publish> Session<P> {
     /// Speaks HTTP/2 or HTTP/1.1, as was agreed on, else as the other end begins. In the clear, HTTP/2 is
     /// for balancers, which know beforehand that we speak it.
@@ -156,9 +137,8 @@ impl<P: Publish> Session<P> {
                         ended = connection.as_mut() => return session.ended(ended),
                         () = tokio::task::yield_now() => {}
                     }
-                    if let Some(linger) = session.activity.leave().map(Eviction::linger) {
-                        metrics.shed(Shed::Evicted);
-                        ending = Some(session.ending(linger));
+                    if let Some(evicted) = session.evicted() {
+                        ending = Some(evicted);
                         connection.as_mut().graceful_shutdown();
                     }
                 }
@@ -184,6 +164,15 @@ impl<P: Publish> Session<P> {
                 },
             }
         }
+    }
+
+    /// The end for another connection; `None` where a request has begun.
+    fn evicted(&self) -> Option<Ending> {
+        let linger = self.activity.leave()?.linger();
+        self.server.receiver.metrics().shed(Shed::Evicted);
+        // Where nothing was served there is nothing to announce.
+        let served = self.activity.idle_after() != Some(0);
+        Some(self.ending(if served { linger } else { Duration::ZERO }))
     }
 
     /// When a connection that begins to end now does so, where it is not used any more for this long.

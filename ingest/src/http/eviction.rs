@@ -107,3 +107,23 @@ impl Rank {
 pub fn reserve(connections: usize) -> usize {
     (connections / 16).min(LEAVING)
 }
+
+/// The end of a connection that takes no new requests.
+pub struct Ending {
+    /// When it ends, unless a request comes.
+    pub at: Instant,
+    /// The number of its requests when it began to end, where none was being answered.
+    pub idle: Option<u64>,
+    /// The latest that `at` may be.
+    pub last: Instant,
+}
+
+impl Ending {
+    /// Returns when it has come, where there is one.
+    pub async fn come(ending: Option<&Self>) {
+        match ending {
+            Some(ending) => tokio::time::sleep_until(ending.at).await,
+            None => std::future::pending().await,
+        }
+    }
+}

@@ -47,7 +47,8 @@ pub fn run(place: &Place<'_>) -> Result<Outcome> {
     let spool = |name: &str| -> Result<Value> {
         let dir = site.dir().join(name);
         std::fs::create_dir(&dir)?;
-        Ok(json!({"dir": dir, "max_bytes": format!("{SPOOL}B")}))
+        // The default of a second would make each request as slow as what counts as slow.
+        Ok(json!({"dir": dir, "max_bytes": format!("{SPOOL}B"), "wait": "200ms"}))
     };
     let (own, other) = (spool("spool")?, spool("second-spool")?);
     site.set(&["ingest", "spool"], own);
