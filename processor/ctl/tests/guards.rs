@@ -117,7 +117,7 @@ fn what_needs_no_broker_reads_the_same() {
     for (name, content) in [
         ("good.yaml", good.as_str()),
         ("bad.yaml", &bad),
-        ("codes", "whpk_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="),
+        ("codes", "whpk_11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo="),
         ("token", "t0ken\n"),
         ("another", "another\n"),
     ] {
