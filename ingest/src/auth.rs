@@ -13,7 +13,7 @@ use sluice_schemas::settings::Source;
 use subtle::{Choice, ConstantTimeEq};
 use tokio::sync::Semaphore;
 
-use crate::byte_budget::LARGEST_HEAD;
+use crate::byte_budget::{LARGEST_HEAD, share_of};
 use crate::network::{self, Network};
 use crate::peer_rates::PeerRates;
 use crate::token_bucket::TokenBucket;
@@ -100,7 +100,8 @@ impl SourceAuth {
         let by_peer = |source: &&Source| source.rate.is_some() && source.is_open();
         let rates = (peers && sources.iter().any(by_peer)).then(Arc::<PeerRates>::default);
         let share = if sources.len() > 1 { share } else { 1.0 };
-        let buffered = share_of(max_buffered, share);
+        let buffered = share_of(max_buffered as u64, share);
+        let buffered = usize::try_from(buffered).unwrap_or(usize::MAX);
         let mut by_name: HashMap<String, (Route, Requirements)> = sources
             .into_iter()
             .map(|source| {
@@ -242,16 +243,6 @@ impl Requirements {
         }
         matches.into()
     }
-}
-
-#[expect(
-    clippy::cast_precision_loss,
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "a share needs no exact bound, and a negative one there is not"
-)]
-fn share_of(bytes: usize, share: f64) -> usize {
-    (bytes as f64 * share) as usize
 }
 
 fn choice(condition: bool) -> Choice {

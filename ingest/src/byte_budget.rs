@@ -22,6 +22,17 @@ pub fn heads(streams: u32) -> Arc<Semaphore> {
     Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS)))
 }
 
+/// A share of some bytes.
+#[expect(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a share is not exact to the byte, and a negative one there is not"
+)]
+pub fn share_of(bytes: u64, share: f64) -> u64 {
+    (bytes as f64 * share) as u64
+}
+
 /// One permit a byte. The budget can change while permits are out.
 #[derive(Debug)]
 pub struct ByteBudget {

@@ -10,7 +10,7 @@ use sluice_schemas::settings::Limits;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::eviction::{ARRIVAL, Eviction, Rank, Standing};
+use super::eviction::{ARRIVAL, Eviction, Rank, Standing, YOUTH};
 use super::peers::PeerConnections;
 use crate::metrics::Shed;
 
@@ -179,7 +179,7 @@ impl Activity {
             Standing::Leaving
         } else if state.is_busy() {
             Standing::Busy
-        } else if state.requests == 0 && state.opened.elapsed() < ARRIVAL {
+        } else if state.is_arriving() {
             Standing::Arriving
         } else {
             let connections = state.peer.as_ref().map_or(0, PeerConnections::open);
@@ -305,6 +305,16 @@ impl State {
         self.bytes_in > 0 || self.requests > 0
     }
 
+    /// Whether its first request may be at our socket, or it waits for us to compute its handshake.
+    fn is_arriving(&self) -> bool {
+        let time = match (self.http, self.bytes_in) {
+            (false, 1..) => YOUTH,
+            (false, 0) | (true, _) => ARRIVAL,
+        };
+        // Before the first request it has been quiet since it was opened, or since its handshake.
+        self.requests == 0 && self.quiet.elapsed() < time
+    }
+
     /// Whether a request is answered or arriving, or an answer is read. Over HTTP/2 an arriving head cannot
     /// be seen, and an end in good order waits for it.
     fn is_busy(&self) -> bool {
@@ -351,32 +361,4 @@ impl Drop for RequestGuard {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_connection_whose_request_begins_meanwhile_does_not_end_for_another() {
-        for http2 in [false, true] {
-            let activity = Arc::new(Activity::new());
-            activity.handshaken(http2);
-            activity.evict(Eviction::Gently);
-            assert_eq!(activity.standing(), Standing::Leaving);
-            assert_eq!(activity.leave(), Some(Eviction::Gently));
-            // Over HTTP/2 bytes are no request yet, and an end in good order answers what comes.
-            activity.read(b"POST");
-            let expected = http2.then_some(Eviction::Gently);
-            assert_eq!(activity.leave(), expected);
-            activity.evict(Eviction::Gently);
-            let version = if http2 {
-                Version::HTTP_2
-            } else {
-                Version::HTTP_11
-            };
-            let request = activity.request(version);
-            assert_eq!(activity.leave(), None);
-            assert_eq!(activity.standing(), Standing::Busy);
-            request.answered();
-            assert!(matches!(activity.standing(), Standing::Idle(_)));
-        }
-    }
-}
+mod tests;

@@ -7,10 +7,11 @@ use tokio::time::Instant;
 
 /// For so long a connection may be open before it is taken for a stranger's: the round trips of a handshake
 /// and of a first request. Where connections come so fast that all are younger, the oldest of them ends.
-const YOUTH: Duration = Duration::from_secs(1);
+pub const YOUTH: Duration = Duration::from_secs(1);
 
-/// For so long a connection that has made no request never ends for another one: its request may be at our
-/// socket already. Those that come wait for that long at most.
+/// For so long after its opening and after its handshake a connection that has made no request never ends for
+/// another one: its request may be at our socket already. In between, where it has begun a handshake, it has
+/// [`YOUTH`]: it may be waiting for us. Those that come wait for as long.
 pub const ARRIVAL: Duration = Duration::from_millis(100);
 
 /// The most connections that end in good order at once; those beyond end at once. Their places are taken out

@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use sluice_schemas::settings::{self, Settings, Source};
+use sluice_schemas::settings::{self, Settings};
 
 use super::types::{NoRoom, Removal};
+use crate::byte_budget::share_of;
 
 /// The part of `max_bytes` that sources with a guard alone may take, where there are others: a quarter.
 const RESERVED: u64 = 4;
@@ -95,9 +96,8 @@ impl Shares {
     /// By the sources that are answered. `max_bytes` is that with which the spool was opened.
     pub fn new(settings: &Settings, spool: &settings::Spool, max_bytes: u64) -> Self {
         let sources = || settings.sources.values().filter(|source| source.enabled);
-        let is_guarded = |source: &&Source| is_guarded(source);
         let guarded: BTreeSet<String> = sources()
-            .filter(is_guarded)
+            .filter(|source| source.is_guarded())
             .map(|source| source.name.clone())
             .collect();
         let count = sources().count();
@@ -121,23 +121,4 @@ impl Shares {
         }
         Ok(())
     }
-}
-
-/// Whether a request that passes has proved something that a stranger does not have. An address is none: the
-/// clouds from which providers send are everybody's.
-fn is_guarded(source: &Source) -> bool {
-    !source.token_sha256.is_empty()
-        || !source.require_headers.is_empty()
-        || source.client_ca_file.is_some()
-}
-
-/// A share of some bytes.
-#[expect(
-    clippy::cast_precision_loss,
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "a share is not exact to the byte"
-)]
-fn share_of(bytes: u64, share: f64) -> u64 {
-    (bytes as f64 * share) as u64
 }

@@ -16,6 +16,8 @@ use sluice_schemas::settings::Settings;
 use sluice_service::runtime::Failure;
 use tokio_util::sync::CancellationToken;
 
+use crate::support::within;
+
 const PARTITIONS: i32 = 4;
 
 pub struct Running {
@@ -86,6 +88,11 @@ impl Running {
         }
         self.thread.join().unwrap()
     }
+}
+
+/// Waits until a process listens.
+pub fn up(address: SocketAddr) {
+    within(20, "it listens", || TcpStream::connect(address).is_ok());
 }
 
 pub fn exchange(address: SocketAddr, request: impl AsRef<[u8]>) -> String {

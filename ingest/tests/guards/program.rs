@@ -2,16 +2,15 @@
 //! librdkafka reports them.
 
 use std::fmt::Write;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
 
 use rdkafka::mocking::MockCluster;
 use serde_json::Value;
 
 use super::same_as_golden;
-use crate::broker::exchange;
+use crate::broker::{exchange, up};
 
 const GOOD: &str = "kafka: {bootstrap_servers: 'localhost:1'}\n\
                     sources: {site: {provider: flowcode, secrets: [x]}}\n";
@@ -160,17 +159,6 @@ fn end(service: &Child) {
     assert!(kill.unwrap().success());
 }
 
-fn until_up(admin: SocketAddr) {
-    let since = Instant::now();
-    while TcpStream::connect(admin).is_err() {
-        assert!(
-            since.elapsed() < Duration::from_secs(20),
-            "it does not start"
-        );
-        std::thread::sleep(Duration::from_millis(20));
-    }
-}
-
 #[test]
 fn the_ends_of_a_service_are_unchanged() {
     let dir = tempfile::tempdir().unwrap();
@@ -180,7 +168,7 @@ fn the_ends_of_a_service_are_unchanged() {
     let spool = format!(", spool: {{dir: '{}/spool'}}", dir.display());
     let (listen, admin) = (free(), free());
     let mut running = serving(dir, listen, admin, &away, &spool);
-    until_up(admin);
+    up(admin);
     let answer = exchange(listen, POST);
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     let other = serving(dir, free(), free(), &away, &spool);
@@ -220,7 +208,7 @@ fn producers_as_librdkafka_reports_them_are_unchanged() {
     let spool = format!(", spool: {{dir: '{}/spool'}}", dir.display());
     let (listen, admin) = (free(), free());
     let running = serving(dir, listen, admin, &with_debug(&away), &spool);
-    until_up(admin);
+    up(admin);
     let answer = exchange(listen, POST);
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     end(&running);

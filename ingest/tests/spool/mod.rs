@@ -99,23 +99,24 @@ fn spooled_records_outlive_the_process() {
     assert_eq!(bodies(&ingest), [b"1", b"2"]);
 }
 
+/// Fills the spool, or a source's share of it: how many requests it took until one was answered 503.
+fn fill(ingest: &Ingest, path: &str) -> usize {
+    let body = vec![b'x'; 10_000];
+    let answers = std::iter::repeat_with(|| ingest.post(path, &body));
+    let mut answers = answers.take(20).enumerate();
+    let refused = answers.find(|(_, answer)| answer.status != 200);
+    let (taken, refused) = refused.expect("128 KiB end");
+    assert_eq!(refused.status, 503);
+    assert!(refused.headers.contains("retry-after"), "{refused:?}");
+    taken
+}
+
 #[test]
 fn a_full_spool_is_503_and_takes_again_when_there_is_room() {
     let dir = folder();
     let ingest = Ingest::start_spooling(dir.path(), Mood::QueueFull);
     ingest.share_of_one(dir.path(), 1.0);
-    let body = vec![b'x'; 10_000];
-    let mut taken = 0;
-    let refused = loop {
-        let answer = ingest.post("/v1/hooks/list/t0ken", &body);
-        if answer.status != 200 {
-            break answer;
-        }
-        taken += 1;
-        assert!(taken < 20, "128 KiB do not end");
-    };
-    assert_eq!(refused.status, 503);
-    assert!(refused.headers.contains("retry-after"), "{refused:?}");
+    let taken = fill(&ingest, "/v1/hooks/list/t0ken");
     assert!(taken >= 6, "{taken}");
     let metrics = ingest.metrics();
     let counted = "sluice_ingest_unavailable_total{reason=\"spool\"} 1";
@@ -132,18 +133,7 @@ fn a_full_spool_is_503_and_takes_again_when_there_is_room() {
 fn a_source_without_a_guard_leaves_room_for_the_others() {
     let dir = folder();
     let ingest = Ingest::start_spooling(dir.path(), Mood::QueueFull);
-    let body = vec![b'x'; 10_000];
-    let mut taken = 0;
-    let refused = loop {
-        let answer = ingest.post("/v1/hooks/site", &body);
-        if answer.status != 200 {
-            break answer;
-        }
-        taken += 1;
-        assert!(taken < 20, "128 KiB do not end");
-    };
-    assert_eq!(refused.status, 503);
-    assert!(refused.headers.contains("retry-after"), "{refused:?}");
+    let taken = fill(&ingest, "/v1/hooks/site");
     for path in ["/v1/hooks/list/t0ken", "/v1/hooks/small"] {
         let answer = ingest.post(path, b"{}");
         assert_eq!(answer.status, 200, "{path} after {taken} of another source");

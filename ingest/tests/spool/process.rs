@@ -15,7 +15,7 @@ use sluice_ingest::publish::Record;
 use sluice_ingest::spool::{Removal, Spool};
 use sluice_schemas::raw::{Ack, Headers, RawRequest};
 
-use crate::broker::exchange;
+use crate::broker::{exchange, up};
 use crate::support::spooling;
 
 struct Running(Child);
@@ -55,17 +55,6 @@ fn start(dir: &Path, umask: &str) -> (Running, SocketAddr, SocketAddr) {
     (Running(child), admin, listen)
 }
 
-fn until_up(admin: SocketAddr) {
-    let since = Instant::now();
-    while TcpStream::connect(admin).is_err() {
-        assert!(
-            since.elapsed() < Duration::from_secs(20),
-            "it does not start"
-        );
-        std::thread::sleep(Duration::from_millis(10));
-    }
-}
-
 /// The answer, or what came of it within a second.
 fn get(address: SocketAddr, path: &str) -> String {
     let mut stream = TcpStream::connect(address).unwrap();
@@ -93,7 +82,7 @@ fn files_are_the_users_alone_whatever_the_umask() {
     let open = std::fs::Permissions::from_mode(0o755);
     std::fs::set_permissions(&spool, open).unwrap();
     let (_running, admin, listen) = start(dir.path(), "0");
-    until_up(admin);
+    up(admin);
     let answer = exchange(listen, POST);
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     let log = std::fs::read_to_string(dir.path().join("log")).unwrap();
@@ -206,7 +195,7 @@ fn the_probe_is_answered_while_a_spool_is_opened() {
     let dir = tempfile::tempdir().unwrap();
     {
         let (_running, admin, listen) = start(dir.path(), "077");
-        until_up(admin);
+        up(admin);
         let answer = exchange(listen, POST);
         assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     }
@@ -219,7 +208,7 @@ fn the_probe_is_answered_while_a_spool_is_opened() {
     file.write_all(&bytes).unwrap();
     file.set_len(2 << 30).unwrap();
     let (_running, admin, listen) = start(dir.path(), "077");
-    until_up(admin);
+    up(admin);
     let alive = get(admin, "/livez");
     assert!(
         alive.starts_with("HTTP/1.1 200"),

@@ -381,12 +381,16 @@ impl Sender {
     }
 }
 
-pub fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
+pub fn eventually(what: &str, condition: impl FnMut() -> bool) {
+    within(5, what, condition);
+}
+
+pub fn within(seconds: u64, what: &str, mut condition: impl FnMut() -> bool) {
     let since = Instant::now();
     while !condition() {
         assert!(
-            since.elapsed() < Duration::from_secs(5),
-            "not in 5 s: {what}"
+            since.elapsed() < Duration::from_secs(seconds),
+            "not in {seconds} s: {what}"
         );
         std::thread::sleep(Duration::from_millis(5));
     }

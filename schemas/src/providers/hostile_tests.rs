@@ -269,10 +269,13 @@ fn a_flowcode_secret_may_lack_its_padding_and_base64url_is_reported() {
         "whsec_MfKQ-r8GKYqrTwjUPD8ILPZIo2LaLaSwAA",
         "whpk_1SiA4o9hyqTCpIqC5V9HUakiiaeACeqfZTInDBbOi-4=",
     ] {
-        let told = fault(content);
-        assert!(told.contains("is base64url"), "{told}");
-        assert!(told.contains("write + for - and / for _"), "{told}");
-        assert!(!told.contains("MfKQ") && !told.contains("1SiA"), "{told}");
+        let message = fault(content);
+        assert!(message.contains("is base64url"), "{message}");
+        assert!(message.contains("write + for - and / for _"), "{message}");
+        assert!(
+            !message.contains("MfKQ") && !message.contains("1SiA"),
+            "{message}"
+        );
     }
     // What is neither is not taken for base64url.
     for content in [

@@ -183,10 +183,15 @@ fn verifier(node: &mut Node, provider: &dyn Provider) -> Arc<dyn Verifier> {
 impl Source {
     /// Whether ingest takes its requests from anybody, so that only the processor knows who sent them.
     pub fn is_open(&self) -> bool {
-        self.token_sha256.is_empty()
-            && self.require_headers.is_empty()
-            && self.client_ca_file.is_none()
-            && self.allow_from.is_empty()
+        !self.is_guarded() && self.allow_from.is_empty()
+    }
+
+    /// Whether a request that ingest takes has proved something that a stranger does not have. An address is
+    /// none: the clouds from which providers send are everybody's.
+    pub fn is_guarded(&self) -> bool {
+        !self.token_sha256.is_empty()
+            || !self.require_headers.is_empty()
+            || self.client_ca_file.is_some()
     }
 
     /// The event types that have a topic of their own.

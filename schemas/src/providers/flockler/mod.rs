@@ -133,8 +133,8 @@ impl Source {
         // The signature ignores case, so these are as they should be only once they are in their sets.
         let action = one_of(headers.action, ACTION, &ACTIONS)?;
         let environment = one_of(headers.environment, ENVIRONMENT, &ENVIRONMENTS)?;
-        let told = json::string(members.action);
-        if told.as_deref().is_some_and(|told| told != action) {
+        let named = json::string(members.action);
+        if named.as_deref().is_some_and(|named| named != action) {
             return Err(Reason::ContradictoryHeaders
                 .because(format!("{ACTION} and the body tell different actions")));
         }
@@ -144,7 +144,7 @@ impl Source {
             )));
         }
         let missing = |what| Reason::MissingField.because(format!("the body has no {what}"));
-        told.ok_or_else(|| missing("action"))?;
+        named.ok_or_else(|| missing("action"))?;
         let id = json::id(article.id).ok_or_else(|| missing("article.id"))?;
         Ok(Said {
             action,
