@@ -36,7 +36,7 @@ use crate::spans::ServerSpan;
 
 /// How many requests over HTTP/2 that find memory full have their bodies discarded at once: each holds a task
 /// of some 10 KiB meanwhile. Those beyond are answered without, and many of them end their connection.
-const DISCARDS: usize = 256;
+const DISCARDS: usize = 32;
 
 /// Where a request comes from.
 #[derive(Debug, Clone)]

@@ -28,6 +28,15 @@ const CALM: Duration = Duration::from_millis(500);
 /// After an attack its connections are gone within this time: longer than each of ingest's own times.
 const SHED: Duration = Duration::from_secs(30);
 
+/// The allocator returns memory to the kernel a second or more after it is free. It is given this time,
+const SETTLED: Duration = Duration::from_secs(5);
+
+/// or less, once no more than this is left of what an attack took, in bytes.
+const RETURNED: u64 = 16 << 20;
+
+/// How often memory is read meanwhile.
+const POLL_INTERVAL: Duration = Duration::from_millis(500);
+
 /// Connections that may be open in addition to those that good traffic keeps: its requests on their way.
 const SPARE: usize = 16;
 
@@ -179,10 +188,11 @@ impl Scene {
         if let Err(error) = self.shed() {
             seen.faults.push(format!("{error:#}"));
         }
+        let peak = self.memory.peak().max(before);
         let memory = Held {
             before,
-            peak: self.memory.peak().max(before),
-            after: memory(self.ingest.id(), "VmRSS")?,
+            peak,
+            after: self.settled(before + RETURNED)?,
             bound: attack.growth(),
         };
         if memory.peak - before >= memory.bound {
@@ -198,6 +208,18 @@ impl Scene {
             seen,
             memory,
         })
+    }
+
+    /// The memory once it is below `goal`, or that after a while.
+    fn settled(&self, goal: u64) -> Result<u64> {
+        let by = Instant::now() + SETTLED;
+        loop {
+            let now = memory(self.ingest.id(), "VmRSS")?;
+            if now < goal || Instant::now() >= by {
+                return Ok(now);
+            }
+            std::thread::sleep(POLL_INTERVAL);
+        }
     }
 
     /// Waits until no connection of an attack is left.

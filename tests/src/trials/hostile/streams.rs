@@ -45,6 +45,10 @@ const TRICKLE: usize = 1_400;
 /// not how fast they are read.
 const HEADS_AGAIN: u32 = 4;
 
+/// Between two new connections: all at once, with their heads of hundreds of MiB, are a flood of handshakes
+/// and bytes, and what is tried is what they hold.
+const ONE_BY_ONE: Duration = Duration::from_millis(2);
+
 /// Before a connection that was ended is made again.
 const AGAIN: Duration = Duration::from_millis(500);
 
@@ -103,6 +107,7 @@ pub async fn run(
         let script = Arc::clone(&script);
         let wire = if n < two { http2 } else { http1 };
         let wire = wire.clone().from(attacker(n));
+        sleep(ONE_BY_ONE).await;
         tasks.spawn(async move {
             while Instant::now() < script.until {
                 let connected = timeout_at(script.until, wire.connect(script.address)).await;
