@@ -52,9 +52,11 @@ pub enum Replaced {
 }
 
 impl Replaced {
-    const ALL: [Self; 3] = [Self::Suspect, Self::Broken, Self::Fenced];
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Suspect, Self::Broken, Self::Fenced];
 
-    const fn name(self) -> &'static str {
+    /// As labels have it.
+    pub const fn name(self) -> &'static str {
         match self {
             Self::Suspect => "suspect",
             Self::Broken => "broken",

@@ -32,16 +32,28 @@ pub struct ActiveRules {
 /// The rules of the next batch.
 pub struct RulesHandle {
     active: ArcSwap<ActiveRules>,
-    /// Reports a pending change of the settings file; `None` where nothing changes the rules.
-    probe: Option<SettingsProbe>,
+    /// Whether a change of the settings file is pending.
+    has_pending_change: Box<dyn Fn() -> bool + Send + Sync>,
 }
 
 impl RulesHandle {
-    /// Begins with these.
+    /// Begins with these; without a probe nothing changes them.
     pub fn new(first: ActiveRules, probe: Option<SettingsProbe>) -> Self {
+        Self::probing(Arc::new(first), move || {
+            probe
+                .as_ref()
+                .is_some_and(SettingsProbe::has_pending_change)
+        })
+    }
+
+    /// Begins with these, and asks so whether a change is pending.
+    pub fn probing(
+        first: Arc<ActiveRules>,
+        has_pending_change: impl Fn() -> bool + Send + Sync + 'static,
+    ) -> Self {
         Self {
-            active: ArcSwap::from_pointee(first),
-            probe,
+            active: ArcSwap::new(first),
+            has_pending_change: Box::new(has_pending_change),
         }
     }
 
@@ -50,12 +62,17 @@ impl RulesHandle {
         self.active.load_full()
     }
 
+    /// Goes over to other rules.
+    #[cfg(test)]
+    pub fn replace(&self, rules: Arc<ActiveRules>) {
+        self.active.store(rules);
+    }
+
     /// Whether other rules than `held` are active or may soon be. Asked before a record of an unknown source
     /// is judged, because ingest may have read the settings file earlier. The file is asked first: its
     /// settings are active before they stop being a pending change.
     pub fn is_newer_than(&self, held: &Arc<ActiveRules>) -> bool {
-        let probe = self.probe.as_ref();
-        probe.is_some_and(SettingsProbe::has_pending_change) || !Arc::ptr_eq(held, &self.get())
+        (self.has_pending_change)() || !Arc::ptr_eq(held, &self.get())
     }
 }
 

@@ -12,9 +12,14 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
+use sluice_schemas::metric::processor::{PRODUCERS_RECREATED, TRANSACTIONS};
+
 use check::Sums;
 use run::{PARTITIONS, Run};
 use webhooks::Site;
+
+use crate::engine::outcome::TxOutcome;
+use crate::metrics::Replaced;
 
 mod run;
 
@@ -42,6 +47,8 @@ mod reader;
 
 mod check;
 
+mod oracle;
+
 mod history;
 
 mod record;
@@ -62,10 +69,11 @@ fn run_seed(seed: u64, site: &Rc<Site>, recorded: bool) -> (Result<Sums, String>
 }
 
 /// Runs seeds on two threads; the first failure is run again for its history.
-fn run_seeds(first: u64, count: u64) -> Sums {
+fn run_seeds(first: u64, count: u64) -> (Sums, BTreeMap<String, f64>) {
     let next = AtomicU64::new(first);
     let failed: Mutex<BTreeMap<u64, String>> = Mutex::default();
     let totals: Mutex<Sums> = Mutex::default();
+    let counted: Mutex<BTreeMap<String, f64>> = Mutex::default();
     std::thread::scope(|scope| {
         for _ in 0..2 {
             scope.spawn(|| {
@@ -73,6 +81,7 @@ fn run_seeds(first: u64, count: u64) -> Sums {
                 loop {
                     let seed = next.fetch_add(1, Ordering::Relaxed);
                     if seed >= first + count || !failed.lock().expect("no panic").is_empty() {
+                        site.add_counted(&mut counted.lock().expect("no panic"));
                         return;
                     }
                     if let (Ok(sums), _) = run_seed(seed, &site, false) {
@@ -92,7 +101,10 @@ fn run_seeds(first: u64, count: u64) -> Sums {
     if let Some((_, why)) = failed.into_inner().expect("no panic").pop_first() {
         panic!("{why}");
     }
-    totals.into_inner().expect("no panic")
+    (
+        totals.into_inner().expect("no panic"),
+        counted.into_inner().expect("no panic"),
+    )
 }
 
 fn number(variable: &str) -> Option<u64> {
@@ -109,11 +121,25 @@ fn nothing_is_lost_and_nothing_is_twice_whatever_the_seed() {
     }
     let count = number("SLUICE_SEEDS").unwrap_or(2000);
     let started = Instant::now();
-    let sums = run_seeds(number("SLUICE_FIRST").unwrap_or(0), count);
+    let (sums, counted) = run_seeds(number("SLUICE_FIRST").unwrap_or(0), count);
     println!("{count} seeds in {:.1?}: {sums:?}", started.elapsed());
     // A simulation in which little happens proves little.
     assert!(
         sums.events > 0 && sums.duplicates > 0 && sums.refused > 0,
         "{sums:?}"
     );
+    assert!(sums.again > 0 && sums.torn > 0, "{sums:?}");
+    let transactions = TxOutcome::NAMES.map(|outcome| (TRANSACTIONS, "outcome", outcome));
+    let producers = Replaced::ALL.map(|cause| (PRODUCERS_RECREATED, "cause", cause.name()));
+    let all = transactions.into_iter().chain(producers);
+    let mut never = Vec::new();
+    for (metric, label, value) in all {
+        let series = format!("{}{{{label}=\"{value}\"}}", metric.exposed());
+        let times = counted.get(&series).copied().unwrap_or_default();
+        println!("{times:>8} {series}");
+        if times == 0.0 {
+            never.push(series);
+        }
+    }
+    assert!(never.is_empty(), "never happened: {never:?}");
 }

@@ -114,6 +114,9 @@ impl Log {
     }
 }
 
+/// The most hours of a run: nine tenths of seven days less some.
+const MOST_HOURS: u64 = 145;
+
 #[derive(Debug)]
 pub struct World {
     pub chance: Chance,
@@ -139,6 +142,8 @@ pub struct World {
     pub due: u64,
     /// The brokers' clock at the beginning, milliseconds since 1970.
     pub epoch_ms: i64,
+    /// Hours that have passed without anything happening.
+    passed: u64,
 }
 
 impl World {
@@ -161,7 +166,16 @@ impl World {
             next: 0,
             due: 0,
             epoch_ms,
+            passed: 0,
         }
+    }
+
+    /// Time in which nothing happens, which append times alone show. In all it is less than the fates are kept
+    /// for: the audit does not look for older ones.
+    pub fn pass(&mut self, hours: u64) {
+        let hours = hours.min(MOST_HOURS - self.passed);
+        self.passed += hours;
+        self.epoch_ms += i64::try_from(hours * 3_600_000).expect("some days");
     }
 
     /// A number that nothing else has.

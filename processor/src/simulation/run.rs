@@ -1,14 +1,17 @@
 //! One run: processes that come, go and stand still, and time that passes between their steps.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use corosensei::CoroutineResult;
 
 use super::brokers::{Odds, World};
 use super::chance::Chance;
-use super::check::{Sums, check};
+use super::check::{Sums, check, check_fates};
 use super::history::{self, note};
 use super::process::Process;
 use super::state::{MS, SECOND};
@@ -37,6 +40,9 @@ const SETTLE_TORN: u64 = 90 * SECOND;
 /// How long all must stay right then: longer than a commit may be invisible.
 const STAYS: u64 = 25 * SECOND;
 
+/// For how long changed settings are in the file before they are in force.
+const PENDING: u64 = 2 * SECOND;
+
 /// A run.
 pub struct Run {
     world: Rc<RefCell<World>>,
@@ -47,12 +53,24 @@ pub struct Run {
     down: Vec<(u64, usize)>,
     /// Two processes had one name at some time.
     doubled: bool,
+    /// When a source is added to the settings, if it is not there from the start.
+    added: Option<u64>,
+    /// Where raw ended then, by partition: what was judged before did not know the source.
+    ends: BTreeMap<i32, i64>,
     /// How often the coordinator drops a marker, in a thousand.
     torn: u64,
 }
 
 impl Run {
     pub fn new(seed: u64, site: Rc<Site>) -> Self {
+        let added = (seed % 8 == 1).then(|| TROUBLE * (seed % 100) / 100);
+        let rules = if added.is_some() {
+            &site.before
+        } else {
+            &site.all
+        };
+        site.shared.current.replace(Arc::clone(rules));
+        site.pending.store(false, Ordering::Relaxed);
         let world = World::new(Chance::new(seed), PARTITIONS, AT * 1000);
         Self {
             world: Rc::new(RefCell::new(world)),
@@ -61,6 +79,8 @@ impl Run {
             processes: Vec::new(),
             down: (0..NAMES).map(|name| (0, name)).collect(),
             doubled: false,
+            added,
+            ends: BTreeMap::new(),
             // In one of four seeds brokers drop markers, seldom or often.
             torn: if seed % 4 == 3 {
                 [30, 150, 500][usize::try_from(seed / 4 % 3).expect("small")]
@@ -155,7 +175,7 @@ impl Run {
             return;
         }
         let at = usize::try_from(self.below(self.processes.len() as u64)).expect("small");
-        match self.below(8) {
+        match self.below(10) {
             0..=2 => self.end(at, "kill -9"),
             3 | 4 => {
                 let frozen = self.processes[at].frozen;
@@ -173,6 +193,12 @@ impl Run {
                     self.doubled = true;
                     self.start(name);
                 }
+            }
+            6 => {
+                // Webhooks come again after their windows, of 72 hours, are over.
+                let hours = self.below(50);
+                note(|| format!("{hours} hours pass on the brokers' clocks"));
+                self.world.borrow_mut().pass(hours);
             }
             _ => self.world.borrow_mut().rebalance(),
         }
@@ -238,6 +264,20 @@ impl Run {
         Ok(())
     }
 
+    /// The source that is not there yet is added.
+    fn add_source(&mut self) {
+        note(|| "a source is added".to_owned());
+        self.added = None;
+        self.site.shared.current.replace(Arc::clone(&self.site.all));
+        self.site.pending.store(false, Ordering::Relaxed);
+        let raw = self.site.shared.settings.topics.names.raw();
+        let logs = &self.world.borrow().logs;
+        let ends = logs.iter().filter(|((topic, _), _)| *topic == raw);
+        self.ends = ends
+            .map(|((_, partition), log)| (*partition, log.end))
+            .collect();
+    }
+
     /// New webhooks on raw, now and then.
     fn receive(&mut self) {
         let world = &mut *self.world.borrow_mut();
@@ -260,12 +300,15 @@ impl Run {
     /// From the start to the verdict.
     pub fn whole(&mut self) -> Result<Sums, String> {
         self.trouble()?;
+        if self.added.is_some() {
+            self.add_source();
+        }
         self.heal();
         self.settle()?;
         if let Some(why) = history::called_the_operator() {
             return Err(why);
         }
-        self.check()
+        check_fates(&self.world.borrow(), &self.site, &self.ends)
     }
 
     /// Webhooks come, and faults happen.
@@ -280,6 +323,12 @@ impl Run {
             let now = self.world.borrow().now;
             if now >= TROUBLE {
                 break;
+            }
+            if self.added.is_some_and(|added| now + PENDING >= added) {
+                self.site.pending.store(true, Ordering::Relaxed);
+            }
+            if self.added.is_some_and(|added| now >= added) {
+                self.add_source();
             }
             if now >= next_webhook {
                 received += 1;
@@ -357,9 +406,6 @@ impl Run {
     }
 
     fn check(&self) -> Result<Sums, String> {
-        check(
-            &self.world.borrow(),
-            &self.site.shared.settings.topics.names,
-        )
+        check(&self.world.borrow(), &self.site.shared.settings)
     }
 }

@@ -1,10 +1,13 @@
 //! Signed raw records of every provider, and what the processor needs to judge them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use serde_json::json;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::registry::Registry;
+use serde_json::{Value, json};
 use sluice_schemas::providers::{ALL, Provider, partition_key, testing};
 use sluice_schemas::raw::{Ack, Headers, REQUEST, RawRequest};
 use sluice_service::admin::Readiness;
@@ -25,11 +28,24 @@ pub const AT: i64 = 1_700_000_000;
 /// How many different deliveries there are of each provider.
 const DELIVERIES: u64 = 12;
 
+/// How many entities the deliveries of a provider are of.
+const ENTITIES: u64 = 4;
+
 /// The settings, and webhooks to choose from.
 pub struct Site {
     _dir: tempfile::TempDir,
     pub shared: Shared,
+    /// What the engine counts over all runs on this site.
+    pub counted: Registry,
+    /// The rules with all sources.
+    pub all: Arc<ActiveRules>,
+    /// The rules before one of the sources was added.
+    pub before: Arc<ActiveRules>,
+    /// The file has settings that are not in force yet.
+    pub pending: Arc<AtomicBool>,
     deliveries: Vec<Delivery>,
+    /// The bodies of those that are signed with what is not the secret.
+    forged: BTreeSet<Vec<u8>>,
 }
 
 /// A delivery without a request id, ready to be put on raw.
@@ -44,6 +60,7 @@ impl Site {
         let dir = tempfile::tempdir().expect("a folder");
         let mut sources = serde_json::Map::new();
         let mut deliveries = Vec::new();
+        let mut forged = BTreeSet::new();
         for provider in ALL {
             let name = format!("my-{}", provider.spec().name);
             let source = provider.sender().source(&name);
@@ -57,30 +74,46 @@ impl Site {
                 // The last of them is signed with what is not the secret: it must be rejected.
                 let genuine = n + 1 < DELIVERIES;
                 let secret = secret.as_deref().filter(|_| genuine).unwrap_or_default();
-                deliveries.push(delivery(provider, &name, secret, token, n));
+                let delivery = delivery(provider, &name, secret, token, n);
+                if !genuine {
+                    forged.insert(delivery.body.clone());
+                }
+                deliveries.push(delivery);
             }
         }
-        let file = dir.path().join("settings.yaml");
-        let text = json!({
-            "kafka": {"bootstrap_servers": "localhost:1"},
-            "topics": {"partitions": partitions},
-            "secrets_dir": dir.path(),
-            "sources": sources,
-        });
-        std::fs::write(&file, text.to_string()).expect("the settings");
-        let settings = sluice_service::settings::load(&file).expect("settings without faults");
-        let settings = Arc::new(settings);
-        let rules = ActiveRules {
-            settings: Arc::clone(&settings),
-            credentials: Arc::new(Store::load(&settings).expect("secrets without faults")),
-            router: Router::new(&settings, |_| Framing::SingleObject).expect("a router"),
+        let rules = |sources: &serde_json::Map<String, Value>| {
+            let file = dir.path().join("settings.yaml");
+            let text = json!({
+                "kafka": {"bootstrap_servers": "localhost:1"},
+                "topics": {"partitions": partitions},
+                "secrets_dir": dir.path(),
+                "sources": sources,
+            });
+            std::fs::write(&file, text.to_string()).expect("the settings");
+            let settings = sluice_service::settings::load(&file).expect("settings without faults");
+            let settings = Arc::new(settings);
+            Arc::new(ActiveRules {
+                credentials: Arc::new(Store::load(&settings).expect("secrets without faults")),
+                router: Router::new(&settings, |_| Framing::SingleObject).expect("a router"),
+                settings,
+            })
         };
+        let all = rules(&sources);
+        let added = sources.keys().next().cloned().expect("a source");
+        sources.remove(&added);
+        let before = rules(&sources);
+        let settings = Arc::clone(&all.settings);
         let shutdown = CancellationToken::new();
+        let mut counted = Registry::default();
+        let pending = Arc::new(AtomicBool::new(false));
         let shared = Shared {
-            current: Arc::new(RulesHandle::new(rules, None)),
+            current: Arc::new(RulesHandle::probing(Arc::clone(&all), {
+                let pending = Arc::clone(&pending);
+                move || pending.load(Ordering::Relaxed)
+            })),
             base: Arc::new(Base::new(rdkafka::ClientConfig::new(), shutdown.clone())),
             spans: crate::spans::Spans::default(),
-            metrics: Metrics::default(),
+            metrics: Metrics::new(&mut counted),
             statistics: sluice_service::kafka::statistics::ClientStatistics::default(),
             positions: Arc::default(),
             readiness: Readiness::default(),
@@ -90,8 +123,29 @@ impl Site {
         Self {
             _dir: dir,
             shared,
+            counted,
+            all,
+            before,
+            pending,
             deliveries,
+            forged,
         }
+    }
+
+    /// Adds what the engine counted, by series.
+    pub fn add_counted(&self, sums: &mut BTreeMap<String, f64>) {
+        let mut text = String::new();
+        encode(&mut text, &self.counted).expect("a text takes all");
+        for line in text.lines().filter(|line| !line.starts_with('#')) {
+            if let Some((series, value)) = line.rsplit_once(' ') {
+                *sums.entry(series.to_owned()).or_default() += value.parse().unwrap_or(0.0);
+            }
+        }
+    }
+
+    /// Whether a webhook is signed with what is not the secret.
+    pub fn is_forged(&self, record: &Stored) -> bool {
+        self.forged.contains(&record.value)
     }
 
     /// Any webhook, as ingest would write it: its partition, and the record.
@@ -119,9 +173,14 @@ fn delivery(provider: &dyn Provider, source: &str, secret: &[u8], token: bool, n
     let sender = provider.sender();
     let events = sender.events();
     let event = events[usize::try_from(n).expect("small") % events.len()];
-    let unsigned = sender.sample(event, n, AT);
+    // Where a delivery has no id of the provider's, several are of one entity, each with a time of its own.
+    let at = AT + i64::try_from(n).expect("small");
+    let mut unsigned = sender.sample(event, n % ENTITIES, at);
+    if !unsigned.delivery_id.is_empty() {
+        unsigned = sender.sample(event, n, at);
+    }
     let mut headers = unsigned.headers.clone();
-    headers.extend(sender.sign(&unsigned, secret, AT));
+    headers.extend(sender.sign(&unsigned, secret, at));
     let headers = Headers(
         headers
             .into_iter()
