@@ -66,7 +66,7 @@ impl Replaced {
 }
 
 /// The states of a partition, in the order of [`Metrics::partitions`].
-pub const STATES: [&str; 4] = ["restoring", "waiting", "ready", "stopped"];
+pub const STATES: [&str; 5] = ["restoring", "waiting", "ready", "stopped", "suspended"];
 
 /// The metrics.
 #[derive(Debug, Clone)]
@@ -308,7 +308,7 @@ impl Metrics {
 
     /// The partitions of a worker in each of [`STATES`], and what their indexes take: what they were, and
     /// what they are.
-    pub fn partitions(&self, (states, bytes): ([i64; 4], i64), (new, now): ([i64; 4], i64)) {
+    pub fn partitions(&self, (states, bytes): ([i64; 5], i64), (new, now): ([i64; 5], i64)) {
         for ((state, was), is) in STATES.into_iter().zip(states).zip(new) {
             self.partitions
                 .get_or_create(&[("state", state)])

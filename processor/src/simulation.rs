@@ -23,6 +23,8 @@ use crate::metrics::Replaced;
 
 mod run;
 
+mod trouble;
+
 mod process;
 
 mod webhooks;

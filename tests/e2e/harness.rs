@@ -33,6 +33,11 @@ pub fn bootstrap() -> String {
     CLUSTER.bootstrap()
 }
 
+/// Where the node has a partition's segments.
+pub fn partition_folder(topic: &str, partition: i32) -> PathBuf {
+    CLUSTER.folder(0, topic, partition)
+}
+
 /// A site whose topics no other test sees.
 pub fn site(test: &str) -> Site {
     Site::new(&format!("{test}."), &bootstrap()).expect("a site")

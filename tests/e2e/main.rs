@@ -26,6 +26,8 @@ mod restore;
 
 mod undecided;
 
+mod operators;
+
 mod readers;
 
 mod clients;

@@ -3,6 +3,8 @@
 
 mod rules;
 
+mod suspended;
+
 mod rotation;
 
 mod logins;

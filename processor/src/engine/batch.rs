@@ -51,6 +51,25 @@ pub struct PartitionBatch {
     pub records: Vec<Record>,
 }
 
+/// How many records a transaction takes of each partition, the first ones; never none.
+pub type Taken = BTreeMap<i32, usize>;
+
+/// What a transaction takes of a batch.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Selection {
+    /// By partition.
+    pub taken: Taken,
+    /// It is a partition in trouble, which is tried alone.
+    pub alone: Option<i32>,
+}
+
+impl Selection {
+    /// How many records it takes.
+    pub fn records(&self) -> usize {
+        self.taken.values().sum()
+    }
+}
+
 /// Records that were read and are not committed yet.
 #[derive(Debug, Default)]
 pub struct Batch {
@@ -92,11 +111,57 @@ impl Batch {
         part.records.push(record);
     }
 
+    /// Drops what is judged: by partition, the records below an offset, with which the next ones begin.
+    pub fn advance(&mut self, judged: impl IntoIterator<Item = (i32, i64)>) {
+        for (partition, to) in judged {
+            if let Some(part) = self.parts.get_mut(&partition) {
+                let count = part.records.partition_point(|record| record.offset < to);
+                part.records.drain(..count);
+                part.base_offset = to;
+                part.previous_position = to;
+            }
+        }
+        self.retain(|_, part| !part.records.is_empty());
+    }
+
     /// Drops the records of partitions for which `keep` says no.
     pub fn retain(&mut self, keep: impl Fn(i32, &PartitionBatch) -> bool) {
         self.parts.retain(|partition, part| keep(*partition, part));
         let records = self.parts.values().flat_map(|part| &part.records);
         self.records = records.clone().count();
         self.bytes = records.map(Record::size).sum();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_judged_in_part_goes_on_where_that_ends() {
+        let expected = Expected {
+            epoch: 1,
+            from: 5,
+            position: 5,
+        };
+        let mut batch = Batch::default();
+        // Offset 6 is a marker's.
+        for (partition, offset) in [(0, 5), (0, 7), (0, 8), (1, 5)] {
+            let record = Record {
+                partition,
+                offset,
+                appended_ms: 0,
+                key: None,
+                value: vec![0; 10],
+                headers: Vec::new(),
+            };
+            batch.push(record, expected);
+        }
+        batch.advance([(0, 6), (1, 6)]);
+        let part = &batch.parts[&0];
+        assert_eq!((part.base_offset, part.previous_position), (6, 6));
+        let offsets: Vec<i64> = part.records.iter().map(|record| record.offset).collect();
+        assert_eq!((offsets, batch.len(), batch.bytes), (vec![7, 8], 2, 20));
+        assert!(!batch.parts.contains_key(&1));
     }
 }

@@ -7,11 +7,15 @@
 
 pub mod batch;
 
+pub mod size;
+
 pub mod collect;
 
 pub mod observed;
 
 pub mod outcome;
+
+pub mod halt;
 
 pub mod transaction;
 

@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, HashMap};
 use sluice_schemas::dedup_log::Entry;
 use sluice_schemas::fate::Fate;
 
+use crate::engine::halt::Halt;
 use crate::engine::observed::Observed;
 use crate::kafka::{CallError, Failure};
-use crate::pipeline::UnsupportedVersion;
 use crate::pipeline::outgoing::FateLabels;
 
 /// What a committed batch leaves to the worker of one partition.
@@ -38,8 +38,8 @@ pub struct BatchResult {
     pub bytes: HashMap<Fate, (u64, u64)>,
     /// By source: events that carry a signature which no secret is configured for.
     pub unverified: BTreeMap<String, u64>,
-    /// Partitions that stop before a record of a newer version.
-    pub halted: BTreeMap<i32, UnsupportedVersion>,
+    /// Partitions that stop before a record.
+    pub halted: BTreeMap<i32, Halt>,
     /// For metrics and spans.
     pub observed: Observed,
 }

@@ -15,11 +15,15 @@ use crate::kafka::{BrokerUnavailable, Consumer};
 
 mod slot;
 
+mod survey;
+
 mod takeover;
+
+mod trouble;
 
 mod watchdog;
 
-pub use slot::{JudgedTo, Judging, Surveyed};
+pub use slot::{Failed, JudgedTo, Judging, Surveyed};
 use slot::{NOTHING, Slot, State, Watch};
 
 /// The partitions of one worker.
@@ -34,6 +38,8 @@ pub struct Partitions {
     repositions: BTreeMap<i32, JudgedTo>,
     watched_at: Instant,
     watched: usize,
+    /// Counts the transactions, for their turns.
+    turn: usize,
 }
 
 impl Partitions {
@@ -54,12 +60,16 @@ impl Partitions {
             repositions: BTreeMap::new(),
             watched_at: now,
             watched: 0,
+            turn: 0,
         }
     }
 
     /// What the next poll is expected to bring, by partition.
     pub fn expected(&self) -> BTreeMap<i32, Expected> {
         let expected = |slot: &Slot| {
+            if slot.pauses() {
+                return None;
+            }
             let from = match slot.state {
                 State::Ready { to, .. } => to,
                 State::Waiting { from } => from,
@@ -228,6 +238,7 @@ impl Partitions {
             seen: 0,
             position: 0,
             watch: Watch::End,
+            trouble: None,
         };
         self.slots.insert(partition, slot);
         // The restorer lives as long as this sender.
@@ -267,53 +278,6 @@ impl Partitions {
         if let Some(slot) = self.slots.get_mut(&partition) {
             slot.state = State::Stopped;
         }
-    }
-
-    /// Whether each partition is judged, or why not: for `/readyz`.
-    pub fn readiness(&self) -> Result<(), String> {
-        let those = |wanted: fn(&State) -> bool| -> Vec<i32> {
-            let slots = self.slots.iter();
-            slots
-                .filter(|(_, slot)| wanted(&slot.state))
-                .map(|(partition, _)| *partition)
-                .collect()
-        };
-        let stopped = those(|state| matches!(state, State::Stopped));
-        let restoring = those(|state| matches!(state, State::Restoring));
-        if !stopped.is_empty() {
-            Err(format!("partitions {stopped:?} are stopped: see the log"))
-        } else if !self.assignments.joined() {
-            Err("joining the group".to_owned())
-        } else if !restoring.is_empty() {
-            Err(format!("partitions {restoring:?} are being restored"))
-        } else {
-            Ok(())
-        }
-    }
-
-    /// What the metrics say of each partition.
-    pub fn survey(&self) -> impl Iterator<Item = Surveyed> {
-        self.slots.iter().map(|(&partition, slot)| {
-            let (state, index) = match &slot.state {
-                State::Restoring => (0, None),
-                State::Waiting { .. } => (1, None),
-                State::Ready { index, .. } => (2, Some(index)),
-                State::Stopped => (3, None),
-            };
-            let next = match slot.state {
-                State::Waiting { from } => Some(from),
-                State::Ready { to, .. } => Some(to),
-                State::Restoring | State::Stopped => None,
-            };
-            Surveyed {
-                partition,
-                state,
-                next,
-                seen: slot.seen,
-                keys: index.map_or(0, |index| index.len()),
-                bytes: index.map_or(0, |index| index.bytes()),
-            }
-        })
     }
 
     /// Whether a torn transaction is repaired on a partition.

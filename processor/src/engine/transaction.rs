@@ -8,16 +8,17 @@ use sluice_schemas::dedup_log::{DedupRecord, SEEN, UNTIL};
 use sluice_schemas::fate::Fate;
 
 use crate::dedup::index::BatchOverlay;
-use crate::engine::batch::{Batch, PartitionBatch};
+use crate::engine::batch::{Batch, Taken};
+use crate::engine::halt::judge_safely;
 use crate::engine::outcome::{
     BatchResult, JudgedPart, TxOutcome, aborted, broken, failed, in_doubt,
 };
 use crate::engine::partitions::{JudgedTo, Judging};
 use crate::kafka::{CallError, Consumer, Kafka, Message, Producer, SendError};
+use crate::pipeline::Rules;
 use crate::pipeline::notes::Notes;
 use crate::pipeline::outgoing::{FateLabels, FateTopics, Label, Outgoing, outgoing};
-use crate::pipeline::{Rules, judge};
-use crate::record::{Headers, record_size};
+use crate::record::{Headers, Record, record_size};
 use crate::spans::Spans;
 
 /// How long a record may wait for room in the queue, and the last of them for its acknowledgement:
@@ -54,16 +55,16 @@ pub struct Context<'a, K: Kafka> {
     pub spans: &'a Spans,
 }
 
-/// Judges a batch and writes what becomes of it, in one transaction. `judging` gives what each partition in
-/// the batch is judged with.
+/// Judges what is taken of a batch and writes what becomes of it, in one transaction. `judging` gives what
+/// each partition in the batch is judged with.
 pub fn transact<'a, K: Kafka>(
     producer: &mut K::Producer,
     context: &Context<'a, K>,
-    batch: &'a Batch,
+    (batch, taken): (&'a Batch, &Taken),
     judging: &BTreeMap<i32, Judging<'_>>,
 ) -> (TxOutcome, BatchResult) {
     in_transaction(producer, context, |producer, result| {
-        write(producer, context, batch, judging, result)
+        write(producer, context, (batch, taken), judging, result)
     })
 }
 
@@ -93,16 +94,31 @@ fn in_transaction<K: Kafka>(
 fn write<'a, K: Kafka>(
     producer: &mut K::Producer,
     context: &Context<'a, K>,
-    batch: &'a Batch,
+    (batch, taken): (&'a Batch, &Taken),
     judging: &BTreeMap<i32, Judging<'_>>,
     result: &mut BatchResult,
 ) -> Result<(), TxOutcome> {
     for (&partition, part) in &batch.parts {
+        let Some(records) = taken.get(&partition) else {
+            continue;
+        };
+        let records = part.records.get(..*records).unwrap_or(&part.records);
         // Never judged without what came before.
         let Some(judging) = judging.get(&partition) else {
             return Err(aborted("a partition of the batch has no dedup index"));
         };
-        let mut judged = judge_part(producer, context, (partition, part), judging, result)?;
+        let mut judged = JudgedPart {
+            epoch: part.epoch,
+            to: part.base_offset,
+            ..JudgedPart::default()
+        };
+        judge_part(
+            producer,
+            context,
+            (partition, records),
+            judging,
+            (&mut judged, result),
+        )?;
         if judged.to == part.base_offset {
             continue;
         }
@@ -150,27 +166,22 @@ fn log<K: Kafka>(
 fn judge_part<'a, K: Kafka>(
     producer: &mut K::Producer,
     context: &Context<'a, K>,
-    (partition, part): (i32, &'a PartitionBatch),
+    (partition, records): (i32, &'a [Record]),
     judging: &Judging<'_>,
-    result: &mut BatchResult,
-) -> Result<JudgedPart, TxOutcome> {
-    let mut judged = JudgedPart {
-        epoch: part.epoch,
-        to: part.base_offset,
-        ..JudgedPart::default()
-    };
+    (judged, result): (&mut JudgedPart, &mut BatchResult),
+) -> Result<(), TxOutcome> {
     let mut overlay = BatchOverlay::default();
     let mut counts: HashMap<Label<'_>, u64> = HashMap::new();
-    for record in &part.records {
+    for record in records {
         let mut notes = Notes::default();
-        let judged_as = judge(record, context.rules, judging.index, &overlay, &mut notes);
-        let disposition = match judged_as {
-            Ok(disposition) => disposition,
-            Err(halt) => {
-                result.halted.insert(partition, halt);
-                break;
-            }
-        };
+        let disposition =
+            match judge_safely(record, context.rules, (judging.index, &overlay), &mut notes) {
+                Ok(disposition) => disposition,
+                Err(halt) => {
+                    result.halted.insert(partition, halt);
+                    break;
+                }
+            };
         if disposition.is_of_unknown_source() && (context.is_outdated)() {
             return Err(TxOutcome::Outdated);
         }
@@ -214,7 +225,7 @@ fn judge_part<'a, K: Kafka>(
         *result.counts.entry(FateLabels::from(label)).or_default() += count;
     }
     judged.entries = overlay.into_entries();
-    Ok(judged)
+    Ok(())
 }
 
 /// What a record of the dedup-log says that judges nothing.

@@ -18,6 +18,7 @@ use crate::engine::collect::collect;
 use crate::engine::outcome::BatchResult;
 use crate::engine::partitions::Partitions;
 use crate::engine::restore::{Restored, Wanted};
+use crate::engine::size::Size;
 use crate::kafka::assignment::Assignments;
 use crate::kafka::base::Base;
 use crate::kafka::{Consumer, InitError, Kafka, Producer};
@@ -45,11 +46,17 @@ mod run;
 
 pub use run::{Threads, run};
 
-use state::{Settling, Shown, Stability};
+use state::{Settling, Shown, Stability, Task};
 use unconfirmed::Unconfirmed;
 
 /// How long the worker waits while a coordinator is away.
 const BACKOFF: Duration = Duration::from_millis(500);
+
+/// How long the worker tries to commit what it has read when it can read no more,
+const LAST_BATCH: Duration = Duration::from_secs(10);
+
+/// and how long it waits in between.
+const LAST_BATCH_RETRY_DELAY: Duration = Duration::from_millis(50);
 
 /// Fenced twice within this time means that somebody else runs under the same name.
 const FENCED_TWICE: Duration = Duration::from_secs(60);
@@ -92,7 +99,7 @@ pub struct Worker<'a, K: Kafka> {
     number: u32,
     /// Cancelled when it is to end.
     end: CancellationToken,
-    bounds: Bounds,
+    size: Size,
     consumer: K::Consumer,
     assignments: Arc<Assignments>,
     partitions: Partitions,
@@ -155,7 +162,7 @@ impl<'a, K: Kafka> Worker<'a, K> {
             shared,
             number,
             end: shared.shutdown.clone(),
-            bounds,
+            size: Size::new(bounds),
             consumer,
             assignments,
             partitions,
@@ -223,22 +230,29 @@ impl<'a, K: Kafka> Worker<'a, K> {
             for took in restored {
                 self.shared.metrics.restored(took);
             }
+            self.partitions
+                .try_suspended(&self.consumer, self.kafka.now());
         }
         let seen = collect(
             self.kafka,
             &self.consumer,
             &self.assignments,
-            (batch, &self.bounds),
+            (batch, &self.size.bounds()),
             &self.partitions.expected(),
             waits,
         );
-        if let Some(why) = seen.fatal {
-            return Err(Exit::Restart(why));
-        }
         if let Some(why) = self.assignments.failed() {
             return Err(Exit::Restart(format!("a rebalance failed: {why}")));
         }
+        let partitions = self.shared.settings.topics.partitions;
+        let beyond = self.assignments.now().into_keys().max();
+        if let Some(beyond) = beyond.filter(|beyond| *beyond >= partitions) {
+            return Err(self.grown(beyond.unsigned_abs() + 1));
+        }
         self.partitions.after_poll(&self.consumer, batch, &seen);
+        if let Some(why) = seen.fatal {
+            return Err(self.last_batch(batch, why));
+        }
         self.observe();
         let readiness = self.partitions.readiness();
         self.shared
@@ -274,6 +288,29 @@ impl<'a, K: Kafka> Worker<'a, K> {
             self.commit(batch, &task)?;
         }
         Ok(())
+    }
+
+    /// The consumer reads no more. What it has read is committed first: the next worker then begins at what
+    /// cannot be read, and stops that partition alone.
+    fn last_batch(&mut self, batch: &mut Batch, why: String) -> Exit {
+        let until = self.kafka.now() + LAST_BATCH;
+        while !batch.is_empty() && self.kafka.now() < until {
+            if self.producer.is_none()
+                && let Err(exit) = self.renew()
+            {
+                return exit;
+            }
+            let committed = match self.settle(batch) {
+                Ok(true) => self.commit(batch, &Task::Judge),
+                Ok(false) => Ok(()),
+                Err(exit) => Err(exit),
+            };
+            if let Err(exit) = committed {
+                return exit;
+            }
+            self.kafka.sleep(LAST_BATCH_RETRY_DELAY);
+        }
+        Exit::Restart(why)
     }
 
     /// Whether the worker only polls now. Reading is paused meanwhile, so that polling brings

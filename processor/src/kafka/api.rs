@@ -9,6 +9,10 @@ use std::time::{Duration, Instant};
 use super::assignment::Assignments;
 use crate::record::{Headers, Record};
 
+/// How long the broker keeps a transaction open for a process that is gone. While it does, readers
+/// wait; a restart under the same name ends it at once.
+pub const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(30);
+
 /// A cluster, as one worker sees it, and the time.
 pub trait Kafka {
     /// The worker's consumer of raw.
@@ -155,6 +159,8 @@ pub enum Read {
     },
     /// All that was stable when the read was answered has been read.
     End,
+    /// What comes next cannot be read, now or later; the sentence says why.
+    Unreadable(String),
     /// An event that the client handles by itself.
     Transient,
 }

@@ -22,6 +22,7 @@ use sluice_service::kafka::statistics::{self, Statistics};
 
 use super::api::{BrokerUnavailable, Consumer, Polled};
 use super::cluster::{Cluster, QUEUED_MESSAGES};
+use super::reader::message::is_unreadable;
 use super::watchdog::Calls;
 use crate::kafka::assignment::Assignments;
 use crate::record::Record;
@@ -131,12 +132,11 @@ impl Consumer for RawConsumer {
             // The client has lost a position and cannot be sought out of that state, or it could not
             // read a batch and would pass over it. A new process restores, or stops the partition.
             Some(Err(KafkaError::MessageConsumption(
-                code @ (RDKafkaErrorCode::AutoOffsetReset
-                | RDKafkaErrorCode::OffsetOutOfRange
-                | RDKafkaErrorCode::BadMessage
-                | RDKafkaErrorCode::BadCompression
-                | RDKafkaErrorCode::NotImplemented),
+                code @ (RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange),
             ))) => Polled::Fatal(format!("raw cannot be read on: {code}")),
+            Some(Err(error)) if is_unreadable(&error) => {
+                Polled::Fatal(format!("raw cannot be read on: {error}"))
+            }
             Some(Err(error)) => {
                 // Information: the client goes on by itself, and the watchdog sees if it does not.
                 tracing::info!(%error, "a poll of raw returned an error: the client handles it");

@@ -20,17 +20,15 @@ use sluice_service::kafka::oauth;
 use sluice_service::kafka::refusal::{self, Call};
 use sluice_service::kafka::statistics::{self, Statistics};
 
-use super::api::{CallError, Failure, InitError, Message, Producer, SendError};
+use super::api::{
+    CallError, Failure, InitError, Message, Producer, SendError, TRANSACTION_TIMEOUT,
+};
 use super::cluster::Cluster;
 use super::watchdog::Calls;
 
 mod errors;
 
 use errors::{call_error, failure, hangs, is_fenced};
-
-/// How long the broker keeps a transaction open for a process that is gone. While it does, readers
-/// wait; a restart under the same name ends it at once.
-const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How long one record may take. Under [`TRANSACTION_TIMEOUT`], so that a record cannot arrive late.
 pub const MESSAGE_TIMEOUT: Duration = Duration::from_secs(25);

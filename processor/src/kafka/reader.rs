@@ -24,12 +24,12 @@ mod clients;
 
 mod outputs;
 
-mod message;
+pub mod message;
 
 use clients::Clients;
 use config::Quiet;
-use message::{headers, is_information, known, last_header};
-use outputs::{configured, is_output};
+use message::{headers, is_information, is_unreadable, known, last_header};
+use outputs::{configured, is_output, partition_count};
 
 /// How long one question to the brokers may take.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
@@ -203,9 +203,7 @@ impl Reader for LogReader {
                 .fetch_metadata(Some(&self.raw), REQUEST_TIMEOUT)
         };
         let metadata = self.calls.watched(ask)?;
-        let topic = metadata.topics().first();
-        let count = topic.map_or(0, |found| found.partitions().len());
-        Ok(u32::try_from(count).unwrap_or(u32::MAX))
+        partition_count(&metadata, &self.raw)
     }
 
     fn committed(&self, partition: i32) -> Result<Option<i64>, BrokerUnavailable> {
@@ -284,6 +282,7 @@ impl Reader for LogReader {
             }),
             Some(Err(KafkaError::PartitionEOF(_))) => Ok(Read::End),
             Some(Err(error)) if is_information(&error) => Ok(Read::Transient),
+            Some(Err(error)) if is_unreadable(&error) => Ok(Read::Unreadable(error.to_string())),
             Some(Err(error)) => Err(self.clients.failed(self.topic(self.source.get()), &error)),
             None => Err(KafkaError::NoMessageReceived.into()),
         }

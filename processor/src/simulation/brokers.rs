@@ -6,9 +6,10 @@
 //! of a transaction count when it commits, and are refused from a member of a past generation; a partition
 //! is given away only when its owner let go of it or its session is over.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::chance::Chance;
+use super::history::note;
 use super::state::{Client, MS, Member, Name, SECOND, SESSION, Stored, TRANSACTION};
 
 /// How often each fault happens, in a thousand; each seed has its own mixture, some with none of a kind.
@@ -142,6 +143,10 @@ pub struct World {
     pub due: u64,
     /// The brokers' clock at the beginning, milliseconds since 1970.
     pub epoch_ms: i64,
+    /// Topics that may not be written to.
+    pub forbidden: BTreeSet<String>,
+    /// Partitions of raw with a batch that cannot be read, and its offset.
+    pub unreadable: BTreeMap<i32, i64>,
     /// Hours that have passed without anything happening.
     passed: u64,
 }
@@ -166,12 +171,14 @@ impl World {
             next: 0,
             due: 0,
             epoch_ms,
+            forbidden: BTreeSet::new(),
+            unreadable: BTreeMap::new(),
             passed: 0,
         }
     }
 
-    /// Time in which nothing happens, which append times alone show. In all it is less than the fates are kept
-    /// for: the audit does not look for older ones.
+    /// Time in which nothing happens, which append times alone show. In all it is less than the fates are
+    /// kept for: the audit does not look for older ones.
     pub fn pass(&mut self, hours: u64) {
         let hours = hours.min(MOST_HOURS - self.passed);
         self.passed += hours;
@@ -264,6 +271,27 @@ impl World {
         }
         self.tick_group();
         self.due = self.next_due();
+    }
+
+    /// One of the topics that are written to may not be any more, or all may be again.
+    pub fn forbid_or_allow(&mut self) {
+        if !self.forbidden.is_empty() || self.names.is_empty() {
+            note(|| "all topics are allowed".to_owned());
+            return self.forbidden.clear();
+        }
+        // What is written by transactions.
+        let written = |log: &Log| {
+            log.records
+                .iter()
+                .any(|record| record.transaction.is_some())
+        };
+        let logs = self.logs.iter().filter(|(_, log)| written(log));
+        let topics: BTreeSet<String> = logs.map(|((topic, _), _)| topic.clone()).collect();
+        let place = self.chance.place(topics.len().max(1));
+        if let Some(topic) = topics.into_iter().nth(place) {
+            note(|| format!("{topic} is forbidden"));
+            self.forbidden.insert(topic);
+        }
     }
 
     /// A log gets a new leader, which knows less for a moment and has another clock.

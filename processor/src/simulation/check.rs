@@ -52,6 +52,11 @@ fn event(record: &Stored) -> Result<WebhookEvent, String> {
         .map_err(|error| error.to_string())
 }
 
+/// The partition of raw that an event comes from.
+pub fn event_partition(record: &Stored) -> Result<i32, String> {
+    event(record).map(|event| event.raw_partition)
+}
+
 fn place(record: &Stored) -> Option<(i32, i64)> {
     let number = |name| header(record, name)?.parse::<i64>().ok();
     let partition = i32::try_from(number(RAW_PARTITION)?).ok()?;
@@ -66,8 +71,8 @@ fn appended(world: &World, raw: &str, (partition, offset): (i32, i64)) -> i64 {
     found.map_or(0, |record| record.appended_ms.div_euclid(1000))
 }
 
-/// Checks all committed records against raw, and each fate against the one that it must be. `ends` is where raw
-/// ended when a source was added.
+/// Checks all committed records against raw, and each fate against the one that it must be. `ends` is where
+/// raw ended when a source was added.
 pub fn check_fates(world: &World, site: &Site, ends: &BTreeMap<i32, i64>) -> Result<Sums, String> {
     let (sums, fates) = ended(world, &site.shared.settings)?;
     let may_be_unknown = |(partition, offset): (i32, i64)| {
@@ -92,6 +97,24 @@ pub fn check(world: &World, settings: &Settings) -> Result<Sums, String> {
 
 /// Where each record of raw ended.
 type Fates = BTreeMap<(i32, i64), Ended>;
+
+/// How often an event came again: once its window is over, what comes again is an event again.
+fn apart(
+    world: &World,
+    raw: &str,
+    id: &str,
+    mut places: Vec<(i32, i64)>,
+    window: i64,
+) -> Result<usize, String> {
+    places.sort_unstable();
+    for pair in places.windows(2) {
+        let [before, after] = [pair[0], pair[1]].map(|at| appended(world, raw, at));
+        if after - before < window {
+            return Err(format!("raw {:?} is event {id} again", pair[1]));
+        }
+    }
+    Ok(places.len() - 1)
+}
 
 /// All sources have the window of `processor`.
 fn ended(world: &World, settings: &Settings) -> Result<(Sums, Fates), String> {
@@ -138,21 +161,11 @@ fn ended(world: &World, settings: &Settings) -> Result<(Sums, Fates), String> {
             }
         }
     }
-    for (at, of) in repeats {
-        if !ids.contains_key(&of) {
-            return Err(format!("raw {at:?} repeats {of}, which is not there"));
-        }
+    if let Some((at, of)) = repeats.iter().find(|(_, of)| !ids.contains_key(of)) {
+        return Err(format!("raw {at:?} repeats {of}, which is not there"));
     }
-    for (id, places) in &mut ids {
-        places.sort_unstable();
-        for pair in places.windows(2) {
-            // Once its window is over, what comes again is an event again.
-            let [before, after] = [pair[0], pair[1]].map(|at| appended(world, &raw, at));
-            if after - before < window {
-                return Err(format!("raw {:?} is event {id} again", pair[1]));
-            }
-            sums.again += 1;
-        }
+    for (id, places) in ids {
+        sums.again += apart(world, &raw, &id, places, window)?;
     }
     let mut left: BTreeSet<_> = fates.keys().copied().collect();
     for ((topic, partition), log) in &world.logs {

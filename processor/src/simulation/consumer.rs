@@ -83,6 +83,7 @@ impl<'y> SimConsumer<'y> {
         let count = places.len();
         let first = world.chance.place(count.max(1));
         let now = world.now;
+        let unreadable = world.unreadable.clone();
         for n in 0..count {
             let (&partition, place) = places.iter_mut().nth((first + n) % count)?;
             if place.reset.is_some_and(|reset| now >= reset) {
@@ -96,6 +97,9 @@ impl<'y> SimConsumer<'y> {
                 .log(&self.thread.raw, partition)
                 .committed(place.position, now);
             if let Some(found) = found {
+                if unreadable.get(&partition) == Some(&found.offset) {
+                    return Some(Polled::Fatal("a bad batch".to_owned()));
+                }
                 place.position = found.offset + 1;
                 place.end_told = false;
                 return Some(Polled::Record(Record {

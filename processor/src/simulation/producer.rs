@@ -111,11 +111,7 @@ impl Producer for SimProducer<'_> {
     }
 
     fn take_failure(&self) -> Option<Failure> {
-        let why = self.with(|client| client.failure.take())?;
-        Some(Failure {
-            why,
-            permanent: false,
-        })
+        self.with(|client| client.failure.take())
     }
 
     fn send_offsets(

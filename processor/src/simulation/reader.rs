@@ -114,6 +114,7 @@ impl Reader for SimReader<'_> {
         let now = world.now;
         let mut at = self.at.borrow_mut();
         let (topic, partition, next, view) = &mut *at;
+        let unreadable = world.unreadable.get(partition).copied();
         let log = world.log(topic, *partition);
         let found = match view {
             View::Stable => log.committed(*next, now).0,
@@ -122,6 +123,10 @@ impl Reader for SimReader<'_> {
         let Some(found) = found else {
             return Ok(Read::End);
         };
+        let (offset, is_raw) = (found.offset, *topic == self.thread.raw);
+        if is_raw && unreadable == Some(offset) {
+            return Ok(Read::Unreadable("a bad batch".to_owned()));
+        }
         *next = found.offset + 1;
         Ok(Read::Record {
             offset: found.offset,

@@ -11,7 +11,7 @@ use corosensei::CoroutineResult;
 
 use super::brokers::{Odds, World};
 use super::chance::Chance;
-use super::check::{Sums, check, check_fates};
+use super::check::{Sums, check_fates};
 use super::history::{self, note};
 use super::process::Process;
 use super::state::{MS, SECOND};
@@ -27,28 +27,17 @@ const NAMES: usize = 3;
 /// For how long faults happen.
 const TROUBLE: u64 = 40 * SECOND;
 
-/// All must be quiet so long after the last fault: a session, a restart and late markers, but less than
-/// a transaction's time-out. The next process under a name ends what was left open under it.
-const SETTLE: u64 = 25 * SECOND;
-
-/// The same where two processes had one name: one may idle while the other's transaction is open.
-const SETTLE_DOUBLED: u64 = 60 * SECOND;
-
-/// The same where markers were dropped: a commit counts as torn after 20 s.
-const SETTLE_TORN: u64 = 90 * SECOND;
-
-/// How long all must stay right then: longer than a commit may be invisible.
-const STAYS: u64 = 25 * SECOND;
-
 /// For how long changed settings are in the file before they are in force.
 const PENDING: u64 = 2 * SECOND;
 
+mod settle;
+
 /// A run.
 pub struct Run {
-    world: Rc<RefCell<World>>,
-    site: Rc<Site>,
+    pub world: Rc<RefCell<World>>,
+    pub site: Rc<Site>,
     base: Instant,
-    processes: Vec<Process>,
+    pub processes: Vec<Process>,
     /// Names whose process is gone, and when they are started again.
     down: Vec<(u64, usize)>,
     /// Two processes had one name at some time.
@@ -59,6 +48,10 @@ pub struct Run {
     ends: BTreeMap<i32, i64>,
     /// How often the coordinator drops a marker, in a thousand.
     torn: u64,
+    /// Topics are forbidden for some time.
+    forbids: bool,
+    /// Processes that ended by themselves.
+    pub restarts: usize,
 }
 
 impl Run {
@@ -81,6 +74,8 @@ impl Run {
             doubled: false,
             added,
             ends: BTreeMap::new(),
+            forbids: seed % 8 == 5,
+            restarts: 0,
             // In one of four seeds brokers drop markers, seldom or often.
             torn: if seed % 4 == 3 {
                 [30, 150, 500][usize::try_from(seed / 4 % 3).expect("small")]
@@ -145,7 +140,7 @@ impl Run {
         }
     }
 
-    fn freeze(&mut self, at: usize, frozen: bool) {
+    pub fn freeze(&mut self, at: usize, frozen: bool) {
         let process = &mut self.processes[at];
         process.frozen = frozen;
         let world = &mut *self.world.borrow_mut();
@@ -200,12 +195,13 @@ impl Run {
                 note(|| format!("{hours} hours pass on the brokers' clocks"));
                 self.world.borrow_mut().pass(hours);
             }
+            7 if self.forbids => self.world.borrow_mut().forbid_or_allow(),
             _ => self.world.borrow_mut().rebalance(),
         }
     }
 
     /// Lets one thread go on that wants to; else time passes. `until` bounds that.
-    fn step(&mut self, until: u64) -> Result<(), String> {
+    pub fn step(&mut self, until: u64) -> Result<(), String> {
         let now = self.world.borrow().now;
         history::at(now, || "brokers".to_owned());
         self.world.borrow_mut().tick();
@@ -258,6 +254,7 @@ impl Run {
                 if exit == Exit::Shutdown {
                     return Err(format!("worker-{name} ended without being asked to"));
                 }
+                self.restarts += 1;
                 self.end(at, &format!("{exit:?}"));
             }
         }
@@ -279,7 +276,7 @@ impl Run {
     }
 
     /// New webhooks on raw, now and then.
-    fn receive(&mut self) {
+    pub fn receive(&mut self) {
         let world = &mut *self.world.borrow_mut();
         let (partition, record) = self.site.webhook(&mut world.chance, PARTITIONS);
         let gap = if world.chance.in_thousand(100) { 2 } else { 0 };
@@ -288,7 +285,7 @@ impl Run {
     }
 
     /// Whether all of raw is committed and nothing is open.
-    fn is_quiet(&self) -> bool {
+    pub fn is_quiet(&self) -> bool {
         let world = self.world.borrow();
         let raw = self.site.shared.settings.topics.names.raw();
         let caught_up = world.logs.iter().all(|((topic, partition), log)| {
@@ -345,67 +342,5 @@ impl Run {
             self.step(next_happening.min(next_webhook))?;
         }
         Ok(())
-    }
-
-    /// All that was broken heals.
-    fn heal(&mut self) {
-        self.world.borrow_mut().odds = Odds::default();
-        note(|| "the faults end".to_owned());
-        for at in 0..self.processes.len() {
-            if self.processes[at].frozen {
-                self.freeze(at, false);
-            }
-        }
-        for name in 0..NAMES {
-            let its = |process: &Process| process.name == name;
-            // Two under one name: a process must follow the one that has an open transaction.
-            if self.processes.iter().filter(|process| its(process)).count() > 1 {
-                while let Some(at) = self.processes.iter().position(its) {
-                    self.end(at, "one too many");
-                }
-            }
-        }
-    }
-
-    /// Waits until all of raw is judged and nothing is open.
-    fn settle(&mut self) -> Result<(), String> {
-        let healed = self.world.borrow().now;
-        let patience = match (self.torn > 0, self.doubled) {
-            (true, _) => SETTLE_TORN,
-            (false, true) => SETTLE_DOUBLED,
-            (false, false) => SETTLE,
-        };
-        // Where markers were dropped, what was lost with them is made again in its own time, and what stands
-        // there must stay right.
-        let torn = self.torn > 0;
-        let mut right_since = None;
-        let (mut checked, mut was_right) = (0, false);
-        loop {
-            let now = self.world.borrow().now;
-            let quiet = self.is_quiet();
-            if quiet && torn && now >= checked + SECOND {
-                (checked, was_right) = (now, self.check().is_ok());
-            }
-            let right = quiet && (!torn || was_right);
-            if right && now >= *right_since.get_or_insert(now) + if torn { STAYS } else { 0 } {
-                return Ok(());
-            }
-            if !right {
-                right_since = None;
-            }
-            if now > healed + patience {
-                if self.is_quiet() {
-                    self.check()?;
-                }
-                let standing = self.world.borrow().standing();
-                let seconds = patience / SECOND;
-                return Err(format!("not settled after {seconds} s\n{standing}"));
-            }
-            self.step(now + SECOND)?;
-        }
-    }
-
-    fn check(&self) -> Result<Sums, String> {
-        check(&self.world.borrow(), &self.site.shared.settings)
     }
 }

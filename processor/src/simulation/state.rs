@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use crate::kafka::Failure;
+
 /// Milliseconds and seconds, in the simulation's microseconds.
 pub const MS: u64 = 1_000;
 pub const SECOND: u64 = 1_000 * MS;
@@ -99,10 +101,21 @@ pub struct Client {
     /// The transaction that it is in.
     pub transaction: u64,
     pub queue: VecDeque<Queued>,
-    pub failure: Option<String>,
+    pub failure: Option<Failure>,
     /// A record of the transaction was lost: the client refuses to commit.
     pub poisoned: bool,
     pub frozen: bool,
+}
+
+impl Client {
+    /// A record could not be delivered.
+    pub fn fail(&mut self, topic: &str, why: &str, permanent: bool) {
+        self.poisoned = true;
+        self.failure.get_or_insert_with(|| Failure {
+            why: format!("{topic}: {why}"),
+            permanent,
+        });
+    }
 }
 
 /// A request to the transaction coordinator that it refuses.

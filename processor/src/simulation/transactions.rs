@@ -250,7 +250,8 @@ impl World {
             }
             let here = self.clients.get_mut(&client).expect("it was just there");
             let queued = here.queue.pop_front().expect("it was just there");
-            let arrives = !queued.fails || self.chance.in_thousand(500);
+            let forbidden = self.forbidden.contains(&queued.topic);
+            let arrives = !forbidden && (!queued.fails || self.chance.in_thousand(500));
             let opened = self.open(client).map(|open| {
                 if arrives {
                     open.logs.insert((queued.topic.clone(), queued.partition));
@@ -259,11 +260,14 @@ impl World {
             });
             match opened {
                 Ok(id) => {
-                    if queued.fails {
+                    if queued.fails || forbidden {
+                        let why = if forbidden {
+                            "not authorized"
+                        } else {
+                            "timed out"
+                        };
                         let here = self.clients.get_mut(&client).expect("it was just there");
-                        here.poisoned = true;
-                        here.failure
-                            .get_or_insert_with(|| format!("{}: timed out", queued.topic));
+                        here.fail(&queued.topic, why, forbidden);
                     }
                     if arrives {
                         let mut record = queued.record;
@@ -281,9 +285,7 @@ impl World {
                 }
                 Err(refused) => {
                     let here = self.clients.get_mut(&client).expect("it was just there");
-                    here.poisoned = true;
-                    here.failure
-                        .get_or_insert_with(|| format!("{}: {refused:?}", queued.topic));
+                    here.fail(&queued.topic, &format!("{refused:?}"), false);
                 }
             }
         }

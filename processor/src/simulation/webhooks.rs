@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -81,27 +82,10 @@ impl Site {
                 deliveries.push(delivery);
             }
         }
-        let rules = |sources: &serde_json::Map<String, Value>| {
-            let file = dir.path().join("settings.yaml");
-            let text = json!({
-                "kafka": {"bootstrap_servers": "localhost:1"},
-                "topics": {"partitions": partitions},
-                "secrets_dir": dir.path(),
-                "sources": sources,
-            });
-            std::fs::write(&file, text.to_string()).expect("the settings");
-            let settings = sluice_service::settings::load(&file).expect("settings without faults");
-            let settings = Arc::new(settings);
-            Arc::new(ActiveRules {
-                credentials: Arc::new(Store::load(&settings).expect("secrets without faults")),
-                router: Router::new(&settings, |_| Framing::SingleObject).expect("a router"),
-                settings,
-            })
-        };
-        let all = rules(&sources);
+        let all = rules(dir.path(), partitions, &sources);
         let added = sources.keys().next().cloned().expect("a source");
         sources.remove(&added);
-        let before = rules(&sources);
+        let before = rules(dir.path(), partitions, &sources);
         let settings = Arc::clone(&all.settings);
         let shutdown = CancellationToken::new();
         let mut counted = Registry::default();
@@ -167,6 +151,29 @@ impl Site {
         };
         (sum % partitions, record)
     }
+}
+
+/// The rules of settings with these sources.
+fn rules(
+    dir: &Path,
+    partitions: i32,
+    sources: &serde_json::Map<String, Value>,
+) -> Arc<ActiveRules> {
+    let file = dir.join("settings.yaml");
+    let text = json!({
+        "kafka": {"bootstrap_servers": "localhost:1"},
+        "topics": {"partitions": partitions},
+        "secrets_dir": dir,
+        "sources": sources,
+    });
+    std::fs::write(&file, text.to_string()).expect("the settings");
+    let settings = sluice_service::settings::load(&file).expect("settings without faults");
+    let settings = Arc::new(settings);
+    Arc::new(ActiveRules {
+        credentials: Arc::new(Store::load(&settings).expect("secrets without faults")),
+        router: Router::new(&settings, |_| Framing::SingleObject).expect("a router"),
+        settings,
+    })
 }
 
 fn delivery(provider: &dyn Provider, source: &str, secret: &[u8], token: bool, n: u64) -> Delivery {

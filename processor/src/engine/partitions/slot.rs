@@ -1,7 +1,7 @@
 //! The state of one partition, and what its records are judged with.
 
 use std::collections::BTreeMap;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::dedup::index::DedupIndex;
 use crate::engine::restore::Repair;
@@ -32,6 +32,48 @@ pub struct Slot {
     /// The offset after the last record that was polled, or where the client was sought to.
     pub position: i64,
     pub watch: Watch,
+    /// Transactions with its records fail.
+    pub trouble: Option<Trouble>,
+}
+
+impl Slot {
+    /// Whether its next record failed alone, and has not passed since.
+    pub fn is_suspended(&self) -> bool {
+        self.trouble
+            .as_ref()
+            .is_some_and(|trouble| trouble.suspended)
+    }
+
+    /// Whether it is not read for a while.
+    pub fn pauses(&self) -> bool {
+        self.trouble
+            .as_ref()
+            .is_some_and(|trouble| trouble.until.is_some())
+    }
+}
+
+/// A partition whose transactions fail.
+#[derive(Debug)]
+pub struct Trouble {
+    /// How many records it is tried with.
+    pub size: usize,
+    /// Its next record failed alone, and has not passed since.
+    pub suspended: bool,
+    /// It is not read until then.
+    pub until: Option<Instant>,
+    /// The next pause.
+    pub pause: Duration,
+    /// What failed last.
+    pub why: String,
+}
+
+/// Why a transaction was aborted.
+#[derive(Debug, Clone, Copy)]
+pub struct Failed<'a> {
+    /// What failed.
+    pub why: &'a str,
+    /// It fails again until an operator repairs the broker.
+    pub permanent: bool,
 }
 
 /// What the metrics say of a partition.

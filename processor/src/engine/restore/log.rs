@@ -78,6 +78,9 @@ impl<R: Reader, H: Fn() -> bool> Log<'_, R, H> {
                 _ => false,
             };
             if whole || start == low {
+                if let Some([before, after]) = overlap(&records) {
+                    return Err(two_groups(&before, &after));
+                }
                 tail.logged = covered(&records);
                 break;
             }
@@ -97,6 +100,23 @@ impl<R: Reader, H: Fn() -> bool> Log<'_, R, H> {
             },
         )?;
         Ok(tail)
+    }
+
+    /// When the first raw record at or after an offset was appended, milliseconds since 1970; `None` where
+    /// there is none yet.
+    pub fn first_append_time(&self, partition: i32, from: i64) -> Result<Option<i64>, RestoreHalt> {
+        self.reader
+            .start(LogTopic::Raw, partition, from, View::Stable)?;
+        let found = loop {
+            match self.reader.read()? {
+                Read::Record { appended_ms, .. } => break Some(appended_ms),
+                Read::End => break None,
+                Read::Unreadable(why) => return Err(unreadable_batch(LogTopic::Raw, from, &why)),
+                Read::Transient => {}
+            }
+        };
+        self.reader.stop()?;
+        Ok(found)
     }
 
     /// Gives the records of a partition from `start` until its end is reported at or past `end`.
@@ -146,10 +166,35 @@ impl<R: Reader, H: Fn() -> bool> Log<'_, R, H> {
                     decided = stable >= end;
                     self.reader.start(source, partition, next, view)?;
                 }
+                Read::Unreadable(why) => return Err(unreadable_batch(source, next, &why)),
                 Read::Transient => {}
             }
         }
     }
+}
+
+/// Two records that both account for a raw offset: after an operator's decision on the position and in a
+/// repair that is so, else two groups judge raw.
+fn overlap(records: &[LogEnd]) -> Option<[LogEnd; 2]> {
+    let mut last: Option<LogEnd> = None;
+    for &record in records {
+        let ahead = last.filter(|last| record.from < last.to && !record.is_reposition());
+        match ahead {
+            Some(last) if record.until == 0 => return Some([last, record]),
+            // The repair goes on until it is where the log was before.
+            Some(last) if record.to < last.to => {}
+            _ => last = Some(record),
+        }
+    }
+    None
+}
+
+fn two_groups(before: &LogEnd, after: &LogEnd) -> RestoreHalt {
+    RestoreHalt::NeedsOperator(format!(
+        "another consumer group writes under this prefix, and events are doubled: after the raw offsets {} to {} \
+         the dedup-log accounts for {} to {}. Stop the processors of one group: processor.group, topics.prefix",
+        before.from, before.to, after.from, after.to
+    ))
 }
 
 /// How far records account for each raw offset since those that the last of them vouches for.
@@ -183,6 +228,17 @@ pub fn read_end(record: &Stored) -> Result<LogEnd, DedupLogError> {
     })
 }
 
+/// A batch of a topic cannot be read, and nothing before it is left to read.
+fn unreadable_batch(source: LogTopic, next: i64, why: &str) -> RestoreHalt {
+    let topic = match source {
+        LogTopic::Raw => "raw",
+        LogTopic::DedupLog => "the dedup-log",
+    };
+    RestoreHalt::NeedsOperator(format!(
+        "{topic} cannot be read from offset {next} on: {why}"
+    ))
+}
+
 /// The log holds what no release has written, or a newer one.
 pub fn unreadable(record: &Stored, error: &DedupLogError) -> RestoreHalt {
     RestoreHalt::NeedsOperator(format!(
@@ -208,8 +264,41 @@ mod tests {
         assert_eq!(covered(&[record(4, 7, 2)]), 2);
         assert_eq!(covered(&[record(0, 4, 0), record(4, 7, 4)]), 7);
         assert_eq!(covered(&[record(0, 4, 0), record(5, 7, 3)]), 4);
+        assert_eq!(overlap(&[record(0, 4, 0), record(4, 7, 4)]), None);
         // A repair goes over it once more.
         let repaired = [record(0, 4, 0), record(5, 7, 3), record(3, 5, 3)];
         assert_eq!(covered(&repaired), 5);
+    }
+
+    #[test]
+    fn two_groups_are_seen_and_repairs_and_repositions_are_none() {
+        let normal = |from, to| LogEnd {
+            from,
+            to,
+            partitions: 1,
+            seen: from,
+            until: 0,
+        };
+        let repair = |from, to, until| LogEnd {
+            until,
+            ..normal(from, to)
+        };
+        let records = [
+            normal(0, 4),
+            normal(4, 8),
+            repair(2, 5, 8),
+            repair(5, 8, 8),
+            normal(8, 9),
+        ];
+        assert_eq!(overlap(&records), None);
+        // What was repaired in part is ahead as before.
+        let records = [normal(0, 8), repair(2, 5, 8), normal(5, 9)];
+        assert_eq!(overlap(&records), Some([normal(0, 8), normal(5, 9)]));
+        let rewound = [normal(0, 8), repair(3, 3, 3), normal(3, 5)];
+        assert_eq!(overlap(&rewound), None);
+        let doubled = [normal(0, 4), normal(4, 8), normal(4, 6)];
+        assert_eq!(overlap(&doubled), Some([normal(4, 8), normal(4, 6)]));
+        // A note that all was seen judges nothing.
+        assert_eq!(overlap(&[normal(0, 4), normal(4, 4), normal(4, 6)]), None);
     }
 }

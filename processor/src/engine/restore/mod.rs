@@ -12,5 +12,5 @@ mod partition;
 
 mod restorer;
 
-pub use question::{First, Outcome, Repair, Restored, Wanted, undecided_offset};
+pub use question::{First, Outcome, Repair, RestoreHalt, Restored, Wanted, undecided_offset};
 pub use restorer::Restorer;

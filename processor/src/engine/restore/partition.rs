@@ -13,7 +13,7 @@ use super::question::{First, Outcome, RETRY_DELAY, Repair, RestoreHalt, Wanted, 
 use crate::dedup::index::{CLOCK_SLACK_SECONDS, DedupIndex};
 use crate::engine::audit;
 use crate::kafka::assignment::Assignments;
-use crate::kafka::{Kafka, LogTopic, Place, Read, Reader, View};
+use crate::kafka::{Kafka, LogTopic, Place, Reader, View};
 
 /// How often a position out of range is checked before operator action is required: a broker
 /// that has just become leader may know less than the one before.
@@ -137,7 +137,10 @@ impl<K: Kafka> Partition<'_, K> {
         (log_low, log_end): (i64, i64),
         repair: Option<Repair>,
     ) -> Result<Outcome, RestoreHalt> {
+        let Wanted { partition, .. } = self.wanted;
         if log_end == log_low {
+            // The consumer must not be the first that meets what cannot be read: it cannot say where that is.
+            self.log().first_append_time(partition, from)?;
             return Ok(Outcome::Ready {
                 from,
                 index: Box::new(DedupIndex::new(self.window())),
@@ -146,7 +149,7 @@ impl<K: Kafka> Partition<'_, K> {
         }
         let first_ms = match first {
             Some(first) => first.appended_ms,
-            None => match self.first_append_time(from)? {
+            None => match self.log().first_append_time(partition, from)? {
                 Some(first_ms) => first_ms,
                 None => return Ok(Outcome::Waiting { from }),
             },
@@ -380,20 +383,5 @@ impl<K: Kafka> Partition<'_, K> {
             self.kafka.sleep(RETRY_DELAY);
         }
         Err(RestoreHalt::EpochEnded)
-    }
-
-    /// When the first raw record at or after an offset was appended; `None` where there is none yet.
-    fn first_append_time(&self, from: i64) -> Result<Option<i64>, RestoreHalt> {
-        self.reader
-            .start(LogTopic::Raw, self.wanted.partition, from, View::Stable)?;
-        let found = loop {
-            match self.reader.read()? {
-                Read::Record { appended_ms, .. } => break Some(appended_ms),
-                Read::End => break None,
-                Read::Transient => {}
-            }
-        };
-        self.reader.stop()?;
-        Ok(found)
     }
 }

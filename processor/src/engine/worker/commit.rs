@@ -1,15 +1,15 @@
 //! A batch's transaction, and what its end means for the worker.
 
 use std::cell::Cell;
-use std::collections::BTreeMap;
 use std::time::{Duration, Instant, SystemTime};
 
+use super::state::Task;
 use super::{BACKOFF, Exit, Shared, Worker};
-use crate::engine::batch::Batch;
+use crate::engine::batch::{Batch, Selection};
 use crate::engine::outcome::{BatchResult, TxOutcome};
-use crate::engine::partitions::JudgedTo;
+use crate::engine::partitions::Failed;
 use crate::engine::transaction::{Context, Note, transact, write_positions};
-use crate::kafka::{Consumer, Kafka};
+use crate::kafka::{Consumer, Kafka, TRANSACTION_TIMEOUT};
 use crate::metrics::Replaced;
 use crate::pipeline::Rules;
 use crate::spans::Attempt;
@@ -23,13 +23,16 @@ const BACKOFF_LONG: Duration = Duration::from_secs(2);
 /// So many aborts without a commit count as permanent: a rebalance costs one, rarely two.
 const ABORTS_IN_A_ROW: u32 = 8;
 
-/// What a transaction is for.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Task {
-    /// The batch is judged.
-    Judge,
-    /// These positions are written down.
-    Write(Note, BTreeMap<i32, JudgedTo>),
+/// A fence of a transaction that is older is nobody's: the coordinator ended it for its age. Two seconds less
+/// than that, which the way to the coordinator may take.
+const OWN_TIMEOUT: Duration = TRANSACTION_TIMEOUT.saturating_sub(Duration::from_secs(2));
+
+/// A transaction that was tried.
+struct Attempted {
+    /// What of the batch.
+    selection: Selection,
+    /// When it began, by the engine's clock.
+    began: Instant,
 }
 
 impl<K: Kafka> Worker<'_, K> {
@@ -54,21 +57,31 @@ impl<K: Kafka> Worker<'_, K> {
         let Some(mut producer) = self.producer.take() else {
             return Ok(());
         };
+        let selection = match task {
+            Task::Judge => self.partitions.select(batch, self.size.records()),
+            Task::Write(..) => Selection::default(),
+        };
+        let began = self.kafka.now();
         let started = (Instant::now(), SystemTime::now());
         let context = self.shared.spans.begin();
         let logged = context.map(|context| {
             let (trace_id, span_id) = (context.trace(), context.span());
             tracing::error_span!("batch", trace_id, span_id).entered()
         });
-        let (outcome, mut result) = self.transact(&mut producer, batch, task);
+        let (outcome, mut result) = self.transact(&mut producer, (batch, &selection), task);
         result.observed.batch = context;
-        self.attempted(batch, task, (&outcome, &mut result), started);
+        self.attempted(selection.records(), (&outcome, &mut result), started);
         let broken = match outcome {
             TxOutcome::Broken { fenced: true, .. } => Some(Replaced::Fenced),
             TxOutcome::Broken { .. } => Some(Replaced::Broken),
             _ => None,
         };
-        let concluded = self.conclude(batch, task, outcome, result);
+        let concluded = self.conclude(
+            batch,
+            task,
+            (outcome, result),
+            &Attempted { selection, began },
+        );
         drop(logged);
         if broken.is_none() {
             self.producer = Some(producer);
@@ -81,13 +94,11 @@ impl<K: Kafka> Worker<'_, K> {
     /// Metrics and the span of an attempt.
     fn attempted(
         &self,
-        batch: &Batch,
-        task: &Task,
+        records: usize,
         (outcome, result): (&TxOutcome, &mut BatchResult),
         (started, start): (Instant, SystemTime),
     ) {
         let Shared { metrics, spans, .. } = self.shared;
-        let records = if *task == Task::Judge { batch.len() } else { 0 };
         if records > 0 {
             metrics.batch(records);
         }
@@ -112,7 +123,7 @@ impl<K: Kafka> Worker<'_, K> {
     fn transact(
         &mut self,
         producer: &mut K::Producer,
-        batch: &Batch,
+        (batch, selection): (&Batch, &Selection),
         task: &Task,
     ) -> (TxOutcome, BatchResult) {
         let in_force = self.shared.current.get();
@@ -137,7 +148,7 @@ impl<K: Kafka> Worker<'_, K> {
         match task {
             Task::Judge => {
                 let judging = self.partitions.judging();
-                transact(producer, &context, batch, &judging)
+                transact(producer, &context, (batch, &selection.taken), &judging)
             }
             Task::Write(note, positions) => {
                 let tried = write_positions(producer, &context, *note, positions);
@@ -155,9 +166,10 @@ impl<K: Kafka> Worker<'_, K> {
         &mut self,
         batch: &mut Batch,
         task: &Task,
-        outcome: TxOutcome,
-        mut result: BatchResult,
+        (outcome, mut result): (TxOutcome, BatchResult),
+        attempted: &Attempted,
     ) -> Result<(), Exit> {
+        let Attempted { selection, began } = attempted;
         if !matches!(outcome, TxOutcome::Committed) {
             self.unsettle("a transaction was aborted");
         }
@@ -169,17 +181,22 @@ impl<K: Kafka> Worker<'_, K> {
                 self.abort_log.over();
                 self.report("transaction", None);
                 if *task == Task::Judge {
+                    self.passed(batch, selection);
                     self.apply(&mut result);
-                    *batch = Batch::default();
+                    batch.advance(result.ends());
+                    batch.retain(|partition, _| !result.halted.contains_key(&partition));
                 }
             }
             TxOutcome::Aborted { .. }
-                if *task == Task::Judge && nothing_before_halts(batch, &result) =>
+                if *task == Task::Judge && nothing_before_halts(selection, &result) =>
             {
                 self.stop_halted(&result);
-                *batch = Batch::default();
+                batch.retain(|partition, _| !result.halted.contains_key(&partition));
             }
-            TxOutcome::Aborted { why, permanent } => self.aborted(&why, permanent),
+            TxOutcome::Aborted { why, permanent } => {
+                let why = why.as_str();
+                self.aborted(batch, selection, Failed { why, permanent });
+            }
             TxOutcome::Outdated => {
                 tracing::debug!("a source is not known yet: the batch waits for the settings file");
                 self.back_off(BACKOFF);
@@ -200,19 +217,48 @@ impl<K: Kafka> Worker<'_, K> {
                     in_doubt,
                     "the transaction broke: a new producer is made"
                 );
-                if fenced {
+                if fenced && self.kafka.now() - *began < OWN_TIMEOUT {
                     self.fenced(&why)?;
                 }
-                self.aborted(&why, false);
+                let (why, permanent) = (why.as_str(), false);
+                self.aborted(batch, &Selection::default(), Failed { why, permanent });
             }
         }
         Ok(())
     }
 
-    fn aborted(&mut self, why: &str, permanent: bool) {
+    /// What was selected is committed.
+    fn passed(&mut self, batch: &Batch, selection: &Selection) {
+        match selection.alone {
+            None => self.size.committed(batch.is_full(&self.size.bounds())),
+            Some(partition) => {
+                let all = batch.parts.get(&partition).map(|part| part.records.len());
+                let whole = all == selection.taken.get(&partition).copied();
+                self.partitions.passed_alone(partition, whole);
+            }
+        }
+    }
+
+    fn aborted(&mut self, batch: &mut Batch, selection: &Selection, failed: Failed<'_>) {
         self.aborts += 1;
+        if let Some(partition) = selection.alone {
+            let failed = (failed, self.kafka.now());
+            self.partitions
+                .failed_alone(&self.consumer, batch, partition, failed);
+            self.back_off(BACKOFF_SHORT);
+            return;
+        }
+        let records = selection.records();
+        if records > 0 {
+            self.size.aborted(records);
+        }
+        let why = failed.why;
         // What fails again and again does not pass by itself, whatever its code says.
-        if permanent || self.aborts >= ABORTS_IN_A_ROW {
+        let lasts = failed.permanent || self.aborts >= ABORTS_IN_A_ROW;
+        if lasts {
+            self.partitions.separate(&selection.taken, failed);
+        }
+        if lasts && records == 0 {
             if let Some(repeated) = self.abort_log.came(Instant::now()) {
                 tracing::error!(
                     error = why,
@@ -281,40 +327,33 @@ impl<K: Kafka> Worker<'_, K> {
     }
 }
 
-/// Whether each part of a batch begins with a record that may not be judged: then there is nothing to
+/// Whether each part of what was taken begins with a record that may not be judged: then there is nothing to
 /// commit, and nothing to try again.
-fn nothing_before_halts(batch: &Batch, result: &BatchResult) -> bool {
+fn nothing_before_halts(selection: &Selection, result: &BatchResult) -> bool {
     let halted = |partition| result.halted.contains_key(partition);
-    result.judged.is_empty() && batch.parts.keys().all(halted)
+    result.judged.is_empty() && selection.taken.keys().all(halted)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::batch::PartitionBatch;
+    use crate::engine::halt::Halt;
     use crate::engine::outcome::JudgedPart;
-    use crate::pipeline::UnsupportedVersion;
 
     #[test]
     fn a_halt_speaks_for_its_own_partition_and_for_nothing_that_was_judged() {
-        let part = || PartitionBatch {
-            epoch: 1,
-            base_offset: 5,
-            previous_position: 5,
-            records: Vec::new(),
-        };
-        let mut batch = Batch::default();
-        batch.parts.insert(0, part());
+        let mut selection = Selection::default();
+        selection.taken.insert(0, 1);
         let mut result = BatchResult::default();
-        assert!(!nothing_before_halts(&batch, &result));
-        result.halted.insert(0, UnsupportedVersion { version: 2 });
-        assert!(nothing_before_halts(&batch, &result));
-        // Another partition's records are in the batch: an abort must not drop them.
-        batch.parts.insert(1, part());
-        assert!(!nothing_before_halts(&batch, &result));
-        batch.parts.remove(&1);
+        assert!(!nothing_before_halts(&selection, &result));
+        result.halted.insert(0, Halt::Panic { offset: 5 });
+        assert!(nothing_before_halts(&selection, &result));
+        // Another partition's records were taken: an abort must not drop them.
+        selection.taken.insert(1, 1);
+        assert!(!nothing_before_halts(&selection, &result));
+        selection.taken.remove(&1);
         // Records before the halt were judged, and are not committed.
         result.judged.insert(0, JudgedPart::default());
-        assert!(!nothing_before_halts(&batch, &result));
+        assert!(!nothing_before_halts(&selection, &result));
     }
 }

@@ -20,7 +20,7 @@ impl<K: Kafka> Worker<'_, K> {
         }
         self.shown.at = Some(now);
         let metrics = &self.shared.metrics;
-        let mut states = ([0; 4], 0);
+        let mut states = ([0; 5], 0);
         let mut partitions = BTreeSet::new();
         for seen in self.partitions.survey() {
             states.0[seen.state] += 1;

@@ -15,7 +15,7 @@ use crate::engine::audit;
 use crate::engine::batch::Batch;
 use crate::engine::outcome::TxOutcome;
 use crate::engine::restore::log::Log;
-use crate::engine::restore::undecided_offset;
+use crate::engine::restore::{RestoreHalt, undecided_offset};
 use crate::engine::transaction::abort;
 use crate::kafka::{BrokerUnavailable, Kafka, Message, Place, Producer, Reader, View};
 
@@ -233,8 +233,12 @@ impl<K: Kafka> Worker<'_, K> {
                 continue;
             }
             let tail = log.tail(partition, reader.watermarks(partition)?);
-            let logged =
-                tail.map_err(|halt| BrokerUnavailable(format!("the dedup-log: {halt:?}")))?;
+            let logged = match tail {
+                Ok(logged) => logged,
+                Err(RestoreHalt::Later(why)) => return Err(BrokerUnavailable(why)),
+                // The restorer stops that partition alone.
+                Err(_) => return Ok(Standing::Unknown),
+            };
             let offsets = reader.stable_offsets(&[partition], OFFSETS_TIMEOUT)?;
             let behind = offsets.get(&partition) < Some(&to);
             if logged.logged < to || behind {

@@ -9,7 +9,9 @@ use super::state::Held;
 use super::{Exit, Worker};
 use crate::engine::audit::undecided;
 use crate::engine::outcome::TxOutcome;
-use crate::kafka::{BrokerUnavailable, Kafka, Place, Reader, View};
+use crate::engine::restore::RestoreHalt;
+use crate::engine::restore::log::Log;
+use crate::kafka::{BrokerUnavailable, Kafka, LogTopic, Place, Reader, View};
 
 /// How often is looked.
 const STABILITY_INTERVAL: Duration = Duration::from_secs(15);
@@ -23,6 +25,9 @@ const OFFSETS_TIMEOUT: Duration = Duration::from_millis(250);
 
 /// How long all of them may take.
 const OFFSETS: Duration = Duration::from_secs(1);
+
+/// How long the end of a dedup-log may take to read.
+const LOG: Duration = Duration::from_secs(1);
 
 /// The longest that a further sweep waits.
 const SWEEP_AT_MOST: Duration = Duration::from_secs(600);
@@ -44,6 +49,9 @@ impl<K: Kafka> Worker<'_, K> {
         self.stability.looked = Some(now);
         match self.with_reader(Self::look_at_stability) {
             Ok(()) => {
+                if let Some(now) = self.stability.grown {
+                    return Err(self.grown(now));
+                }
                 let fenced = self.stability.fenced.take();
                 fenced.map_or(Ok(()), |why| self.fenced(&why))
             }
@@ -55,6 +63,45 @@ impl<K: Kafka> Worker<'_, K> {
                 Ok(())
             }
         }
+    }
+
+    /// Keys meet in one partition only for as long as there are as many of them: a retry of what was judged
+    /// may be in another one now.
+    pub(super) fn grown(&self, now: u32) -> Exit {
+        let before = self.shared.settings.topics.partitions;
+        tracing::error!(
+            before,
+            now,
+            "raw has another number of partitions, which moves keys: operator action required"
+        );
+        Exit::Restart(format!(
+            "raw had {before} partitions and has {now}: see \"More partitions\" in docs/operating.md"
+        ))
+    }
+
+    /// Looks at the end of one partition's dedup-log, in turn: whether nobody but this group writes it.
+    fn look_at_log(&mut self, reader: &K::Reader) -> Result<(), BrokerUnavailable> {
+        let reading = self.partitions.reading();
+        self.stability.looks += 1;
+        let Some(turn) = self.stability.looks.checked_rem(reading.len()) else {
+            return Ok(());
+        };
+        let partition = reading[turn];
+        // What is decided: what is not may stay so for as long as another process is away.
+        let decided = reader.stable_bounds(LogTopic::DedupLog, partition)?;
+        let until = self.kafka.now() + LOG;
+        let log = Log {
+            reader,
+            held: || self.kafka.now() < until,
+        };
+        match log.tail(partition, decided) {
+            Err(RestoreHalt::NeedsOperator(why)) => {
+                self.partitions.stop(&self.consumer, partition, &why);
+            }
+            Err(RestoreHalt::Later(why)) => return Err(BrokerUnavailable(why)),
+            Ok(_) | Err(RestoreHalt::EpochEnded) => {}
+        }
+        Ok(())
     }
 
     /// Which of the group's offsets are not given, and since when: others' come and go, so each is asked by
@@ -114,6 +161,10 @@ impl<K: Kafka> Worker<'_, K> {
     }
 
     fn look_at_stability(&mut self, reader: &K::Reader) -> Result<(), BrokerUnavailable> {
+        let partitions = reader.partitions()?;
+        let expected = self.shared.settings.topics.partitions.unsigned_abs();
+        self.stability.grown = (partitions != expected).then_some(partitions);
+        self.look_at_log(reader)?;
         let places = reader.outputs()?.places;
         // What was stable first: what was written since is no sign of anything.
         let stable = reader.ends(&places, View::Stable)?;

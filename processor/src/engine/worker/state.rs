@@ -3,7 +3,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
+use crate::engine::partitions::JudgedTo;
+use crate::engine::transaction::Note;
 use crate::kafka::Place;
+
+/// What a transaction is for.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Task {
+    /// The batch is judged.
+    Judge,
+    /// These positions are written down.
+    Write(Note, BTreeMap<i32, JudgedTo>),
+}
 
 /// A name that is not settled.
 #[derive(Debug)]
@@ -39,13 +50,17 @@ pub struct Stability {
     pub(super) looked: Option<Instant>,
     /// Another producer had the name.
     pub(super) fenced: Option<String>,
+    /// How many partitions raw has now, where that is not what it had.
+    pub(super) grown: Option<u32>,
+    /// Counts the looks at the dedup-log, for their turns.
+    pub(super) looks: usize,
 }
 
 /// What the metrics say of a worker's partitions now.
 #[derive(Debug, Default)]
 pub struct Shown {
     pub(super) at: Option<Instant>,
-    pub(super) states: ([i64; 4], i64),
+    pub(super) states: ([i64; 5], i64),
     pub(super) partitions: BTreeSet<i32>,
     pub(super) rebalances: u64,
 }

@@ -25,6 +25,19 @@ pub fn last_header<'m>(message: &'m BorrowedMessage<'_>, name: &str) -> Option<&
     last
 }
 
+/// Whether a client reports that a batch cannot be read, which another attempt does not change. The client
+/// would pass over it.
+pub fn is_unreadable(error: &KafkaError) -> bool {
+    matches!(
+        error,
+        KafkaError::MessageConsumption(
+            RDKafkaErrorCode::BadMessage
+                | RDKafkaErrorCode::BadCompression
+                | RDKafkaErrorCode::NotImplemented
+        )
+    )
+}
+
 /// A broker that goes away is no answer to the question: the client asks another.
 pub fn is_information(error: &KafkaError) -> bool {
     matches!(

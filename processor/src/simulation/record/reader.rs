@@ -71,6 +71,7 @@ impl<R: Reader> Reader for Recorded<R> {
             answer(read, |read| match read {
                 Read::Record { offset, .. } => offset.to_string(),
                 Read::End => "end".to_owned(),
+                Read::Unreadable(why) => format!("unreadable: {why}"),
                 Read::Transient => "news".to_owned(),
             })
         })

@@ -1,4 +1,4 @@
-//! Disks that fill up.
+//! Disks that fill up, and where a partition's files are.
 
 use std::fs::File;
 use std::io::{ErrorKind, Write};
@@ -28,6 +28,11 @@ impl Cluster {
                 Err(error) => return Err(error.into()),
             }
         }
+    }
+
+    /// Where a node has the segments of a partition.
+    pub fn folder(&self, n: usize, topic: &str, partition: i32) -> PathBuf {
+        self.nodes[n].data().join(format!("{topic}-{partition}"))
     }
 
     /// Removes the ballast, if there is any.

@@ -1,0 +1,48 @@
+//! Records before which a partition stops: what is not for this release to judge, and what it panics at.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use crate::dedup::index::{BatchOverlay, DedupIndex};
+use crate::pipeline::notes::Notes;
+use crate::pipeline::{Disposition, Rules, UnsupportedVersion, judge};
+use crate::record::Record;
+
+/// Why a partition stops before a record.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Halt {
+    /// It is not for this release to judge.
+    #[error("offset {offset}: {newer}: run that release")]
+    NewerVersion {
+        /// The record's.
+        offset: i64,
+        /// What it says.
+        newer: UnsupportedVersion,
+    },
+    /// Judging it panics, which is a fault of this release.
+    #[error(
+        "offset {offset}: judging this record panicked: report it, and run a release that mends it"
+    )]
+    Panic {
+        /// The record's.
+        offset: i64,
+    },
+}
+
+/// [`judge`], of which a panic stops the partition before the record, as a newer version does: the next
+/// worker would panic at it too.
+pub fn judge_safely<'a>(
+    record: &'a Record,
+    rules: &Rules<'a>,
+    (index, overlay): (&DedupIndex, &BatchOverlay),
+    notes: &mut Notes,
+) -> Result<Disposition<'a>, Halt> {
+    // What a panic leaves half done is dropped with the transaction's part of this record.
+    let judged = catch_unwind(AssertUnwindSafe(|| {
+        judge(record, rules, index, overlay, notes)
+    }));
+    let offset = record.offset;
+    match judged {
+        Ok(judged) => judged.map_err(|newer| Halt::NewerVersion { offset, newer }),
+        Err(_) => Err(Halt::Panic { offset }),
+    }
+}

@@ -1,0 +1,212 @@
+//! What keeps failing stays small: the partitions of a forbidden topic's keys, that of a batch that cannot be
+//! read, and that of a record at which judging panics wait alone, and the others go on.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+
+use sluice_schemas::fate::RAW_PARTITION;
+use sluice_schemas::metric::Metric;
+use sluice_schemas::metric::processor::{ABORTED_RECORDS, FATES};
+
+use super::check::{check_fates, event_partition};
+use super::history;
+use super::run::{PARTITIONS, Run};
+use super::state::{MS, SECOND, Stored};
+use super::webhooks::{Site, header};
+use crate::pipeline::PANICS;
+
+/// Webhooks come this often.
+const EVERY: u64 = 40 * MS;
+
+impl Run {
+    /// Time without faults, in which webhooks come or do not.
+    fn calm(&mut self, seconds: u64, webhooks: bool) {
+        let until = self.world.borrow().now + seconds * SECOND;
+        let mut next = if webhooks { 0 } else { u64::MAX };
+        while self.world.borrow().now < until {
+            let now = self.world.borrow().now;
+            if now >= next {
+                self.receive();
+                next = now + EVERY;
+            }
+            self.step(until.min(next)).expect("no worker ends");
+        }
+    }
+
+    /// The partitions of raw of which all is committed.
+    fn caught_up(&self) -> BTreeSet<i32> {
+        let world = self.world.borrow();
+        let raw = self.site.shared.settings.topics.names.raw();
+        let logs = world.logs.iter().filter(|((topic, _), _)| *topic == raw);
+        logs.filter(|((_, partition), log)| world.committed.get(partition) == Some(&log.end))
+            .map(|((_, partition), _)| *partition)
+            .collect()
+    }
+
+    /// Puts webhooks on raw until one of a partition is there, which is changed.
+    fn receive_on(&mut self, partition: i32, change: impl Fn(&mut Stored)) -> i64 {
+        let raw = self.site.shared.settings.topics.names.raw();
+        let count = |run: &Self| run.world.borrow_mut().log(&raw, partition).records.len();
+        let before = count(self);
+        while count(self) == before {
+            self.receive();
+        }
+        let world = &mut *self.world.borrow_mut();
+        let record = world.log(&raw, partition).records.last_mut();
+        let record = record.expect("it has just come");
+        change(record);
+        record.offset
+    }
+
+    /// What the engine counted, all series of a metric together.
+    fn counted(&self, metric: &Metric) -> f64 {
+        let name = metric.exposed();
+        let mut sums = BTreeMap::new();
+        self.site.add_counted(&mut sums);
+        let named = sums.iter().filter(|(series, _)| series.starts_with(&name));
+        named.map(|(_, value)| value).sum()
+    }
+}
+
+fn run() -> Run {
+    history::begin(false);
+    Run::new(0, Rc::new(Site::new(PARTITIONS)))
+}
+
+/// By event topic, the partitions of raw whose records become its events.
+fn partitions_of_topics() -> BTreeMap<String, BTreeSet<i32>> {
+    let mut run = run();
+    run.calm(30, true);
+    let names = &run.site.shared.settings.topics.names;
+    let world = run.world.borrow();
+    let mut topics: BTreeMap<String, BTreeSet<i32>> = BTreeMap::new();
+    for ((topic, _), log) in &world.logs {
+        if *topic == names.raw() || *topic == names.dedup_log() {
+            continue;
+        }
+        for record in log.all_committed() {
+            if header(record, RAW_PARTITION).is_none() {
+                let partition = event_partition(record).expect("an event");
+                topics.entry(topic.clone()).or_default().insert(partition);
+            }
+        }
+    }
+    topics
+}
+
+#[test]
+fn a_forbidden_topic_suspends_the_partitions_of_its_keys_and_no_other() {
+    let mut topics: Vec<(String, BTreeSet<i32>)> = partitions_of_topics().into_iter().collect();
+    topics.sort_by_key(|(_, partitions)| partitions.len());
+    let (topic, partitions) = topics.swap_remove(0);
+    assert!(partitions.len() < usize::try_from(PARTITIONS).expect("small"));
+    let mut run = run();
+    run.world.borrow_mut().forbidden.insert(topic);
+    run.calm(60, true);
+    run.calm(3, false);
+    let others: BTreeSet<i32> = (0..PARTITIONS)
+        .filter(|partition| !partitions.contains(partition))
+        .collect();
+    assert_eq!(run.caught_up(), others, "no other partition waits");
+    assert_eq!(run.restarts, 0);
+    let aborted = run.counted(&ABORTED_RECORDS);
+    let judged = run.counted(&FATES);
+    assert!(aborted < judged / 4.0, "aborted {aborted} of {judged}");
+    let ready = run.site.shared.readiness.reasons();
+    assert!(
+        ready
+            .iter()
+            .any(|fault| fault.contains("suspended") && fault.contains("not authorized")),
+        "{ready:?}"
+    );
+    run.world.borrow_mut().forbidden.clear();
+    run.calm(65, false);
+    assert!(run.is_quiet());
+    check_fates(&run.world.borrow(), &run.site, &BTreeMap::new()).expect("all is right");
+    assert_eq!(run.site.shared.readiness.reasons(), Vec::<String>::new());
+}
+
+#[test]
+fn a_batch_that_cannot_be_read_stops_its_partition_alone() {
+    let _log = tracing::subscriber::set_default(history::Log);
+    let mut run = run();
+    run.calm(5, true);
+    let before = run.receive_on(1, |_| {});
+    let bad = run.receive_on(1, |_| {});
+    run.world.borrow_mut().unreadable.insert(1, bad);
+    run.calm(60, true);
+    run.calm(3, false);
+    assert_eq!(run.caught_up(), BTreeSet::from([0, 2, 3]));
+    assert_eq!(run.world.borrow().committed[&1], before + 1, "{bad}");
+    assert!(run.restarts <= 1, "{} processes ended", run.restarts);
+    let why = history::called_the_operator().expect("it stops");
+    assert!(
+        why.contains("partition=1") && why.contains("cannot be read"),
+        "{why}"
+    );
+}
+
+#[test]
+fn a_record_at_which_judging_panics_stops_its_partition_alone() {
+    let _log = tracing::subscriber::set_default(history::Log);
+    let mut run = run();
+    run.calm(5, true);
+    let bad = run.receive_on(1, |record| {
+        record.headers.push((PANICS.to_owned(), None));
+        record.headers.push((PANICS.to_owned(), Some(Vec::new())));
+    });
+    run.calm(30, true);
+    run.calm(3, false);
+    assert_eq!(run.caught_up(), BTreeSet::from([0, 2, 3]));
+    assert!(run.world.borrow().committed[&1] <= bad);
+    assert_eq!(run.restarts, 0);
+    let why = history::called_the_operator().expect("it stops");
+    assert!(
+        why.contains("partition=1") && why.contains("panicked"),
+        "{why}"
+    );
+}
+
+#[test]
+fn a_transaction_that_timed_out_is_fenced_by_nobody() {
+    let mut run = run();
+    run.calm(5, true);
+    for _ in 0..3 {
+        // A process in the middle of a transaction stands still for longer than that may take.
+        let name = loop {
+            run.calm(1, true);
+            run.receive();
+            let until = run.world.borrow().now + SECOND;
+            let mut open = None;
+            while open.is_none() && run.world.borrow().now < until {
+                run.step(until).expect("no worker ends");
+                let world = run.world.borrow();
+                open = world.names.iter().find_map(|(name, state)| {
+                    state
+                        .open
+                        .is_some()
+                        .then(|| name.rsplit('.').next().map(str::to_owned))?
+                });
+            }
+            if let Some(name) = open {
+                break name.parse::<usize>().expect("a number");
+            }
+        };
+        let at = run
+            .processes
+            .iter()
+            .position(|process| process.name == name);
+        run.freeze(at.expect("it runs"), true);
+        run.calm(31, false);
+        let at = run
+            .processes
+            .iter()
+            .position(|process| process.name == name);
+        run.freeze(at.expect("it stands"), false);
+        run.calm(1, false);
+    }
+    assert_eq!(run.restarts, 0, "nobody else has a name");
+    run.calm(20, false);
+    assert!(run.is_quiet());
+    check_fates(&run.world.borrow(), &run.site, &BTreeMap::new()).expect("all is right");
+}
