@@ -332,9 +332,8 @@ impl Partitions {
             .parts
             .iter()
             .filter(|(partition, part)| {
-                !self.slots.get(partition).is_some_and(
-                    |slot| matches!(slot.state, State::Ready { to, .. } if to == part.base_offset && to == part.previous_position),
-                )
+                let slot = self.slots.get(partition);
+                !slot.is_some_and(|slot| slot.is_followed_by(part))
             })
             .map(|(&partition, part)| (partition, part.epoch))
             .collect();

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::state::SECOND;
+use super::state::{OUTSIDER, SECOND};
 use super::thread::{Thread, micros};
 use crate::kafka::assignment::Assignments;
 use crate::kafka::{BrokerUnavailable, Consumer, Polled};
@@ -192,6 +192,10 @@ impl Consumer for SimConsumer<'_> {
     }
 
     fn member(&self) -> Option<(u64, u64)> {
+        // A client that knows that it was removed is nobody, whose offsets are taken as those of an outsider.
+        if self.assignment_lost() {
+            return Some(OUTSIDER);
+        }
         let member = self.member.get();
         let generation = self.thread.world.borrow().members[&member].generation;
         Some((member, generation))

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use crate::dedup::index::DedupIndex;
+use crate::engine::batch::PartitionBatch;
 use crate::engine::restore::Repair;
 
 /// The state of a partition.
@@ -42,6 +43,14 @@ impl Slot {
         self.trouble
             .as_ref()
             .is_some_and(|trouble| trouble.suspended)
+    }
+
+    /// Whether a batch begins where the dedup index ends, and nothing was polled in between.
+    pub fn is_followed_by(&self, part: &PartitionBatch) -> bool {
+        let State::Ready { to, .. } = self.state else {
+            return false;
+        };
+        to == part.base_offset && to == part.previous_position
     }
 
     /// Whether it is not read for a while.
@@ -130,3 +139,35 @@ pub struct Judging<'p> {
 
 /// Nothing has a fate already.
 pub static NOTHING: BTreeMap<i64, bool> = BTreeMap::new();
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_follows_where_the_index_ends_and_nothing_was_polled_since() {
+        let slot = Slot {
+            epoch: 1,
+            state: State::Ready {
+                to: 5,
+                index: Box::new(DedupIndex::new(60)),
+                repair: None,
+            },
+            question: 1,
+            seen: 5,
+            position: 5,
+            watch: Watch::End,
+            trouble: None,
+        };
+        let part = |base_offset, previous_position| PartitionBatch {
+            epoch: 1,
+            base_offset,
+            previous_position,
+            records: Vec::new(),
+        };
+        assert!(slot.is_followed_by(&part(5, 5)));
+        assert!(!slot.is_followed_by(&part(4, 5)));
+        // Records 5 and 6 were polled and are gone.
+        assert!(!slot.is_followed_by(&part(5, 7)));
+    }
+}
