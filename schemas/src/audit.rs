@@ -46,6 +46,8 @@ struct Ended {
     fate: Fate,
     place: Place,
     event: Option<WebhookEvent>,
+    /// Empty for an event.
+    reason: String,
 }
 
 /// What the audit learned of the records, for those who look further.
@@ -55,6 +57,10 @@ pub struct Seen<'a> {
     pub raw: BTreeMap<Place, RawSeen<'a>>,
     /// Events in the order in which they were read: by topic and partition, by offset.
     pub events: Vec<EventSeen<'a>>,
+    /// The fate of each raw record, and the reason of one that is no event.
+    pub fates: HashMap<Place, (Fate, String)>,
+    /// Duplicates, and the id of the event that each repeats.
+    pub repeats: Vec<(Place, String)>,
 }
 
 /// A raw record.
@@ -75,10 +81,21 @@ pub struct EventSeen<'a> {
     pub record: &'a Record,
     /// The raw record that it comes from, as it says.
     pub place: Place,
+    /// Its id.
+    pub id: String,
 }
 
 /// Audits all records that were read `read_committed`, raw and fates, against what was acknowledged.
 pub fn audit(names: &TopicNames, records: &[Record], acked: &[Acked]) -> Verdict {
+    audit_seen(names, records, acked).0
+}
+
+/// The same, with what was learned.
+pub fn audit_seen<'a>(
+    names: &TopicNames,
+    records: &'a [Record],
+    acked: &[Acked],
+) -> (Verdict, Seen<'a>) {
     let acked = acked
         .iter()
         .map(|request| (request.id.as_str(), request.digest));
@@ -92,7 +109,7 @@ pub fn audit(names: &TopicNames, records: &[Record], acked: &[Acked]) -> Verdict
             verdict.fault(Invariant::I4, sentence);
         }
     }
-    verdict
+    (verdict, seen)
 }
 
 /// The same, against the ids and bodies' digests of what was acknowledged; with what was learned.
@@ -104,16 +121,14 @@ pub fn look<'a, 'i>(
     let mut verdict = Verdict::default();
     let mut seen = Seen {
         raw: raw_records(names, records, &mut verdict),
-        events: Vec::new(),
+        ..Seen::default()
     };
     verdict.raw = seen.raw.len();
     check_acked(&seen.raw, acked, &mut verdict);
 
-    let mut fates: HashMap<Place, Fate> = HashMap::with_capacity(seen.raw.len());
     let mut ids: HashSet<String> = HashSet::new();
-    let mut repeats: Vec<(Place, String)> = Vec::new();
     for record in records {
-        let Some(ended) = ended(names, record, &mut repeats, &mut verdict) else {
+        let Some(ended) = ended(names, record, &mut seen.repeats, &mut verdict) else {
             continue;
         };
         let (partition, offset) = ended.place;
@@ -127,7 +142,8 @@ pub fn look<'a, 'i>(
             ),
             Some(source) => check_copy(source.record, record, &ended, &mut verdict),
         }
-        if let Some(other) = fates.insert(ended.place, ended.fate) {
+        let fate = (ended.fate, ended.reason);
+        if let Some((other, _)) = seen.fates.insert(ended.place, fate) {
             verdict.doubled += 1;
             verdict.fault(
                 Invariant::I2,
@@ -138,8 +154,8 @@ pub fn look<'a, 'i>(
             );
         }
         if let Some(event) = ended.event {
-            let place = ended.place;
-            seen.events.push(EventSeen { record, place });
+            let (place, id) = (ended.place, event.id.clone());
+            seen.events.push(EventSeen { record, place, id });
             if let Some(id) = ids.replace(event.id) {
                 verdict.doubled += 1;
                 let at = format!("{} {}/{}", record.topic, record.partition, record.offset);
@@ -148,6 +164,7 @@ pub fn look<'a, 'i>(
             }
         }
     }
+    let fates = &seen.fates;
     for place in seen.raw.keys().filter(|place| !fates.contains_key(place)) {
         let (partition, offset) = place;
         verdict.lost += 1;
@@ -157,7 +174,7 @@ pub fn look<'a, 'i>(
             format!("raw {partition}/{offset} has no fate"),
         );
     }
-    check_repeats(&repeats, &ids, &mut verdict);
+    check_repeats(&seen.repeats, &ids, &mut verdict);
     (verdict, seen)
 }
 
@@ -224,7 +241,12 @@ fn ended(
         *verdict.events.entry(topic.to_owned()).or_default() += 1;
         let place = (i64::from(event.raw_partition), event.raw_offset);
         let event = Some(event);
-        return Some(Ended { fate, place, event });
+        return Some(Ended {
+            fate,
+            place,
+            event,
+            reason: String::new(),
+        });
     }
     let (Some(partition), Some(offset)) = (record.number(RAW_PARTITION), record.number(RAW_OFFSET))
     else {
@@ -247,12 +269,16 @@ fn ended(
                 verdict.fault(Invariant::I3, sentence);
             }
         }
-        Fate::Rejected => *verdict.rejected.entry(reason).or_default() += 1,
-        Fate::DeadLetter => *verdict.dead_letters.entry(reason).or_default() += 1,
+        Fate::Rejected => *verdict.rejected.entry(reason.clone()).or_default() += 1,
+        Fate::DeadLetter => *verdict.dead_letters.entry(reason.clone()).or_default() += 1,
         Fate::Event => {}
     }
-    let event = None;
-    Some(Ended { fate, place, event })
+    Some(Ended {
+        fate,
+        place,
+        event: None,
+        reason,
+    })
 }
 
 /// The fate that a topic stands for.

@@ -19,6 +19,7 @@ use sluice_schemas::raw::{Ack, RawRequest};
 use sluice_schemas::record::Record;
 use sluice_schemas::topic::TopicNames;
 
+use crate::expected::{Sent, check_expected};
 use crate::harness::metrics::Samples;
 use crate::load::ledger::{Answer, Attempt, Told};
 
@@ -26,6 +27,7 @@ use crate::load::ledger::{Answer, Attempt, Told};
 pub fn check(names: &TopicNames, records: &[Record], told: &Told) -> Verdict {
     let (mut verdict, seen) = look(names, records, told.acked());
     check_sent(&seen, told, &mut verdict);
+    check_expected(&seen, &Sent::of(told), &mut verdict);
     check_sequences(&seen, &mut verdict);
     check_order(&seen, told, &mut verdict);
     verdict

@@ -1,11 +1,24 @@
 //! The checker on planted violations of each invariant.
 
 use super::*;
+use crate::expected::Expected;
 use crate::load::ledger::Line;
 use sluice_schemas::audit::digest;
-use sluice_schemas::audit::testing::{NAMES, event, id, record, request, sound};
+use sluice_schemas::audit::testing::{
+    NAMES, body as sound_body, event, id, record, request, sound,
+};
 use sluice_schemas::event::{CONTENT_TYPE, CONTENT_TYPE_SINGLE_OBJECT};
+use sluice_schemas::fate::{DUPLICATE_OF, RAW_OFFSET};
 use sluice_schemas::raw::REQUEST;
+
+/// What becomes of the bodies of the sound records.
+fn expected(body: &str) -> Expected {
+    match body {
+        "body 2" => Expected::Forged,
+        "body 3" => Expected::Unreadable,
+        _ => Expected::Authentic,
+    }
+}
 
 /// A ledger in which requests are sent and acknowledged one after the other.
 #[derive(Clone, Default)]
@@ -18,6 +31,7 @@ impl Book {
             attempt: 1,
             source: "s".into(),
             sha256: hex::encode(digest(body.as_bytes())),
+            expected: expected(body),
             process: process.into(),
             at: 0,
         });
@@ -46,7 +60,7 @@ fn good() -> (Vec<Record>, Book) {
     let (records, _) = sound();
     let mut book = Book::default();
     for n in 0..4 {
-        book.sent(n, &format!("body {n}"));
+        book.sent(n, &sound_body(n));
     }
     (records, book)
 }
@@ -129,6 +143,54 @@ fn i3_two_events_of_one_id_and_a_repetition_of_nothing() {
 }
 
 #[test]
+fn i3_a_fate_that_the_request_must_not_have() {
+    let fault = |number: u64, other: Expected, at: u64| {
+        let (records, mut book) = good();
+        for line in &mut book.0 {
+            if let Line::Intent {
+                number: of,
+                expected,
+                at: sent,
+                ..
+            } = line
+                && *of == number
+            {
+                (*expected, *sent) = (other, at);
+            }
+        }
+        fault_of(&records, &book)
+    };
+    let sentence = |sentence: &str| (Invariant::I3, sentence.to_owned());
+    assert_eq!(
+        fault(2, Expected::Authentic, 0),
+        sentence("raw 0/2 is Authentic and ended as rejected signature_mismatch")
+    );
+    assert_eq!(
+        fault(3, Expected::Forged, 0),
+        sentence("raw 0/3 is Forged and ended as dead_letter malformed_json")
+    );
+    // A duplicate of an event with other bytes.
+    let (mut records, mut book) = good();
+    for record in &mut records {
+        let is_second = record.offset == 1 && record.topic == "webhooks.raw";
+        if is_second || record.topic == "webhooks.duplicates" {
+            record.value = b"body 1".to_vec();
+        }
+    }
+    for line in &mut book.0 {
+        if let Line::Intent {
+            number: 1, sha256, ..
+        } = line
+        {
+            *sha256 = hex::encode(digest(b"body 1"));
+        }
+    }
+    let (invariant, found) = fault_of(&records, &book);
+    assert_eq!(invariant, Invariant::I3);
+    assert_eq!(found, "raw 0/1 repeats e0, which has other bytes");
+}
+
+#[test]
 fn i3_a_repetition_by_sequence_that_became_an_event() {
     let by_sequence = |n: i64| {
         let mut wanted = RawRequest::decode(&request(n)).expect("a request");
@@ -190,9 +252,10 @@ fn a_request_that_ingest_wrote_twice_is_counted_and_is_one_event_at_most() {
     repeated.value.clone_from(&copy.value);
     repeated
         .headers
-        .retain(|(name, _)| name != REQUEST && name != "raw.offset");
+        .retain(|(name, _)| ![REQUEST, RAW_OFFSET, DUPLICATE_OF].contains(&name.as_str()));
     repeated.headers.push((REQUEST.into(), request(4)));
-    repeated.headers.push(("raw.offset".into(), b"6".to_vec()));
+    repeated.headers.push((RAW_OFFSET.into(), b"6".to_vec()));
+    repeated.headers.push((DUPLICATE_OF.into(), b"e4".to_vec()));
     records.extend([copy, repeated]);
     let verdict = check(&NAMES, &records, &book.read());
     assert!(verdict.holds(), "{:?}", verdict.faults);
@@ -213,8 +276,8 @@ fn i4_bytes_that_changed() {
     records[4].value = event("e0", 0, "body  0");
     assert_eq!(fault_of(&records, &book).0, Invariant::I4);
     let (mut records, _) = good();
-    records[1].value = b"body 0".to_vec();
-    records[5].value = b"body 0".to_vec();
+    records[1].value = b"body 9".to_vec();
+    records[5].value = b"body 9".to_vec();
     let verdict = check(&NAMES, &records, &book.read());
     assert!(verdict.faults[0].ends_with("has another body on raw"));
     assert!(verdict.violations.keys().eq(&[Invariant::I4]));

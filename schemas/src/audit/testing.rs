@@ -91,12 +91,17 @@ pub fn event_at(event_id: &str, raw_partition: i32, raw_offset: i64, data: &str)
     bytes
 }
 
+/// The body of the sound record at an offset: the second repeats the first.
+pub fn body(n: i64) -> String {
+    format!("body {}", if n == 1 { 0 } else { n })
+}
+
 /// Raw 0 became an event, 1 repeats it, 2 was rejected, 3 is a dead letter.
 pub fn sound() -> (Vec<Record>, Vec<Acked>) {
     let mut records = Vec::new();
     let mut acked = Vec::new();
     for n in 0..4 {
-        let body = format!("body {n}");
+        let body = body(n);
         records.push(record(
             "webhooks.raw",
             n,
@@ -116,7 +121,7 @@ pub fn sound() -> (Vec<Record>, Vec<Acked>) {
         &[framing],
     ));
     let fate = |topic: &str, n: i64, reason: &str| {
-        let (offset, body) = (n.to_string(), format!("body {n}"));
+        let (offset, body) = (n.to_string(), body(n));
         record(
             topic,
             0,

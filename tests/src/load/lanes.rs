@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::expected::Expected;
 use crate::harness::client::{Client, Outgoing};
 use crate::harness::deployment::{Source, now};
 use crate::harness::wait::wait_for;
@@ -264,22 +265,28 @@ async fn turn(
     let request = match choice {
         0..6 if !kept.is_empty() => {
             let (request, source) = kept[random.usize(..kept.len())].clone();
-            return deliver(shared, &request, source, random).await;
+            let request = (&request, Expected::Authentic);
+            return deliver(shared, request, source, random).await;
         }
         6..8 => match forgery(shared, random)? {
-            Some((request, source)) => return deliver(shared, &request, source, random).await,
+            Some((request, source)) => {
+                let request = (&request, Expected::Forged);
+                return deliver(shared, request, source, random).await;
+            }
             None => chain.step(shared)?,
         },
         8..11 => {
             let request = poison(shared, chain, random)?;
-            return deliver(shared, &request, source, random).await;
+            let request = (&request, Expected::Unreadable);
+            return deliver(shared, request, source, random).await;
         }
         11..15 => {
             let request = chain.step(shared)?;
             let (mut one, mut other) = (random.fork(), random.fork());
+            let request = (&request, Expected::Authentic);
             let (first, second) = tokio::join!(
-                deliver(shared, &request, source, &mut one),
-                deliver(shared, &request, source, &mut other),
+                deliver(shared, request, source, &mut one),
+                deliver(shared, request, source, &mut other),
             );
             first?;
             second?;
@@ -287,7 +294,7 @@ async fn turn(
         }
         _ => chain.step(shared)?,
     };
-    deliver(shared, &request, source, random).await?;
+    deliver(shared, (&request, Expected::Authentic), source, random).await?;
     if kept.len() == KEPT {
         kept.remove(0);
     }
@@ -324,7 +331,7 @@ fn poison(shared: &Shared, chain: &Chain, random: &mut Rng) -> Result<Outgoing> 
 /// Sends a request until it is answered with 200, and writes all of it down.
 async fn deliver(
     shared: &Shared,
-    request: &Outgoing,
+    (request, expected): (&Outgoing, Expected),
     source: usize,
     random: &mut Rng,
 ) -> Result<()> {
@@ -340,6 +347,7 @@ async fn deliver(
             attempt,
             source: source.clone(),
             sha256: sha256.clone(),
+            expected,
             process: format!("{} #{}", target.name, target.starts.load(Relaxed)),
             at: now_micros(),
         })?;

@@ -16,6 +16,8 @@ use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 use sluice_schemas::audit::Digest;
 
+use crate::expected::Expected;
+
 /// One line.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "line", rename_all = "snake_case")]
@@ -30,9 +32,11 @@ pub enum Line {
         source: String,
         /// SHA-256 of the body, lower-case hex.
         sha256: String,
+        /// What must become of it.
+        expected: Expected,
         /// The process of ingest that is asked: its name, and which of its starts it is.
         process: String,
-        /// Microseconds since 1970, by the sender's clock. For people; nothing is decided by it.
+        /// Microseconds since 1970, by the sender's clock. It decides whether a copy may have grown old.
         at: u64,
     },
     /// It was answered with 200.
@@ -112,6 +116,10 @@ pub struct Attempt {
     pub intent: usize,
     /// SHA-256 of the body.
     pub digest: Digest,
+    /// What must become of it.
+    pub expected: Expected,
+    /// When it was sent, by the sender's clock, microseconds since 1970.
+    pub at: u64,
     /// The process of ingest that was asked; the same number for the same process.
     pub process: u32,
     /// What came back.
@@ -168,6 +176,8 @@ impl Told {
                     attempt,
                     sha256,
                     process,
+                    expected,
+                    at,
                     ..
                 } => {
                     let next = u32::try_from(processes.len())?;
@@ -176,6 +186,8 @@ impl Told {
                         number,
                         intent: n,
                         digest: from_hex(&sha256).context("a digest that is none")?,
+                        expected,
+                        at,
                         process: *processes.entry(process).or_insert(next),
                         answer: Answer::None,
                     });
@@ -241,6 +253,7 @@ mod tests {
             attempt,
             source: "s".into(),
             sha256: hex::encode(digest(b"body")),
+            expected: Expected::Authentic,
             process: "ingest-0 #1".into(),
             at: now_micros(),
         }

@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use serde::Serialize;
 use serde_json::json;
-use sluice_schemas::audit::{Acked, Invariant, Verdict, audit, digest};
+use sluice_schemas::audit::{Acked, Invariant, Verdict, audit_seen, digest};
+use sluice_tests::expected::{Expected, Sent, check_expected};
 use sluice_tests::harness::client::Client;
 use sluice_tests::harness::cluster::{Cluster, Purpose};
 use sluice_tests::harness::deployment::{Site, now};
@@ -16,7 +17,7 @@ use sluice_tests::harness::offsets;
 use sluice_tests::harness::process::Service;
 use sluice_tests::harness::topics::{Isolation, read, with_prefix};
 use sluice_tests::harness::wait::{PATIENCE, wait_for};
-use sluice_tests::load::mix::numbered::{Sums, expected, request};
+use sluice_tests::load::mix::numbered::{Sums, expected, must_become, request};
 
 use crate::trials::frame;
 
@@ -83,7 +84,7 @@ pub fn run(options: &Options) -> Result<bool> {
     );
     let sending = Sending::start(&site, options)?;
     let kills = kill_on_the_way(&site, &mut processor, &sending, options)?;
-    let (acked, retried, sent_in) = sending.finish()?;
+    let (acked, sent, retried, sent_in) = sending.finish()?;
     eprintln!(
         "{} answered with 200 after {sent_in:.1?}; waiting for the processor",
         acked.len()
@@ -102,7 +103,9 @@ pub fn run(options: &Options) -> Result<bool> {
     eprintln!("reading all topics");
     let topics = with_prefix(site.bootstrap(), "")?;
     let records = read(site.bootstrap(), &topics, Isolation::Committed)?;
-    let mut verdict = audit(&site.names(), &records, &acked);
+    let names = site.names();
+    let (mut verdict, seen) = audit_seen(&names, &records, &acked);
+    check_expected(&seen, &sent, &mut verdict);
     let expected = expected(options.requests);
     let found = found(&verdict);
     // A request that was answered with 503 may stand on raw all the same, and its retry too.
@@ -144,7 +147,7 @@ fn found(verdict: &Verdict) -> Sums {
 }
 
 /// What one sender did: what was answered with 200, and how often it sent again.
-type Part = (Vec<Acked>, u64);
+type Part = (Vec<Acked>, Vec<Expected>, u64);
 
 /// Requests on their way, in threads of their own. What must become of all is counted beforehand, so each
 /// number is sent until its 200, which gives its id: the open loop neither keeps ids nor retries, and the
@@ -173,11 +176,11 @@ impl Sending {
                 let (site, client) = (Arc::clone(site), Arc::clone(&client));
                 let (next, done) = (Arc::clone(&next), Arc::clone(&done));
                 runtime.spawn(async move {
-                    let (mut acked, mut retried) = (Vec::new(), 0);
+                    let (mut acked, mut must, mut retried) = (Vec::new(), Vec::new(), 0);
                     loop {
                         let n = next.fetch_add(1, Ordering::Relaxed);
                         if n >= requests {
-                            return Ok((acked, retried));
+                            return Ok((acked, must, retried));
                         }
                         let outgoing = request(&site, n, at)?;
                         let due = since + Duration::from_secs(n) / rate;
@@ -192,6 +195,7 @@ impl Sending {
                             id: answer.id()?,
                             digest: digest(&outgoing.body),
                         });
+                        must.push(must_become(n));
                         done.fetch_add(1, Ordering::Relaxed);
                     }
                 })
@@ -205,14 +209,19 @@ impl Sending {
         })
     }
 
-    fn finish(self) -> Result<(Vec<Acked>, u64, Duration)> {
-        let (mut acked, mut retried) = (Vec::new(), 0);
+    fn finish(self) -> Result<(Vec<Acked>, Sent, u64, Duration)> {
+        let (mut acked, mut sent, mut retried) = (Vec::new(), Sent::default(), 0);
         for task in self.tasks {
-            let (some, again) = self.runtime.block_on(task).context("a sender panicked")??;
+            let (some, must, again) =
+                self.runtime.block_on(task).context("a sender panicked")??;
+            for (acked, must) in some.iter().zip(must) {
+                // What is sent by number is sent within the time that signatures are good for.
+                sent.add(acked.digest, must, u64::MAX);
+            }
             acked.extend(some);
             retried += again;
         }
-        Ok((acked, retried, self.since.elapsed()))
+        Ok((acked, sent, retried, self.since.elapsed()))
     }
 }
 

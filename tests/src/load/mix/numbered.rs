@@ -3,6 +3,7 @@
 use anyhow::Result;
 use serde::Serialize;
 
+use crate::expected::Expected;
 use crate::harness::client::Outgoing;
 use crate::harness::deployment::Site;
 
@@ -58,6 +59,15 @@ pub fn expected(requests: u64) -> Sums {
         }
     }
     sums
+}
+
+/// What must become of request `n`.
+pub fn must_become(n: u64) -> Expected {
+    match kind(n) {
+        Kind::Event | Kind::Again(_) => Expected::Authentic,
+        Kind::Forged => Expected::Forged,
+        Kind::Broken => Expected::Unreadable,
+    }
 }
 
 /// Makes request `n`: the same `n` gives the same bytes.
