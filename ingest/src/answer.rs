@@ -113,6 +113,8 @@ pub enum UnavailableReason {
     Acknowledgement,
     /// The brokers refused, or the producer is broken.
     Broker,
+    /// Raw takes no record of this size, though the settings do: `max.message.bytes` of the topic is too small.
+    TopicLimit,
     /// The spool is full, too old or broken.
     Spool,
     /// The source's share of the spool is used up.
@@ -121,13 +123,14 @@ pub enum UnavailableReason {
 
 impl UnavailableReason {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Starting,
         Self::Buffers,
         Self::SourceBuffers,
         Self::Queue,
         Self::Acknowledgement,
         Self::Broker,
+        Self::TopicLimit,
         Self::Spool,
         Self::SpoolShare,
     ];
@@ -141,6 +144,7 @@ impl UnavailableReason {
             | Self::Queue
             | Self::Acknowledgement
             | Self::Broker
+            | Self::TopicLimit
             | Self::Spool
             | Self::SpoolShare => None,
         }
@@ -155,6 +159,7 @@ impl UnavailableReason {
             Self::Queue => "queue",
             Self::Acknowledgement => "acknowledgement",
             Self::Broker => "broker",
+            Self::TopicLimit => "topic_limit",
             Self::Spool => "spool",
             Self::SpoolShare => "spool_share",
         }

@@ -32,6 +32,9 @@ pub enum Command {
         /// What is in quarantine too: have a look first, with `quarantine`.
         #[arg(long)]
         quarantined: bool,
+        /// What is in quarantine because Kafka refused it too: earlier releases put there what was too large.
+        #[arg(long)]
+        refused: bool,
     },
     /// Lists what is in the quarantine of a spool that no process uses, a JSON object a line.
     Quarantine,

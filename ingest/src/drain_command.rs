@@ -13,20 +13,20 @@ use sluice_service::runtime::Failure;
 use crate::metrics::Metrics;
 use crate::publish::Use;
 use crate::service::{open_spool, producer, verify};
-use crate::spool::Spool;
 use crate::spool::drain::Drain;
 use crate::spool::record::Stored;
+use crate::spool::{Released, Spool};
 
 /// Drains the spool that the settings name, without taking requests: for one that a pod left behind.
 ///
 /// # Errors
 /// What blocks the drain; the other records stay in the spool.
 ///
-/// What is in quarantine stays there, unless it is `quarantined` that is to be drained.
+/// What is in quarantine stays there, unless it is `released`.
 pub async fn drain_only(
     settings: &Settings,
     older: bool,
-    quarantined: bool,
+    released: Option<Released>,
 ) -> Result<Drained, Failure> {
     let metrics = Metrics::new(&mut Registry::default());
     let spool = open(settings, &metrics)?;
@@ -38,9 +38,9 @@ pub async fn drain_only(
     let publisher = Arc::new(producer(settings, Use::Drain, &metrics)?);
     let drain = || Drain::new(Arc::clone(&spool), Arc::clone(&publisher)).until_empty();
     let mut outcome = drain().await;
-    if quarantined && outcome.is_ok() {
-        let released = spool.release().await;
-        released.map_err(|error| Failure::Restart(format!("the spool: {error}")))?;
+    if let Some(released) = released.filter(|_| outcome.is_ok()) {
+        let count = spool.release(released).await;
+        count.map_err(|error| Failure::Restart(format!("the spool: {error}")))?;
         outcome = drain().await;
     }
     let left = spool.records();

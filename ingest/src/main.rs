@@ -10,6 +10,7 @@ use sluice_ingest::descriptors;
 use sluice_ingest::drain_command::{drain_only, list_quarantine};
 use sluice_ingest::http::server;
 use sluice_ingest::service::{check, run};
+use sluice_ingest::spool::Released;
 use sluice_schemas::settings::{Part, Settings};
 use sluice_service::runtime::Failure;
 use sluice_service::{EXIT_CONFIG, privacy, shutdown, telemetry};
@@ -54,8 +55,17 @@ fn start(settings: Settings, command: Option<Command>) -> anyhow::Result<Result<
         .build()?;
     let ended = runtime.block_on(async {
         match command {
-            Some(Command::Drain { older, quarantined }) => {
-                return Ok(drain(&settings, older, quarantined).await);
+            Some(Command::Drain {
+                older,
+                quarantined,
+                refused,
+            }) => {
+                let released = match (quarantined, refused) {
+                    (true, _) => Some(Released::All),
+                    (false, true) => Some(Released::Refused),
+                    (false, false) => None,
+                };
+                return Ok(drain(&settings, older, released).await);
             }
             Some(Command::Quarantine) => return Ok(list_quarantine(&settings)),
             None => {}
@@ -76,8 +86,12 @@ fn start(settings: Settings, command: Option<Command>) -> anyhow::Result<Result<
 }
 
 /// Drains the spool and prints the result as one JSON object. Records that are left are a failure.
-async fn drain(settings: &Settings, older: bool, quarantined: bool) -> Result<(), Failure> {
-    let drained = drain_only(settings, older, quarantined).await?;
+async fn drain(
+    settings: &Settings,
+    older: bool,
+    released: Option<Released>,
+) -> Result<(), Failure> {
+    let drained = drain_only(settings, older, released).await?;
     println!("{}", drained.json());
     let refused = drained.refused;
     let kept = || format!("{refused} records are in quarantine: keep this folder");

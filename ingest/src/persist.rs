@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 use tracing::Instrument;
 use uuid::Uuid;
 
-use crate::answer::{Answer, Limit, UnavailableReason};
+use crate::answer::{Answer, UnavailableReason};
 use crate::byte_budget::Permit;
 use crate::clock;
 use crate::metrics::{Metrics, TraceId};
@@ -88,15 +88,6 @@ pub struct Durable<P> {
     ack_timeout: Duration,
 }
 
-/// Why the brokers do not have a record, as far as is known.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum PublishFailure {
-    /// It is too large, now and later.
-    TooLarge,
-    /// The fault is ours.
-    Unavailable(UnavailableReason),
-}
-
 impl<P: Publish> Durable<P> {
     /// Without a spool, what Kafka does not acknowledge is answered 503.
     pub fn new(
@@ -155,7 +146,7 @@ impl<P: Publish> Durable<P> {
             // The record is handed over without a wait, and needs no task after that.
             let trace = span.as_ref().map(|span| span.trace_id());
             let sent = self.to_brokers(&request, self.ack_timeout, trace).await;
-            let sent = sent.map(Stored::Broker).map_err(PublishFailure::answer);
+            let sent = sent.map(Stored::Broker).map_err(Answer::Unavailable);
             return ended(request.raw.id, sent, span);
         };
         self.unanswered.fetch_add(1, Ordering::AcqRel);
@@ -187,8 +178,11 @@ impl<P: Publish> Durable<P> {
             let wait = spool.settings().wait;
             match self.to_brokers(&request, wait, trace).await {
                 Ok(delivered) => return Ok(Stored::Broker(delivered)),
-                Err(failure @ PublishFailure::TooLarge) => return Err(failure.answer()),
-                Err(PublishFailure::Unavailable(reason)) => Some(reason),
+                // On the spool it would wait before all others, for it is refused until the topic is mended.
+                Err(reason @ UnavailableReason::TopicLimit) => {
+                    return Err(Answer::Unavailable(reason));
+                }
+                Err(reason) => Some(reason),
             }
         } else {
             None
@@ -201,27 +195,26 @@ impl<P: Publish> Durable<P> {
         request: &AcceptedRequest,
         wait: Duration,
         trace: Option<TraceId>,
-    ) -> Result<Delivered, PublishFailure> {
+    ) -> Result<Delivered, UnavailableReason> {
         let (reply, replied) = oneshot::channel();
         let hold = Hold::new(reply, Some(Arc::clone(&request.permit)));
         let since = Instant::now();
         let published = self.publisher.publish(&request.record(), hold);
         published.map_err(|refused| match refused {
-            Refused::QueueFull => PublishFailure::Unavailable(UnavailableReason::Queue),
-            Refused::TooLarge => PublishFailure::TooLarge,
-            Refused::Broken => PublishFailure::Unavailable(UnavailableReason::Broker),
+            Refused::QueueFull => UnavailableReason::Queue,
+            Refused::TooLarge => UnavailableReason::TopicLimit,
+            Refused::Broken => UnavailableReason::Broker,
         })?;
         match tokio::time::timeout(wait, replied).await {
             Ok(Ok(Ok(delivered))) => {
                 self.metrics.acknowledged(since.elapsed(), trace);
                 Ok(delivered)
             }
-            Err(_) | Ok(Ok(Err(Undelivered::TimedOut))) => Err(PublishFailure::Unavailable(
-                UnavailableReason::Acknowledgement,
-            )),
-            Ok(Ok(Err(Undelivered::TooLarge))) => Err(PublishFailure::TooLarge),
+            Err(_) | Ok(Ok(Err(Undelivered::TimedOut))) => Err(UnavailableReason::Acknowledgement),
+            // Its size was measured before it was taken (413), so the fault is ours.
+            Ok(Ok(Err(Undelivered::TooLarge))) => Err(UnavailableReason::TopicLimit),
             Ok(Ok(Err(Undelivered::Invalid | Undelivered::Refused)) | Err(_)) => {
-                Err(PublishFailure::Unavailable(UnavailableReason::Broker))
+                Err(UnavailableReason::Broker)
             }
         }
     }
@@ -265,13 +258,4 @@ fn ended(id: Uuid, stored: Result<Stored, Answer>, span: Option<Box<SendSpan>>) 
         span.end(stored);
     }
     stored.map_or_else(|answer| answer, |_| Answer::Accepted(id))
-}
-
-impl PublishFailure {
-    fn answer(self) -> Answer {
-        match self {
-            Self::TooLarge => Answer::TooLarge(Limit::MaxRecord),
-            Self::Unavailable(reason) => Answer::Unavailable(reason),
-        }
-    }
 }

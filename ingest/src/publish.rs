@@ -16,19 +16,19 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, Producer, ThreadedProducer};
 use sluice_schemas::raw::{REQUEST, TRACEPARENT};
-use sluice_schemas::settings::Fault;
-use sluice_schemas::settings::Settings;
+use sluice_schemas::settings::{Fault, RAW_OVERHEAD, Settings};
 use sluice_service::kafka::client as kafka;
 use sluice_service::kafka::refusal::{Call, lacking};
 use sluice_service::kafka::statistics;
 use sluice_service::telemetry::Repeated;
 
-use self::deliveries::Deliveries;
+use self::deliveries::{Deliveries, Raw};
 pub use self::types::{Delivered, Hold, Publish, Record, Refused, Undelivered};
 use crate::metrics::DeliveryMetrics;
 
-/// The most of a batch, in bytes. Under the smallest record limit that there can be.
-const BATCH_BYTES: u64 = 128 * 1024;
+/// The most of a batch, in bytes. Under the smallest record limit that there can be; a larger record is a
+/// batch of its own.
+pub(crate) const BATCH_BYTES: u64 = 128 * 1024;
 
 /// Of the time that a sender waits, the share in percent after which a record is given up: the rest
 /// is for the answer.
@@ -36,6 +36,9 @@ const PATIENCE_PERCENT: u32 = 95;
 
 /// What one record takes of the producer's memory in addition to its bytes, for bounding their number.
 const RECORD_COST: u64 = 2 * 1024;
+
+/// The largest record that any release wrote to a spool: a body of 64 MiB, and what stands next to it.
+const LARGEST_SPOOLED: u64 = (64 << 20) + RAW_OVERHEAD;
 
 /// How long a producer that was replaced may take for its last records.
 const RETIRE_TIMEOUT: Duration = Duration::from_secs(30);
@@ -48,7 +51,7 @@ pub struct Kafka {
     producer: ArcSwap<ThreadedProducer<Deliveries>>,
     r#use: Use,
     metrics: DeliveryMetrics,
-    topic: String,
+    raw: Raw,
     enough_replicas: usize,
     /// Nothing is taken until the producer that is being replaced has delivered what it has.
     is_held: AtomicBool,
@@ -57,7 +60,7 @@ pub struct Kafka {
 
 impl Debug for Kafka {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Kafka({})", self.topic)
+        write!(f, "Kafka({})", self.raw.name)
     }
 }
 
@@ -87,16 +90,16 @@ impl Kafka {
         r#use: Use,
         metrics: DeliveryMetrics,
     ) -> Result<Self, Vec<Fault>> {
-        let topic = settings.topics.names.raw();
+        let raw = Raw::new(settings);
         let base = kafka::base_config(settings)?;
         let config = config_on(base, settings, r#use);
-        let producer = made(&config, r#use, &metrics, &topic)?;
+        let producer = made(&config, r#use, &metrics, &raw)?;
         let replication = usize::try_from(settings.topics.replication).unwrap_or(1);
         Ok(Self {
             producer: ArcSwap::from_pointee(producer),
             r#use,
             metrics,
-            topic,
+            raw,
             enough_replicas: replication.saturating_sub(1).max(1),
             is_held: AtomicBool::new(false),
             refusals: Mutex::default(),
@@ -107,7 +110,7 @@ impl Kafka {
     /// its own, or on this one where the order of records counts. Blocks only then.
     pub fn renew(&self, settings: &Settings, base: &ClientConfig) -> Result<(), Vec<Fault>> {
         let config = config_on(base.clone(), settings, self.r#use);
-        let producer = Arc::new(made(&config, self.r#use, &self.metrics, &self.topic)?);
+        let producer = Arc::new(made(&config, self.r#use, &self.metrics, &self.raw)?);
         // What cannot be taken now is tried again by the spool's drain, in its order.
         self.is_held
             .store(self.r#use == Use::Drain, Ordering::SeqCst);
@@ -130,23 +133,23 @@ impl Kafka {
 
     /// Asks the brokers whether the raw topic would take a record now. Blocks for up to `patience`.
     pub fn probe(&self, patience: Duration) -> Result<(), String> {
-        let producer = self.producer.load();
+        let (producer, name) = (self.producer.load(), &self.raw.name);
         let metadata = producer
             .client()
-            .fetch_metadata(Some(&self.topic), patience)
+            .fetch_metadata(Some(name), patience)
             .map_err(|error| format!("the brokers do not answer: {error}"))?;
         let Some(topic) = metadata.topics().first() else {
-            return Err(format!("the brokers say nothing of {}", self.topic));
+            return Err(format!("the brokers say nothing of {name}"));
         };
         if let Some(error) = topic.error() {
-            let lacks = lacking(Call::Write(&self.topic), error.into());
+            let lacks = lacking(Call::Write(name), error.into());
             return Err(match lacks {
                 Some(rule) => format!("Kafka refuses {rule}"),
-                None => format!("{} is not there", self.topic),
+                None => format!("{name} is not there"),
             });
         }
         if topic.partitions().is_empty() {
-            return Err(format!("{} is not there", self.topic));
+            return Err(format!("{name} is not there"));
         }
         let leaders = topic.partitions().iter();
         let leaders = leaders.map(|partition| (partition.id(), partition.leader()));
@@ -156,14 +159,10 @@ impl Kafka {
             let replicas = partition.replicas().len();
             let enough = self.enough_replicas.min(replicas.saturating_sub(1).max(1));
             if partition.leader() < 0 {
-                return Err(format!("{} {} has no leader", self.topic, partition.id()));
+                return Err(format!("{name} {} has no leader", partition.id()));
             }
             if partition.isr().len() < enough {
-                return Err(format!(
-                    "{} {} lacks replicas in sync",
-                    self.topic,
-                    partition.id()
-                ));
+                return Err(format!("{name} {} lacks replicas in sync", partition.id()));
             }
         }
         Ok(())
@@ -188,7 +187,7 @@ impl Kafka {
     /// The fatal error of the producer, if there is one.
     pub fn fatal(&self) -> Option<String> {
         let (code, reason) = self.producer.load().client().fatal_error()?;
-        let lacks = lacking(Call::Write(&self.topic), code);
+        let lacks = lacking(Call::Write(&self.raw.name), code);
         let lacks = lacks.map_or_else(String::new, |rule| format!("; Kafka refuses {rule}"));
         Some(format!("{code}: {reason}{lacks}"))
     }
@@ -205,10 +204,10 @@ fn made(
     config: &ClientConfig,
     r#use: Use,
     metrics: &DeliveryMetrics,
-    topic: &str,
+    raw: &Raw,
 ) -> Result<ThreadedProducer<Deliveries>, Vec<Fault>> {
     let is_live = r#use == Use::Live;
-    let deliveries = Deliveries::new(metrics.clone(), r#use.client(), is_live, topic);
+    let deliveries = Deliveries::new(metrics.clone(), r#use.client(), is_live, raw.clone());
     config.create_with_context(deliveries).map_err(|error| {
         let (path, message) = ("kafka".to_owned(), error.to_string());
         vec![Fault { path, message }]
@@ -247,21 +246,18 @@ fn config_on(mut config: ClientConfig, settings: &Settings, r#use: Use) -> Clien
         // 0 means never to librdkafka.
         Use::Drain => Duration::ZERO,
     };
-    let kib = settings
-        .ingest
-        .max_buffered
-        .max(settings.raw_max_message_bytes())
-        / 1024;
+    let largest = match r#use {
+        Use::Live => settings.raw_max_message_bytes(),
+        // Sources may allow less now than when a record was spooled; whether raw takes it, raw decides.
+        Use::Drain => settings.raw_max_message_bytes().max(LARGEST_SPOOLED),
+    };
+    let kib = settings.ingest.max_buffered.max(largest) / 1024;
     let records = (settings.ingest.max_buffered / RECORD_COST).clamp(1_000, 1_000_000);
     for (property, value, is_ours) in [
         ("acks", "all".to_owned(), true),
         ("enable.idempotence", "true".to_owned(), true),
         ("partitioner", "murmur2_random".to_owned(), true),
-        (
-            "message.max.bytes",
-            settings.raw_max_message_bytes().to_string(),
-            true,
-        ),
+        ("message.max.bytes", largest.to_string(), true),
         ("batch.size", BATCH_BYTES.to_string(), true),
         ("message.timeout.ms", patience.as_millis().to_string(), true),
         ("queue.buffering.max.kbytes", kib.to_string(), true),
@@ -310,7 +306,7 @@ impl Publish for Kafka {
                 key: TRACEPARENT,
                 value: Some(record.traceparent),
             });
-        let record = BaseRecord::with_opaque_to(&self.topic, hold)
+        let record = BaseRecord::with_opaque_to(&self.raw.name, hold)
             .key(record.key)
             .payload(record.value)
             .headers(headers);

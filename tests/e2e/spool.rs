@@ -8,9 +8,10 @@ use sluice_schemas::raw::{Ack, REQUEST, RawRequest};
 use sluice_tests::harness::client::Outgoing;
 use sluice_tests::harness::cluster::{Cluster, Purpose};
 use sluice_tests::harness::deployment::{Site, now};
+use sluice_tests::harness::offsets;
 use sluice_tests::harness::process::find;
 use sluice_tests::harness::topics::{Isolation, read};
-use sluice_tests::harness::wait::PATIENCE;
+use sluice_tests::harness::wait::{PATIENCE, wait_for};
 
 use crate::harness::Running;
 
@@ -127,6 +128,96 @@ fn an_outage_and_two_kills_lose_nothing_and_keep_the_order() {
     let verdict = running.finish(AWAY);
     assert_eq!(verdict.acked, 29);
     assert_eq!(verdict.events.values().sum::<usize>(), 29);
+}
+
+/// Gives raw another bound on records, and what it has else.
+fn bound_raw(running: &Running, bytes: &str) {
+    let configs = [
+        ("max.message.bytes", bytes),
+        ("message.timestamp.type", "LogAppendTime"),
+    ];
+    let altered = offsets::alter_topic(running.site.bootstrap(), &running.names().raw(), &configs);
+    altered.expect("another bound");
+}
+
+/// Bytes that stay as many when the client compresses them: raw's bound is for what then comes.
+fn incompressible(bytes: usize, seed: u64) -> Bytes {
+    let mut state = seed;
+    let next = || {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        state.to_be_bytes()[0]
+    };
+    std::iter::repeat_with(next).take(bytes).collect()
+}
+
+/// A request that is larger than what [`bound_raw`] leaves.
+fn large(running: &Running, n: u64) -> Outgoing {
+    Outgoing {
+        body: incompressible(300_000, n),
+        ..request(running, n)
+    }
+}
+
+fn wait_metric(running: &Running, what: (&str, &[(&str, &str)]), value: f64) {
+    let found = wait_for(what.0, PATIENCE, || {
+        let found = running.ingest.metrics()?.sum(what.0, what.1);
+        Ok(((found - value).abs() < 0.5).then_some(()))
+    });
+    found.unwrap_or_else(|error| panic!("{error:#}\n{}", running.ingest.log().unwrap_or_default()));
+}
+
+#[test]
+fn a_bound_of_raw_that_is_too_small_costs_503_and_holds_the_drain_until_it_is_raised() {
+    let cluster = Cluster::start(1, Purpose::Tests).expect("Kafka starts");
+    let mut site = Site::new("spool-limit.", &cluster.bootstrap()).expect("a site");
+    let spool = site.dir().join("spool");
+    site.set(&["ingest", "spool"], json!({"dir": spool, "wait": "300ms"}));
+    let mut running = Running::on(site);
+    bound_raw(&running, "150000");
+    let refused = large(&running, 1);
+    wait_for("the new bound", PATIENCE, || {
+        Ok((running.post(&refused).status != 200).then_some(()))
+    })
+    .expect("raw refuses it");
+    assert_eq!(running.post(&refused).status, 503);
+    let small = request(&running, 2);
+    running.accept(&small);
+    assert!(running.ingest.is_ready(), "other senders are served");
+    kill_broker(&mut running, &cluster);
+    for request in [
+        request(&running, 3),
+        large(&running, 4),
+        request(&running, 5),
+    ] {
+        running.accept(&request);
+    }
+    cluster.restart(0).expect("a start");
+    cluster.wait_ready().expect("the node");
+    let halted: (&str, &[(&str, &str)]) =
+        ("sluice_ingest_drain_halted", &[("reason", "topic_limit")]);
+    wait_metric(&running, halted, 1.0);
+    let metrics = running.ingest.metrics().expect("metrics");
+    let refused = metrics.sum("sluice_ingest_spool_refused", &[]);
+    assert!(
+        refused < 0.5,
+        "{refused} acknowledged records were set aside"
+    );
+    let behind = request(&running, 6);
+    running.accept(&behind);
+    assert!(running.ingest.is_ready(), "the spool has room");
+    bound_raw(&running, "2359296");
+    wait_metric(&running, ("sluice_ingest_spool_records", &[]), 0.0);
+    wait_metric(&running, halted, 0.0);
+    running.start_processor();
+    let mut allowed = AWAY.to_vec();
+    allowed.extend([
+        "raw refuses records of a size",
+        "the drain of the spool waits before a record",
+    ]);
+    let verdict = running.finish(&allowed);
+    assert!(verdict.acked >= 5, "{verdict:?}");
 }
 
 #[test]

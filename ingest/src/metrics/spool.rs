@@ -3,15 +3,24 @@
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
+use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 use sluice_schemas::metric::ingest::{
-    INGEST_DRAINED, INGEST_SPOOL, INGEST_SPOOL_COMMIT, INGEST_SPOOL_FAILURES, INGEST_SPOOL_OLDEST,
-    INGEST_SPOOL_RECORDS, INGEST_SPOOL_REFUSED,
+    INGEST_DRAIN_HALTED, INGEST_DRAINED, INGEST_SPOOL, INGEST_SPOOL_COMMIT, INGEST_SPOOL_FAILURES,
+    INGEST_SPOOL_OLDEST, INGEST_SPOOL_RECORDS, INGEST_SPOOL_REFUSED,
 };
 use sluice_service::metric::register;
+
+use crate::spool::Halt;
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Halted {
+    reason: &'static str,
+}
 
 /// The metrics of the spool.
 #[derive(Debug, Clone)]
@@ -19,6 +28,7 @@ pub struct SpoolMetrics {
     records: Gauge<u64, AtomicU64>,
     bytes: Gauge<u64, AtomicU64>,
     refused: Gauge<u64, AtomicU64>,
+    halted: Family<Halted, Gauge>,
     oldest: Gauge,
     drained: Counter,
     commit: Histogram,
@@ -33,6 +43,7 @@ impl SpoolMetrics {
             records: Gauge::default(),
             bytes: Gauge::default(),
             refused: Gauge::default(),
+            halted: Family::default(),
             oldest: Gauge::default(),
             drained: Counter::default(),
             // Half a millisecond to eight seconds: a disk that is slower holds senders up.
@@ -43,10 +54,12 @@ impl SpoolMetrics {
         register(registry, INGEST_SPOOL_RECORDS, metrics.records.clone());
         register(registry, INGEST_SPOOL, metrics.bytes.clone());
         register(registry, INGEST_SPOOL_REFUSED, metrics.refused.clone());
+        register(registry, INGEST_DRAIN_HALTED, metrics.halted.clone());
         register(registry, INGEST_SPOOL_OLDEST, metrics.oldest.clone());
         register(registry, INGEST_DRAINED, metrics.drained.clone());
         register(registry, INGEST_SPOOL_COMMIT, metrics.commit.clone());
         register(registry, INGEST_SPOOL_FAILURES, metrics.failures.clone());
+        metrics.halted(None);
         metrics
     }
 
@@ -56,6 +69,15 @@ impl SpoolMetrics {
         self.bytes.set(bytes);
         self.refused.set(refused);
         self.oldest.set(oldest.unwrap_or(0) / 1_000_000);
+    }
+
+    /// What holds the drain, if anything does.
+    pub fn halted(&self, halt: Option<Halt>) {
+        for one in Halt::ALL {
+            let reason = one.label();
+            let gauge = self.halted.get_or_create(&Halted { reason });
+            gauge.set(i64::from(halt == Some(one)));
+        }
     }
 
     /// Kafka took as many.

@@ -9,10 +9,12 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{DeliveryResult, Message, Timestamp};
 use rdkafka::producer::ProducerContext;
 use rdkafka::{ClientContext, message::BorrowedMessage};
+use sluice_schemas::settings::{RAW_OVERHEAD, Settings};
 use sluice_service::kafka::client as kafka;
 use sluice_service::kafka::oauth;
 use sluice_service::kafka::refusal::{self, Call};
 use sluice_service::kafka::statistics::Statistics;
+use sluice_service::kafka::topics::{alteration, configs_tool};
 use sluice_service::telemetry::Repeated;
 
 use super::types::{Delivered, Hold, Undelivered};
@@ -36,8 +38,39 @@ pub struct Deliveries {
     /// The leader of each partition and its clock, as the topic was last seen.
     leaders: ArcSwap<Vec<Option<Leader>>>,
     apart: Mutex<Repeated>,
+    too_large: Mutex<Repeated>,
     statistics: Statistics,
-    topic: String,
+    raw: Raw,
+}
+
+/// The raw topic, and what is needed to say how its bound on records is mended.
+#[derive(Debug, Clone)]
+pub struct Raw {
+    /// Its name.
+    pub name: String,
+    /// What `max.message.bytes` of it must be.
+    max_message_bytes: u64,
+    /// Kafka's tool for the settings of topics.
+    tool: String,
+}
+
+impl Raw {
+    /// Under these settings.
+    pub fn new(settings: &Settings) -> Self {
+        Self {
+            name: settings.topics.names.raw(),
+            max_message_bytes: settings.raw_max_message_bytes(),
+            tool: configs_tool(settings),
+        }
+    }
+
+    /// The command after which it takes a record with such a body. The spool may have larger ones than the
+    /// settings allow now.
+    fn mend(&self, body: usize) -> String {
+        let bytes = self.max_message_bytes.max(body as u64 + RAW_OVERHEAD);
+        let config = ("max.message.bytes", &*bytes.to_string());
+        alteration(&self.tool, &self.name, std::iter::once(config))
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -56,15 +89,16 @@ struct Health {
 
 impl Deliveries {
     /// Of the producer of this name to this topic. `is_live`: senders wait for what is delivered.
-    pub fn new(metrics: DeliveryMetrics, client: &str, is_live: bool, topic: &str) -> Self {
+    pub fn new(metrics: DeliveryMetrics, client: &str, is_live: bool, raw: Raw) -> Self {
         Self {
-            topic: topic.to_owned(),
+            raw,
             health: Mutex::default(),
             statistics: metrics.client(client),
             metrics,
             is_live,
             leaders: ArcSwap::default(),
             apart: Mutex::default(),
+            too_large: Mutex::default(),
         }
     }
 
@@ -105,12 +139,28 @@ impl Deliveries {
         };
         let now = Instant::now();
         health.failed = Some((now, code));
-        refusal::note(Call::Write(&self.topic), Some(code));
+        refusal::note(Call::Write(&self.raw.name), Some(code));
         if let Some(repeated) = health.failures.came(now) {
             tracing::warn!(
                 error = %code,
                 repeated,
                 "records are not delivered; senders get 503, or their requests are spooled"
+            );
+        }
+    }
+
+    /// The brokers found a record with such a body too large. That says nothing of other records, and any
+    /// sender may send a large one, so this process stays ready.
+    fn too_large(&self, body: usize) {
+        if let Some(repeated) = self.too_large.lock().came(Instant::now()) {
+            let client = if self.is_live { "live" } else { "drain" };
+            tracing::error!(
+                client,
+                bytes = body,
+                command = self.raw.mend(body),
+                repeated,
+                "raw refuses records of a size that the settings allow, and their senders get 503; on the \
+                 spool they and all behind them wait: operator action required"
             );
         }
     }
@@ -185,7 +235,7 @@ impl ClientContext for Deliveries {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        refusal::note(Call::Write(&self.topic), error.rdkafka_error_code());
+        refusal::note(Call::Write(&self.raw.name), error.rdkafka_error_code());
         kafka::log_error(&error, reason);
     }
 }
@@ -208,10 +258,14 @@ impl ProducerContext for Deliveries {
                     offset: message.offset(),
                 })
             }
-            Err((error, _)) => {
+            Err((error, message)) => {
                 let code = error.rdkafka_error_code();
                 let code = code.unwrap_or(RDKafkaErrorCode::Unknown);
-                self.note(Some(code));
+                if code == RDKafkaErrorCode::MessageSizeTooLarge {
+                    self.too_large(message.payload().map_or(0, <[u8]>::len));
+                } else {
+                    self.note(Some(code));
+                }
                 Err(undelivered(code))
             }
         };
@@ -266,7 +320,12 @@ mod tests {
         let accepted = Accepted::default();
         drop(accepted.series("spool"));
         let metrics = DeliveryMetrics::new(&mut registry, accepted);
-        let live = Deliveries::new(metrics.clone(), "live", true, "raw");
+        let raw = Raw {
+            name: "raw".to_owned(),
+            max_message_bytes: 1,
+            tool: "tool".to_owned(),
+        };
+        let live = Deliveries::new(metrics.clone(), "live", true, raw.clone());
         let now = clock::now();
         let late = Some(now / 1000 - 60_000);
         live.delivered(0, now, late);
@@ -277,7 +336,7 @@ mod tests {
         }
         live.delivered(2, now, None);
         live.delivered(2, now, Some(now / 1000));
-        Deliveries::new(metrics, "drain", false, "raw").delivered(0, now, late);
+        Deliveries::new(metrics, "drain", false, raw).delivered(0, now, late);
         let page = page(&registry);
         for line in [
             "sluice_ingest_accepted_total{to=\"raw\"} 7",

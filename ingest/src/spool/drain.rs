@@ -1,6 +1,10 @@
 //! Bringing the spool to Kafka: in its order, at a pace, and out of the spool only once all in-sync
 //! replicas have it.
 
+mod hold;
+
+mod outcome;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -9,10 +13,11 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock;
-use crate::publish::{Delivered, Hold, Publish, Refused, Undelivered};
+use crate::publish::{BATCH_BYTES, Delivered, Hold, Publish, Refused, Undelivered};
 use crate::spool::record::RecordError;
-use crate::spool::{Removal, Spool, SpooledRecord, is_older};
+use crate::spool::{Halt, Removal, Spool, SpooledRecord, is_older};
 use crate::token_bucket::TokenBucket;
+use sluice_service::telemetry::Repeated;
 
 /// Records in flight at once: some thousandths of a second's worth, so that one broker's
 /// round trip does not slow the rest.
@@ -39,14 +44,13 @@ const SEND_RETRY_DELAY: Duration = Duration::from_millis(500);
 /// How often to look for work where no notification comes.
 const SPOOL_POLL_INTERVAL: Duration = Duration::from_millis(100);
 
-/// How long new requests may wait for the last records of the spool.
-const HOLD_TIMEOUT: Duration = Duration::from_millis(250);
-
 /// How long new requests go to the spool again after that was not enough: twice as long each time, from
 /// the first of these to the second. Where brokers are slow, waiting would cost more than the disk.
 const HOLD_BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 
-const TOO_LARGE: &str = "it is larger than the raw topic takes";
+/// The pause before a record that raw finds too large is tried again: twice as long each time, from the first
+/// of these to the second.
+const HALT_BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 
 /// A record in flight.
 struct InFlight {
@@ -54,6 +58,8 @@ struct InFlight {
     size: u64,
     source: Arc<str>,
     received_at: i64,
+    /// It alone is in flight, so that what the brokers say is said of it.
+    alone: bool,
     reply: oneshot::Receiver<Result<Delivered, Undelivered>>,
 }
 
@@ -74,8 +80,8 @@ impl InFlight {
 enum Blocked {
     /// It is older than `max_age`, and the operator did not decide to drain it.
     TooOld,
-    /// A newer release wrote it.
-    Newer,
+    /// Somebody must act before it can be sent.
+    Halted(Halt),
 }
 
 /// Brings one spool to Kafka.
@@ -93,6 +99,12 @@ pub struct Drain<P> {
     /// `drain_rate`, and what was not used of the last tenth of a second.
     pace: TokenBucket,
     blocked: Option<Blocked>,
+    /// Records before this number are sent one at a time: with others in one batch some were too large.
+    alone_before: u64,
+    /// When a record that raw finds too large is tried again, and how long the pause after that is.
+    retry: Option<Instant>,
+    halt_backoff: Duration,
+    halts: Repeated,
     /// When Kafka last took a record.
     last_delivery: Option<Instant>,
     /// When new requests began to wait, and when they may do so again.
@@ -119,6 +131,10 @@ impl<P: Publish> Drain<P> {
             last_removal: Instant::now(),
             pace,
             blocked: None,
+            alone_before: 0,
+            retry: None,
+            halt_backoff: HALT_BACKOFF.0,
+            halts: Repeated::default(),
             last_delivery: None,
             held: None,
             hold_from: None,
@@ -147,8 +163,8 @@ impl<P: Publish> Drain<P> {
                 Some(Blocked::TooOld) if self.in_flight.is_empty() => {
                     return Err("the oldest record is older than max_age".to_owned());
                 }
-                Some(Blocked::Newer) if self.in_flight.is_empty() => {
-                    return Err("a newer release wrote the next record".to_owned());
+                Some(Blocked::Halted(halt)) if self.in_flight.is_empty() => {
+                    return Err(format!("the next record: {}", halt.sentence()));
                 }
                 _ => {}
             }
@@ -186,8 +202,15 @@ impl<P: Publish> Drain<P> {
 
     /// Reads and sends, as far as the window and the pace allow.
     async fn send(&mut self) {
+        if self.retry.is_some_and(|at| Instant::now() < at) {
+            self.blocked = Some(Blocked::Halted(Halt::TopicLimit));
+            return;
+        }
         self.blocked = None;
         while self.in_flight.len() < MAX_IN_FLIGHT && self.in_flight_bytes < MAX_IN_FLIGHT_BYTES {
+            if self.in_flight.front().is_some_and(|first| first.alone) {
+                return;
+            }
             if self.read.is_empty() && !self.read_on().await {
                 return;
             }
@@ -206,7 +229,7 @@ impl<P: Publish> Drain<P> {
         let stored = match &found.stored {
             Ok(stored) => stored,
             Err(RecordError::Newer(_)) => {
-                self.blocked = Some(Blocked::Newer);
+                self.halt(Halt::NewerRelease, &Removal::of(&found));
                 return Some(found);
             }
             Err(RecordError::Damaged) => {
@@ -217,6 +240,12 @@ impl<P: Publish> Drain<P> {
         let max_age = self.spool.settings().max_age;
         if is_older(stored.received_at, clock::now(), max_age) && !self.spool.drains_older() {
             self.blocked = Some(Blocked::TooOld);
+            return Some(found);
+        }
+        // A batch is refused as a whole. What may be refused for its size is sent alone, so that nothing
+        // behind it overtakes it, and nothing next to it is refused with it.
+        let alone = found.size > BATCH_BYTES || found.number < self.alone_before;
+        if alone && !self.in_flight.is_empty() {
             return Some(found);
         }
         if !self.pace.take_one(Instant::now()) {
@@ -234,13 +263,14 @@ impl<P: Publish> Drain<P> {
                     size: found.size,
                     source: Arc::clone(&found.source),
                     received_at: stored.received_at,
+                    alone,
                     reply: replied,
                 });
                 None
             }
             Err(Refused::TooLarge) => {
-                self.quarantine(Removal::of(&found), TOO_LARGE);
-                None
+                self.halt(Halt::TopicLimit, &Removal::of(&found));
+                Some(found)
             }
             Err(Refused::QueueFull | Refused::Broken) => Some(found),
         }
@@ -267,111 +297,5 @@ impl<P: Publish> Drain<P> {
         }
         self.read.extend(found);
         !self.read.is_empty()
-    }
-
-    /// The outcome of the first record in flight, and of all behind it whose outcome is known.
-    async fn on_delivery(&mut self, mut outcome: Result<Delivered, Undelivered>) {
-        let mut failed = false;
-        while let Some(first) = self.in_flight.pop_front() {
-            self.in_flight_bytes = self.in_flight_bytes.saturating_sub(first.size);
-            match outcome {
-                Ok(Delivered { .. }) => {
-                    self.last_delivery = Some(Instant::now());
-                    self.removals.push(first.removal());
-                }
-                Err(Undelivered::TooLarge) => {
-                    self.quarantine(first.removal(), TOO_LARGE);
-                }
-                Err(Undelivered::Invalid) => {
-                    self.quarantine(first.removal(), "the brokers find it invalid");
-                }
-                Err(Undelivered::TimedOut | Undelivered::Refused) => failed = true,
-            }
-            let Some(next) = self.in_flight.front_mut() else {
-                break;
-            };
-            outcome = match next.reply.try_recv() {
-                Ok(outcome) => outcome,
-                Err(oneshot::error::TryRecvError::Empty) => break,
-                Err(oneshot::error::TryRecvError::Closed) => Err(Undelivered::Refused),
-            };
-        }
-        let oldest = self.in_flight.front().map(|first| first.received_at);
-        self.remove_delivered(oldest);
-        if failed {
-            tokio::time::sleep(SEND_RETRY_DELAY).await;
-            self.restart().await;
-        }
-    }
-
-    /// Waits for all records in flight, and begins again at the oldest record that is left.
-    async fn restart(&mut self) {
-        while let Some(first) = self.in_flight.pop_front() {
-            let removal = first.removal();
-            if let Ok(Ok(Delivered { .. })) = first.reply.await {
-                self.removals.push(removal);
-            }
-        }
-        self.in_flight_bytes = 0;
-        // All that Kafka has must be out of the store before it is read again, or it would be sent and
-        // counted once more; also where there is nothing new, for what was asked for before comes first. A
-        // store that fails meanwhile says so at once, and takes these out before it is read.
-        let removed = self.spool.remove(std::mem::take(&mut self.removals), None);
-        let _ = removed.await;
-        self.opened = self.spool.opened();
-        self.read.clear();
-        self.next = 0;
-    }
-
-    fn remove_delivered(&mut self, oldest: Option<i64>) {
-        let few = self.in_flight.len() < MAX_IN_FLIGHT / 2;
-        let enough =
-            self.removals.len() >= REMOVE_BATCH || self.last_removal.elapsed() >= REMOVE_AFTER;
-        if !self.removals.is_empty() && (few || enough) {
-            self.last_removal = Instant::now();
-            // Durable whenever the next group is: until then a crash would send these once more.
-            drop(
-                self.spool
-                    .remove(std::mem::take(&mut self.removals), oldest),
-            );
-        }
-    }
-
-    /// A record that Kafka refuses for good must not block the others. It stays in the store.
-    fn quarantine(&self, mut removal: Removal, why: &str) {
-        tracing::error!(
-            number = removal.number,
-            error = why,
-            "a spooled record is quarantined and will not be sent: operator action required"
-        );
-        removal.quarantine = Some(why.to_owned());
-        drop(self.spool.remove(vec![removal], None));
-    }
-
-    /// Under steady traffic the spool would never be empty: for its last records new requests wait.
-    fn hold(&mut self) {
-        let now = Instant::now();
-        match self.held {
-            None => {
-                let flows = self
-                    .last_delivery
-                    .is_some_and(|at| at.elapsed() < SPOOL_POLL_INTERVAL);
-                let may = self.hold_from.is_none_or(|from| now >= from);
-                if flows && may && self.spool.hold_new() {
-                    self.held = Some(now);
-                }
-            }
-            Some(_) if self.spool.records() == 0 => {
-                self.held = None;
-                self.hold_backoff = HOLD_BACKOFF.0;
-            }
-            Some(since) if since.elapsed() > HOLD_TIMEOUT => {
-                self.spool.admit_new();
-                self.held = None;
-                self.hold_from = Some(now + self.hold_backoff);
-                self.hold_backoff = (2 * self.hold_backoff).min(HOLD_BACKOFF.1);
-            }
-            Some(_) => {}
-        }
     }
 }

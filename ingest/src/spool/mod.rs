@@ -48,11 +48,17 @@ use record::Stored;
 use state::{Shared, State};
 use store::StoreError;
 use types::Command;
-pub use types::{NoRoom, NotDurable, Removal, SpooledRecord, WritePath, is_older};
+pub use types::{
+    Halt, INVALID, NoRoom, NotDurable, Released, Removal, SpooledRecord, TOO_LARGE, WritePath,
+    is_older,
+};
 
 /// At most so many records may be left for new requests to wait until they are on raw, instead of lining up
 /// behind them: what Kafka takes in some hundredths of a second.
 const HOLD_BELOW: u64 = 256;
+
+/// How long new requests may wait for those.
+const HOLD_TIMEOUT: Duration = Duration::from_millis(250);
 
 /// How long until an inherited file that cannot be read is tried again.
 const SCAN_RETRY_DELAY: Duration = Duration::from_secs(5);
@@ -230,6 +236,11 @@ impl Spool {
     /// The operator's decision on what is older than `max_age`.
     pub fn drain_older(&self, drain: bool) {
         self.shared.drain_older.store(drain, Ordering::Relaxed);
+    }
+
+    /// What holds the drain, if anything does.
+    pub fn halted(&self, halt: Option<Halt>) {
+        self.shared.metrics.halted(halt);
     }
 
     /// Waits until there may be something new to drain.

@@ -20,6 +20,58 @@ pub enum WritePath {
     Hold,
 }
 
+/// Why earlier releases quarantined what raw found too large. As it stands in their stores.
+pub const TOO_LARGE: &str = "it is larger than the raw topic takes";
+
+/// Why a record is quarantined that the brokers find invalid. As it stands in the stores.
+pub const INVALID: &str = "the brokers find it invalid";
+
+/// What comes out of the quarantine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Released {
+    /// All that can be read.
+    All,
+    /// What Kafka refused, and nothing that is damaged or not proved.
+    Refused,
+}
+
+impl Released {
+    /// Whether a record that is there for this reason is meant.
+    pub fn includes(self, why: &str) -> bool {
+        self == Self::All || [TOO_LARGE, INVALID].contains(&why)
+    }
+}
+
+/// What holds the drain before a record until somebody acts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Halt {
+    /// Raw takes no record of its size.
+    TopicLimit,
+    /// A newer release wrote it.
+    NewerRelease,
+}
+
+impl Halt {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::TopicLimit, Self::NewerRelease];
+
+    /// The metric's label.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::TopicLimit => "topic_limit",
+            Self::NewerRelease => "newer_release",
+        }
+    }
+
+    /// What an operator reads of it.
+    pub fn sentence(self) -> &'static str {
+        match self {
+            Self::TopicLimit => "raw takes no record of this size: raise its max.message.bytes",
+            Self::NewerRelease => "a newer release wrote this record: run that release",
+        }
+    }
+}
+
 /// Why a record is not taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum NoRoom {
@@ -93,6 +145,8 @@ pub enum Command {
     },
     /// To make records again of what is in quarantine.
     Release {
+        /// Of what is there.
+        released: Released,
         /// Hears how many, when that is durable.
         done: oneshot::Sender<Result<u64, String>>,
     },

@@ -12,7 +12,7 @@ use super::held::Held;
 use super::record;
 use super::state::Shared;
 use super::store::{Batch, Store, StoreError};
-use super::types::{Command, NotDurable, Removal};
+use super::types::{Command, NotDurable, Released, Removal};
 
 mod release;
 
@@ -31,7 +31,7 @@ const RESERVE: u64 = 2 << 20;
 /// What an empty store may take of the disk before that is given back, in bytes.
 const COMPACT_FROM: u64 = 16 << 20;
 
-type Release = oneshot::Sender<Result<u64, String>>;
+type Release = (Released, oneshot::Sender<Result<u64, String>>);
 
 type Reply = oneshot::Sender<Result<(), NotDurable>>;
 
@@ -65,7 +65,7 @@ impl Group {
                 self.bytes += bytes.len();
                 self.puts.push((bytes, reply));
             }
-            Command::Release { done } => self.releases.push(done),
+            Command::Release { released, done } => self.releases.push((released, done)),
             Command::Remove { removals, done } => {
                 self.removals.extend(removals);
                 self.done.push(done);
@@ -116,8 +116,8 @@ impl Writer {
             }
             let releases = std::mem::take(&mut group.releases);
             self.write(group);
-            for done in releases {
-                let _ = done.send(self.on_release());
+            for (released, done) in releases {
+                let _ = done.send(self.on_release(released));
             }
             if let Err(error) = self.remove_drained_files().and_then(|()| self.compact()) {
                 self.fail(&error);

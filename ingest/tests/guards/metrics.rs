@@ -139,7 +139,7 @@ fn values_of_closed_labels_are_unchanged() {
         metrics.broken_off(None, part);
     }
     metrics.spooled(None);
-    for reason in all!(UnavailableReason: Starting, Buffers, SourceBuffers, Queue, Acknowledgement, Broker, Spool, SpoolShare)
+    for reason in all!(UnavailableReason: Starting, Buffers, SourceBuffers, Queue, Acknowledgement, Broker, TopicLimit, Spool, SpoolShare)
     {
         metrics.answered(None, Answer::Unavailable(reason));
         metrics.spooled(Some(reason));

@@ -71,7 +71,7 @@ fn closed_lists_and_configured_sources_begin_at_0() {
     }
     let page = ingest.metrics();
     for count in [
-        ("sluice_ingest_unavailable_total{", 8),
+        ("sluice_ingest_unavailable_total{", 9),
         ("sluice_ingest_connections_shed_total{", 12),
         ("sluice_ingest_spooled_total{", 5),
         ("sluice_ingest_limits_total{", 10),
@@ -149,7 +149,7 @@ fn answers_of_configured_sources_are_timed() {
 }
 
 #[test]
-fn a_record_or_a_body_that_is_too_large_names_its_limit() {
+fn a_body_that_is_too_large_names_its_limit_and_a_record_that_raw_refuses_names_the_topics() {
     let ingest = Ingest::start_tuned(true, LIMITS, "", |settings| {
         let largest = settings.sources.values_mut();
         largest.for_each(|source| source.max_body = source.max_body.min(4 * SMALL as u64));
@@ -161,10 +161,14 @@ fn a_record_or_a_body_that_is_too_large_names_its_limit() {
         (1, 0)
     );
     ingest.mood(Mood::LargeIsTooLarge);
-    assert_eq!(ingest.post("/v1/hooks/site", b"large").status, 413);
+    let answer = ingest.post("/v1/hooks/site", b"large");
+    assert_eq!(answer.status, 503, "its size was good when it was taken");
+    assert!(answer.headers.contains("retry-after"), "{answer:?}");
+    let unavailable = "sluice_ingest_unavailable_total{reason=\"topic_limit\"}";
+    assert_eq!(ingest.value(unavailable), 1);
     assert_eq!(
         (ingest.limited("max_body"), ingest.limited("max_record")),
-        (1, 1)
+        (1, 0)
     );
     // What no limit refused.
     ingest.mood(Mood::Refuse);
@@ -175,7 +179,7 @@ fn a_record_or_a_body_that_is_too_large_names_its_limit() {
         .filter(|line| line.starts_with("sluice_ingest_limits_total{"));
     assert_eq!(
         limits.filter(|line| line.ends_with(" 1")).count(),
-        2,
+        1,
         "{page}"
     );
 }

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use sluice_schemas::raw::Ack;
 
-use crate::support::{Ingest, Mood, eventually};
+use crate::support::{Ingest, Mood, eventually, within};
 
 mod process;
 
@@ -200,24 +200,41 @@ fn a_source_alone_may_take_all() {
 }
 
 #[test]
-fn a_record_that_kafka_finds_too_large_is_quarantined_and_the_rest_is_drained() {
+fn what_raw_finds_too_large_is_not_spooled() {
     let dir = folder();
-    let ingest = Ingest::start_spooling(dir.path(), Mood::QueueFull);
+    let ingest = Ingest::start_spooling(dir.path(), Mood::LargeIsTooLarge);
+    assert_eq!(ingest.post("/v1/hooks/site", b"large").status, 503);
+    assert_eq!(records(&ingest), 0);
+    assert_eq!(ingest.post("/v1/hooks/site", b"1").status, 200);
+    assert_eq!(ingest.published().pop().unwrap().request.ack, Ack::Broker);
+}
+
+#[test]
+fn a_record_that_raw_finds_too_large_holds_the_drain_until_the_topic_is_mended() {
+    let dir = folder();
+    let ingest = Ingest::start_spooling_up_to(4 << 20, dir.path(), Mood::QueueFull);
     for body in [&b"1"[..], b"large", b"2"] {
         assert_eq!(ingest.post("/v1/hooks/site", body).status, 200);
     }
     ingest.mood(Mood::LargeIsTooLarge);
-    eventually("the spool is empty", || records(&ingest) == 0);
-    assert_eq!(ingest.spool.as_ref().unwrap().quarantined(), 1);
-    let metrics = ingest.metrics();
-    assert!(
-        metrics.contains("sluice_ingest_spool_refused 1"),
-        "{metrics}"
-    );
-    assert!(
-        metrics.contains("sluice_ingest_drained_total 2"),
-        "{metrics}"
-    );
+    eventually("the large record is tried again", || {
+        let large = |body: &&Vec<u8>| *body == b"large";
+        bodies(&ingest).iter().filter(large).count() > 1
+    });
+    let spool = ingest.spool.as_ref().unwrap();
+    assert_eq!(spool.quarantined(), 0);
+    let halted = "sluice_ingest_drain_halted{reason=\"topic_limit\"}";
+    eventually("it says so", || ingest.value(halted) == 1);
+    // It is ready, for it can make requests durable, and they wait behind that record.
+    assert_eq!(spool.ready(0), Ok(()));
+    let small = ingest.post("/v1/hooks/site", b"3");
+    assert_eq!(small.status, 200);
+    assert!(!bodies(&ingest).contains(&b"3".to_vec()));
+    ingest.mood(Mood::Acknowledge);
+    within(10, "the spool is empty", || records(&ingest) == 0);
+    assert_eq!(ingest.value(halted), 0);
+    assert_eq!(ingest.value("sluice_ingest_drained_total"), 4);
+    assert_eq!(bodies(&ingest).pop().unwrap(), b"3");
 }
 
 #[test]

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use prometheus_client::registry::Registry;
 use rdkafka::mocking::MockCluster;
+use rdkafka::producer::DefaultProducerContext;
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 use sluice_ingest::metrics::Metrics;
 use sluice_ingest::publish::Record;
@@ -105,7 +106,7 @@ fn files_are_the_users_alone_whatever_the_umask() {
 }
 
 /// Leaves one record in quarantine.
-fn quarantine_one(dir: &Path) {
+fn quarantine_one(dir: &Path, why: &str) {
     let settings = spooling(dir, 4 << 20).ingest.spool.unwrap();
     let metrics = Metrics::new(&mut Registry::default());
     let spool = Spool::open(&settings, metrics.spool().clone()).unwrap();
@@ -137,57 +138,93 @@ fn quarantine_one(dir: &Path) {
     put.unwrap().blocking_recv().unwrap().unwrap();
     let found = spool.read(0, 1, 1).unwrap();
     let removal = Removal {
-        quarantine: Some("too large".to_owned()),
+        quarantine: Some(why.to_owned()),
         ..Removal::of(&found[0])
     };
     let removed = spool.remove(vec![removal], None);
     removed.blocking_recv().unwrap();
 }
 
-#[test]
-fn what_is_in_quarantine_is_listed_and_brought_to_kafka_on_request() {
-    let dir = tempfile::tempdir().unwrap();
-    quarantine_one(&dir.path().join("spool"));
-    let cluster = MockCluster::new(1).unwrap();
-    cluster.create_topic("webhooks.raw", 4, 1).unwrap();
+/// Settings whose spool is in this folder.
+fn settled(dir: &Path, cluster: &MockCluster<'_, DefaultProducerContext>) {
     let yaml = format!(
         "kafka: {{bootstrap_servers: '{}'}}\n\
          topics: {{partitions: 4, replication: 1}}\n\
          sources: {{site: {{provider: flowcode, secrets: [x]}}}}\n\
          ingest: {{spool: {{dir: '{}/spool'}}}}\n",
         cluster.bootstrap_servers(),
-        dir.path().display()
+        dir.display()
     );
-    std::fs::write(dir.path().join("settings.yaml"), yaml).unwrap();
-    let call = |args: &[&str]| {
-        let output = Command::new(env!("CARGO_BIN_EXE_sluice-ingest"))
-            .args(args)
-            .args(["--config", "settings.yaml"])
-            .current_dir(dir.path())
-            .output()
-            .unwrap();
-        let out = String::from_utf8(output.stdout).unwrap();
-        (output.status.code(), out)
-    };
+    std::fs::write(dir.join("settings.yaml"), yaml).unwrap();
+}
+
+/// Runs a command of the program on these settings: its status, and what it printed.
+fn call(dir: &Path, args: &[&str]) -> (Option<i32>, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_sluice-ingest"))
+        .args(args)
+        .args(["--config", "settings.yaml"])
+        .current_dir(dir)
+        .output()
+        .unwrap();
+    (
+        output.status.code(),
+        String::from_utf8(output.stdout).unwrap(),
+    )
+}
+
+fn counts(drained: u32, refused: u32) -> String {
+    format!("{{\"drained\":{drained},\"left\":0,\"refused\":{refused},\"stopped\":null}}\n")
+}
+
+#[test]
+fn what_is_in_quarantine_is_listed_and_brought_to_kafka_on_request() {
+    let dir = tempfile::tempdir().unwrap();
+    quarantine_one(&dir.path().join("spool"), "it is too odd");
+    let cluster = MockCluster::new(1).unwrap();
+    cluster.create_topic("webhooks.raw", 4, 1).unwrap();
+    settled(dir.path(), &cluster);
+    let call = |args: &[&str]| call(dir.path(), args);
     let (status, listed) = call(&["quarantine"]);
     assert_eq!(status, Some(0));
     for part in [
-        "\"why\":\"too large\"",
+        "\"why\":\"it is too odd\"",
         "\"source\":\"site\"",
         "\"token\":false",
     ] {
         assert!(listed.contains(part), "{listed}");
     }
-    let counts = |drained: u32, refused: u32| {
-        format!("{{\"drained\":{drained},\"left\":0,\"refused\":{refused},\"stopped\":null}}\n")
-    };
     assert_eq!(call(&["drain"]), (Some(75), counts(0, 1)));
-    // Kafka refuses it again: it is not counted as drained.
-    let refused = [RDKafkaRespErr::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE];
-    cluster.request_errors(RDKafkaApiKey::Produce, &refused);
+    // Kafka finds it invalid: it is not counted as drained.
+    let invalid = [RDKafkaRespErr::RD_KAFKA_RESP_ERR_INVALID_RECORD];
+    cluster.request_errors(RDKafkaApiKey::Produce, &invalid);
     assert_eq!(call(&["drain", "--quarantined"]), (Some(75), counts(0, 1)));
     assert_eq!(call(&["drain", "--quarantined"]), (Some(0), counts(1, 0)));
     assert_eq!(call(&["quarantine"]), (Some(0), String::new()));
+}
+
+#[test]
+fn what_earlier_releases_set_aside_as_too_large_is_brought_to_kafka_by_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let spool = dir.path().join("spool");
+    quarantine_one(&spool, "it is larger than the raw topic takes");
+    quarantine_one(&spool, "it is damaged on the disk");
+    let cluster = MockCluster::new(1).unwrap();
+    cluster.create_topic("webhooks.raw", 4, 1).unwrap();
+    settled(dir.path(), &cluster);
+    // Raw still finds it too large, also where it is alone: it waits on the spool, and is set aside no more.
+    let too_large = [RDKafkaRespErr::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE; 2];
+    cluster.request_errors(RDKafkaApiKey::Produce, &too_large);
+    let (status, printed) = call(dir.path(), &["drain", "--refused"]);
+    assert_eq!(status, Some(75), "{printed}");
+    assert!(
+        printed.contains(
+            "\"left\":1,\"refused\":1,\"stopped\":\"the next record: raw takes no record"
+        ),
+        "{printed}"
+    );
+    assert_eq!(call(dir.path(), &["drain"]), (Some(75), counts(1, 1)));
+    let (_, listed) = call(dir.path(), &["quarantine"]);
+    assert!(listed.contains("it is damaged on the disk"), "{listed}");
 }
 
 #[test]

@@ -77,6 +77,14 @@ pub const INGEST_SPOOL_REFUSED: Metric = Metric::gauge(
     "Records set aside, refused for good or damaged",
 );
 
+/// 1 while the drain waits before a record until somebody acts, by what must be mended: `topic_limit` (raw
+/// takes no record of its size), `newer_release` (a newer release wrote it).
+pub const INGEST_DRAIN_HALTED: Metric = Metric::gauge(
+    "sluice_ingest_drain_halted",
+    "Whether the drain waits before a record until somebody acts, by what must be mended",
+)
+.by(&["reason"]);
+
 /// When the oldest record of the spool came, seconds since 1970; 0 where it is empty.
 pub const INGEST_SPOOL_OLDEST: Metric = Metric::gauge(
     "sluice_ingest_spool_oldest_timestamp",
@@ -138,7 +146,7 @@ pub const CLOCK_DIFFERENCE: Metric = Metric::gauge(
 .by(&["broker"]);
 
 /// The metrics of ingest alone.
-pub const ALL: [Metric; 21] = [
+pub const ALL: [Metric; 22] = [
     INGEST_REQUESTS,
     INGEST_BROKEN_OFF,
     INGEST_UNAVAILABLE,
@@ -152,6 +160,7 @@ pub const ALL: [Metric; 21] = [
     INGEST_SPOOL_RECORDS,
     INGEST_SPOOL,
     INGEST_SPOOL_REFUSED,
+    INGEST_DRAIN_HALTED,
     INGEST_SPOOL_OLDEST,
     INGEST_SPOOL_COMMIT,
     INGEST_SPOOL_FAILURES,

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use rdkafka::admin::{
-    AdminClient, AdminOptions, NewPartitions, NewTopic, ResourceSpecifier, TopicReplication,
+    AdminClient, AdminOptions, AlterConfig, NewPartitions, NewTopic, ResourceSpecifier,
+    TopicReplication,
 };
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{CommitMode, Consumer};
@@ -153,6 +154,21 @@ fn make<'a>(bootstrap: &str, mut new: NewTopic<'a>, configs: &[(&'a str, &'a str
         one.map_err(|(topic, code)| anyhow::anyhow!("cannot create {topic}: {code}"))?;
     }
     wait_partitions(bootstrap, topic, partitions)
+}
+
+/// Gives a topic these settings; those that are not named go back to the brokers' defaults.
+pub fn alter_topic(bootstrap: &str, topic: &str, configs: &[(&str, &str)]) -> Result<()> {
+    let mut new = AlterConfig::new(ResourceSpecifier::Topic(topic));
+    for (key, value) in configs {
+        new = new.set(key, value);
+    }
+    let answer = admin(bootstrap, |admin, options| async move {
+        admin.alter_configs([&new], &options).await
+    })?;
+    for one in answer {
+        one.map_err(|(_, code)| anyhow::anyhow!("cannot alter {topic}: {code}"))?;
+    }
+    Ok(())
 }
 
 /// Gives a topic more partitions.

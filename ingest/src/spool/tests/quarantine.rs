@@ -19,11 +19,11 @@ fn quarantine_all(spool: &Spool) {
     assert_eq!(removed.blocking_recv(), Ok(()));
 }
 
-fn release(spool: &Spool) -> Result<u64, String> {
+fn release(spool: &Spool, of: Released) -> Result<u64, String> {
     tokio::runtime::Builder::new_current_thread()
         .build()
         .expect("a runtime")
-        .block_on(spool.release())
+        .block_on(spool.release(of))
 }
 
 #[test]
@@ -43,7 +43,7 @@ fn what_is_older_than_max_age_stays_in_quarantine_until_the_operator_decides() {
     // With a `max_age` of one hour.
     let begin = || Spool::open(&settings(dir.path()), metrics.spool().clone()).expect("it opens");
     let spool = begin();
-    assert_eq!(release(&spool), Ok(1));
+    assert_eq!(release(&spool, Released::All), Ok(1));
     assert_eq!((spool.records(), spool.quarantined()), (1, 20));
     assert_eq!(numbers(&spool), [20]);
     drop(spool);
@@ -51,7 +51,7 @@ fn what_is_older_than_max_age_stays_in_quarantine_until_the_operator_decides() {
     let spool = begin();
     assert_eq!(spool.ready(now), Ok(()));
     spool.drain_older(true);
-    assert_eq!(release(&spool), Ok(20));
+    assert_eq!(release(&spool, Released::All), Ok(20));
     assert_eq!((spool.records(), spool.quarantined()), (21, 0));
 }
 
@@ -61,7 +61,9 @@ fn a_release_while_the_disk_is_full_does_not_give_the_spool_up() {
     let (spool, mut writer) = by_hand(dir.path());
     let full = redb::Error::Io(io::Error::from(Errno::NOSPC));
     writer.fail(&StoreError::Failed(full));
-    let refused = writer.on_release().expect_err("no store is open");
+    let refused = writer
+        .on_release(Released::All)
+        .expect_err("no store is open");
     assert_eq!(refused, "the spool cannot be written");
     assert!(!spool.given_up());
     std::thread::spawn(move || writer.run());

@@ -134,7 +134,7 @@ fn a_store_without_its_key_is_read_and_where_it_is_damaged_all_is_quarantined() 
     let released = tokio::runtime::Builder::new_current_thread()
         .build()
         .expect("a runtime")
-        .block_on(spool.release());
+        .block_on(spool.release(Released::All));
     assert_eq!(released.expect("it is written"), 3);
     assert_eq!((spool.records(), spool.quarantined()), (4, 1));
     assert_eq!(drain(&spool, u64::MAX), [4, 0, 1, 2]);

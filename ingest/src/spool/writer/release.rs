@@ -5,18 +5,18 @@ use std::sync::atomic::Ordering;
 use super::super::held::Held;
 use super::super::record::{self, Renewed};
 use super::super::store::{Batch, StoreError};
-use super::super::types::is_older;
+use super::super::types::{Released, is_older};
 use super::{REFUSED, Writer};
 use crate::clock;
 
 impl Writer {
     /// What is replied to a release. A writer that failed has no store: that is reported already, and whether
     /// the store may be opened again is decided by that first failure.
-    pub(in crate::spool) fn on_release(&mut self) -> Result<u64, String> {
+    pub(in crate::spool) fn on_release(&mut self, released: Released) -> Result<u64, String> {
         if self.failed.is_some() {
             return Err("the spool cannot be written".to_owned());
         }
-        self.release().map_err(|error| {
+        self.release(released).map_err(|error| {
             self.fail(&error);
             error.to_string()
         })
@@ -25,7 +25,7 @@ impl Writer {
     /// Makes records again of what is in this process's quarantine, behind all others: how many. What cannot
     /// be read stays there, and so does what would block the drain of all others: records older than
     /// `max_age`, unless the operator decided to drain those.
-    fn release(&mut self) -> Result<u64, StoreError> {
+    fn release(&mut self, of: Released) -> Result<u64, StoreError> {
         let Some(store) = self.shared.store(self.shared.live) else {
             return Err(StoreError::InUse);
         };
@@ -38,8 +38,9 @@ impl Writer {
             from = last + 1;
             let (mut puts, mut released) = (Vec::new(), Vec::new());
             let (mut back, mut next) = (Held::default(), self.next);
-            for (number, bytes, _) in &quarantined {
-                let Some(renewed) = record::renewed(bytes) else {
+            for (number, bytes, why) in &quarantined {
+                let renewed = record::renewed(bytes).filter(|_| of.includes(why));
+                let Some(renewed) = renewed else {
                     continue;
                 };
                 if self.is_too_old(&renewed) {
