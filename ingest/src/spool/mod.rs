@@ -134,16 +134,22 @@ impl Spool {
         Ok(())
     }
 
-    /// Where a request is written; waits while requests are held.
+    /// Where a request is written; waits while requests are held, for twice the time that the drain gives
+    /// the last records at most: the drain itself may wait for brokers that do not answer.
     pub async fn write_path(&self) -> WritePath {
         let path = *self.shared.write_path.borrow();
         if path != WritePath::Hold {
             return path;
         }
         let mut changes = self.shared.write_path.subscribe();
+        let decided = changes.wait_for(|path| *path != WritePath::Hold);
         // The sender lives as long as this does.
-        let decided = changes.wait_for(|path| *path != WritePath::Hold).await;
-        decided.map_or(WritePath::Spool, |path| *path)
+        if let Ok(Ok(path)) = tokio::time::timeout(2 * HOLD_TIMEOUT, decided).await {
+            return *path;
+        }
+        // For all that wait.
+        self.admit_new();
+        WritePath::Spool
     }
 
     /// Writes a record of a source. The reply comes when it is on the disk.

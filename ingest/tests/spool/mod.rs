@@ -9,6 +9,8 @@ use crate::support::{Ingest, Mood, eventually, within};
 
 mod process;
 
+mod waiting;
+
 fn folder() -> tempfile::TempDir {
     tempfile::tempdir().unwrap()
 }
