@@ -113,9 +113,10 @@ pub enum UnavailableReason {
     Acknowledgement,
     /// The brokers refused, or the producer is broken.
     Broker,
-    /// Raw takes no record of this size, though the settings do: `max.message.bytes` of the topic is too small.
+    /// Raw takes no record of this size, though the settings do: `max.message.bytes` of the topic is too
+    /// small.
     TopicLimit,
-    /// The spool is full, too old or broken.
+    /// The spool is full or broken.
     Spool,
     /// The source's share of the spool is used up.
     SpoolShare,

@@ -43,7 +43,13 @@ pub async fn drain_only(
         count.map_err(|error| Failure::Restart(format!("the spool: {error}")))?;
         outcome = drain().await;
     }
-    let left = spool.records();
+    let aside = spool.aside();
+    let left = spool.records() + aside;
+    if aside > 0 && outcome.is_ok() {
+        outcome = Err(format!(
+            "{aside} records are older than max_age: --older brings them to Kafka"
+        ));
+    }
     let refused = spool.quarantined();
     let _ = tokio::task::spawn_blocking(move || spool.close()).await;
     Ok(Drained {

@@ -13,7 +13,6 @@ use uuid::Uuid;
 
 use crate::answer::{Answer, UnavailableReason};
 use crate::byte_budget::Permit;
-use crate::clock;
 use crate::metrics::{Metrics, TraceId};
 use crate::publish::{Delivered, Hold, Publish, Record, Refused, Undelivered};
 use crate::spans::{SendSpan, Stored};
@@ -126,7 +125,7 @@ impl<P: Publish> Durable<P> {
         let Some(spool) = &self.spool else {
             return kafka;
         };
-        let room = spool.ready(clock::now());
+        let room = spool.ready();
         if spool.records() == 0 && !spool.given_up() {
             kafka.or(room)
         } else {
@@ -239,7 +238,7 @@ impl<P: Publish> Durable<P> {
         let unavailable = Answer::Unavailable(UnavailableReason::Spool);
         let stored = put.map_err(|why| match why {
             NoRoom::Share => Answer::Unavailable(UnavailableReason::SpoolShare),
-            NoRoom::Full | NoRoom::TooOld | NoRoom::Broken => unavailable,
+            NoRoom::Full | NoRoom::Broken => unavailable,
         })?;
         // A disk may hang as brokers may.
         match tokio::time::timeout(self.ack_timeout, stored).await {

@@ -346,8 +346,9 @@ impl Ingest {
                 tracing::error!(%error, "the flush of the producer panicked: report this");
             }
         }
-        if let Some(spool) = self.spool.as_ref().filter(|spool| spool.records() > 0) {
-            let records = spool.records();
+        let left = |spool: &Arc<Spool>| spool.records() + spool.aside();
+        let records = self.spool.as_ref().map_or(0, left);
+        if records > 0 {
             tracing::warn!(
                 records,
                 "the spool is not empty; its records wait for the next start or for sluice-ingest drain"

@@ -52,6 +52,7 @@ fn sums(ingest: &Service, processor: &Service) -> Result<Balance> {
         fates: ["event", "duplicate", "rejected", "dead_letter"].map(fate),
         uncommitted: engine.sum("sluice_raw_lag_records", &[]),
         spooled: edge.sum("sluice_ingest_spool_records", &[])
-            + edge.sum("sluice_ingest_spool_refused", &[]),
+            + edge.sum("sluice_ingest_spool_refused", &[])
+            + edge.sum("sluice_ingest_spool_older", &[]),
     })
 }

@@ -11,7 +11,7 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 use sluice_schemas::metric::ingest::{
     INGEST_DRAIN_HALTED, INGEST_DRAINED, INGEST_SPOOL, INGEST_SPOOL_COMMIT, INGEST_SPOOL_FAILURES,
-    INGEST_SPOOL_OLDEST, INGEST_SPOOL_RECORDS, INGEST_SPOOL_REFUSED,
+    INGEST_SPOOL_OLDER, INGEST_SPOOL_OLDEST, INGEST_SPOOL_RECORDS, INGEST_SPOOL_REFUSED,
 };
 use sluice_service::metric::register;
 
@@ -28,6 +28,7 @@ pub struct SpoolMetrics {
     records: Gauge<u64, AtomicU64>,
     bytes: Gauge<u64, AtomicU64>,
     refused: Gauge<u64, AtomicU64>,
+    older: Gauge<u64, AtomicU64>,
     halted: Family<Halted, Gauge>,
     oldest: Gauge,
     drained: Counter,
@@ -43,6 +44,7 @@ impl SpoolMetrics {
             records: Gauge::default(),
             bytes: Gauge::default(),
             refused: Gauge::default(),
+            older: Gauge::default(),
             halted: Family::default(),
             oldest: Gauge::default(),
             drained: Counter::default(),
@@ -54,6 +56,7 @@ impl SpoolMetrics {
         register(registry, INGEST_SPOOL_RECORDS, metrics.records.clone());
         register(registry, INGEST_SPOOL, metrics.bytes.clone());
         register(registry, INGEST_SPOOL_REFUSED, metrics.refused.clone());
+        register(registry, INGEST_SPOOL_OLDER, metrics.older.clone());
         register(registry, INGEST_DRAIN_HALTED, metrics.halted.clone());
         register(registry, INGEST_SPOOL_OLDEST, metrics.oldest.clone());
         register(registry, INGEST_DRAINED, metrics.drained.clone());
@@ -69,6 +72,11 @@ impl SpoolMetrics {
         self.bytes.set(bytes);
         self.refused.set(refused);
         self.oldest.set(oldest.unwrap_or(0) / 1_000_000);
+    }
+
+    /// As many records wait because they are too old.
+    pub fn older(&self, records: u64) {
+        self.older.set(records);
     }
 
     /// What holds the drain, if anything does.

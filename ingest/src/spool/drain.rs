@@ -1,11 +1,13 @@
 //! Bringing the spool to Kafka: in its order, at a pace, and out of the spool only once all in-sync
 //! replicas have it.
 
+mod aside;
+
 mod hold;
 
 mod outcome;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -75,15 +77,6 @@ impl InFlight {
     }
 }
 
-/// What blocks the next record.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Blocked {
-    /// It is older than `max_age`, and the operator did not decide to drain it.
-    TooOld,
-    /// Somebody must act before it can be sent.
-    Halted(Halt),
-}
-
 /// Brings one spool to Kafka.
 pub struct Drain<P> {
     spool: Arc<Spool>,
@@ -98,9 +91,15 @@ pub struct Drain<P> {
     last_removal: Instant,
     /// `drain_rate`, and what was not used of the last tenth of a second.
     pace: TokenBucket,
-    blocked: Option<Blocked>,
+    /// What holds the next record until somebody acts.
+    halted: Option<Halt>,
     /// Records before this number are sent one at a time: with others in one batch some were too large.
     alone_before: u64,
+    /// Records that wait aside, from the first to the last number of each run, and how many are not logged
+    /// yet.
+    aside: BTreeMap<u64, u64>,
+    new_aside: u64,
+    asides: Repeated,
     /// When a record that raw finds too large is tried again, and how long the pause after that is.
     retry: Option<Instant>,
     halt_backoff: Duration,
@@ -130,8 +129,11 @@ impl<P: Publish> Drain<P> {
             removals: Vec::new(),
             last_removal: Instant::now(),
             pace,
-            blocked: None,
+            halted: None,
             alone_before: 0,
+            aside: BTreeMap::new(),
+            new_aside: 0,
+            asides: Repeated::default(),
             retry: None,
             halt_backoff: HALT_BACKOFF.0,
             halts: Repeated::default(),
@@ -152,21 +154,18 @@ impl<P: Publish> Drain<P> {
         self.spool.admit_new();
     }
 
-    /// Drains until the spool is empty; a record that blocks it ends it too, with the reason in one sentence.
+    /// Drains until the spool is empty, but for what waits aside; a record that holds the drain ends it too,
+    /// with the reason in one sentence.
     ///
     /// # Errors
     /// Records are left that are not to be drained.
     pub async fn until_empty(mut self) -> Result<(), String> {
         while self.spool.records() > 0 {
             self.step().await;
-            match self.blocked {
-                Some(Blocked::TooOld) if self.in_flight.is_empty() => {
-                    return Err("the oldest record is older than max_age".to_owned());
-                }
-                Some(Blocked::Halted(halt)) if self.in_flight.is_empty() => {
-                    return Err(format!("the next record: {}", halt.sentence()));
-                }
-                _ => {}
+            if let Some(halt) = self.halted
+                && self.in_flight.is_empty()
+            {
+                return Err(format!("the next record: {}", halt.sentence()));
             }
         }
         Ok(())
@@ -184,6 +183,7 @@ impl<P: Publish> Drain<P> {
             self.restart().await;
         }
         self.send().await;
+        self.log_aside();
         if let Some(first) = self.in_flight.front_mut() {
             // Bounded, for the pace may allow more meanwhile and the hold must end.
             if let Ok(outcome) =
@@ -192,7 +192,7 @@ impl<P: Publish> Drain<P> {
                 let outcome = outcome.unwrap_or(Err(Undelivered::Refused));
                 self.on_delivery(outcome).await;
             }
-        } else if self.read.is_empty() || self.blocked.is_some() {
+        } else if self.read.is_empty() || self.halted.is_some() {
             let _ = tokio::time::timeout(SPOOL_POLL_INTERVAL, self.spool.more()).await;
         } else {
             tokio::time::sleep(SPOOL_POLL_INTERVAL / 10).await;
@@ -203,10 +203,10 @@ impl<P: Publish> Drain<P> {
     /// Reads and sends, as far as the window and the pace allow.
     async fn send(&mut self) {
         if self.retry.is_some_and(|at| Instant::now() < at) {
-            self.blocked = Some(Blocked::Halted(Halt::TopicLimit));
+            self.halted = Some(Halt::TopicLimit);
             return;
         }
-        self.blocked = None;
+        self.halted = None;
         while self.in_flight.len() < MAX_IN_FLIGHT && self.in_flight_bytes < MAX_IN_FLIGHT_BYTES {
             if self.in_flight.front().is_some_and(|first| first.alone) {
                 return;
@@ -224,7 +224,7 @@ impl<P: Publish> Drain<P> {
         }
     }
 
-    /// Sends a record, or quarantines it. Returned, it cannot be sent now.
+    /// Sends a record, quarantines it or sets it aside. Returned, it cannot be sent now.
     fn send_one(&mut self, found: SpooledRecord) -> Option<SpooledRecord> {
         let stored = match &found.stored {
             Ok(stored) => stored,
@@ -239,8 +239,8 @@ impl<P: Publish> Drain<P> {
         };
         let max_age = self.spool.settings().max_age;
         if is_older(stored.received_at, clock::now(), max_age) && !self.spool.drains_older() {
-            self.blocked = Some(Blocked::TooOld);
-            return Some(found);
+            self.set_aside(&found);
+            return None;
         }
         // A batch is refused as a whole. What may be refused for its size is sent alone, so that nothing
         // behind it overtakes it, and nothing next to it is refused with it.
@@ -278,7 +278,7 @@ impl<P: Publish> Drain<P> {
 
     /// Reads some more from the disk; whether there was any.
     async fn read_on(&mut self) -> bool {
-        let (spool, from) = (Arc::clone(&self.spool), self.next);
+        let (spool, from) = (Arc::clone(&self.spool), self.past_aside(self.next));
         let read = tokio::task::spawn_blocking(move || spool.read(from, READ, READ_BYTES));
         let found = match read.await {
             Ok(Ok(found)) => found,

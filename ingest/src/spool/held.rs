@@ -109,10 +109,10 @@ impl Shares {
         }
     }
 
-    /// Whether a source may put a record of this size. `used` is what all records take. Where a source has
+    /// Whether a source may put a record of this size. `own` is what its records take, `used` what all
+    /// take. Where a source has
     /// nothing here, one record fits whatever its share.
-    pub fn allow(&self, source: &str, size: u64, held: &Held, used: u64) -> Result<(), NoRoom> {
-        let own = held.of(source);
+    pub fn allow(&self, source: &str, size: u64, own: u64, used: u64) -> Result<(), NoRoom> {
         let over = |used: u64, bound: Option<u64>| {
             used > 0 && bound.is_some_and(|bound| used + cost(size) > bound)
         };

@@ -6,7 +6,6 @@
 //! own.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -36,6 +35,8 @@ pub mod salvage;
 mod held;
 
 mod quarantine;
+
+mod aside;
 
 mod state;
 
@@ -169,9 +170,10 @@ impl Spool {
             _permit: permit,
         };
         let mut state = self.shared.state();
-        state.room(&self.shared.settings, size, received_at)?;
+        state.room(&self.shared.settings, size)?;
         let shares = self.shared.shares.load();
-        shares.allow(source, size, &state.here, state.used())?;
+        let own = state.here.of(source) + state.aside.of(source);
+        shares.allow(source, size, own, state.used())?;
         // Under the lock: the order of numbers is that of these calls.
         if !self.send(command) {
             return Err(NoRoom::Broken);
@@ -193,12 +195,12 @@ impl Spool {
     ///
     /// # Errors
     /// Why not.
-    pub fn ready(&self, now: i64) -> Result<(), String> {
+    pub fn ready(&self) -> Result<(), String> {
         let state = self.shared.state();
         if let Some(unreadable) = &state.unreadable {
             return Err(format!("the spool cannot be read: {unreadable}"));
         }
-        let why = match state.room(&self.shared.settings, 64 * 1024, now) {
+        let why = match state.room(&self.shared.settings, 64 * 1024) {
             Ok(()) => return Ok(()),
             Err(why) => why,
         };
@@ -213,7 +215,7 @@ impl Spool {
         self.shared.state().given_up
     }
 
-    /// How many records are here. A file that is not read yet counts as one.
+    /// How many records are here to be drained. A file that is not read yet counts as one.
     pub fn records(&self) -> u64 {
         self.shared.state().held()
     }
@@ -228,20 +230,10 @@ impl Spool {
         &self.shared.settings
     }
 
-    /// Whether records older than `max_age` are brought to Kafka too.
-    pub fn drains_older(&self) -> bool {
-        self.shared.drain_older.load(Ordering::Relaxed)
-    }
-
     /// The shares of the sources, and how much is reserved for those with a guard. Until it is called, there
     /// are no bounds by source.
     pub fn share(&self, settings: &Settings) {
         self.shared.share(settings);
-    }
-
-    /// The operator's decision on what is older than `max_age`.
-    pub fn drain_older(&self, drain: bool) {
-        self.shared.drain_older.store(drain, Ordering::Relaxed);
     }
 
     /// What holds the drain, if anything does.
@@ -311,7 +303,7 @@ impl Spool {
         let state = self.shared.state();
         let few = state.broken.is_none()
             && state.unscanned.is_empty()
-            && state.inherited.is_empty()
+            && (state.inherited.is_empty() || state.aside.records > 0)
             && (1..=HOLD_BELOW).contains(&state.here.records);
         if few && *self.shared.write_path.borrow() == WritePath::Spool {
             self.shared.write_path.send_replace(WritePath::Hold);

@@ -13,7 +13,7 @@ use tokio::sync::{Notify, watch};
 use super::files::{self, Content, Folder};
 use super::held::{Held, Shares, cost};
 use super::store::{Store, StoreError};
-use super::types::{NoRoom, Removal, WritePath, is_older};
+use super::types::{NoRoom, Removal, WritePath};
 use crate::metrics::SpoolMetrics;
 
 /// How long after a full disk another record is tried, where nothing was removed meanwhile.
@@ -48,6 +48,8 @@ pub(super) struct State {
     pub(super) unreadable: Option<String>,
     /// Records here or on their way here, without those that Kafka has and those of unscanned files.
     pub(super) here: Held,
+    /// Older than `max_age`: they stay where they are, and nothing waits behind them.
+    pub(super) aside: Held,
     /// Of those that Kafka has, what the store still has.
     pub(super) removing: Held,
     /// Records in quarantine.
@@ -114,6 +116,7 @@ impl Shared {
         if next != path {
             self.write_path.send_replace(next);
         }
+        self.metrics.older(state.aside.records);
         self.metrics
             .holds(state.held(), state.used(), state.quarantined, state.oldest);
     }
@@ -136,6 +139,29 @@ impl Shared {
         self.show(&state);
         drop(state);
         self.metrics.drained(removals.len() as u64 - quarantined);
+    }
+
+    /// These records are too old to be sent without the operator's word. `opened` is what the reader saw:
+    /// what it read before a change may be counted again.
+    pub(super) fn set_aside(&self, records: &[Removal], opened: u64) {
+        let mut old = Held::default();
+        old.add_removed(records);
+        let mut state = self.state();
+        if state.opened != opened {
+            return;
+        }
+        state.forget(&old);
+        state.aside.add(&old);
+        self.show(&state);
+    }
+
+    /// What was set aside is to be sent after all, in its order.
+    pub(super) fn take_back(&self) {
+        let mut state = self.state();
+        state.take_back();
+        self.show(&state);
+        drop(state);
+        self.more.notify_one();
     }
 
     /// These records are removed from the store too.
@@ -220,6 +246,8 @@ impl Shared {
         );
         let mut state = self.state();
         state.unscanned.remove(&file);
+        // It may have had some of these; the drain finds those that are left.
+        state.take_back();
         if let Some(content) = state.inherited.remove(&file) {
             state.forget(&content.held);
             state.quarantined = state.quarantined.saturating_sub(content.totals.quarantined);
@@ -263,7 +291,7 @@ impl State {
 
     /// What they take of the disk.
     pub(super) fn used(&self) -> u64 {
-        self.here.bytes + self.unscanned.values().sum::<u64>()
+        self.here.bytes + self.aside.bytes + self.unscanned.values().sum::<u64>()
     }
 
     /// Counts what a file holds.
@@ -279,6 +307,7 @@ impl State {
     /// Takes over what this process's file and those before it hold, but for what Kafka has too.
     pub(super) fn recover(&mut self, live: &Content) {
         (self.here, self.quarantined) = (Held::default(), 0);
+        self.aside = Held::default();
         self.oldest = None;
         let inherited: Vec<Content> = self.inherited.values().cloned().collect();
         for content in inherited.iter().chain([live]) {
@@ -290,6 +319,15 @@ impl State {
         self.opened += 1;
     }
 
+    /// Reading begins again, and what is still too old is set aside once more.
+    fn take_back(&mut self) {
+        let aside = std::mem::take(&mut self.aside);
+        if aside.records > 0 {
+            self.here.add(&aside);
+            self.opened += 1;
+        }
+    }
+
     pub(super) fn forget(&mut self, gone: &Held) {
         self.here.subtract(gone);
         if self.here.records == 0 {
@@ -297,12 +335,7 @@ impl State {
         }
     }
 
-    pub(super) fn room(
-        &self,
-        settings: &settings::Spool,
-        size: u64,
-        now: i64,
-    ) -> Result<(), NoRoom> {
+    pub(super) fn room(&self, settings: &settings::Spool, size: u64) -> Result<(), NoRoom> {
         if self.broken.is_some() {
             return Err(NoRoom::Broken);
         }
@@ -311,12 +344,6 @@ impl State {
             .is_some_and(|at| at.elapsed() < DISK_FULL_RETRY_DELAY);
         if disk_full || self.used() + cost(size) > settings.max_bytes {
             return Err(NoRoom::Full);
-        }
-        if self
-            .oldest
-            .is_some_and(|oldest| is_older(oldest, now, settings.max_age))
-        {
-            return Err(NoRoom::TooOld);
         }
         Ok(())
     }

@@ -81,9 +81,6 @@ pub enum NoRoom {
     /// The source has its share, or what is left is reserved for sources with a guard.
     #[error("the source's share of the spool is used up")]
     Share,
-    /// The oldest record is older than `max_age`.
-    #[error("the oldest record in the spool is older than max_age")]
-    TooOld,
     /// The store does not work.
     #[error("the spool does not work")]
     Broken,

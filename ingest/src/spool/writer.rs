@@ -131,14 +131,14 @@ impl Writer {
         let Some(live) = self.shared.store(self.shared.live) else {
             return Ok(());
         };
-        loop {
-            let first = self.shared.state().inherited.keys().next().copied();
-            let open = first.and_then(|file| Some((file, self.shared.store(file)?)));
-            let Some((file, store)) = open else {
-                return Ok(());
+        let files: Vec<u64> = self.shared.state().inherited.keys().copied().collect();
+        for file in files {
+            let Some(store) = self.shared.store(file) else {
+                continue;
             };
+            // One whose records wait aside does not keep the others.
             if store.totals()?.records > 0 || !self.take_over_quarantined(&store, &live)? {
-                return Ok(());
+                continue;
             }
             // First, so that no reader opens it again.
             self.shared.state().inherited.remove(&file);
@@ -146,6 +146,7 @@ impl Writer {
             self.shared.folder.remove(file);
             self.shared.more.notify_one();
         }
+        Ok(())
     }
 
     /// Moves the quarantine of one store to another; whether there was room for that.
@@ -172,7 +173,8 @@ impl Writer {
     fn compact(&self) -> Result<(), StoreError> {
         let (empty, full) = {
             let state = self.shared.state();
-            (state.held() == 0, state.disk_full.is_some())
+            let empty = state.held() + state.aside.records == 0;
+            (empty, state.disk_full.is_some())
         };
         let live = self.shared.live;
         let Some(store) = self.shared.store(live).filter(|_| empty) else {

@@ -124,11 +124,11 @@ fn a_full_spool_is_503_and_takes_again_when_there_is_room() {
     let counted = "sluice_ingest_unavailable_total{reason=\"spool\"} 1";
     assert!(metrics.contains(counted), "{metrics}");
     let spool = ingest.spool.as_ref().unwrap();
-    assert!(spool.ready(0).unwrap_err().contains("full"));
+    assert!(spool.ready().unwrap_err().contains("full"));
     ingest.mood(Mood::Acknowledge);
     eventually("the spool is empty", || records(&ingest) == 0);
     assert_eq!(bodies(&ingest).len(), taken);
-    assert_eq!(spool.ready(0), Ok(()));
+    assert_eq!(spool.ready(), Ok(()));
 }
 
 #[test]
@@ -228,7 +228,7 @@ fn a_record_that_raw_finds_too_large_holds_the_drain_until_the_topic_is_mended()
     let halted = "sluice_ingest_drain_halted{reason=\"topic_limit\"}";
     eventually("it says so", || ingest.value(halted) == 1);
     // It is ready, for it can make requests durable, and they wait behind that record.
-    assert_eq!(spool.ready(0), Ok(()));
+    assert_eq!(spool.ready(), Ok(()));
     let small = ingest.post("/v1/hooks/site", b"3");
     assert_eq!(small.status, 200);
     assert!(!bodies(&ingest).contains(&b"3".to_vec()));
@@ -314,14 +314,14 @@ fn a_full_disk_is_503_never_a_false_200_and_takes_again_when_drained() {
         }
         assert_eq!(refused, 50, "round {round}: the disk never filled");
         assert!(taken.len() > 1_000, "round {round}: {}", taken.len());
-        let ready = ingest.spool.as_ref().unwrap().ready(0);
+        let ready = ingest.spool.as_ref().unwrap().ready();
         assert!(ready.unwrap_err().contains("full"), "round {round}");
         ingest.publisher.published.lock().unwrap().clear();
         ingest.mood(Mood::Acknowledge);
         eventually("the spool is empty", || records(&ingest) == 0);
         assert_eq!(bodies(&ingest), taken, "round {round}");
         eventually("there is room again", || {
-            ingest.spool.as_ref().unwrap().ready(0).is_ok()
+            ingest.spool.as_ref().unwrap().ready().is_ok()
         });
         ingest.mood(Mood::QueueFull);
         assert_eq!(ingest.post("/v1/hooks/site", b"again").status, 200);

@@ -1,4 +1,5 @@
-//! Requests that wait for the spool's last records.
+//! Who waits for what: requests for the spool's last records, and records that are too old for a person's
+//! word.
 
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -9,8 +10,8 @@ use sluice_ingest::publish::Record;
 use sluice_ingest::spool::{Spool, WritePath};
 use sluice_schemas::raw::{Ack, Headers, RawRequest};
 
-use super::folder;
-use crate::support::spooling;
+use super::{bodies, folder, records};
+use crate::support::{Ingest, Mood, eventually, spooling};
 
 #[test]
 fn a_request_that_waits_for_the_last_records_goes_to_the_spool_when_they_take_too_long() {
@@ -26,6 +27,8 @@ fn a_request_that_waits_for_the_last_records_goes_to_the_spool_when_they_take_to
         .block_on(async { tokio::time::timeout(Duration::from_secs(5), spool.write_path()).await });
     assert_eq!(path, Ok(WritePath::Spool), "it waits without a bound");
 }
+
+const HOUR: i64 = 3_600_000_000;
 
 fn now() -> i64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
@@ -61,4 +64,66 @@ fn leave(dir: &Path, requests: &[(&[u8], i64)]) -> Spool {
         put.unwrap().blocking_recv().unwrap().unwrap();
     }
     spool
+}
+
+#[test]
+fn what_is_older_than_max_age_waits_aside_and_new_requests_go_to_the_brokers() {
+    let dir = folder();
+    let old = now() - 2 * HOUR;
+    let left: [(&[u8], i64); 4] = [
+        (b"old 1", old),
+        (b"old 2", old),
+        (b"young", now()),
+        (b"old 3", old),
+    ];
+    drop(leave(dir.path(), &left));
+    let ingest = Ingest::start_spooling(dir.path(), Mood::Acknowledge);
+    eventually("a request goes to the brokers", || {
+        let answer = ingest.post("/v1/hooks/site", b"new");
+        let last = ingest.published().pop();
+        answer.status == 200 && last.is_some_and(|last| last.request.ack == Ack::Broker)
+    });
+    let drained = bodies(&ingest);
+    assert!(
+        drained.contains(&b"young".to_vec()),
+        "the others are drained"
+    );
+    assert!(
+        !drained.iter().any(|body| body.starts_with(b"old")),
+        "{drained:?}"
+    );
+    let spool = ingest.spool.as_ref().unwrap();
+    assert_eq!((spool.records(), spool.quarantined()), (0, 0));
+    let aside = "sluice_ingest_spool_older";
+    assert_eq!(ingest.value(aside), 3);
+    // While Kafka is away there is room for new ones.
+    ingest.mood(Mood::QueueFull);
+    assert_eq!(ingest.post("/v1/hooks/site", b"away").status, 200);
+    assert_eq!((records(&ingest), ingest.value(aside)), (1, 3));
+    ingest.mood(Mood::Acknowledge);
+    eventually("that is drained", || records(&ingest) == 0);
+    // The operator's decision brings them to Kafka, in their order, without a restart.
+    ingest.publisher.published.lock().unwrap().clear();
+    spool.drain_older(true);
+    eventually("they are drained too", || {
+        ingest.value(aside) == 0 && records(&ingest) == 0
+    });
+    assert_eq!(bodies(&ingest), [&b"old 1"[..], b"old 2", b"old 3"]);
+}
+
+#[test]
+fn a_drain_that_begins_again_counts_what_waits_aside_once() {
+    let dir = folder();
+    let old = now() - 2 * HOUR;
+    drop(leave(dir.path(), &[(b"old", old), (b"young", now())]));
+    // Each failed delivery makes the drain begin again.
+    let ingest = Ingest::start_spooling(dir.path(), Mood::Refuse);
+    eventually("it began again", || bodies(&ingest).len() > 2);
+    assert_eq!(ingest.value("sluice_ingest_spool_older"), 1);
+    assert_eq!(records(&ingest), 1);
+    drop(ingest);
+    // And the next start finds both.
+    let ingest = Ingest::start_spooling(dir.path(), Mood::Acknowledge);
+    eventually("the young one is drained", || records(&ingest) == 0);
+    assert_eq!(ingest.value("sluice_ingest_spool_older"), 1);
 }

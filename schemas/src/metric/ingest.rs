@@ -77,6 +77,13 @@ pub const INGEST_SPOOL_REFUSED: Metric = Metric::gauge(
     "Records set aside, refused for good or damaged",
 );
 
+/// Records that are older than `ingest.spool.max_age` and wait on the disk for the operator's decision. They
+/// are in no other gauge of records.
+pub const INGEST_SPOOL_OLDER: Metric = Metric::gauge(
+    "sluice_ingest_spool_older",
+    "Records on the spool that are older than max_age and wait for a decision",
+);
+
 /// 1 while the drain waits before a record until somebody acts, by what must be mended: `topic_limit` (raw
 /// takes no record of its size), `newer_release` (a newer release wrote it).
 pub const INGEST_DRAIN_HALTED: Metric = Metric::gauge(
@@ -146,7 +153,7 @@ pub const CLOCK_DIFFERENCE: Metric = Metric::gauge(
 .by(&["broker"]);
 
 /// The metrics of ingest alone.
-pub const ALL: [Metric; 22] = [
+pub const ALL: [Metric; 23] = [
     INGEST_REQUESTS,
     INGEST_BROKEN_OFF,
     INGEST_UNAVAILABLE,
@@ -160,6 +167,7 @@ pub const ALL: [Metric; 22] = [
     INGEST_SPOOL_RECORDS,
     INGEST_SPOOL,
     INGEST_SPOOL_REFUSED,
+    INGEST_SPOOL_OLDER,
     INGEST_DRAIN_HALTED,
     INGEST_SPOOL_OLDEST,
     INGEST_SPOOL_COMMIT,

@@ -15,7 +15,8 @@ pub struct Spool {
     /// The share of `max_bytes` that one source may take, 0 to 1, where there are several. Any sender that
     /// the source accepts can use it up, and then all senders of that source are answered 503.
     pub source_share: f64,
-    /// How old the oldest record may be, by its time of receipt, before no more are taken.
+    /// How old a record may be, by its time of receipt, to be brought to Kafka without the operator's
+    /// decision.
     pub max_age: Duration,
     /// How long the brokers' acknowledgement is waited for before a request is spooled.
     pub wait: Duration,

@@ -5,8 +5,7 @@ use std::time::Instant;
 use tokio::sync::oneshot;
 
 use super::{
-    Blocked, Drain, HALT_BACKOFF, InFlight, MAX_IN_FLIGHT, REMOVE_AFTER, REMOVE_BATCH,
-    SEND_RETRY_DELAY,
+    Drain, HALT_BACKOFF, InFlight, MAX_IN_FLIGHT, REMOVE_AFTER, REMOVE_BATCH, SEND_RETRY_DELAY,
 };
 use crate::publish::{Delivered, Publish, Undelivered};
 use crate::spool::{Halt, INVALID, Removal};
@@ -61,7 +60,12 @@ impl<P: Publish> Drain<P> {
         // store that fails meanwhile says so at once, and takes these out before it is read.
         let removed = self.spool.remove(std::mem::take(&mut self.removals), None);
         let _ = removed.await;
-        self.opened = self.spool.opened();
+        let opened = self.spool.opened();
+        if self.opened != opened {
+            // They are counted among the others again.
+            self.aside.clear();
+        }
+        self.opened = opened;
         self.read.clear();
         self.next = 0;
     }
@@ -116,7 +120,7 @@ impl<P: Publish> Drain<P> {
     /// The drain stops before a record, for what was acknowledged is not set aside because of a setting.
     pub(super) fn halt(&mut self, halt: Halt, record: &Removal) {
         let now = Instant::now();
-        self.blocked = Some(Blocked::Halted(halt));
+        self.halted = Some(halt);
         if halt == Halt::TopicLimit {
             self.retry = Some(now + self.halt_backoff);
             self.halt_backoff = (2 * self.halt_backoff).min(HALT_BACKOFF.1);

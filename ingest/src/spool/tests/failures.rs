@@ -90,7 +90,7 @@ fn an_unreadable_inherited_file_makes_the_spool_unready_and_holds_later_records(
     let spool = Spool::begin(&settings, metrics.spool().clone()).expect("it opens");
     let (_closing, closed) = channel();
     scan_inherited(&spool.shared, &closed);
-    assert!(spool.ready(NOW).is_err());
+    assert!(spool.ready().is_err());
     put_durably(&spool, 11);
     assert!(spool.read(0, 1, 1).expect("no fault").is_empty());
     assert_eq!(spool.records(), 3);

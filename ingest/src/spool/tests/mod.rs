@@ -212,17 +212,38 @@ fn records_are_numbered_in_their_order_and_removed_on_request() {
 }
 
 #[test]
-fn a_record_older_than_max_age_stops_new_records() {
+fn what_waits_aside_takes_room_and_keeps_neither_the_path_nor_other_files() {
     let dir = tempfile::tempdir().expect("a folder");
-    let metrics = Metrics::new(&mut Registry::default());
-    let spool = Spool::open(&settings(dir.path()), metrics.spool().clone()).expect("it opens");
-    let hour = 3_600_000_000;
-    for at in [NOW, NOW + hour] {
-        assert!(put(&spool, 0, at).is_ok());
+    for n in 0..2 {
+        put_large(&open(dir.path()), n);
     }
-    assert_eq!(put(&spool, 1, NOW + hour + 1).err(), Some(NoRoom::TooOld));
-    assert!(spool.ready(NOW + hour + 1).is_err());
-    assert_eq!(spool.ready(NOW + hour), Ok(()));
+    let spool = open(dir.path());
+    eventually("all is counted", || spool.records() == 16);
+    let used = spool.shared.state().used();
+    let old = spool.read(0, 8, usize::MAX).expect("it is read");
+    let opened = spool.opened();
+    spool.set_aside(&removals(&old), opened);
+    // Read before the store was opened again, and counted since.
+    spool.set_aside(&removals(&old), opened + 1);
+    assert_eq!((spool.records(), spool.aside()), (8, 8));
+    assert_eq!(spool.shared.state().used(), used);
+    eventually("the others are drained", || {
+        let found = spool.read(files::first(1), 8, usize::MAX);
+        drop(spool.remove(removals(&found.expect("it is read")), None));
+        spool.records() == 0
+    });
+    assert_eq!(*spool.shared.write_path.borrow(), WritePath::Broker);
+    eventually("their file is gone", || {
+        let _ = spool.read(files::first(1), 1, 1);
+        files_of(dir.path()) == ["spool.2.redb", "spool.redb"]
+    });
+    assert_eq!(spool.ready(), Ok(()));
+    // The operator decides: they are read again, from the first on.
+    spool.drain_older(true);
+    assert_eq!((spool.records(), spool.aside()), (8, 0));
+    assert!(spool.opened() > opened);
+    assert_eq!(*spool.shared.write_path.borrow(), WritePath::Spool);
+    assert_eq!(drain(&spool, u64::MAX), (0..8).collect::<Vec<_>>());
 }
 
 #[test]

@@ -49,7 +49,7 @@ fn what_is_older_than_max_age_stays_in_quarantine_until_the_operator_decides() {
     drop(spool);
     // A pod that starts on this folder takes requests.
     let spool = begin();
-    assert_eq!(spool.ready(now), Ok(()));
+    assert_eq!(spool.ready(), Ok(()));
     spool.drain_older(true);
     assert_eq!(release(&spool, Released::All), Ok(20));
     assert_eq!((spool.records(), spool.quarantined()), (21, 0));

@@ -23,8 +23,8 @@ impl Writer {
     }
 
     /// Makes records again of what is in this process's quarantine, behind all others: how many. What cannot
-    /// be read stays there, and so does what would block the drain of all others: records older than
-    /// `max_age`, unless the operator decided to drain those.
+    /// be read stays there, and so do records older than `max_age`, which would wait aside, unless the
+    /// operator decided to drain those.
     fn release(&mut self, of: Released) -> Result<u64, StoreError> {
         let Some(store) = self.shared.store(self.shared.live) else {
             return Err(StoreError::InUse);
@@ -83,7 +83,7 @@ impl Writer {
         Ok(count)
     }
 
-    /// Whether a record would block the drain, and the start of the next process on this folder.
+    /// Whether a record would wait aside.
     fn is_too_old(&self, renewed: &Renewed) -> bool {
         is_older(
             renewed.received_at,
