@@ -17,6 +17,7 @@ use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, Producer, ThreadedProducer};
 use sluice_schemas::raw::{REQUEST, TRACEPARENT};
 use sluice_schemas::settings::{Fault, RAW_OVERHEAD, Settings};
+use sluice_service::kafka::check;
 use sluice_service::kafka::client as kafka;
 use sluice_service::kafka::refusal::{Call, lacking};
 use sluice_service::kafka::statistics;
@@ -236,6 +237,21 @@ fn retire(old: Arc<ThreadedProducer<Deliveries>>) {
 /// order rest on.
 pub fn client_config(settings: &Settings, r#use: Use) -> Result<ClientConfig, Vec<Fault>> {
     Ok(config_on(kafka::base_config(settings)?, settings, r#use))
+}
+
+/// What is wrong with the properties of the producers. Connects nowhere.
+pub fn faults(settings: &Settings) -> Vec<Fault> {
+    let base = match kafka::base_config(settings) {
+        Ok(base) => base,
+        Err(faults) => return faults,
+    };
+    let drain = settings.ingest.spool.as_ref().map(|_| Use::Drain);
+    let uses = [Some(Use::Live), drain].into_iter().flatten();
+    let fault = |r#use: Use| {
+        let config = config_on(base.clone(), settings, r#use);
+        check::client_fault(r#use.client(), &config, check::Kind::Producer)
+    };
+    uses.filter_map(fault).collect()
 }
 
 fn config_on(mut config: ClientConfig, settings: &Settings, r#use: Use) -> ClientConfig {

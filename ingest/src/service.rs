@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 use prometheus_client::registry::Registry;
 use sluice_schemas::settings::{self, Fault, Part, Settings};
 use sluice_service::admin::Readiness;
-use sluice_service::kafka::client as kafka;
 use sluice_service::kafka::credentials::Credentials;
 use sluice_service::kafka::topics::{self, EnsureError, Which};
 use sluice_service::reload::{ApplyError, Watcher};
@@ -23,7 +22,7 @@ use crate::http::server;
 use crate::http::tls::Tls;
 use crate::metrics::{Metrics, SpoolMetrics};
 use crate::persist::Durable;
-use crate::publish::{Kafka, Use};
+use crate::publish::{self, Kafka, Use};
 use crate::receive::Receiver;
 use crate::spool::Spool;
 use crate::spool::drain::Drain;
@@ -124,7 +123,7 @@ async fn ended_early(service: &Service, failure: Option<Failure>) -> Result<(), 
 /// # Errors
 /// All faults.
 pub fn check(settings: &Settings) -> Result<(), Vec<Fault>> {
-    let mut faults = kafka::base_config(settings).err().unwrap_or_default();
+    let mut faults = publish::faults(settings);
     faults.extend(Tls::load(settings).err().unwrap_or_default());
     faults.extend(
         telemetry::check(&settings.telemetry)

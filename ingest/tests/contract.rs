@@ -35,6 +35,8 @@ mod broker;
 
 mod descriptors;
 
+mod check;
+
 mod spool;
 
 mod reload;

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
+use sluice_processor::kafka::check;
 use sluice_processor::service::{Parts, run};
 use sluice_schemas::settings::{Fault, Part};
 use sluice_service::{EXIT_CONFIG, privacy, shutdown, telemetry};
@@ -38,6 +39,10 @@ fn main() -> anyhow::Result<ExitCode> {
     telemetry::init(&settings.telemetry);
     let parts = Parts::read(settings).unwrap_or_else(|faults| misconfigured(faults));
     if arguments.check {
+        let faults = check::faults(&parts.settings, &parts.base);
+        if !faults.is_empty() {
+            misconfigured(faults);
+        }
         for warning in parts.settings.warnings(Part::Processor) {
             eprintln!("{warning}");
         }

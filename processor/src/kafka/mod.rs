@@ -25,4 +25,6 @@ pub mod reader;
 
 pub mod lag;
 
+pub mod check;
+
 pub use api::*;

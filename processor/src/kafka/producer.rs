@@ -15,6 +15,7 @@ use rdkafka::message::{Header, Message as _, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer as _, ProducerContext};
 use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::{ClientConfig, ClientContext, Offset, TopicPartitionList};
+use sluice_schemas::settings::OUTPUT_QUEUE_BYTES;
 use sluice_service::kafka::client as kafka;
 use sluice_service::kafka::oauth;
 use sluice_service::kafka::refusal::{self, Call};
@@ -165,7 +166,10 @@ pub(crate) fn config(cluster: &Cluster<'_>) -> ClientConfig {
             TOPIC_TIMEOUT.as_millis().to_string(),
         )
         .set("queue.buffering.max.messages", "100000")
-        .set("queue.buffering.max.kbytes", "65536")
+        .set(
+            "queue.buffering.max.kbytes",
+            (OUTPUT_QUEUE_BYTES / 1024).to_string(),
+        )
         // Success is proved by the commit; a report for each record would cost as much as judging it.
         .set("delivery.report.only.error", "true");
     statistics::enable(&mut config);

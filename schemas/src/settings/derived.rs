@@ -4,14 +4,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::file::Settings;
+use super::sizes::{OUTPUT_OVERHEAD, RAW_OVERHEAD};
 use crate::topic::OTHER;
-
-/// What a raw record may take in addition to the largest body, in bytes: request header and key.
-pub const RAW_OVERHEAD: u64 = 256 * 1024;
-
-/// What a record of an output topic may take in addition to the raw record, in bytes: the event's
-/// columns, or the fate's headers.
-const OUTPUT_OVERHEAD: u64 = 64 * 1024;
 
 impl Settings {
     /// The largest record of `webhooks.raw`, in bytes.

@@ -40,12 +40,13 @@ mod file;
 
 mod derived;
 
+mod sizes;
+
 mod change;
 
 mod warnings;
 
 pub use change::{Change, Part};
-pub use derived::RAW_OVERHEAD;
 pub use file::{Environment, MAX_FILE_BYTES, Origin, Settings};
 pub use ingest::Ingest;
 pub use kafka::Kafka;
@@ -55,6 +56,7 @@ pub use peer::PeerFrom;
 pub use processor::{Begin, Membership, Processor};
 pub use reader::{Fault, Faults, Node};
 pub use registry::SchemaRegistry;
+pub use sizes::{OUTPUT_QUEUE_BYTES, RAW_OVERHEAD};
 pub use source::Source;
 pub use spool::Spool;
 pub use telemetry::{LogFormat, OtlpProtocol, Telemetry};

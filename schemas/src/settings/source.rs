@@ -9,10 +9,11 @@ use ipnet::IpNet;
 use serde_json::Value;
 
 use super::network::networks;
+use super::sizes::max_body;
 use super::values::{FILE_NAME, bounded, file, hash, is_file_name, is_set};
 use crate::identity::sha256;
 use crate::metric::UNKNOWN_SOURCE;
-use crate::providers::{self, DEFAULT_MAX_BODY_BYTES, Provider, Signing, Verifier};
+use crate::providers::{self, Provider, Signing, Verifier};
 use crate::settings::reader::{Faults, Node};
 use crate::topic::{OTHER, is_event_type};
 
@@ -49,9 +50,6 @@ pub struct Source {
     /// Requests a second that are taken; more are asked to come again. `None`: no bound.
     pub rate: Option<u32>,
 }
-
-/// The largest body that a source may allow, in bytes: what one Kafka record still carries well.
-const MAX_BODY_BYTES: u64 = 64 << 20;
 
 /// The most that `rate` may say, in requests a second: more than a process can take is no bound.
 const MAX_RATE: i64 = 1_000_000;
@@ -268,16 +266,6 @@ fn signing(node: &Node, signing: Signing, (proved, by_address): (bool, bool), se
         }
         Signing::Required | Signing::Optional | Signing::Off => {}
     }
-}
-
-fn max_body(node: &mut Node, verifier: Option<&dyn Verifier>) -> u64 {
-    let default = verifier.map_or(DEFAULT_MAX_BODY_BYTES, Verifier::max_body);
-    let found = node.size("max_body", default);
-    if found > MAX_BODY_BYTES {
-        let most = MAX_BODY_BYTES >> 20;
-        node.fault("max_body", format!("must be at most {most}MiB"));
-    }
-    found
 }
 
 fn token_sha256(node: &mut Node) -> Vec<[u8; 32]> {

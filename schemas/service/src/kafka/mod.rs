@@ -3,6 +3,8 @@
 
 pub mod oauth;
 
+pub mod check;
+
 pub mod client;
 
 pub mod refusal;

@@ -4,6 +4,8 @@ use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::DeliveryResult;
+use rdkafka::producer::ProducerContext;
 
 use super::{client, oauth};
 
@@ -34,3 +36,9 @@ impl ClientContext for Plain {
 }
 
 impl ConsumerContext for Plain {}
+
+impl ProducerContext for Plain {
+    type DeliveryOpaque = ();
+
+    fn delivery(&self, _result: &DeliveryResult<'_>, (): ()) {}
+}

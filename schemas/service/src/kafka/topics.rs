@@ -25,6 +25,9 @@ pub use examine::{Examined, examine, examine_settings};
 /// `segment.ms` of the dedup-log. Retention deletes whole segments, so this is how coarsely it works.
 pub const DEDUP_LOG_SEGMENT: Duration = Duration::from_secs(6 * 3_600);
 
+/// The same of raw: what lives for longer than raw's retention would outlive what the dedup-log is kept for.
+const RAW_SEGMENT: Duration = DEDUP_LOG_SEGMENT;
+
 /// What a topic must be like.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TopicSpec {
@@ -83,7 +86,9 @@ fn raw(settings: &Settings) -> TopicSpec {
     let (topics, bytes) = (&settings.topics, settings.raw_max_message_bytes());
     // The dedup log's retention is computed from raw's, so raw may not keep records longer than it says.
     let kept = (topics.retention.raw, Rule::Exactly);
-    spec(settings, topics.names.raw(), kept, bytes).like_raw(settings)
+    spec(settings, topics.names.raw(), kept, bytes)
+        .like_raw(settings)
+        .with("segment.ms", millis(RAW_SEGMENT), Rule::AdvisedExactly)
 }
 
 fn dedup_log(settings: &Settings) -> TopicSpec {
@@ -179,6 +184,20 @@ impl TopicSpec {
     fn with(mut self, key: &'static str, value: impl Into<String>, rule: Rule) -> Self {
         self.configs.push((key, value.into(), rule));
         self
+    }
+
+    /// The same for a topic that has so many replicas, whatever the settings say of new ones: with three, one
+    /// in sync is not enough for a record to outlive a broker.
+    fn on_replicas(&self, replicas: usize) -> Self {
+        let mut spec = self.clone();
+        let in_sync = |config: &&mut (&str, String, Rule)| config.0 == "min.insync.replicas";
+        if replicas >= 3
+            && let Some(config) = spec.configs.iter_mut().find(in_sync)
+            && config.1 == "1"
+        {
+            "2".clone_into(&mut config.1);
+        }
+        spec
     }
 
     /// Partitioned and stamped as raw is.

@@ -259,6 +259,11 @@ fn the_topics_are_specified_by_the_settings() {
         assert_eq!((spec.partitions, spec.partitions_rule), (12, Rule::Exactly));
     }
     let (day, hour) = (86_400_000_u64, 3_600_000_u64);
+    // What lives longer than raw's retention by a whole segment would outlive the identities.
+    assert_eq!(
+        find("webhooks.raw", "segment.ms"),
+        Some(((6 * hour).to_string(), Rule::AdvisedExactly))
+    );
     assert_eq!(
         find("webhooks.dedup-log", "segment.ms"),
         exactly(&(6 * hour).to_string())

@@ -164,6 +164,18 @@ mod tests {
     }
 
     #[test]
+    fn a_topic_of_three_replicas_should_have_two_in_sync_whatever_the_settings_say() {
+        let mut spec = spec();
+        spec.configs = vec![("min.insync.replicas", "1".into(), Rule::Advised)];
+        let has = BTreeMap::from([("min.insync.replicas", "1")]);
+        for (replicas, warns) in [(0, false), (1, false), (2, false), (3, true), (5, true)] {
+            let found = differing(&spec.on_replicas(replicas), &has);
+            let advice = found.iter().filter(|found| found.is_advice);
+            assert_eq!(advice.count(), usize::from(warns), "{replicas}: {found:?}");
+        }
+    }
+
+    #[test]
     fn settings_are_compared_by_their_rules() {
         let good = [("cleanup.policy", "delete"), ("retention.ms", "-1")];
         assert_eq!(differing(&spec(), &BTreeMap::from(good)), []);

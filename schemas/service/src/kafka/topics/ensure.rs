@@ -128,9 +128,9 @@ impl Ensuring<'_> {
                 }
             }
         }
-        let present: Vec<&TopicSpec> = specs
+        let present: Vec<TopicSpec> = specs
             .iter()
-            .filter(|spec| seen.topics.contains_key(&spec.name))
+            .filter_map(|spec| Some(spec.on_replicas(seen.topics.get(&spec.name)?.replicas)))
             .collect();
         lines.extend(present.iter().filter_map(|spec| {
             let has = seen.topics.get(&spec.name)?.partitions;
@@ -281,7 +281,7 @@ enum Described {
 async fn describe(
     tool: &str,
     client: &AdminClient<DefaultClientContext>,
-    specs: &[&TopicSpec],
+    specs: &[TopicSpec],
     broker: Option<i32>,
 ) -> Result<Described, EnsureError> {
     let resources: Vec<ResourceSpecifier<'_>> = specs

@@ -37,6 +37,8 @@ pub struct Seen {
 pub struct Found {
     /// How many it has.
     pub partitions: usize,
+    /// The fewest replicas that one of them has.
+    pub replicas: usize,
     /// Whether each has a leader.
     pub led: bool,
 }
@@ -78,8 +80,12 @@ pub fn fetch_topics(client: &BaseConsumer<Plain>) -> Result<Seen, EnsureError> {
     let found = |topic: &MetadataTopic| {
         let partitions = topic.partitions();
         let led = partitions.iter().all(|partition| partition.leader() >= 0);
+        let replicas = partitions
+            .iter()
+            .map(|partition| partition.replicas().len());
         let found = Found {
             partitions: partitions.len(),
+            replicas: replicas.min().unwrap_or_default(),
             led,
         };
         (topic.name().to_owned(), found)

@@ -73,6 +73,16 @@ fn tokens_in_plain_text_are_faults_and_are_not_shown() {
 const EMPTY: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 
 #[test]
+fn a_body_that_no_event_could_carry_is_a_fault_with_its_mend() {
+    let largest = "{provider: flowcode, secrets: [a], max_body: 63MiB}";
+    assert!(source_paths(largest).is_empty());
+    let over = source_faults("{provider: flowcode, secrets: [a], max_body: 64MiB}");
+    assert_eq!(over.len(), 1, "{over:?}");
+    assert_eq!(over[0].0, "max_body");
+    assert!(over[0].1.starts_with("must be at most 63MiB"), "{over:?}");
+}
+
+#[test]
 fn bounds_and_names_of_a_source() {
     for (source, expected) in [
         ("{provider: nobody, secrets: [a]}", "provider"),
