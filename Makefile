@@ -45,8 +45,8 @@ need = command -v $(1) > /dev/null || { echo "$(1) is missing: $(2)" >&2; exit 1
 help: ## lists the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort
 
-.PHONY: run dev test check chart audit faults outage observe roll rotate hostile upgrade mutants bench bench-dedup fuzz \
-  dashboards dashboards-json image pod deny clean
+.PHONY: run dev test check chart audit faults outage forbidden observe roll rotate hostile upgrade mutants bench \
+  bench-dedup fuzz dashboards dashboards-json image pod deny clean
 run: rust ## the playground on an embedded broker; ARGS="--once --json" ends with the account as JSON
 	@$(CARGO) build --quiet --workspace --bins
 	@target/debug/sluice-tests playground $(ARGS)
@@ -82,7 +82,7 @@ upgrade: rust kafka faketime old ## a rolling upgrade from an older build and ba
 	@$(CARGO) build --workspace --bins
 	@target/debug/sluice-tests faults --kind upgrade --old $(OLD) $(ARGS)
 
-mutants: rust ## breaks the engine on purpose, patch by patch, and asks whether the simulation notices; at most 10 minutes
+mutants: rust ## breaks the engine on purpose, patch by patch, and asks whether its tests notice; at most 20 minutes
 	@tests/mutants/run.sh $(ARGS)
 
 faults: rust kafka kafka-control faketime ## faults of every kind on three brokers under load, and the check; some 17 minutes, needs root
@@ -92,6 +92,10 @@ faults: rust kafka kafka-control faketime ## faults of every kind on three broke
 outage: rust kafka ## all brokers gone for 5 minutes under load, and the check; at most 15 minutes, with ingest killed by ARGS="--kill-ingest-every 5"
 	@$(CARGO) build --release --workspace --bins
 	@target/release/sluice-tests outage $(ARGS)
+
+forbidden: rust kafka ## one event topic may not be written for 10 minutes under load, and the check; some 14 minutes
+	@$(CARGO) build --release --workspace --bins
+	@target/release/sluice-tests forbidden $(ARGS)
 
 observe: rust kafka prometheus collector $(TELEMETRY)/.done ## every panel, the alerts and the sums on live services; some 8 minutes, pictures by ARGS="--draw DIR"
 	@$(CARGO) build --workspace --bins

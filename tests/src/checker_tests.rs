@@ -143,54 +143,6 @@ fn i3_two_events_of_one_id_and_a_repetition_of_nothing() {
 }
 
 #[test]
-fn i3_a_fate_that_the_request_must_not_have() {
-    let fault = |number: u64, other: Expected, at: u64| {
-        let (records, mut book) = good();
-        for line in &mut book.0 {
-            if let Line::Intent {
-                number: of,
-                expected,
-                at: sent,
-                ..
-            } = line
-                && *of == number
-            {
-                (*expected, *sent) = (other, at);
-            }
-        }
-        fault_of(&records, &book)
-    };
-    let sentence = |sentence: &str| (Invariant::I3, sentence.to_owned());
-    assert_eq!(
-        fault(2, Expected::Authentic, 0),
-        sentence("raw 0/2 is Authentic and ended as rejected signature_mismatch")
-    );
-    assert_eq!(
-        fault(3, Expected::Forged, 0),
-        sentence("raw 0/3 is Forged and ended as dead_letter malformed_json")
-    );
-    // A duplicate of an event with other bytes.
-    let (mut records, mut book) = good();
-    for record in &mut records {
-        let is_second = record.offset == 1 && record.topic == "webhooks.raw";
-        if is_second || record.topic == "webhooks.duplicates" {
-            record.value = b"body 1".to_vec();
-        }
-    }
-    for line in &mut book.0 {
-        if let Line::Intent {
-            number: 1, sha256, ..
-        } = line
-        {
-            *sha256 = hex::encode(digest(b"body 1"));
-        }
-    }
-    let (invariant, found) = fault_of(&records, &book);
-    assert_eq!(invariant, Invariant::I3);
-    assert_eq!(found, "raw 0/1 repeats e0, which has other bytes");
-}
-
-#[test]
 fn i3_a_repetition_by_sequence_that_became_an_event() {
     let by_sequence = |n: i64| {
         let mut wanted = RawRequest::decode(&request(n)).expect("a request");

@@ -12,8 +12,6 @@ use sluice_schemas::audit::{Digest, Invariant, Place, Seen, Verdict};
 use sluice_schemas::fate::Fate;
 use sluice_schemas::reason::Reason;
 
-use crate::load::ledger::Told;
-
 /// What must become of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -26,8 +24,8 @@ pub enum Expected {
     Unreadable,
 }
 
-/// How old a signature may be at every provider, less some seconds for clocks: a copy that was sent again later
-/// than that may be rejected for its age.
+/// How old a signature may be at every provider, less some seconds for clocks: a copy that was sent again
+/// later than that may be rejected for its age.
 const YOUNG: Duration = Duration::from_secs(240);
 
 /// What is known of the bodies that were sent.
@@ -35,15 +33,6 @@ const YOUNG: Duration = Duration::from_secs(240);
 pub struct Sent(HashMap<Digest, (Expected, u64)>);
 
 impl Sent {
-    /// As a ledger has it.
-    pub fn of(told: &Told) -> Self {
-        let mut sent = Self::default();
-        for attempt in &told.attempts {
-            sent.add(attempt.digest, attempt.expected, attempt.at);
-        }
-        sent
-    }
-
     /// A body was sent at a time, microseconds since 1970.
     pub fn add(&mut self, digest: Digest, expected: Expected, at: u64) {
         let first = self.0.entry(digest).or_insert((expected, at));
@@ -97,5 +86,69 @@ pub fn check_expected(seen: &Seen<'_>, sent: &Sent, verdict: &mut Verdict) {
             let sentence = format!("raw {partition}/{offset} repeats {id}, which has other bytes");
             verdict.fault(Invariant::I3, sentence);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sluice_schemas::audit::testing::{NAMES, body, sound};
+    use sluice_schemas::audit::{digest, look};
+    use sluice_schemas::record::Record;
+
+    fn faults(records: &[Record], sent: &Sent) -> Vec<String> {
+        let (_, seen) = look(&NAMES, records, std::iter::empty());
+        let mut verdict = Verdict::default();
+        check_expected(&seen, sent, &mut verdict);
+        verdict.faults
+    }
+
+    /// The bodies of the sound records, all sent as what they are but one.
+    fn sent_but(other: Option<(i64, Expected)>) -> Sent {
+        let mut sent = Sent::default();
+        for n in [0, 2, 3] {
+            let own = match n {
+                2 => Expected::Forged,
+                3 => Expected::Unreadable,
+                _ => Expected::Authentic,
+            };
+            let other = other.filter(|(of, _)| *of == n).map(|(_, other)| other);
+            sent.add(digest(body(n).as_bytes()), other.unwrap_or(own), u64::MAX);
+        }
+        sent
+    }
+
+    #[test]
+    fn a_fate_that_a_request_must_not_have_is_found() {
+        let (records, _) = sound();
+        assert_eq!(faults(&records, &sent_but(None)), Vec::<String>::new());
+        let one = |n, expected| faults(&records, &sent_but(Some((n, expected))));
+        assert_eq!(
+            one(2, Expected::Authentic),
+            ["raw 0/2 is Authentic and ended as rejected signature_mismatch"]
+        );
+        assert_eq!(
+            one(3, Expected::Forged),
+            ["raw 0/3 is Forged and ended as dead_letter malformed_json"]
+        );
+        // The duplicate of it too.
+        assert_eq!(one(0, Expected::Forged).len(), 2);
+    }
+
+    #[test]
+    fn a_duplicate_of_an_event_with_other_bytes_is_found() {
+        let (mut records, _) = sound();
+        for record in &mut records {
+            let is_second = record.offset == 1 && record.topic == "webhooks.raw";
+            if is_second || record.topic == "webhooks.duplicates" {
+                record.value = b"body 1".to_vec();
+            }
+        }
+        let mut sent = sent_but(None);
+        sent.add(digest(b"body 1"), Expected::Authentic, u64::MAX);
+        assert_eq!(
+            faults(&records, &sent),
+            ["raw 0/1 repeats e0, which has other bytes"]
+        );
     }
 }

@@ -9,7 +9,9 @@ use clap::Parser;
 
 mod trials;
 
-use trials::{audit, bench, dev, faults, hostile, observe, outage, playground, roll, rotate};
+use trials::{
+    audit, bench, dev, faults, forbidden, hostile, observe, outage, playground, roll, rotate,
+};
 
 #[derive(Parser)]
 #[command(about = "Sluice: playground, trials and audit")]
@@ -29,6 +31,8 @@ enum Command {
     /// Takes all brokers away for minutes under a steady load, and checks that ingest takes everything all
     /// the same.
     Outage(outage::Options),
+    /// Forbids one event topic for minutes under a steady load, and checks that the other partitions go on.
+    Forbidden(forbidden::Options),
     /// Restarts two processes of ingest in turn under a steady load that must not notice.
     Roll(roll::Options),
     /// Changes certificate and URL token again and again under a steady load that must not notice.
@@ -55,6 +59,7 @@ fn main() -> ExitCode {
         Command::Faults(options) => faults::run(&options),
         Command::Bench(options) => bench::run(&options),
         Command::Outage(options) => outage::run(&options),
+        Command::Forbidden(options) => forbidden::run(&options),
         Command::Roll(options) => roll::run(&options),
         Command::Rotate(options) => rotate::run(&options),
         Command::Observe(options) => observe::run(&options),

@@ -29,7 +29,7 @@ use super::watchdog::Calls;
 
 mod errors;
 
-use errors::{call_error, failure, hangs, is_fenced};
+use errors::{call_error, failure, hangs, is_fenced, taints};
 
 /// How long one record may take. Under [`TRANSACTION_TIMEOUT`], so that a record cannot arrive late.
 pub const MESSAGE_TIMEOUT: Duration = Duration::from_secs(25);
@@ -67,6 +67,14 @@ struct OutContext {
 }
 
 impl OutContext {
+    /// The client was seen to carry what a topic refused over into transactions that do not write to it: the
+    /// next one is another client's.
+    fn taint(&self, error: &KafkaError) {
+        if taints(error) {
+            self.suspect.store(true, Ordering::Relaxed);
+        }
+    }
+
     /// What an error says, and the rule that lacks where it is about one.
     fn why(&self, error: &KafkaError) -> String {
         let call = Call::Transact {
@@ -118,6 +126,7 @@ impl ProducerContext for OutContext {
 
     fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
         if let Err((error, message)) = result {
+            self.taint(error);
             refusal::note(Call::Write(message.topic()), error.rdkafka_error_code());
             let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
             failed.get_or_insert_with(|| (error.clone(), message.topic().to_owned()));
@@ -226,6 +235,7 @@ impl Transactor {
     }
 
     fn call_error(&self, error: &KafkaError) -> CallError {
+        self.producer().context().taint(error);
         call_error(error, self.producer().context().why(error))
     }
 

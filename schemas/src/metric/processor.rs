@@ -100,7 +100,8 @@ pub const REBALANCES: Metric = Metric::counter(
 );
 
 /// Partitions of raw that this process owns: `restoring`, `waiting` (for the first record), `ready`,
-/// `stopped` (operator action required).
+/// `stopped` (operator action required), `suspended` (its next record cannot be committed, and is tried
+/// again).
 pub const PARTITIONS: Metric = Metric::gauge(
     "sluice_partitions",
     "Partitions that this process owns, by state",

@@ -270,8 +270,7 @@ async fn turn(
         }
         6..8 => match forgery(shared, random)? {
             Some((request, source)) => {
-                let request = (&request, Expected::Forged);
-                return deliver(shared, request, source, random).await;
+                return deliver(shared, (&request, Expected::Forged), source, random).await;
             }
             None => chain.step(shared)?,
         },

@@ -9,6 +9,7 @@ use anyhow::{Context, Result, bail};
 use serde::Serialize;
 use serde_json::json;
 use sluice_schemas::audit::{Acked, Invariant, Verdict, audit_seen, digest};
+use sluice_schemas::record::Record;
 use sluice_tests::expected::{Expected, Sent, check_expected};
 use sluice_tests::harness::client::Client;
 use sluice_tests::harness::cluster::{Cluster, Purpose};
@@ -103,9 +104,7 @@ pub fn run(options: &Options) -> Result<bool> {
     eprintln!("reading all topics");
     let topics = with_prefix(site.bootstrap(), "")?;
     let records = read(site.bootstrap(), &topics, Isolation::Committed)?;
-    let names = site.names();
-    let (mut verdict, seen) = audit_seen(&names, &records, &acked);
-    check_expected(&seen, &sent, &mut verdict);
+    let mut verdict = judged(&site, &records, &acked, &sent);
     let expected = expected(options.requests);
     let found = found(&verdict);
     // A request that was answered with 503 may stand on raw all the same, and its retry too.
@@ -132,6 +131,13 @@ pub fn run(options: &Options) -> Result<bool> {
         elapsed_seconds: start.elapsed().as_secs_f64(),
     };
     frame::conclude(&report, report.holds, &report.verdict.faults, None)
+}
+
+/// The audit, and each fate against what is known of its request.
+fn judged(site: &Site, records: &[Record], acked: &[Acked], sent: &Sent) -> Verdict {
+    let (mut verdict, seen) = audit_seen(&site.names(), records, acked);
+    check_expected(&seen, sent, &mut verdict);
+    verdict
 }
 
 fn found(verdict: &Verdict) -> Sums {

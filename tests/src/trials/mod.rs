@@ -12,6 +12,8 @@ pub mod faults;
 
 pub mod outage;
 
+pub mod forbidden;
+
 pub mod roll;
 
 pub mod rotate;

@@ -32,6 +32,20 @@ fn is_permanent(code: RDKafkaErrorCode) -> bool {
     )
 }
 
+/// Whether the next transaction of this client may fail by the same error: what stays, and the effects of that on
+/// what was queued and on the state of the transaction.
+pub(super) fn taints(error: &KafkaError) -> bool {
+    error.rdkafka_error_code().is_some_and(|code| {
+        let effect = matches!(
+            code,
+            RDKafkaErrorCode::PurgeQueue
+                | RDKafkaErrorCode::PurgeInflight
+                | RDKafkaErrorCode::State
+        );
+        effect || is_permanent(code)
+    })
+}
+
 pub(super) fn hangs() -> CallError {
     CallError::Broken {
         why: "the call that sends the offsets hangs".to_owned(),

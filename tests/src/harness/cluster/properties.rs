@@ -42,12 +42,15 @@ const AUTHORIZER: [(&str, &str); 2] = [
 pub(super) fn properties(nodes: &[Node], slots: &[Slot], node: &Node, authorizer: bool) -> String {
     let replicas = nodes.len();
     let in_sync = if replicas == 1 { 1 } else { 2 };
-    let voters: Vec<String> = nodes
+    // Nodes that vote ask their authorizers, which know nothing before there is a leader.
+    let voting = if authorizer { &nodes[..1] } else { nodes };
+    let votes = voting.iter().any(|voter| voter.id == node.id);
+    let voters: Vec<String> = voting
         .iter()
         .map(|node| format!("{}@{}", node.id, ports::local(node.controller)))
         .collect();
     let mut text = format!(
-        "process.roles=broker,controller\n\
+        "process.roles=broker{role}\n\
          node.id={id}\n\
          controller.quorum.voters={voters}\n\
          controller.listener.names=CONTROLLER\n\
@@ -62,11 +65,12 @@ pub(super) fn properties(nodes: &[Node], slots: &[Slot], node: &Node, authorizer
          transaction.state.log.num.partitions={COORDINATORS}\n\
          share.coordinator.state.topic.replication.factor={replicas}\n\
          share.coordinator.state.topic.min.isr={in_sync}\n",
+        role = if votes { ",controller" } else { "" },
         id = node.id,
         voters = voters.join(","),
         data = node.data().display(),
     );
-    text.push_str(&listeners(slots, node));
+    text.push_str(&listeners(slots, node, votes));
     let authorizer = AUTHORIZER.into_iter().filter(|_| authorizer);
     for (name, value) in FIXED.into_iter().chain(authorizer) {
         // Writing to a String cannot fail.
@@ -77,12 +81,12 @@ pub(super) fn properties(nodes: &[Node], slots: &[Slot], node: &Node, authorizer
 
 /// One listener for the nodes and the harness, one for the quorum, and one for each slot, which sends
 /// its clients to the slot's proxy: a broker gives every client its own address again.
-fn listeners(slots: &[Slot], node: &Node) -> String {
+fn listeners(slots: &[Slot], node: &Node, votes: bool) -> String {
     let broker = ports::local(node.broker);
-    let mut listeners = format!(
-        "listeners=PLAINTEXT://{broker},CONTROLLER://{}",
-        ports::local(node.controller)
-    );
+    let mut listeners = format!("listeners=PLAINTEXT://{broker}");
+    if votes {
+        let _ = write!(listeners, ",CONTROLLER://{}", ports::local(node.controller));
+    }
     let mut advertised = format!("advertised.listeners=PLAINTEXT://{broker}");
     let mut protocols =
         "listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT".to_owned();

@@ -60,6 +60,10 @@ pub struct Setup {
     pub binaries: Option<PathBuf>,
     /// What is done to the brokers before the first service starts.
     pub before: Option<Before>,
+    /// Whether the nodes have an authorizer, for topics that may not be written.
+    pub authorizer: bool,
+    /// A provider that the load has no requests of.
+    pub left_out: Option<&'static str>,
 }
 
 /// See [`Setup::before`].
@@ -80,6 +84,8 @@ impl Default for Setup {
             old: None,
             binaries: None,
             before: None,
+            authorizer: false,
+            left_out: None,
         }
     }
 }
@@ -120,6 +126,7 @@ impl World {
                 .map(|mib| (SMALL_DISK, mib))
                 .into_iter()
                 .collect(),
+            authorizer: setup.authorizer,
             ..cluster::Options::default()
         })?;
         let site = site(&setup, &cluster)?;
@@ -141,8 +148,10 @@ impl World {
             starts: Arc::clone(&slot.starts),
         });
         let ledger = Ledger::create(&dir.join("ledger"))?;
+        let mut sources = site.sources.clone();
+        sources.retain(|source| Some(source.provider) != setup.left_out);
         let load = Load::start(
-            &site.sources,
+            &sources,
             targets.collect(),
             ledger,
             setup.rate,
