@@ -11,7 +11,7 @@ use sluice_ingest::spool::{Spool, WritePath};
 use sluice_schemas::raw::{Ack, Headers, RawRequest};
 
 use super::{bodies, folder, records};
-use crate::support::{Ingest, Mood, eventually, spooling};
+use crate::support::{DELIVERED, Ingest, Mood, eventually, spooling};
 
 #[test]
 fn a_request_that_waits_for_the_last_records_goes_to_the_spool_when_they_take_too_long() {
@@ -126,4 +126,23 @@ fn a_drain_that_begins_again_counts_what_waits_aside_once() {
     let ingest = Ingest::start_spooling(dir.path(), Mood::Acknowledge);
     eventually("the young one is drained", || records(&ingest) == 0);
     assert_eq!(ingest.value("sluice_ingest_spool_older"), 1);
+}
+
+#[test]
+fn a_record_that_is_a_batch_of_its_own_is_sent_with_nothing_else_in_flight() {
+    let dir = folder();
+    let large = vec![b'x'; 200_000];
+    let left: [(&[u8], i64); 3] = [(b"1", now()), (&large, now()), (b"2", now())];
+    drop(leave(dir.path(), &left));
+    let ingest = Ingest::start_spooling(dir.path(), Mood::Keep);
+    for sent in 1..=3 {
+        eventually("one more is in flight, alone", || {
+            ingest.publisher.kept.lock().unwrap().len() == 1
+        });
+        assert_eq!(bodies(&ingest).len(), sent, "nothing overtakes it");
+        let hold = ingest.publisher.kept.lock().unwrap().remove(0);
+        let _ = hold.reply.send(Ok(DELIVERED));
+    }
+    eventually("all are drained", || records(&ingest) == 0);
+    assert_eq!(bodies(&ingest), [&b"1"[..], &large, b"2"]);
 }
