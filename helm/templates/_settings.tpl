@@ -157,7 +157,7 @@ a change of them, and of nothing else, restarts the pods. (root, component)
 {{- $_ := set $ingest "tls" (not (empty $all.ingest.tls)) -}}
 {{- $_ := set $waiting "ingest" $ingest -}}
 {{- else -}}
-{{- $_ := set $waiting "processor" (omit $all.processor "dedup_window" "cloudevents_headers") -}}
+{{- $_ := set $waiting "processor" (omit $all.processor "dedup_window" "dedup_memory" "cloudevents_headers") -}}
 {{- end -}}
 {{- toJson $waiting | sha256sum -}}
 {{- end }}

@@ -21,6 +21,8 @@ pub mod registry;
 
 pub mod rules;
 
+pub mod memory_bound;
+
 pub mod metrics;
 
 pub mod spans;

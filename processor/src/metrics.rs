@@ -10,9 +10,9 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 use sluice_schemas::metric::processor::{
-    ABORTED_RECORDS, BATCH_RECORDS, DEDUP, DEDUP_KEYS, FATES, FENCES, FRESHNESS, HELD_BACK,
-    KEY_LAST_VERIFIED, PARTITIONS, PRODUCERS_RECREATED, REBALANCES, RESTORE, TRANSACTION,
-    TRANSACTIONS, UNKNOWN_TYPES, UNVERIFIED_SIGNATURES,
+    ABORTED_RECORDS, BATCH_RECORDS, DEDUP, DEDUP_KEYS, DEDUP_LIMIT, DEDUP_PARTITION, DEDUP_PAUSES,
+    FATES, FENCES, FRESHNESS, HELD_BACK, KEY_LAST_VERIFIED, PARTITIONS, PRODUCERS_RECREATED,
+    REBALANCES, RESTORE, TRANSACTION, TRANSACTIONS, UNKNOWN_TYPES, UNVERIFIED_SIGNATURES,
 };
 use sluice_schemas::metric::{Metric, UNKNOWN_SOURCE};
 use sluice_schemas::reason::Reason;
@@ -25,6 +25,8 @@ use crate::engine::outcome::TxOutcome;
 use crate::fate_bytes::FateBytes;
 use crate::pipeline::outgoing::{FateLabels, label};
 use crate::signing::SigningSeen;
+
+mod dedup;
 
 /// One label with a text of ours.
 type Named = [(&'static str, &'static str); 1];
@@ -85,7 +87,10 @@ pub struct Metrics {
     partitions: Family<Named, Gauge>,
     restore: Histogram,
     dedup_keys: Family<Owned, Gauge>,
+    dedup_partition: Family<Owned, Gauge>,
     dedup_bytes: Gauge,
+    dedup_limit: Gauge,
+    dedup_pauses: Counter,
     unknown_types: Counters<Owned>,
     key_last_verified: Family<[(&'static str, String); 2], Gauge>,
     /// What the topics of refused and repeated records hold.
@@ -120,7 +125,10 @@ impl Default for Metrics {
             // A hundredth of a second to three minutes.
             restore: Histogram::new(exponential_buckets(0.01, 2.0, 15)),
             dedup_keys: Family::default(),
+            dedup_partition: Family::default(),
             dedup_bytes: Gauge::default(),
+            dedup_limit: Gauge::default(),
+            dedup_pauses: Counter::default(),
             unknown_types: Family::default(),
             key_last_verified: Family::default(),
             fate_bytes: FateBytes::default(),
@@ -149,6 +157,7 @@ impl Metrics {
         counter(ABORTED_RECORDS, &metrics.aborted_records);
         counter(FENCES, &metrics.fences);
         counter(REBALANCES, &metrics.rebalances);
+        counter(DEDUP_PAUSES, &metrics.dedup_pauses);
         register(registry, FATES, metrics.fates.clone());
         register(registry, UNVERIFIED_SIGNATURES, metrics.unverified.clone());
         register(registry, HELD_BACK, metrics.held_back.clone());
@@ -160,7 +169,9 @@ impl Metrics {
         register(registry, PARTITIONS, metrics.partitions.clone());
         register(registry, RESTORE, metrics.restore.clone());
         register(registry, DEDUP_KEYS, metrics.dedup_keys.clone());
+        register(registry, DEDUP_PARTITION, metrics.dedup_partition.clone());
         register(registry, DEDUP, metrics.dedup_bytes.clone());
+        register(registry, DEDUP_LIMIT, metrics.dedup_limit.clone());
         register(registry, UNKNOWN_TYPES, metrics.unknown_types.clone());
         register(
             registry,
@@ -306,28 +317,12 @@ impl Metrics {
         self.restore.observe(took.as_secs_f64());
     }
 
-    /// The partitions of a worker in each of [`STATES`], and what their indexes take: what they were, and
-    /// what they are.
-    pub fn partitions(&self, (states, bytes): ([i64; 5], i64), (new, now): ([i64; 5], i64)) {
+    /// The partitions of a worker in each of [`STATES`]: how many they were, and are.
+    pub fn partitions(&self, states: [i64; 5], new: [i64; 5]) {
         for ((state, was), is) in STATES.into_iter().zip(states).zip(new) {
             self.partitions
                 .get_or_create(&[("state", state)])
                 .inc_by(is - was);
-        }
-        self.dedup_bytes.inc_by(now - bytes);
-    }
-
-    /// How many identities the index of a partition holds; `None` where it is no longer ours.
-    pub fn keys(&self, partition: i32, keys: Option<usize>) {
-        let labels = [("partition", partition.to_string())];
-        match keys {
-            None => {
-                self.dedup_keys.remove(&labels);
-            }
-            Some(keys) => {
-                let gauge = self.dedup_keys.get_or_create(&labels);
-                gauge.set(i64::try_from(keys).unwrap_or(i64::MAX));
-            }
         }
     }
 }

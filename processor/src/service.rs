@@ -28,6 +28,7 @@ use crate::kafka::base::Base;
 use crate::kafka::lag::RenewedClient;
 use crate::kafka::watchdog::{CHECK_INTERVAL, Watch};
 use crate::lag::{Measuring, RawLag};
+use crate::memory_bound;
 use crate::metrics::Metrics;
 use crate::pipeline::route::Router;
 use crate::registry::{self, RegistryError};
@@ -125,12 +126,14 @@ pub async fn run(
         base: Arc::new(Base::new(parts.base, service.shutdown.clone())),
         current: rules,
         metrics,
+        memory: Arc::default(),
         statistics,
         positions: Arc::default(),
         spans: Spans::new(traces),
         readiness: service.readiness.clone(),
         shutdown: service.shutdown.clone(),
     });
+    memory_bound::follow(&shared.current, &shared.memory, shared.shutdown.clone());
     let _measuring = measure(raw_lag, &shared)?;
     let _files = renew(parts.files, &shared);
     let outcome = match Workers::start(&shared) {

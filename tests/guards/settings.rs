@@ -308,6 +308,7 @@ fn processor_shown(processor: &Processor) -> Value {
         membership,
         workers,
         dedup_window,
+        dedup_memory,
         begin,
         cloudevents_headers,
     } = processor;
@@ -324,6 +325,7 @@ fn processor_shown(processor: &Processor) -> Value {
         },
         "workers": workers,
         "dedup_window": ms(*dedup_window),
+        "dedup_memory": dedup_memory,
         "begin": begin.map(|begin| match begin {
             Begin::Earliest => "earliest",
             Begin::Latest => "latest",

@@ -9,11 +9,13 @@
 
 use std::collections::VecDeque;
 use std::hash::{BuildHasherDefault, Hasher};
+use std::sync::Arc;
 
 use hashbrown::HashMap;
 use sluice_schemas::dedup_log::Entry;
 use sluice_schemas::identity::Fingerprint;
 
+use super::memory::{Memory, Share};
 use super::shards::Shards;
 
 /// How many generations the longest window spans. More of them free memory in smaller steps, and cost
@@ -86,6 +88,8 @@ pub struct DedupIndex {
     // Newest number first.
     generations: VecDeque<Generation>,
     sweep: Sweep,
+    /// What it takes of the process's account, as last counted.
+    share: Share,
 }
 
 /// How far the room of forgotten keys is given back.
@@ -112,7 +116,21 @@ impl DedupIndex {
                 shard: Shards::count(),
                 credit: 0,
             },
+            share: Share::default(),
         }
+    }
+
+    /// An empty index whose bytes count in an account, whenever [`DedupIndex::count`] is called.
+    pub fn counted(window: u32, memory: &Arc<Memory>) -> Self {
+        let mut index = Self::new(window);
+        index.share = Share::of(memory);
+        index.count();
+        index
+    }
+
+    /// Counts its bytes in the account. Not part of an insert: it looks at each shard.
+    pub fn count(&mut self) {
+        self.share.set(self.bytes());
     }
 
     /// The latest append time at which this identity made an event, if that is still remembered.
@@ -139,7 +157,7 @@ impl DedupIndex {
             self.newest = entry.appended;
             self.forget();
         }
-        self.sweep();
+        self.sweep(SWEPT_AN_INSERT);
         if entry.appended < self.keep_from {
             // Older than any record that may still ask for it.
             return;
@@ -168,13 +186,30 @@ impl DedupIndex {
             .sum()
     }
 
-    /// How many bytes the index takes, about.
+    /// How many bytes of the process the index takes: what its tables have allocated, room for further keys
+    /// included, and what they had before they grew last, which the allocator keeps.
     pub fn bytes(&self) -> usize {
-        let entities = self
-            .generations
-            .iter()
-            .map(|generation| generation.entities.capacity() * size_of::<(Fingerprint, Last)>());
-        self.keys.bytes() + entities.sum::<usize>()
+        let generations = self.generations.iter();
+        let entities = generations.map(|generation| generation.entities.allocation_size());
+        let tables = self.keys.bytes() + entities.sum::<usize>();
+        size_of::<Self>() + tables + tables / 2
+    }
+
+    /// The append time of the newest event, or that of [`DedupIndex::age`].
+    pub const fn newest(&self) -> u32 {
+        self.newest
+    }
+
+    /// No record that was appended before this time, brokers' clocks apart, will ask any more: generations
+    /// that none can ask for are forgotten although no event comes. The room of `swept` keys is looked at, to
+    /// be given back, if it has to be.
+    pub fn age(&mut self, appended: u32, swept: usize) {
+        if appended > self.newest {
+            self.newest = appended;
+            self.forget();
+        }
+        self.sweep(swept);
+        self.count();
     }
 
     /// Whether nothing is remembered.
@@ -199,12 +234,12 @@ impl DedupIndex {
         }
     }
 
-    /// Gives back the room of forgotten keys, in steps that inserts pay for.
-    fn sweep(&mut self) {
+    /// Gives back the room of forgotten keys, in steps of so many keys.
+    fn sweep(&mut self, keys: usize) {
         if self.sweep.shard == Shards::count() {
             return;
         }
-        self.sweep.credit += SWEPT_AN_INSERT;
+        self.sweep.credit += keys;
         while self.sweep.shard < Shards::count() {
             let price = self.keys.shard_len(self.sweep.shard);
             let Some(left) = self.sweep.credit.checked_sub(price) else {

@@ -117,6 +117,49 @@ fn the_room_of_forgotten_keys_is_given_back_while_others_come() {
     }
 }
 
+#[test]
+fn generations_expire_where_no_event_comes_and_their_room_is_counted_and_given_back() {
+    let memory = std::sync::Arc::new(Memory::default());
+    let mut index = DedupIndex::counted(4 * HOUR, &memory);
+    let (start, empty) = (1_000 * HOUR, memory.held());
+    for n in 0..100_000 {
+        index.insert(&numbered(n, start));
+    }
+    for n in 0..1_000 {
+        index.insert(&Entry {
+            sequence: Some(SequenceEntry {
+                entity: numbered(n, 0).identity,
+                mac: [1; 16],
+            }),
+            ..numbered(n, start + HOUR)
+        });
+    }
+    index.count();
+    let full = memory.held();
+    assert_eq!(full, index.bytes() as u64);
+    assert!(full > empty + 100_000 * 17, "{full}");
+    // The window and the difference of clocks are not over.
+    index.age(start + 4 * HOUR + CLOCK_SLACK_SECONDS - 1, 1 << 20);
+    assert_eq!((index.len(), memory.held()), (100_000, full));
+    // What goes back forgets nothing.
+    index.age(start, 1 << 20);
+    assert_eq!(index.len(), 100_000);
+    // The first generation is over: 99,000 keys had their latest event in it. Their room comes in steps.
+    index.age(start + 6 * HOUR, 0);
+    assert_eq!((index.len(), memory.held()), (1_000, full));
+    index.age(start + 6 * HOUR, 50_000);
+    let half = memory.held();
+    assert!(half < full * 2 / 3 && half > full / 3, "{half} of {full}");
+    index.age(start + 6 * HOUR, 1 << 20);
+    assert!(memory.held() < full / 10, "{} of {full}", memory.held());
+    assert!(index.event(&numbered(999, 0).identity).is_some());
+    assert!(index.last(&numbered(999, 0).identity).is_some());
+    index.age(start + 8 * HOUR, 1 << 20);
+    assert_eq!((index.len(), memory.held()), (0, empty));
+    drop(index);
+    assert_eq!(memory.held(), 0);
+}
+
 proptest! {
     /// Held against a list of all events, of which the latest within the window counts.
     #[test]

@@ -5,4 +5,6 @@
 
 pub mod index;
 
+pub mod memory;
+
 mod shards;

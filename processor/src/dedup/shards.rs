@@ -101,7 +101,8 @@ impl Shards {
 
     /// How many bytes the tables take.
     pub fn bytes(&self) -> usize {
-        self.0.iter().map(HashTable::allocation_size).sum()
+        let tables = self.0.capacity() * size_of::<HashTable<Slot>>();
+        tables + self.0.iter().map(HashTable::allocation_size).sum::<usize>()
     }
 }
 

@@ -13,6 +13,8 @@ use crate::engine::restore::{First, Restored, Wanted};
 use crate::kafka::assignment::Assignments;
 use crate::kafka::{BrokerUnavailable, Consumer};
 
+mod room;
+
 mod slot;
 
 mod survey;
@@ -319,6 +321,7 @@ impl Partitions {
             for entry in entries {
                 index.insert(entry);
             }
+            index.count();
             *to = end;
             if repair.as_ref().is_some_and(|repair| end >= repair.until) {
                 *repair = None;

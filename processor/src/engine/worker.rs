@@ -13,6 +13,7 @@ use sluice_service::kafka::statistics::ClientStatistics;
 use sluice_service::telemetry::Repeated;
 use tokio_util::sync::CancellationToken;
 
+use crate::dedup::memory::Memory;
 use crate::engine::batch::{Batch, Bounds};
 use crate::engine::collect::collect;
 use crate::engine::outcome::BatchResult;
@@ -42,11 +43,13 @@ mod stability;
 
 mod observe;
 
+mod room;
+
 mod run;
 
 pub use run::{Threads, run};
 
-use state::{Settling, Shown, Stability, Task};
+use state::{Room, Settling, Shown, Stability, Task};
 use unconfirmed::Unconfirmed;
 
 /// How long the worker waits while a coordinator is away.
@@ -71,6 +74,8 @@ pub struct Shared {
     pub current: Arc<RulesHandle>,
     /// What is counted.
     pub metrics: Metrics,
+    /// What the dedup indexes of all workers take.
+    pub memory: Arc<Memory>,
     /// What the clients of Kafka report to.
     pub statistics: ClientStatistics,
     /// Where the owned partitions will be judged from, for the lag.
@@ -118,6 +123,7 @@ pub struct Worker<'a, K: Kafka> {
     /// Why no transaction may begin, until all that is open under the worker's name is decided.
     settling: Option<Settling>,
     stability: Stability,
+    room: Room,
     fenced_at: Option<Instant>,
     backoff_until: Option<Instant>,
     /// Aborts since the last commit.
@@ -176,6 +182,7 @@ impl<'a, K: Kafka> Worker<'a, K> {
             unconfirmed: Unconfirmed::default(),
             settling: None,
             stability: Stability::default(),
+            room: Room::default(),
             fenced_at: None,
             backoff_until: None,
             aborts: 0,
@@ -224,22 +231,25 @@ impl<'a, K: Kafka> Worker<'a, K> {
 
     /// One turn of the loop.
     fn turn(&mut self, batch: &mut Batch) -> Result<(), Exit> {
+        let mut resumed = self.backoff_until.is_some();
         let waits = self.backing_off();
         if !waits {
             let restored = self.partitions.take_restored(self.kafka, &self.consumer);
             for took in restored {
+                resumed = true;
                 self.shared.metrics.restored(took);
             }
             self.partitions
                 .try_suspended(&self.consumer, self.kafka.now());
         }
+        let lacks_room = !waits && self.lacks_room(batch, resumed);
         let seen = collect(
             self.kafka,
             &self.consumer,
             &self.assignments,
             (batch, &self.size.bounds()),
             &self.partitions.expected(),
-            waits,
+            waits || lacks_room,
         );
         if let Some(why) = self.assignments.failed() {
             return Err(Exit::Restart(format!("a rebalance failed: {why}")));

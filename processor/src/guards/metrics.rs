@@ -52,7 +52,7 @@ fn every_metric_and_its_labels_are_the_same() {
     let store = Store::load(&settings).expect("secrets without faults");
     store.register(&mut registry);
     metrics.sources(&settings);
-    metrics.keys(0, Some(1));
+    metrics.index(0, Some((1, 1)));
     let secrets = ("secrets", store.failures());
     let telemetry = Telemetry::start(&settings.telemetry, "sluice-processor", &mut registry);
     let telemetry = telemetry.expect("no endpoint, no fault");

@@ -87,7 +87,8 @@ impl Process {
         let second = Coroutine::new(move |yielder, ()| {
             let kafka = Recorded::new(of_restorer.thread(yielder), &format!("{name}r"));
             let settings = &of_restorer.site.shared.settings;
-            let mut its_restorer = Restorer::new(&kafka, settings, assignments);
+            let memory = &of_restorer.site.shared.memory;
+            let mut its_restorer = Restorer::new(&kafka, settings, memory, assignments);
             loop {
                 while let Ok(wanted) = wanted_by_worker.try_recv() {
                     its_restorer.want(wanted);

@@ -18,6 +18,8 @@ use super::state::{MS, SECOND};
 use super::webhooks::{AT, Site};
 use crate::engine::worker::Exit;
 
+mod room;
+
 /// Raw's partitions.
 pub const PARTITIONS: i32 = 4;
 

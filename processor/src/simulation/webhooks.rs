@@ -98,6 +98,7 @@ impl Site {
             base: Arc::new(Base::new(rdkafka::ClientConfig::new(), shutdown.clone())),
             spans: crate::spans::Spans::default(),
             metrics: Metrics::new(&mut counted),
+            memory: Arc::default(),
             statistics: sluice_service::kafka::statistics::ClientStatistics::default(),
             positions: Arc::default(),
             readiness: Readiness::default(),

@@ -28,6 +28,8 @@ pub mod runtime;
 
 pub mod privacy;
 
+pub mod cgroup;
+
 pub mod table;
 
 pub mod causes;

@@ -122,9 +122,30 @@ pub const DEDUP_KEYS: Metric = Metric::gauge(
 )
 .by(&["partition"]);
 
-/// What the dedup indexes take.
+/// What the dedup indexes of all workers take, those that are being restored included.
 pub const DEDUP: Metric =
     Metric::gauge("sluice_dedup", "Memory that the dedup indexes take").of(Unit::Bytes);
+
+/// What the dedup index of a partition takes.
+pub const DEDUP_PARTITION: Metric = Metric::gauge(
+    "sluice_dedup_partition",
+    "Memory that a dedup index takes, by partition",
+)
+.of(Unit::Bytes)
+.by(&["partition"]);
+
+/// What the dedup indexes may take together (`processor.dedup_memory`).
+pub const DEDUP_LIMIT: Metric = Metric::gauge(
+    "sluice_dedup_limit",
+    "Memory that the dedup indexes may take; 0 where there is no bound",
+)
+.of(Unit::Bytes);
+
+/// Times that a worker judged nothing any more, for the dedup indexes took all that they may.
+pub const DEDUP_PAUSES: Metric = Metric::counter(
+    "sluice_dedup_pauses",
+    "Times that a worker paused consumption, for the dedup indexes took all that they may",
+);
 
 /// Events of a type that has no topic of its own: they go to the provider's `other`.
 pub const UNKNOWN_TYPES: Metric = Metric::counter(
@@ -151,7 +172,7 @@ pub const FATE_TOPIC: Metric = Metric::gauge(
 .by(&["topic"]);
 
 /// The metrics of the processor alone. Secrets are read there.
-pub const ALL: [Metric; 21] = [
+pub const ALL: [Metric; 24] = [
     FATES,
     UNVERIFIED_SIGNATURES,
     HELD_BACK,
@@ -169,7 +190,10 @@ pub const ALL: [Metric; 21] = [
     PARTITIONS,
     RESTORE,
     DEDUP_KEYS,
+    DEDUP_PARTITION,
     DEDUP,
+    DEDUP_LIMIT,
+    DEDUP_PAUSES,
     UNKNOWN_TYPES,
     KEY_LAST_VERIFIED,
     FATE_TOPIC,

@@ -144,7 +144,7 @@ schema_registry: {url: 'http://r'}
 ingest: {listen: '0.0.0.0:1', admin_listen: '0.0.0.0:2', ack_timeout: 3s, body_timeout: 3s,
   header_timeout: 3s, max_buffered: 1MiB}
 processor: {admin_listen: '0.0.0.0:3', group: g, member: m, membership: static, workers: 2,
-  begin: latest, dedup_window: 50h, cloudevents_headers: false}
+  begin: latest, dedup_window: 50h, dedup_memory: 1GiB, cloudevents_headers: false}
 telemetry: {otlp_endpoint: 'http://e', otlp_protocol: http, otlp_headers_file: h, otlp_ca_file: /ca,
   otlp_timeout: 1s, trace_ratio: 1, log_format: text}";
         let (topics, telemetry) = (

@@ -22,6 +22,9 @@ pub struct Processor {
     pub workers: u32,
     /// The longest time for which an event suppresses its repetitions.
     pub dedup_window: Duration,
+    /// What the dedup indexes of all workers may take, in bytes; `None`: a share of what the process may
+    /// take, and no bound where nobody bounds that.
+    pub dedup_memory: Option<u64>,
     /// The operator's decision where to begin when the position is lost.
     pub begin: Option<Begin>,
     /// Whether events carry CloudEvents' headers.
@@ -55,6 +58,9 @@ const MAX_WORKERS: i64 = 256;
 /// The default of `processor.dedup_window`: over twice what the most patient provider retries.
 pub(super) const DEDUP_WINDOW: Duration = Duration::from_secs(72 * 3_600);
 
+/// The least of `processor.dedup_memory`: less would not hold the tables of a few partitions.
+const MIN_DEDUP_MEMORY: u64 = 1 << 20;
+
 /// Reads `processor`.
 pub(super) fn processor(mut node: Node, member: Option<&str>) -> Option<Processor> {
     let admin_listen = address(&mut node, "admin_listen", "0.0.0.0:9091");
@@ -78,6 +84,10 @@ pub(super) fn processor(mut node: Node, member: Option<&str>) -> Option<Processo
     let membership = node.choice("membership", &memberships, Membership::Dynamic);
     let workers = node.integer("workers", 1, 1, MAX_WORKERS);
     let dedup_window = bounded(&mut node, "dedup_window", DEDUP_WINDOW);
+    let dedup_memory = node.optional_size("dedup_memory");
+    if dedup_memory.is_some_and(|bytes| bytes < MIN_DEDUP_MEMORY) {
+        node.fault("dedup_memory", "must be at least 1MiB");
+    }
     let begins = [
         ("earliest", Some(Begin::Earliest)),
         ("latest", Some(Begin::Latest)),
@@ -93,6 +103,7 @@ pub(super) fn processor(mut node: Node, member: Option<&str>) -> Option<Processo
         // Within 1 and MAX_WORKERS, so it fits.
         workers: u32::try_from(workers).unwrap_or(1),
         dedup_window,
+        dedup_memory,
         begin,
         cloudevents_headers,
     })
@@ -110,6 +121,8 @@ impl Processor {
             workers,
             // Only what the sources made of it counts, and they are looked at one by one.
             dedup_window: _,
+            // Asked for every few seconds.
+            dedup_memory: _,
             begin,
             // Asked for with every event.
             cloudevents_headers: _,

@@ -4,6 +4,8 @@
 
 mod question;
 
+mod growing;
+
 mod position;
 
 pub mod log;

@@ -1,16 +1,21 @@
 //! One partition's way from the committed offset to a whole dedup index.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use sluice_schemas::dedup_log::DedupRecord;
 use sluice_schemas::raw::{REQUEST, RawRequest};
 use sluice_schemas::settings::Settings;
 
+use super::growing::Growing;
 use super::log::{Log, Tail, read_end, unreadable};
-use super::position::{AuditRange, Position, begin_at, check_partitions, group_position};
+use super::position::{
+    AuditRange, Position, begin_at, check_partitions, group_position, shortest_retention_ms,
+};
 use super::question::{First, Outcome, RETRY_DELAY, Repair, RestoreHalt, Wanted, undecided_offset};
 use crate::dedup::index::{CLOCK_SLACK_SECONDS, DedupIndex};
+use crate::dedup::memory::Memory;
 use crate::engine::audit;
 use crate::kafka::assignment::Assignments;
 use crate::kafka::{Kafka, LogTopic, Place, Reader, View};
@@ -27,6 +32,7 @@ pub struct Partition<'a, K: Kafka> {
     pub kafka: &'a K,
     pub reader: &'a K::Reader,
     pub settings: &'a Settings,
+    pub memory: &'a Arc<Memory>,
     pub assignments: &'a Assignments,
     pub wanted: Wanted,
 }
@@ -143,7 +149,7 @@ impl<K: Kafka> Partition<'_, K> {
             self.log().first_append_time(partition, from)?;
             return Ok(Outcome::Ready {
                 from,
-                index: Box::new(DedupIndex::new(self.window())),
+                index: Box::new(DedupIndex::counted(self.window(), self.memory)),
                 repair,
             });
         }
@@ -170,7 +176,7 @@ impl<K: Kafka> Partition<'_, K> {
             since_ms: i64::MAX,
             ..audit::Wanted::default()
         };
-        let kept = self.shortest_retention_ms();
+        let kept = shortest_retention_ms(self.settings);
         let wall_ms = self.kafka.wall_ms();
         let mut unlogged = false;
         let mut offsets = BTreeSet::new();
@@ -215,20 +221,6 @@ impl<K: Kafka> Partition<'_, K> {
             until: range.until,
             existing,
         }))
-    }
-
-    /// A fate older than this may be gone by its topic's retention, and is not looked for. A tenth less than
-    /// the settings say, for clocks differ.
-    fn shortest_retention_ms(&self) -> i64 {
-        let kept = &self.settings.topics.retention;
-        let fates = [
-            kept.events,
-            kept.duplicates,
-            kept.rejected,
-            kept.dead_letter,
-        ];
-        let shortest = fates.into_iter().min().unwrap_or_default();
-        i64::try_from(shortest.as_millis() / 10 * 9).unwrap_or(i64::MAX)
     }
 
     /// The records of raw in a range, each with the earliest timestamp that its fate can have.
@@ -325,7 +317,8 @@ impl<K: Kafka> Partition<'_, K> {
         } else {
             i64::MAX
         };
-        let mut index = Box::new(DedupIndex::new(self.window()));
+        let mut index = Box::new(DedupIndex::counted(self.window(), self.memory));
+        let mut growing = Growing::new(self.memory);
         let log = (LogTopic::DedupLog, partition, View::Stable);
         self.log().read_each(log, start, log_end, |record| {
             let committed =
@@ -336,8 +329,9 @@ impl<K: Kafka> Partition<'_, K> {
                     index.insert(entry);
                 }
             }
-            Ok(())
+            growing.learned(&mut index, committed.entries.len())
         })?;
+        index.count();
         tracing::info!(
             partition,
             from,

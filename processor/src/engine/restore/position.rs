@@ -1,7 +1,7 @@
 //! The position of a partition, and where judging begins, from the offset, the log's end and raw's bounds.
 //! Pure.
 
-use sluice_schemas::settings::Begin;
+use sluice_schemas::settings::{Begin, Settings};
 
 /// What is known of a partition's position before a record is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -12,6 +12,20 @@ pub struct Position {
     pub raw: (i64, i64),
     /// `to` of the dedup-log's last record.
     pub log_to: Option<i64>,
+}
+
+/// A fate older than this may be gone by its topic's retention, and is not looked for. A tenth less than the
+/// settings say, for clocks differ.
+pub fn shortest_retention_ms(settings: &Settings) -> i64 {
+    let kept = &settings.topics.retention;
+    let fates = [
+        kept.events,
+        kept.duplicates,
+        kept.rejected,
+        kept.dead_letter,
+    ];
+    let shortest = fates.into_iter().min().unwrap_or_default();
+    i64::try_from(shortest.as_millis() / 10 * 9).unwrap_or(i64::MAX)
 }
 
 /// Where to begin, or why operator action is required.

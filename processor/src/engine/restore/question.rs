@@ -118,6 +118,8 @@ pub fn undecided_offset(BrokerUnavailable(why): BrokerUnavailable) -> BrokerUnav
 pub enum RestoreHalt {
     /// The brokers did not answer, or a transaction is still open: ask again, others first.
     Later(String),
+    /// All dedup indexes take what they may: ask again when there is room for so many bytes.
+    NoRoom(u64),
     /// The partition is no longer ours, or was assigned again.
     EpochEnded,
     /// Operator action required.

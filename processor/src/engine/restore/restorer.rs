@@ -9,6 +9,7 @@ use sluice_schemas::settings::Settings;
 
 use super::partition::Partition;
 use super::question::{Outcome, RETRY_DELAY, RestoreHalt, Restored, Wanted};
+use crate::dedup::memory::Memory;
 use crate::kafka::Kafka;
 use crate::kafka::assignment::Assignments;
 
@@ -21,6 +22,8 @@ const IDLE: Duration = Duration::from_secs(30);
 /// A partition in the queue of the restorer.
 struct Queued {
     wanted: Wanted,
+    /// What its index took when there was no more room for it.
+    needs: u64,
     since: Instant,
     /// How many times [`WARN_AFTER`] must pass before the next error.
     warnings: u32,
@@ -31,6 +34,7 @@ struct Queued {
 pub struct Restorer<'a, K: Kafka> {
     kafka: &'a K,
     settings: &'a Settings,
+    memory: &'a Arc<Memory>,
     assignments: Arc<Assignments>,
     reader: Option<K::Reader>,
     queue: VecDeque<Queued>,
@@ -38,10 +42,16 @@ pub struct Restorer<'a, K: Kafka> {
 
 impl<'a, K: Kafka> Restorer<'a, K> {
     /// One with nothing to do.
-    pub fn new(kafka: &'a K, settings: &'a Settings, assignments: Arc<Assignments>) -> Self {
+    pub fn new(
+        kafka: &'a K,
+        settings: &'a Settings,
+        memory: &'a Arc<Memory>,
+        assignments: Arc<Assignments>,
+    ) -> Self {
         Self {
             kafka,
             settings,
+            memory,
             assignments,
             reader: None,
             queue: VecDeque::new(),
@@ -76,6 +86,7 @@ impl<'a, K: Kafka> Restorer<'a, K> {
     pub fn want(&mut self, wanted: Wanted) {
         self.queue.push_back(Queued {
             wanted,
+            needs: 0,
             since: self.kafka.now(),
             warnings: 1,
         });
@@ -90,24 +101,26 @@ impl<'a, K: Kafka> Restorer<'a, K> {
             question,
             ..
         } = next.wanted;
-        let outcome = match self.attempt(next.wanted) {
+        let outcome = match self
+            .room_for(&next)
+            .and_then(|()| self.attempt(next.wanted))
+        {
             Ok(outcome) => outcome,
             Err(RestoreHalt::EpochEnded) => return None,
             Err(RestoreHalt::NeedsOperator(why)) => Outcome::NeedsOperator(why),
             Err(RestoreHalt::Later(why)) => {
-                tracing::debug!(partition, error = why, "restoring: asking again");
-                let waited = self.kafka.now() - next.since;
-                if waited > WARN_AFTER * next.warnings {
-                    next.warnings *= 4;
-                    tracing::error!(
-                        partition,
-                        error = why,
-                        seconds = waited.as_secs(),
-                        "this partition cannot be restored yet"
-                    );
-                }
-                self.queue.push_back(next);
-                self.kafka.sleep(RETRY_DELAY);
+                self.later(next, &why);
+                return None;
+            }
+            Err(RestoreHalt::NoRoom(bytes)) => {
+                next.needs = bytes;
+                let why = format!(
+                    "the dedup indexes take {} bytes of {} (processor.dedup_memory), and this one had \
+                     {bytes} when there was no more room",
+                    self.memory.held(),
+                    self.memory.bound().unwrap_or(u64::MAX)
+                );
+                self.later(next, &why);
                 return None;
             }
         };
@@ -120,6 +133,38 @@ impl<'a, K: Kafka> Restorer<'a, K> {
         })
     }
 
+    /// Puts a partition that cannot be restored now at the end of the queue.
+    fn later(&mut self, mut queued: Queued, why: &str) {
+        let partition = queued.wanted.partition;
+        tracing::debug!(partition, error = why, "restoring: asking again");
+        let waited = self.kafka.now() - queued.since;
+        if waited > WARN_AFTER * queued.warnings {
+            queued.warnings *= 4;
+            tracing::error!(
+                partition,
+                error = why,
+                seconds = waited.as_secs(),
+                "this partition cannot be restored yet"
+            );
+        }
+        self.queue.push_back(queued);
+        self.kafka.sleep(RETRY_DELAY);
+    }
+
+    /// Nothing is read for an index that would find no room: as much as it had when it was given up.
+    fn room_for(&self, queued: &Queued) -> Result<(), RestoreHalt> {
+        let Wanted {
+            partition, epoch, ..
+        } = queued.wanted;
+        if self.memory.has_room_for(queued.needs) {
+            Ok(())
+        } else if self.assignments.holds(partition, epoch) {
+            Err(RestoreHalt::NoRoom(queued.needs))
+        } else {
+            Err(RestoreHalt::EpochEnded)
+        }
+    }
+
     /// One attempt. Clients that failed are not used again.
     fn attempt(&mut self, wanted: Wanted) -> Result<Outcome, RestoreHalt> {
         let reader = match self.reader.take() {
@@ -130,11 +175,12 @@ impl<'a, K: Kafka> Restorer<'a, K> {
             kafka: self.kafka,
             reader: &reader,
             settings: self.settings,
+            memory: self.memory,
             assignments: &self.assignments,
             wanted,
         };
         let outcome = partition.restore();
-        if !matches!(outcome, Err(RestoreHalt::Later(_))) {
+        if !matches!(outcome, Err(RestoreHalt::Later(_) | RestoreHalt::NoRoom(_))) {
             self.reader = Some(reader);
         }
         outcome

@@ -42,7 +42,7 @@ impl<K: Kafka> Worker<'_, K> {
         if !repositions.is_empty() {
             return Some(Task::Write(Note::Reposition, repositions.clone()));
         }
-        if !batch.is_empty() {
+        if !batch.is_empty() && !self.room.is_lacking() {
             return Some(Task::Judge);
         }
         let checkpoint = self.checkpoint();

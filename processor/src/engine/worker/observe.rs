@@ -20,12 +20,11 @@ impl<K: Kafka> Worker<'_, K> {
         }
         self.shown.at = Some(now);
         let metrics = &self.shared.metrics;
-        let mut states = ([0; 5], 0);
+        let mut states = [0; 5];
         let mut partitions = BTreeSet::new();
         for seen in self.partitions.survey() {
-            states.0[seen.state] += 1;
-            states.1 += i64::try_from(seen.bytes).unwrap_or(i64::MAX);
-            metrics.keys(seen.partition, Some(seen.keys));
+            states[seen.state] += 1;
+            metrics.index(seen.partition, Some((seen.keys, seen.bytes)));
             // A partition that is restored again, or is stopped, keeps the one that it had.
             match seen.next {
                 Some(next) => self.shared.positions.set(seen.partition, next),
@@ -36,7 +35,7 @@ impl<K: Kafka> Worker<'_, K> {
             partitions.insert(seen.partition);
         }
         for &partition in self.shown.partitions.difference(&partitions) {
-            metrics.keys(partition, None);
+            metrics.index(partition, None);
             self.shared.positions.remove(partition);
         }
         metrics.partitions(self.shown.states, states);
@@ -48,16 +47,17 @@ impl<K: Kafka> Worker<'_, K> {
             partitions,
             rebalances,
         };
+        self.watch_memory();
     }
 
     /// Takes its part out of the metrics: another worker may come in this one's place.
     pub(super) fn no_longer_observed(&mut self) {
-        for part in ["producer", "settling", "transaction"] {
+        for part in ["memory", "producer", "settling", "transaction"] {
             self.report(part, None);
         }
         let shown = std::mem::take(&mut self.shown);
         for &partition in &shown.partitions {
-            self.shared.metrics.keys(partition, None);
+            self.shared.metrics.index(partition, None);
             self.shared.positions.remove(partition);
         }
         self.shared

@@ -46,7 +46,8 @@ fn run_once(shared: &Arc<Shared>, number: u32, threads: &Threads, base: &Arc<Gen
         let (calls, base) = (threads.restorer.clone(), Arc::clone(base));
         move || {
             let cluster = cluster(&shared, &base, (number, &calls), "restorer");
-            Restorer::new(&cluster, &shared.settings, assignments)
+            let memory = &shared.memory;
+            Restorer::new(&cluster, &shared.settings, memory, assignments)
                 .run(&wanted_by_worker, &restored_by_thread);
         }
     };

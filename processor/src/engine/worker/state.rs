@@ -1,7 +1,9 @@
-//! What a worker keeps of its settling, and of last stable offsets that stand still.
+//! What a worker keeps of its settling, of last stable offsets that stand still, and of a want of room.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
+
+use sluice_service::telemetry::Repeated;
 
 use crate::engine::partitions::JudgedTo;
 use crate::engine::transaction::Note;
@@ -60,7 +62,29 @@ pub struct Stability {
 #[derive(Debug, Default)]
 pub struct Shown {
     pub(super) at: Option<Instant>,
-    pub(super) states: ([i64; 5], i64),
+    pub(super) states: [i64; 5],
     pub(super) partitions: BTreeSet<i32>,
     pub(super) rebalances: u64,
+}
+
+/// What a worker knows while it judges nothing for want of room.
+#[derive(Debug, Default)]
+pub struct Room {
+    /// Nothing is judged; the next look is then.
+    pub(super) look_at: Option<Instant>,
+    /// The partition that was looked at last.
+    pub(super) looked: i32,
+    /// Partitions of which all was judged: up to where, when that was first seen, and the brokers' time then.
+    pub(super) ended: BTreeMap<i32, (i64, Instant, i64)>,
+    /// The newest append time, and when it was known: the brokers' time is that and what has passed since.
+    pub(super) newest: Option<(i64, Instant)>,
+    pub(super) full_log: Repeated,
+    pub(super) near_log: Repeated,
+}
+
+impl Room {
+    /// Whether nothing may be judged.
+    pub(super) const fn is_lacking(&self) -> bool {
+        self.look_at.is_some()
+    }
 }
