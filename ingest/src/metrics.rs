@@ -25,7 +25,7 @@ use sluice_schemas::metric::ingest::{
 };
 use sluice_service::metric::register;
 
-pub use self::delivery::{Accepted, ClockDifference, DeliveryMetrics};
+pub use self::delivery::{Accepted, DeliveryMetrics};
 pub use self::reasons::{Part, Shed};
 pub use self::spool::SpoolMetrics;
 use crate::answer::{Answer, Limit, UnavailableReason};

@@ -17,6 +17,7 @@ use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, Producer, ThreadedProducer};
 use sluice_schemas::raw::{REQUEST, TRACEPARENT};
 use sluice_schemas::settings::{Fault, RAW_OVERHEAD, Settings};
+use sluice_service::admin::Readiness;
 use sluice_service::kafka::check;
 use sluice_service::kafka::client as kafka;
 use sluice_service::kafka::refusal::{Call, lacking};
@@ -40,6 +41,9 @@ const RECORD_COST: u64 = 2 * 1024;
 
 /// The largest record that any release wrote to a spool: a body of 64 MiB, and what stands next to it.
 const LARGEST_SPOOLED: u64 = (64 << 20) + RAW_OVERHEAD;
+
+/// Wrong by this much, our clock costs good webhooks: providers' signatures are valid for five minutes.
+const CLOCK_LIMIT: Duration = Duration::from_secs(120);
 
 /// How long a producer that was replaced may take for its last records.
 const RETIRE_TIMEOUT: Duration = Duration::from_secs(30);
@@ -178,6 +182,11 @@ impl Kafka {
             );
         }
         Refused::Broken
+    }
+
+    /// Reports whether our clock is right, by what the brokers say of the records that were delivered.
+    pub fn report_clock(&self, readiness: &Readiness) {
+        self.metrics.clocks().report(readiness, CLOCK_LIMIT);
     }
 
     /// Whether recent deliveries succeeded, if there were any.

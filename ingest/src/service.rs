@@ -254,6 +254,7 @@ impl Ingest {
                 )));
             }
             self.set_ready(&service.readiness, state);
+            self.publisher.report_clock(&service.readiness);
             self.receiver.count_buffered();
             tokio::select! {
                 () = tokio::time::sleep(PROBE_INTERVAL) => {}

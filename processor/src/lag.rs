@@ -16,6 +16,7 @@ use prometheus_client::registry::Registry;
 use sluice_schemas::metric::processor::{RAW_LAG, RAW_LAG_RECORDS};
 use sluice_service::metric::register;
 
+use crate::clocks::ComparesClocks;
 use crate::kafka::BrokerUnavailable;
 use crate::kafka::lag::RawLog;
 use crate::positions::Positions;
@@ -47,11 +48,12 @@ impl RawLag {
         lag
     }
 
-    /// Measures from now on.
+    /// Measures from now on, and compares clocks.
     pub fn measure(
         self,
         log: impl RawLog + Send + 'static,
         positions: Arc<Positions>,
+        mut clocks: ComparesClocks,
     ) -> std::io::Result<Measuring> {
         let (end, ended) = channel();
         let mut measure = Measure {
@@ -64,6 +66,7 @@ impl RawLag {
         let work = move || {
             while ended.recv_timeout(INTERVAL) == Err(RecvTimeoutError::Timeout) {
                 measure.turn();
+                clocks.turn(&measure.log);
             }
         };
         thread::Builder::new().name("lag".to_owned()).spawn(work)?;

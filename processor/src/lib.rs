@@ -31,6 +31,8 @@ pub mod positions;
 
 pub mod lag;
 
+pub mod clocks;
+
 pub mod fate_bytes;
 
 pub mod signing;

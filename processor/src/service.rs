@@ -10,6 +10,7 @@ use rdkafka::ClientConfig;
 use sluice_schemas::settings::{Fault, Part, SchemaRegistry, Settings};
 use sluice_service::admin::Readiness;
 use sluice_service::kafka::client::base_config;
+use sluice_service::kafka::clocks::Clocks;
 use sluice_service::kafka::credentials::Credentials;
 use sluice_service::kafka::statistics::ClientStatistics;
 use sluice_service::kafka::topics::{EnsureError, Which, ensure};
@@ -21,6 +22,7 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio_util::sync::CancellationToken;
 
+use crate::clocks::ComparesClocks;
 use crate::engine::worker;
 use crate::engine::worker::{Exit, Shared, Threads};
 use crate::fate_bytes;
@@ -86,6 +88,7 @@ pub async fn run(
     let metrics = Metrics::new(&mut registry);
     metrics.sources(&parts.settings);
     let raw_lag = RawLag::new(&mut registry);
+    let clocks = Clocks::new(&mut registry);
     let statistics = ClientStatistics::new(&mut registry);
     parts.credentials.register(&mut registry);
     let telemetry = Telemetry::start(&parts.settings.telemetry, "sluice-processor", &mut registry)
@@ -133,8 +136,7 @@ pub async fn run(
         readiness: service.readiness.clone(),
         shutdown: service.shutdown.clone(),
     });
-    memory_bound::follow(&shared.current, &shared.memory, shared.shutdown.clone());
-    let _measuring = measure(raw_lag, &shared)?;
+    let _measuring = measure(raw_lag, clocks, &shared)?;
     let _files = renew(parts.files, &shared);
     let outcome = match Workers::start(&shared) {
         Ok(workers) => workers.until_ended(&service).await,
@@ -156,14 +158,18 @@ fn renew(files: Credentials, shared: &Shared) -> Watching {
     })
 }
 
-/// Measures the lag of the partitions that the workers own, and what the topics of fates hold.
+/// Measures the lag of the partitions that the workers own, what the topics of fates hold and what the dedup
+/// indexes may take, and compares clocks.
 fn measure(
     raw_lag: RawLag,
+    clocks: Clocks,
     shared: &Shared,
 ) -> Result<(Measuring, fate_bytes::Measuring), Failure> {
+    memory_bound::follow(&shared.current, &shared.memory, shared.shutdown.clone());
+    let clocks = ComparesClocks::new(clocks, shared.readiness.clone());
     let client = RenewedClient::new(&shared.settings, &shared.base)
         .map_err(|error| Failure::Restart(format!("no client could be made: {error}")))?;
-    let lag = raw_lag.measure(client, Arc::clone(&shared.positions));
+    let lag = raw_lag.measure(client, Arc::clone(&shared.positions), clocks);
     let fate_bytes = shared.metrics.fate_bytes.clone();
     let bytes = fate_bytes.measure(Arc::clone(&shared.settings), Arc::clone(&shared.base));
     lag.and_then(|lag| Ok((lag, bytes?)))

@@ -43,3 +43,7 @@ mod traces;
 mod ctl;
 
 mod conservation;
+
+mod memory;
+
+mod clocks;

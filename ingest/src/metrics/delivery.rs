@@ -1,24 +1,19 @@
 //! The metrics of what the brokers report of records that were handed to them.
 
-use std::sync::atomic::AtomicU64;
-
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
-use sluice_schemas::metric::ingest::{CLOCK_DIFFERENCE, INGEST_ACCEPTED};
+use sluice_schemas::metric::ingest::INGEST_ACCEPTED;
+use sluice_service::kafka::clocks::Clocks;
 use sluice_service::kafka::statistics::{ClientStatistics, Statistics};
 use sluice_service::metric::register;
-
-/// By how much a broker's clock is ahead, in seconds.
-pub type ClockDifference = Gauge<f64, AtomicU64>;
 
 /// What became durable where, and the brokers' clocks.
 #[derive(Debug, Clone)]
 pub struct DeliveryMetrics {
     raw: Counter,
-    clocks: Family<Broker, ClockDifference>,
+    clocks: Clocks,
     clients: ClientStatistics,
 }
 
@@ -38,22 +33,16 @@ impl Accepted {
     }
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Broker {
-    broker: i32,
-}
-
 impl DeliveryMetrics {
     /// Registers them, and `accepted` with both of its series.
     pub fn new(registry: &mut Registry, accepted: Accepted) -> Self {
         let raw = accepted.series("raw");
         let metrics = Self {
             raw,
-            clocks: Family::default(),
+            clocks: Clocks::new(registry),
             clients: ClientStatistics::new(registry),
         };
         register(registry, INGEST_ACCEPTED, accepted.0);
-        register(registry, CLOCK_DIFFERENCE, metrics.clocks.clone());
         metrics
     }
 
@@ -67,8 +56,8 @@ impl DeliveryMetrics {
         self.raw.inc();
     }
 
-    /// The clock of this broker. Asked for once for each look at the topic, for it takes a lock.
-    pub fn clock(&self, broker: i32) -> ClockDifference {
-        self.clocks.get_or_create(&Broker { broker }).clone()
+    /// The brokers' clocks.
+    pub const fn clocks(&self) -> &Clocks {
+        &self.clocks
     }
 }

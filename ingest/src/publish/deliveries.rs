@@ -1,5 +1,6 @@
 //! Delivery reports: what became of each record that was handed over, and what that says of the brokers.
 
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
@@ -19,14 +20,10 @@ use sluice_service::telemetry::Repeated;
 
 use super::types::{Delivered, Hold, Undelivered};
 use crate::clock;
-use crate::metrics::{ClockDifference, DeliveryMetrics};
+use crate::metrics::DeliveryMetrics;
 
 /// For how long after a failed delivery without a good one since this process is not ready.
 const FAILING: Duration = Duration::from_secs(5);
-
-/// The difference of two clocks, in milliseconds, from which on it is logged: ages and windows are judged by
-/// the brokers' time.
-const CLOCKS_APART: i64 = 30_000;
 
 /// Receives each delivery report, on the producer's thread.
 #[derive(Debug)]
@@ -35,9 +32,8 @@ pub struct Deliveries {
     metrics: DeliveryMetrics,
     /// What is delivered is a request that was accepted now, not one from the spool.
     is_live: bool,
-    /// The leader of each partition and its clock, as the topic was last seen.
+    /// The leader of each partition, as the topic was last seen.
     leaders: ArcSwap<Vec<Option<Leader>>>,
-    apart: Mutex<Repeated>,
     too_large: Mutex<Repeated>,
     statistics: Statistics,
     raw: Raw,
@@ -73,10 +69,11 @@ impl Raw {
     }
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 struct Leader {
     broker: i32,
-    clock: ClockDifference,
+    /// The second in which its clock was last compared with ours: one record of each is enough.
+    compared: AtomicI64,
 }
 
 #[derive(Debug, Default)]
@@ -97,7 +94,6 @@ impl Deliveries {
             metrics,
             is_live,
             leaders: ArcSwap::default(),
-            apart: Mutex::default(),
             too_large: Mutex::default(),
         }
     }
@@ -114,18 +110,19 @@ impl Deliveries {
     }
 
     /// Partitions and the brokers that lead them; less than 0 where none does.
-    pub fn led_by(&self, partitions: impl Iterator<Item = (i32, i32)>) {
+    pub fn led_by(&self, partitions: impl Iterator<Item = (i32, i32)> + Clone) {
+        self.metrics.clocks().led_by(partitions.clone());
         let mut leaders = Vec::new();
         for (partition, broker) in partitions {
             let Ok(index) = usize::try_from(partition) else {
                 continue;
             };
             if leaders.len() <= index {
-                leaders.resize(index + 1, None);
+                leaders.resize_with(index + 1, || None);
             }
             leaders[index] = (broker >= 0).then(|| Leader {
                 broker,
-                clock: self.metrics.clock(broker),
+                compared: AtomicI64::new(0),
             });
         }
         self.leaders.store(leaders.into());
@@ -177,37 +174,12 @@ impl Deliveries {
             .ok()
             .and_then(|index| leaders.get(index));
         if let (Some(Some(leader)), Some(appended)) = (leader, appended) {
-            let ahead = ahead(since / 1000, appended, clock::now() / 1000);
-            self.compared(leader, ahead);
+            let until = clock::now() / 1000;
+            if leader.compared.swap(until / 1000, Ordering::Relaxed) != until / 1000 {
+                let clocks = self.metrics.clocks();
+                clocks.compared(leader.broker, (since / 1000, appended, until));
+            }
         }
-    }
-
-    /// A broker's clock is so many milliseconds ahead.
-    fn compared(&self, leader: &Leader, ahead: i64) {
-        #[expect(clippy::cast_precision_loss, reason = "no clock is so far off")]
-        let seconds = ahead as f64 / 1000.0;
-        leader.clock.set(seconds);
-        if ahead.abs() < CLOCKS_APART {
-            return;
-        }
-        if let Some(repeated) = self.apart.lock().came(Instant::now()) {
-            let broker = leader.broker;
-            tracing::warn!(
-                broker,
-                seconds,
-                repeated,
-                "the clocks of a broker and of this host are apart: synchronize both"
-            );
-        }
-    }
-}
-
-/// By how much a clock is ahead that showed `appended` at some time between `since` and `until` of ours.
-fn ahead(since: i64, appended: i64, until: i64) -> i64 {
-    if appended < since {
-        appended - since
-    } else {
-        (appended - until).max(0)
     }
 }
 
@@ -299,19 +271,6 @@ mod tests {
         let mut page = String::new();
         encode(&mut page, registry).expect("a page");
         page
-    }
-
-    #[test]
-    fn a_clock_is_ahead_by_what_lies_outside_of_sending_and_report() {
-        for (since, appended, until, expected) in [
-            (1_000, 1_000, 1_000, 0),
-            (1_000, 1_005, 1_010, 0),
-            (1_000, 999, 1_010, -1),
-            (1_000, 1_011, 1_010, 1),
-            (1_000, 61_010, 1_010, 60_000),
-        ] {
-            assert_eq!(ahead(since, appended, until), expected, "{appended}");
-        }
     }
 
     #[test]

@@ -10,6 +10,7 @@ use sluice_schemas::fate::Fate;
 use sluice_schemas::reason::Reason;
 use sluice_schemas::settings::Part;
 use sluice_service::admin::Readiness;
+use sluice_service::kafka::clocks::Clocks;
 use sluice_service::kafka::statistics::{ClientStatistics, Statistics};
 use sluice_service::metric::Readings;
 use sluice_service::reload::Watcher;
@@ -63,6 +64,7 @@ fn every_metric_and_its_labels_are_the_same() {
     registry.register_collector(Box::new(Readings::new(readiness, failures)));
     drop(telemetry);
     RawLag::new(&mut registry).show(0, 1, 1_000);
+    Clocks::new(&mut registry).compared(1, (0, 0, 0));
     let clients = ClientStatistics::new(&mut registry);
     let reporting: Vec<Statistics> = ["producer", "consumer"]
         .into_iter()

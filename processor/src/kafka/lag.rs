@@ -35,6 +35,9 @@ pub trait RawLog {
     /// in time are left out.
     fn appended(&self, at: &BTreeMap<i32, i64>) -> Result<BTreeMap<i32, i64>, BrokerUnavailable>;
 
+    /// The leader of each partition of raw; less than 0 where it has none.
+    fn leaders(&self) -> Result<BTreeMap<i32, i32>, BrokerUnavailable>;
+
     /// The wall clock, milliseconds since 1970.
     fn wall_ms(&self) -> i64;
 }
@@ -149,6 +152,11 @@ impl RawLog for RenewedClient {
         self.made.borrow().1.appended(at)
     }
 
+    fn leaders(&self) -> Result<BTreeMap<i32, i32>, BrokerUnavailable> {
+        self.renew()?;
+        self.made.borrow().1.leaders()
+    }
+
     fn wall_ms(&self) -> i64 {
         self.made.borrow().1.wall_ms()
     }
@@ -237,6 +245,17 @@ impl RawLog for RawClient {
         let found = self.first_records(at);
         self.client.unassign()?;
         Ok(found)
+    }
+
+    fn leaders(&self) -> Result<BTreeMap<i32, i32>, BrokerUnavailable> {
+        let metadata = self
+            .client
+            .fetch_metadata(Some(&self.raw), OFFSETS_TIMEOUT)?;
+        let topics = metadata.topics().iter();
+        let partitions = topics.flat_map(rdkafka::metadata::MetadataTopic::partitions);
+        Ok(partitions
+            .map(|partition| (partition.id(), partition.leader()))
+            .collect())
     }
 
     fn wall_ms(&self) -> i64 {

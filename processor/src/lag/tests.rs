@@ -1,5 +1,8 @@
 use std::cell::{Cell, RefCell};
 
+use sluice_service::admin::Readiness;
+use sluice_service::kafka::clocks::Clocks;
+
 use super::*;
 
 /// Raw in memory: by partition the first and the next offset, and when every record was appended.
@@ -30,6 +33,10 @@ impl RawLog for Log {
             return Ok(BTreeMap::new());
         };
         Ok(at.keys().map(|partition| (*partition, ms)).collect())
+    }
+
+    fn leaders(&self) -> Result<BTreeMap<i32, i32>, BrokerUnavailable> {
+        Ok(BTreeMap::new())
     }
 
     fn wall_ms(&self) -> i64 {
@@ -187,12 +194,17 @@ fn the_thread_ends_with_its_guard() {
         ) -> Result<BTreeMap<i32, i64>, BrokerUnavailable> {
             Ok(BTreeMap::new())
         }
+        fn leaders(&self) -> Result<BTreeMap<i32, i32>, BrokerUnavailable> {
+            Err(BrokerUnavailable("away".to_owned()))
+        }
+
         fn wall_ms(&self) -> i64 {
             0
         }
     }
     let positions = Arc::new(Positions::default());
-    let measuring = RawLag::default().measure(Never, Arc::clone(&positions));
+    let clocks = ComparesClocks::new(Clocks::default(), Readiness::default());
+    let measuring = RawLag::default().measure(Never, Arc::clone(&positions), clocks);
     drop(measuring.expect("a thread"));
     while Arc::strong_count(&positions) > 1 {
         thread::yield_now();

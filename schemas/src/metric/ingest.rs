@@ -143,17 +143,8 @@ pub const INGEST_CERTIFICATE_EXPIRY: Metric = Metric::gauge(
 )
 .of(Unit::Seconds);
 
-/// By how much a broker's clock is ahead of this process's, where the append time of an acknowledged record
-/// lies outside the time between sending it and its acknowledgement; 0 where it lies within.
-pub const CLOCK_DIFFERENCE: Metric = Metric::gauge(
-    "sluice_clock_difference",
-    "By how much the clock of a broker is ahead of ours; negative where it is behind",
-)
-.of(Unit::Seconds)
-.by(&["broker"]);
-
 /// The metrics of ingest alone.
-pub const ALL: [Metric; 23] = [
+pub const ALL: [Metric; 22] = [
     INGEST_REQUESTS,
     INGEST_BROKEN_OFF,
     INGEST_UNAVAILABLE,
@@ -176,5 +167,4 @@ pub const ALL: [Metric; 23] = [
     INGEST_REQUEST,
     INGEST_LIMITS,
     INGEST_CERTIFICATE_EXPIRY,
-    CLOCK_DIFFERENCE,
 ];

@@ -98,8 +98,18 @@ pub const KAFKA_THROTTLE: Metric = Metric::gauge(
 .of(Unit::Seconds)
 .by(&["client", "broker"]);
 
+/// By how much a broker's clock is ahead of this process's, where the append time of a record lies outside
+/// the time in which it was appended by our clock: between sending it and its acknowledgement in ingest,
+/// between two looks at raw in the processor. 0 where it lies within.
+pub const CLOCK_DIFFERENCE: Metric = Metric::gauge(
+    "sluice_clock_difference",
+    "By how much the clock of a broker is ahead of ours; negative where it is behind",
+)
+.of(Unit::Seconds)
+.by(&["broker"]);
+
 /// The metrics of both services.
-pub const ALL: [Metric; 14] = [
+pub const ALL: [Metric; 15] = [
     SETTINGS_RELOAD_FAILURES,
     SETTINGS_IN_FORCE,
     RELOAD_FAILURES,
@@ -114,4 +124,5 @@ pub const ALL: [Metric; 14] = [
     KAFKA_ROUND_TRIP,
     KAFKA_ERRORS,
     KAFKA_THROTTLE,
+    CLOCK_DIFFERENCE,
 ];

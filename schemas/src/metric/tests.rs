@@ -65,7 +65,7 @@ fn ours(metrics: &[Metric]) -> BTreeMap<String, Family> {
 /// TLS, on brokers that give no append time, of a service that consumes nothing.
 const WITHOUT_SAMPLES: [(&str, Metric); 3] = [
     ("ingest", ingest::INGEST_CERTIFICATE_EXPIRY),
-    ("ingest", ingest::CLOCK_DIFFERENCE),
+    ("ingest", service::CLOCK_DIFFERENCE),
     ("ingest", service::KAFKA_FETCHED_RECORDS),
 ];
 

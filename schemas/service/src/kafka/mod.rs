@@ -15,6 +15,8 @@ pub mod plain;
 
 pub mod statistics;
 
+pub mod clocks;
+
 pub mod topics;
 
 pub mod read;
