@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::batch::{Batch, Bounds, Expected};
-use crate::kafka::assignment::Assignments;
 use crate::kafka::{Consumer, Kafka, Polled};
 use crate::record::Record;
 
@@ -25,12 +24,12 @@ pub struct PollSummary {
 
 /// Polls until the batch is full, nothing more is at hand, or its time is up. Polls at least once, also with
 /// a full batch that an abort left: rebalances come no other way. `expected` says for a partition the epoch
-/// and whether its records are wanted; others are dropped, for they were read before a seek. `idle`: there is
+/// and whether its records are wanted; others are dropped, for they were read before a seek. (Those of an
+/// epoch that ended meanwhile go with it, once the polls are over.) `idle`: there is
 /// nothing to do with a batch now, so wait.
 pub fn collect<K: Kafka>(
     kafka: &K,
     consumer: &K::Consumer,
-    assignments: &Assignments,
     (batch, bounds): (&mut Batch, &Bounds),
     expected: &BTreeMap<i32, Expected>,
     idle: bool,
@@ -47,7 +46,7 @@ pub fn collect<K: Kafka>(
             Polled::Nothing => break,
             Polled::Record(record) => {
                 seen.progress.push((record.partition, true));
-                take(assignments, batch, expected, record, &mut seen);
+                take(batch, expected, record, &mut seen);
             }
             Polled::End(partition) => seen.progress.push((partition, false)),
             Polled::Fatal(why) => {
@@ -65,7 +64,6 @@ pub fn collect<K: Kafka>(
 }
 
 fn take(
-    assignments: &Assignments,
     batch: &mut Batch,
     expected: &BTreeMap<i32, Expected>,
     record: Record,
@@ -80,9 +78,6 @@ fn take(
         .get(&partition)
         .and_then(|part| part.records.last())
         .map_or(expected.from, |last| last.offset + 1);
-    if !assignments.holds(partition, expected.epoch) {
-        return;
-    }
     if record.offset < next {
         seen.regressed.insert(partition, next);
         return;

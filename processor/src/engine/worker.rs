@@ -246,7 +246,6 @@ impl<'a, K: Kafka> Worker<'a, K> {
         let seen = collect(
             self.kafka,
             &self.consumer,
-            &self.assignments,
             (batch, &self.size.bounds()),
             &self.partitions.expected(),
             waits || lacks_room,

@@ -2,24 +2,21 @@
 //! is the safer one.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::channel;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::ConsumerGroupMetadata;
 use rdkafka::error::KafkaError;
-use rdkafka::message::{Header, Message as _, OwnedHeaders};
-use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer as _, ProducerContext};
+use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use rdkafka::types::RDKafkaErrorCode;
-use rdkafka::{ClientConfig, ClientContext, Offset, TopicPartitionList};
+use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use sluice_schemas::settings::OUTPUT_QUEUE_BYTES;
-use sluice_service::kafka::client as kafka;
 use sluice_service::kafka::oauth;
-use sluice_service::kafka::refusal::{self, Call};
-use sluice_service::kafka::statistics::{self, Statistics};
+use sluice_service::kafka::statistics;
 
 use super::api::{
     CallError, Failure, InitError, Message, Producer, SendError, TRANSACTION_TIMEOUT,
@@ -27,9 +24,12 @@ use super::api::{
 use super::cluster::Cluster;
 use super::watchdog::Calls;
 
+mod context;
+
 mod errors;
 
-use errors::{call_error, failure, hangs, is_fenced, taints};
+use context::OutContext;
+use errors::{call_error, failure, hangs, is_fenced};
 
 /// How long one record may take. Under [`TRANSACTION_TIMEOUT`], so that a record cannot arrive late.
 pub const MESSAGE_TIMEOUT: Duration = Duration::from_secs(25);
@@ -54,85 +54,6 @@ const ABORT_PIECE: Duration = Duration::from_millis(100);
 
 /// How long a new producer waits for the coordinator before the worker polls again.
 const INIT_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// What the producer calls back.
-#[derive(Debug, Default)]
-struct OutContext {
-    failed: Mutex<Option<(KafkaError, String)>>,
-    suspect: AtomicBool,
-    statistics: Statistics,
-    raw: String,
-    group: String,
-    id: String,
-}
-
-impl OutContext {
-    /// The client was seen to carry what a topic refused over into transactions that do not write to it: the
-    /// next one is another client's.
-    fn taint(&self, error: &KafkaError) {
-        if taints(error) {
-            self.suspect.store(true, Ordering::Relaxed);
-        }
-    }
-
-    /// What an error says, and the rule that lacks where it is about one.
-    fn why(&self, error: &KafkaError) -> String {
-        let call = Call::Transact {
-            id: &self.id,
-            group: &self.group,
-            topic: &self.raw,
-        };
-        // A write that is refused has the same code as raw's offsets; its topic is in the client's log.
-        let text = error.to_string();
-        let is_write = text.contains("add partition") || text.contains("ProduceRequest for");
-        let code = error
-            .rdkafka_error_code()
-            .filter(|code| *code != RDKafkaErrorCode::TopicAuthorizationFailed || !is_write);
-        match refusal::note(call, code) {
-            Some(rule) => format!("{error}; Kafka refuses {rule}"),
-            None => error.to_string(),
-        }
-    }
-}
-
-impl ClientContext for OutContext {
-    const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
-
-    fn generate_oauth_token(&self, carried: Option<&str>) -> oauth::Issued {
-        oauth::token(carried)
-    }
-
-    // A report counts as in flight until it is polled, and every wait for deliveries polls.
-    fn stats_raw(&self, report: &[u8]) {
-        self.statistics.take(report);
-    }
-
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
-        if let Some(topic) = refusal::topic_of_log(facility, line) {
-            let code = RDKafkaErrorCode::TopicAuthorizationFailed;
-            refusal::note(Call::Write(topic), Some(code));
-        }
-        kafka::log(level, facility, line);
-    }
-
-    fn error(&self, error: KafkaError, reason: &str) {
-        self.suspect.store(true, Ordering::Relaxed);
-        tracing::info!(%error, reason, "the producer's connection to Kafka");
-    }
-}
-
-impl ProducerContext for OutContext {
-    type DeliveryOpaque = ();
-
-    fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
-        if let Err((error, message)) = result {
-            self.taint(error);
-            refusal::note(Call::Write(message.topic()), error.rdkafka_error_code());
-            let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
-            failed.get_or_insert_with(|| (error.clone(), message.topic().to_owned()));
-        }
-    }
-}
 
 /// Every property of the producer.
 pub(crate) fn config(cluster: &Cluster<'_>) -> ClientConfig {
@@ -234,6 +155,12 @@ impl Transactor {
         }
     }
 
+    fn failure(&self, error: &KafkaError, topic: &str) -> Failure {
+        let cause = self.producer().context().cause(error);
+        let why = cause.unwrap_or_else(|| format!("{topic}: {error}"));
+        failure(error, why)
+    }
+
     fn call_error(&self, error: &KafkaError) -> CallError {
         self.producer().context().taint(error);
         call_error(error, self.producer().context().why(error))
@@ -259,6 +186,7 @@ impl Producer for Transactor {
     fn begin(&mut self) -> Result<(), CallError> {
         // An error of a transaction that is over.
         let _ = self.take_failure();
+        *self.producer().context().refused() = None;
         self.timed(rdkafka::producer::Producer::begin_transaction)
             .map_err(|error| self.call_error(&error))
     }
@@ -269,7 +197,7 @@ impl Producer for Transactor {
             Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), _)) => {
                 Err(SendError::Full)
             }
-            Err((error, _)) => Err(SendError::Failed(failure(&error, message.topic))),
+            Err((error, _)) => Err(SendError::Failed(self.failure(&error, message.topic))),
         }
     }
 
@@ -288,7 +216,7 @@ impl Producer for Transactor {
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         let (error, topic) = failed.take()?;
-        Some(failure(&error, &topic))
+        Some(self.failure(&error, &topic))
     }
 
     fn send_offsets(

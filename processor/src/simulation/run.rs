@@ -142,6 +142,11 @@ impl Run {
         }
     }
 
+    /// Of all names one is started alone.
+    pub fn alone(&mut self) {
+        self.down.truncate(1);
+    }
+
     pub fn freeze(&mut self, at: usize, frozen: bool) {
         let process = &mut self.processes[at];
         process.frozen = frozen;

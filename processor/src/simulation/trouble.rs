@@ -44,7 +44,7 @@ impl Run {
     }
 
     /// Puts webhooks on raw until one of a partition is there, which is changed.
-    fn receive_on(&mut self, partition: i32, change: impl Fn(&mut Stored)) -> i64 {
+    fn receive_one_on(&mut self, partition: i32, change: impl Fn(&mut Stored)) -> i64 {
         let raw = self.site.shared.settings.topics.names.raw();
         let count = |run: &Self| run.world.borrow_mut().log(&raw, partition).records.len();
         let before = count(self);
@@ -142,8 +142,8 @@ fn a_batch_that_cannot_be_read_stops_its_partition_alone() {
 
 fn unreadable(mut run: Run) {
     run.calm(5, true);
-    let before = run.receive_on(1, |_| {});
-    let bad = run.receive_on(1, |_| {});
+    let before = run.receive_one_on(1, |_| {});
+    let bad = run.receive_one_on(1, |_| {});
     run.world.borrow_mut().unreadable.insert(1, bad);
     run.calm(60, true);
     run.calm(3, false);
@@ -162,7 +162,7 @@ fn a_record_at_which_judging_panics_stops_its_partition_alone() {
     let _log = tracing::subscriber::set_default(history::Log);
     let mut run = run();
     run.calm(5, true);
-    let bad = run.receive_on(1, |record| {
+    let bad = run.receive_one_on(1, |record| {
         record.headers.push((PANICS.to_owned(), None));
         record.headers.push((PANICS.to_owned(), Some(Vec::new())));
     });
@@ -178,46 +178,39 @@ fn a_record_at_which_judging_panics_stops_its_partition_alone() {
     );
 }
 
+/// Steps until a transaction is open.
+fn into_a_transaction(run: &mut Run) {
+    let until = run.world.borrow().now + 20 * SECOND;
+    let mut next = 0;
+    while run.world.borrow().now < until {
+        let now = run.world.borrow().now;
+        if now >= next {
+            run.receive();
+            next = now + EVERY;
+        }
+        run.step(next.min(until)).expect("no worker ends");
+        let world = run.world.borrow();
+        if world.names.values().any(|state| state.open.is_some()) {
+            return;
+        }
+    }
+    panic!("no transaction");
+}
+
 #[test]
 fn a_transaction_that_timed_out_is_fenced_by_nobody() {
     let mut run = run();
+    run.alone();
     run.calm(5, true);
     for _ in 0..3 {
-        // A process in the middle of a transaction stands still for longer than that may take.
-        let name = loop {
-            run.calm(1, true);
-            run.receive();
-            let until = run.world.borrow().now + SECOND;
-            let mut open = None;
-            while open.is_none() && run.world.borrow().now < until {
-                run.step(until).expect("no worker ends");
-                let world = run.world.borrow();
-                open = world.names.iter().find_map(|(name, state)| {
-                    state
-                        .open
-                        .is_some()
-                        .then(|| name.rsplit('.').next().map(str::to_owned))?
-                });
-            }
-            if let Some(name) = open {
-                break name.parse::<usize>().expect("a number");
-            }
-        };
-        let at = run
-            .processes
-            .iter()
-            .position(|process| process.name == name);
-        run.freeze(at.expect("it runs"), true);
+        into_a_transaction(&mut run);
+        // It stands still for longer than a transaction may take.
+        run.freeze(0, true);
         run.calm(31, false);
-        let at = run
-            .processes
-            .iter()
-            .position(|process| process.name == name);
-        run.freeze(at.expect("it stands"), false);
-        run.calm(1, false);
+        run.freeze(0, false);
     }
-    assert_eq!(run.restarts, 0, "nobody else has a name");
     run.calm(20, false);
+    assert_eq!(run.restarts, 0, "nobody else has a name");
     assert!(run.is_quiet());
     check_fates(&run.world.borrow(), &run.site, &BTreeMap::new()).expect("all is right");
 }

@@ -179,7 +179,11 @@ impl Trial {
         self.sent += 1;
         let number = FIRST + self.sent;
         let at = now() + i64::try_from(self.sent % 60)?;
-        let request: Outgoing = self.source.signed(self.event()?, entity, at)?;
+        // Alternating, for the same delivery twice in a row is a duplicate.
+        let events = self.source.samples()?;
+        let round = self.sent / u64::try_from(SUSPENDED)?;
+        let event = events[usize::try_from(round % 2)?];
+        let request: Outgoing = self.source.signed(event, entity, at)?;
         self.lines.push(Line::Intent {
             number,
             attempt: 1,

@@ -28,7 +28,7 @@ impl Partitions {
                 .slots
                 .get(&partition)
                 .is_some_and(|slot| slot.question == question);
-            if !awaited || !self.assignments.holds(partition, epoch) {
+            if !awaited {
                 continue;
             }
             tracing::debug!(partition, epoch, %outcome, "the restore is over");

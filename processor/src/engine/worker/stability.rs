@@ -99,7 +99,7 @@ impl<K: Kafka> Worker<'_, K> {
                 self.partitions.stop(&self.consumer, partition, &why);
             }
             Err(RestoreHalt::Later(why)) => return Err(BrokerUnavailable(why)),
-            Ok(_) | Err(RestoreHalt::EpochEnded) => {}
+            Ok(_) | Err(RestoreHalt::EpochEnded | RestoreHalt::NoRoom(_)) => {}
         }
         Ok(())
     }

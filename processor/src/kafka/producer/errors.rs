@@ -29,21 +29,22 @@ fn is_permanent(code: RDKafkaErrorCode) -> bool {
             | RDKafkaErrorCode::MessageSizeTooLarge
             | RDKafkaErrorCode::InvalidTopic
             | RDKafkaErrorCode::PolicyViolation
+    ) || is_effect(code)
+}
+
+/// Whether a code is the effect of what failed before in the same transaction, such as a topic that may not
+/// be written: records are purged from the queue, and calls find the transaction in another state. What
+/// passes by itself the client tries again, and does not report so.
+pub(super) fn is_effect(code: RDKafkaErrorCode) -> bool {
+    matches!(
+        code,
+        RDKafkaErrorCode::PurgeQueue | RDKafkaErrorCode::PurgeInflight | RDKafkaErrorCode::State
     )
 }
 
-/// Whether the next transaction of this client may fail by the same error: what stays, and the effects of that on
-/// what was queued and on the state of the transaction.
+/// Whether the next transaction of this client may fail by the same error.
 pub(super) fn taints(error: &KafkaError) -> bool {
-    error.rdkafka_error_code().is_some_and(|code| {
-        let effect = matches!(
-            code,
-            RDKafkaErrorCode::PurgeQueue
-                | RDKafkaErrorCode::PurgeInflight
-                | RDKafkaErrorCode::State
-        );
-        effect || is_permanent(code)
-    })
+    error.rdkafka_error_code().is_some_and(is_permanent)
 }
 
 pub(super) fn hangs() -> CallError {
@@ -53,9 +54,9 @@ pub(super) fn hangs() -> CallError {
     }
 }
 
-pub(super) fn failure(error: &KafkaError, topic: &str) -> Failure {
+pub(super) fn failure(error: &KafkaError, why: String) -> Failure {
     Failure {
-        why: format!("{topic}: {error}"),
+        why,
         permanent: error.rdkafka_error_code().is_some_and(is_permanent),
     }
 }

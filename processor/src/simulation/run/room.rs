@@ -58,10 +58,7 @@ impl Run {
         self.load(FILLING, |partition| partition == QUIET)?;
         self.world.borrow_mut().odds = Odds::default();
         self.settle()?;
-        let held = memory.held();
-        if held == 0 {
-            return Err("the indexes take nothing".to_owned());
-        }
+        let held = self.held()?;
         let said = self.site.shared.readiness.reasons().join("\n");
         if said.contains("-memory:") {
             return Err(format!("there is room, and it says: {said}"));
@@ -114,6 +111,18 @@ impl Run {
             self.step(now + SECOND)?;
         }
         Ok(())
+    }
+
+    /// What the indexes take. Partitions that have just moved and wait for their first record take nothing.
+    fn held(&mut self) -> Result<u64, String> {
+        let memory = std::sync::Arc::clone(&self.site.shared.memory);
+        for _ in 0..10 {
+            if memory.held() > 0 {
+                return Ok(memory.held());
+            }
+            self.load(SECOND, |_| true)?;
+        }
+        Err("the indexes take nothing".to_owned())
     }
 
     /// Webhooks come for a time, to the partitions that are wanted.

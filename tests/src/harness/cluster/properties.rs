@@ -44,7 +44,7 @@ pub(super) fn properties(nodes: &[Node], slots: &[Slot], node: &Node, authorizer
     let in_sync = if replicas == 1 { 1 } else { 2 };
     // Nodes that vote ask their authorizers, which know nothing before there is a leader.
     let voting = if authorizer { &nodes[..1] } else { nodes };
-    let votes = voting.iter().any(|voter| voter.id == node.id);
+    let is_controller = voting.iter().any(|voter| voter.id == node.id);
     let voters: Vec<String> = voting
         .iter()
         .map(|node| format!("{}@{}", node.id, ports::local(node.controller)))
@@ -65,12 +65,12 @@ pub(super) fn properties(nodes: &[Node], slots: &[Slot], node: &Node, authorizer
          transaction.state.log.num.partitions={COORDINATORS}\n\
          share.coordinator.state.topic.replication.factor={replicas}\n\
          share.coordinator.state.topic.min.isr={in_sync}\n",
-        role = if votes { ",controller" } else { "" },
+        role = if is_controller { ",controller" } else { "" },
         id = node.id,
         voters = voters.join(","),
         data = node.data().display(),
     );
-    text.push_str(&listeners(slots, node, votes));
+    text.push_str(&listeners(slots, node, is_controller));
     let authorizer = AUTHORIZER.into_iter().filter(|_| authorizer);
     for (name, value) in FIXED.into_iter().chain(authorizer) {
         // Writing to a String cannot fail.
@@ -81,10 +81,10 @@ pub(super) fn properties(nodes: &[Node], slots: &[Slot], node: &Node, authorizer
 
 /// One listener for the nodes and the harness, one for the quorum, and one for each slot, which sends
 /// its clients to the slot's proxy: a broker gives every client its own address again.
-fn listeners(slots: &[Slot], node: &Node, votes: bool) -> String {
+fn listeners(slots: &[Slot], node: &Node, is_controller: bool) -> String {
     let broker = ports::local(node.broker);
     let mut listeners = format!("listeners=PLAINTEXT://{broker}");
-    if votes {
+    if is_controller {
         let _ = write!(listeners, ",CONTROLLER://{}", ports::local(node.controller));
     }
     let mut advertised = format!("advertised.listeners=PLAINTEXT://{broker}");
