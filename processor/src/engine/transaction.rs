@@ -84,10 +84,27 @@ fn in_transaction<K: Kafka>(
                 abort(producer, context.kafka, aborted("nothing to commit"))
             }
             Ok(()) => commit(producer, context.kafka),
-            Err(outcome) => abort(producer, context.kafka, outcome),
+            Err(outcome) => {
+                let outcome = cause(producer, outcome);
+                abort(producer, context.kafka, outcome)
+            }
         }
     });
     (ended.err().unwrap_or(TxOutcome::Committed), result)
+}
+
+/// Why a transaction is aborted: a record that failed for good is the cause of what calls report after it.
+fn cause(producer: &impl Producer, outcome: TxOutcome) -> TxOutcome {
+    let TxOutcome::Aborted {
+        permanent: false, ..
+    } = outcome
+    else {
+        return outcome;
+    };
+    let failure = producer.take_failure();
+    failure
+        .filter(|failure| failure.permanent)
+        .map_or(outcome, failed)
 }
 
 /// Produces the batch's outcomes and a dedup-log record for each of its partitions.

@@ -64,7 +64,8 @@ fn every_metric_and_its_labels_are_the_same() {
     registry.register_collector(Box::new(Readings::new(readiness, failures)));
     drop(telemetry);
     RawLag::new(&mut registry).show(0, 1, 1_000);
-    Clocks::new(&mut registry).compared(1, (0, 0, 0));
+    let at = 1_800_000_000_000;
+    Clocks::new(&mut registry).compared(1, (at, at, at));
     let clients = ClientStatistics::new(&mut registry);
     let reporting: Vec<Statistics> = ["producer", "consumer"]
         .into_iter()

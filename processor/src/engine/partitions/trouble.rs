@@ -10,11 +10,14 @@ use super::slot::{Failed, State, Trouble, Watch};
 use crate::engine::batch::{Batch, Selection, Taken};
 use crate::kafka::Consumer;
 
-/// The first pause of a suspended partition, and that of one whose failure may pass by itself.
+/// The first pause of a suspended partition.
 const PAUSE: Duration = Duration::from_secs(2);
 
-/// The longest.
+/// The longest, where an operator must repair what fails,
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+
+/// and where it may pass by itself, as far as the client says.
+const LONGEST_OTHER_PAUSE: Duration = Duration::from_secs(8);
 
 impl Partitions {
     /// Which records the next transaction takes: at most so many of the partitions that have no trouble, in
@@ -99,11 +102,12 @@ impl Partitions {
             slot.trouble = Some(trouble);
             return;
         }
-        let wait = if failed.permanent {
-            trouble.pause
+        let longest = if failed.permanent {
+            LONGEST_PAUSE
         } else {
-            PAUSE
+            LONGEST_OTHER_PAUSE
         };
+        let wait = trouble.pause.min(longest);
         trouble.suspended = true;
         trouble.until = Some(now + wait);
         trouble.pause = (wait * 2).min(LONGEST_PAUSE);

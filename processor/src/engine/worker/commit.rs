@@ -23,6 +23,9 @@ const BACKOFF_LONG: Duration = Duration::from_secs(2);
 /// So many aborts without a commit count as permanent: a rebalance costs one, rarely two.
 const ABORTS_IN_A_ROW: u32 = 8;
 
+/// After so many aborts without a commit each partition is tried alone.
+const ABORTS_TOGETHER: u32 = 2;
+
 /// A fence of a transaction that is older is nobody's: the coordinator ended it for its age. Two seconds less
 /// than that, which the way to the coordinator may take.
 const OWN_TIMEOUT: Duration = TRANSACTION_TIMEOUT.saturating_sub(Duration::from_secs(2));
@@ -255,7 +258,8 @@ impl<K: Kafka> Worker<'_, K> {
         let why = failed.why;
         // What fails again and again does not pass by itself, whatever its code says.
         let lasts = failed.permanent || self.aborts >= ABORTS_IN_A_ROW;
-        if lasts {
+        // Of a topic that may not be written the client often reports the effects alone.
+        if failed.permanent || self.aborts >= ABORTS_TOGETHER {
             self.partitions.separate(&selection.taken, failed);
         }
         if lasts && records == 0 {

@@ -29,7 +29,7 @@ fn is_permanent(code: RDKafkaErrorCode) -> bool {
             | RDKafkaErrorCode::MessageSizeTooLarge
             | RDKafkaErrorCode::InvalidTopic
             | RDKafkaErrorCode::PolicyViolation
-    ) || is_effect(code)
+    )
 }
 
 /// Whether a code is the effect of what failed before in the same transaction, such as a topic that may not
@@ -44,7 +44,8 @@ pub(super) fn is_effect(code: RDKafkaErrorCode) -> bool {
 
 /// Whether the next transaction of this client may fail by the same error.
 pub(super) fn taints(error: &KafkaError) -> bool {
-    error.rdkafka_error_code().is_some_and(is_permanent)
+    let code = error.rdkafka_error_code();
+    code.is_some_and(|code| is_permanent(code) || is_effect(code))
 }
 
 pub(super) fn hangs() -> CallError {
