@@ -20,6 +20,7 @@ static ALLOCATOR: MiMalloc = MiMalloc;
 
 fn main() {
     privacy::protect_process();
+    sluice_service::panics::end_process();
     let arguments = Arguments::parse();
     let Some(file) = arguments.config else {
         misconfigured(&["--config FILE or SLUICE_CONFIG must name the settings file"]);

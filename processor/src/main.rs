@@ -7,7 +7,7 @@ use clap::Parser;
 use sluice_processor::kafka::check;
 use sluice_processor::service::{Parts, run};
 use sluice_schemas::settings::{Fault, Part};
-use sluice_service::{EXIT_CONFIG, privacy, shutdown, telemetry};
+use sluice_service::{EXIT_CONFIG, panics, privacy, shutdown, telemetry};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -26,6 +26,7 @@ struct Arguments {
 
 fn main() -> anyhow::Result<ExitCode> {
     privacy::protect_process();
+    panics::end_process();
     let arguments = Arguments::parse();
     let misconfigured = |faults: Vec<Fault>| -> ! {
         for fault in &faults {

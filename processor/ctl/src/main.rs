@@ -25,6 +25,7 @@ use clap::Parser;
 use failure::Failure;
 
 fn main() -> ExitCode {
+    sluice_service::panics::end_process();
     let Arguments { config, command } = Arguments::parse();
     // Manual pages are for everybody.
     if !matches!(command, Command::Man { .. }) {

@@ -1,6 +1,6 @@
 //! Records before which a partition stops: what is not for this release to judge, and what it panics at.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use sluice_service::panics::contained;
 
 use crate::dedup::index::{BatchOverlay, DedupIndex};
 use crate::pipeline::notes::Notes;
@@ -37,12 +37,10 @@ pub fn judge_safely<'a>(
     notes: &mut Notes,
 ) -> Result<Disposition<'a>, Halt> {
     // What a panic leaves half done is dropped with the transaction's part of this record.
-    let judged = catch_unwind(AssertUnwindSafe(|| {
-        judge(record, rules, index, overlay, notes)
-    }));
+    let judged = contained(|| judge(record, rules, index, overlay, notes));
     let offset = record.offset;
     match judged {
-        Ok(judged) => judged.map_err(|newer| Halt::NewerVersion { offset, newer }),
-        Err(_) => Err(Halt::Panic { offset }),
+        Some(judged) => judged.map_err(|newer| Halt::NewerVersion { offset, newer }),
+        None => Err(Halt::Panic { offset }),
     }
 }

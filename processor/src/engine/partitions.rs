@@ -233,6 +233,9 @@ impl Partitions {
         self.questions += 1;
         let question = self.questions;
         self.repositions.remove(&partition);
+        // What fails does so after a restore too.
+        let before = self.slots.remove(&partition);
+        let trouble = before.filter(|slot| slot.epoch == epoch);
         let slot = Slot {
             epoch,
             state: State::Restoring,
@@ -240,7 +243,8 @@ impl Partitions {
             seen: 0,
             position: 0,
             watch: Watch::End,
-            trouble: None,
+            trouble: trouble.and_then(|slot| slot.trouble),
+            aborts: 0,
         };
         self.slots.insert(partition, slot);
         // The restorer lives as long as this sender.
@@ -315,6 +319,7 @@ impl Partitions {
     pub fn apply(&mut self, partition: i32, end: i64, entries: &[Entry]) {
         if let Some(Slot {
             state: State::Ready { to, index, repair },
+            aborts,
             ..
         }) = self.slots.get_mut(&partition)
         {
@@ -323,6 +328,7 @@ impl Partitions {
             }
             index.count();
             *to = end;
+            *aborts = 0;
             if repair.as_ref().is_some_and(|repair| end >= repair.until) {
                 *repair = None;
             }
@@ -347,7 +353,10 @@ impl Partitions {
             );
             batch.retain(|other, _| other != partition);
             Self::pause(consumer, partition);
-            self.restore(partition, epoch, None);
+            let slot = self.slots.get(&partition);
+            if slot.is_none_or(|slot| !matches!(slot.state, State::Stopped)) {
+                self.restore(partition, epoch, None);
+            }
         }
         !elsewhere.is_empty()
     }

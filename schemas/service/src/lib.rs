@@ -28,6 +28,8 @@ pub mod runtime;
 
 pub mod privacy;
 
+pub mod panics;
+
 pub mod cgroup;
 
 pub mod table;

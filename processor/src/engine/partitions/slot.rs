@@ -35,6 +35,8 @@ pub struct Slot {
     pub watch: Watch,
     /// Transactions with its records fail.
     pub trouble: Option<Trouble>,
+    /// Transactions with its records that were aborted since one was committed.
+    pub aborts: u32,
 }
 
 impl Slot {
@@ -158,6 +160,7 @@ mod tests {
             position: 5,
             watch: Watch::End,
             trouble: None,
+            aborts: 0,
         };
         let part = |base_offset, previous_position| PartitionBatch {
             epoch: 1,

@@ -19,6 +19,10 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// and where it may pass by itself, as far as the client says.
 const LONGEST_OTHER_PAUSE: Duration = Duration::from_secs(8);
 
+/// After so many aborts since its last commit a partition is tried alone: of a topic that may not be written
+/// the client often reports the effects alone, which might pass by themselves.
+const ABORTS_TOGETHER: u32 = 2;
+
 impl Partitions {
     /// Which records the next transaction takes: at most so many of the partitions that have no trouble, in
     /// turns that begin with another partition each time, or those of one partition in trouble.
@@ -61,10 +65,15 @@ impl Partitions {
         Selection { taken, alone: None }
     }
 
-    /// A transaction with records of several partitions fails again and again: each is tried alone.
-    pub fn separate(&mut self, taken: &Taken, failed: Failed<'_>) {
+    /// A transaction with records of these partitions was aborted: those with which that is so for good, or
+    /// again and again, are tried alone from now on.
+    pub fn failed_together(&mut self, taken: &Taken, failed: Failed<'_>) {
         for (partition, &size) in taken {
-            if let Some(slot) = self.slots.get_mut(partition) {
+            let Some(slot) = self.slots.get_mut(partition) else {
+                continue;
+            };
+            slot.aborts += 1;
+            if failed.permanent || slot.aborts >= ABORTS_TOGETHER {
                 slot.trouble.get_or_insert_with(|| Trouble {
                     size,
                     suspended: false,

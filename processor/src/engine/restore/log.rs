@@ -1,5 +1,7 @@
 //! Reading a partition of the dedup-log, and what its end says.
 
+use std::fmt;
+
 use sluice_schemas::dedup_log::{DedupLogError, DedupRecord, SEEN, UNTIL};
 
 use super::position::LogEnd;
@@ -42,6 +44,30 @@ pub struct Tail {
     pub logged: i64,
     /// The highest raw offset that a transaction since then was to account for, aborted ones too.
     pub attempted: i64,
+    /// The last record that accounts for what one before it has accounted for: another group's.
+    pub overlap: Option<Overlap>,
+}
+
+/// Two records of the log that both account for a raw offset.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Overlap {
+    /// The offset in the log of the later one.
+    pub offset: i64,
+    before: LogEnd,
+    after: LogEnd,
+}
+
+impl fmt::Display for Overlap {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { before, after, .. } = self;
+        write!(
+            f,
+            "another consumer group writes under this prefix, and events are doubled: after the raw offsets \
+             {} to {} the dedup-log accounts for {} to {}. Stop the processors of one group: processor.group, \
+             topics.prefix",
+            before.from, before.to, after.from, after.to
+        )
+    }
 }
 
 impl<R: Reader, H: Fn() -> bool> Log<'_, R, H> {
@@ -51,6 +77,7 @@ impl<R: Reader, H: Fn() -> bool> Log<'_, R, H> {
             last: None,
             logged: 0,
             attempted: 0,
+            overlap: None,
         };
         if low >= end {
             return Ok(tail);
@@ -59,7 +86,7 @@ impl<R: Reader, H: Fn() -> bool> Log<'_, R, H> {
         let mut at;
         loop {
             let start = end.saturating_sub(reach).max(low);
-            let mut records = Vec::new();
+            let (mut records, mut offsets) = (Vec::new(), Vec::new());
             at = start;
             self.read_each(
                 (LogTopic::DedupLog, partition, View::Stable),
@@ -67,6 +94,7 @@ impl<R: Reader, H: Fn() -> bool> Log<'_, R, H> {
                 end,
                 |record| {
                     records.push(read_end(&record).map_err(|error| unreadable(&record, &error))?);
+                    offsets.push(record.offset);
                     at = record.offset;
                     Ok(())
                 },
@@ -78,9 +106,7 @@ impl<R: Reader, H: Fn() -> bool> Log<'_, R, H> {
                 _ => false,
             };
             if whole || start == low {
-                if let Some([before, after]) = overlap(&records) {
-                    return Err(two_groups(&before, &after));
-                }
+                tail.overlap = overlap(&records, &offsets);
                 tail.logged = covered(&records);
                 break;
             }
@@ -173,28 +199,27 @@ impl<R: Reader, H: Fn() -> bool> Log<'_, R, H> {
     }
 }
 
-/// Two records that both account for a raw offset: after an operator's decision on the position and in a
-/// repair that is so, else two groups judge raw.
-fn overlap(records: &[LogEnd]) -> Option<[LogEnd; 2]> {
+/// The last record that accounts for what one before it has accounted for: after an operator's decision on
+/// the position and in a repair that is so, else two groups judge raw.
+fn overlap(records: &[LogEnd], offsets: &[i64]) -> Option<Overlap> {
     let mut last: Option<LogEnd> = None;
-    for &record in records {
+    let mut found = None;
+    for (&record, &offset) in records.iter().zip(offsets) {
         let ahead = last.filter(|last| record.from < last.to && !record.is_reposition());
         match ahead {
-            Some(last) if record.until == 0 => return Some([last, record]),
+            Some(before) if record.until == 0 => {
+                found = Some(Overlap {
+                    offset,
+                    before,
+                    after: record,
+                });
+            }
             // The repair goes on until it is where the log was before.
             Some(last) if record.to < last.to => {}
             _ => last = Some(record),
         }
     }
-    None
-}
-
-fn two_groups(before: &LogEnd, after: &LogEnd) -> RestoreHalt {
-    RestoreHalt::NeedsOperator(format!(
-        "another consumer group writes under this prefix, and events are doubled: after the raw offsets {} to {} \
-         the dedup-log accounts for {} to {}. Stop the processors of one group: processor.group, topics.prefix",
-        before.from, before.to, after.from, after.to
-    ))
+    found
 }
 
 /// How far records account for each raw offset since those that the last of them vouches for.
@@ -264,7 +289,6 @@ mod tests {
         assert_eq!(covered(&[record(4, 7, 2)]), 2);
         assert_eq!(covered(&[record(0, 4, 0), record(4, 7, 4)]), 7);
         assert_eq!(covered(&[record(0, 4, 0), record(5, 7, 3)]), 4);
-        assert_eq!(overlap(&[record(0, 4, 0), record(4, 7, 4)]), None);
         // A repair goes over it once more.
         let repaired = [record(0, 4, 0), record(5, 7, 3), record(3, 5, 3)];
         assert_eq!(covered(&repaired), 5);
@@ -283,6 +307,10 @@ mod tests {
             until,
             ..normal(from, to)
         };
+        let places = |records: &[LogEnd]| {
+            let offsets: Vec<i64> = (10..).take(records.len()).collect();
+            overlap(records, &offsets).map(|found| (found.offset, found.before.to, found.after.to))
+        };
         let records = [
             normal(0, 4),
             normal(4, 8),
@@ -290,15 +318,15 @@ mod tests {
             repair(5, 8, 8),
             normal(8, 9),
         ];
-        assert_eq!(overlap(&records), None);
+        assert_eq!(places(&records), None);
         // What was repaired in part is ahead as before.
         let records = [normal(0, 8), repair(2, 5, 8), normal(5, 9)];
-        assert_eq!(overlap(&records), Some([normal(0, 8), normal(5, 9)]));
+        assert_eq!(places(&records), Some((12, 8, 9)));
         let rewound = [normal(0, 8), repair(3, 3, 3), normal(3, 5)];
-        assert_eq!(overlap(&rewound), None);
+        assert_eq!(places(&rewound), None);
         let doubled = [normal(0, 4), normal(4, 8), normal(4, 6)];
-        assert_eq!(overlap(&doubled), Some([normal(4, 8), normal(4, 6)]));
+        assert_eq!(places(&doubled), Some((12, 8, 6)));
         // A note that all was seen judges nothing.
-        assert_eq!(overlap(&[normal(0, 4), normal(4, 4), normal(4, 6)]), None);
+        assert_eq!(places(&[normal(0, 4), normal(4, 4), normal(4, 6)]), None);
     }
 }

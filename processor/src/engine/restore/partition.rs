@@ -83,6 +83,7 @@ impl<K: Kafka> Partition<'_, K> {
             last,
             logged,
             attempted,
+            ..
         } = self.log().tail(partition, (log_low, log_end))?;
         let raw = reader.stable_bounds(LogTopic::Raw, partition)?;
         let position = group_position(committed, last.as_ref());

@@ -84,6 +84,9 @@ impl<'a, K: Kafka> Restorer<'a, K> {
 
     /// Puts a partition at the end of the queue.
     pub fn want(&mut self, wanted: Wanted) {
+        // The answer to an earlier question is of no use.
+        self.queue
+            .retain(|queued| queued.wanted.partition != wanted.partition);
         self.queue.push_back(Queued {
             wanted,
             needs: 0,

@@ -23,9 +23,6 @@ const BACKOFF_LONG: Duration = Duration::from_secs(2);
 /// So many aborts without a commit count as permanent: a rebalance costs one, rarely two.
 const ABORTS_IN_A_ROW: u32 = 8;
 
-/// After so many aborts without a commit each partition is tried alone.
-const ABORTS_TOGETHER: u32 = 2;
-
 /// A fence of a transaction that is older is nobody's: the coordinator ended it for its age. Two seconds less
 /// than that, which the way to the coordinator may take.
 const OWN_TIMEOUT: Duration = TRANSACTION_TIMEOUT.saturating_sub(Duration::from_secs(2));
@@ -223,6 +220,11 @@ impl<K: Kafka> Worker<'_, K> {
                 if fenced && self.kafka.now() - *began < OWN_TIMEOUT {
                     self.fenced(&why)?;
                 }
+                let records = selection.records();
+                if records > 0 {
+                    // It may have been too much for its time.
+                    self.size.aborted(records);
+                }
                 let (why, permanent) = (why.as_str(), false);
                 self.aborted(batch, &Selection::default(), Failed { why, permanent });
             }
@@ -258,10 +260,7 @@ impl<K: Kafka> Worker<'_, K> {
         let why = failed.why;
         // What fails again and again does not pass by itself, whatever its code says.
         let lasts = failed.permanent || self.aborts >= ABORTS_IN_A_ROW;
-        // Of a topic that may not be written the client often reports the effects alone.
-        if failed.permanent || self.aborts >= ABORTS_TOGETHER {
-            self.partitions.separate(&selection.taken, failed);
-        }
+        self.partitions.failed_together(&selection.taken, failed);
         if lasts && records == 0 {
             if let Some(repeated) = self.abort_log.came(Instant::now()) {
                 tracing::error!(

@@ -94,12 +94,17 @@ impl<K: Kafka> Worker<'_, K> {
             reader,
             held: || self.kafka.now() < until,
         };
-        match log.tail(partition, decided) {
-            Err(RestoreHalt::NeedsOperator(why)) => {
-                self.partitions.stop(&self.consumer, partition, &why);
-            }
+        let overlap = match log.tail(partition, decided) {
+            Ok(tail) => tail.overlap,
             Err(RestoreHalt::Later(why)) => return Err(BrokerUnavailable(why)),
-            Ok(_) | Err(RestoreHalt::EpochEnded | RestoreHalt::NoRoom(_)) => {}
+            Err(_) => return Ok(()),
+        };
+        // What was there at the first look may be over: the operator has stopped the other group.
+        let last = overlap.map_or(-1, |overlap| overlap.offset);
+        let known = *self.stability.overlaps.entry(partition).or_insert(last);
+        if let Some(overlap) = overlap.filter(|overlap| overlap.offset > known) {
+            self.partitions
+                .stop(&self.consumer, partition, &overlap.to_string());
         }
         Ok(())
     }
@@ -164,7 +169,6 @@ impl<K: Kafka> Worker<'_, K> {
         let partitions = reader.partitions()?;
         let expected = self.shared.settings.topics.partitions.unsigned_abs();
         self.stability.grown = (partitions != expected).then_some(partitions);
-        self.look_at_log(reader)?;
         let places = reader.outputs()?.places;
         // What was stable first: what was written since is no sign of anything.
         let stable = reader.ends(&places, View::Stable)?;
@@ -212,6 +216,9 @@ impl<K: Kafka> Worker<'_, K> {
         self.stability.held = held;
         self.look_at_offsets(reader);
         self.sweep_what_stands(reader);
+        if let Err(BrokerUnavailable(error)) = self.look_at_log(reader) {
+            tracing::debug!(error, "the dedup-log could not be looked at: asking again");
+        }
         Ok(())
     }
 }

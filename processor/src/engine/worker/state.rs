@@ -56,6 +56,9 @@ pub struct Stability {
     pub(super) grown: Option<u32>,
     /// Counts the looks at the dedup-log, for their turns.
     pub(super) looks: usize,
+    /// By partition, the offset in its dedup-log of what another group had written when it was first looked
+    /// at.
+    pub(super) overlaps: BTreeMap<i32, i64>,
 }
 
 /// What the metrics say of a worker's partitions now.
