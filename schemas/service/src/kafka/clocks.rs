@@ -104,19 +104,24 @@ impl Clocks {
     /// A broker appended a record at `appended` by its clock, at some time between `since` and `until` of
     /// ours; milliseconds since 1970.
     pub fn compared(&self, broker: i32, (since, appended, until): (i64, i64, i64)) {
-        // No broker's clock: the client's mock of a cluster counts from its start.
-        if appended < EARLIEST_MS {
-            return;
+        let (ahead_ms, at) = (ahead(since, appended, until), Now::get());
+        // The client's mock of a cluster counts from its start: that says nothing of our clock.
+        if appended >= EARLIEST_MS {
+            self.measured(broker, ahead_ms, at);
         }
-        self.compared_at(broker, ahead(since, appended, until), Now::get());
+        self.show(broker, ahead_ms, at);
     }
 
-    fn compared_at(&self, broker: i32, ahead_ms: i64, at: Now) {
+    fn measured(&self, broker: i32, ahead_ms: i64, at: Now) {
+        let measured = Measured { ahead_ms, at };
+        self.seen.lock().measured.insert(broker, measured);
+    }
+
+    fn show(&self, broker: i32, ahead_ms: i64, at: Now) {
         #[expect(clippy::cast_precision_loss, reason = "no clock is so far off")]
         let seconds = ahead_ms as f64 / 1000.0;
         self.gauges.get_or_create(&Broker { broker }).set(seconds);
         let mut seen = self.seen.lock();
-        seen.measured.insert(broker, Measured { ahead_ms, at });
         if ahead_ms.abs() < APART_MS {
             return;
         }
@@ -219,7 +224,8 @@ mod tests {
         let clocks = Clocks::default();
         clocks.led_by((0..12).map(|partition| (partition, 1 + partition % 3)));
         for &(broker, seconds) in differences {
-            clocks.compared_at(broker, seconds * 1000, now);
+            clocks.measured(broker, seconds * 1000, now);
+            clocks.show(broker, seconds * 1000, now);
         }
         std::mem::take(&mut *clocks.seen.lock())
     }
