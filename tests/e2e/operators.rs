@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 use sluice_schemas::fate::Fate;
 use sluice_service::EXIT_CONFIG;
-use sluice_tests::harness::deployment::now;
+use sluice_tests::harness::client::Outgoing;
+use sluice_tests::harness::deployment::{Source, now};
 use sluice_tests::harness::offsets;
 use sluice_tests::harness::wait::{PATIENCE, wait_for};
 
@@ -17,16 +18,18 @@ use crate::harness::{Running, partition_folder, site};
 /// Between two looks at the dedup-log a worker lets some seconds pass, and the first shows what was there.
 const SEEN: Duration = Duration::from_secs(90);
 
+fn signup(source: &Source, n: u64) -> Outgoing {
+    let signed = source.signed("signup.created", n, now());
+    signed.expect("a request")
+}
+
 #[test]
 fn raw_that_grows_ends_the_processor_with_the_reason_and_the_next_start_says_what_to_do() {
     let mut site = site("grown");
     site.set(&["topics", "partitions"], json!(2));
     let mut running = Running::on(site);
     let source = running.source("referralloop");
-    let request = |n| {
-        let signed = source.signed("signup.created", n, now());
-        signed.expect("a request")
-    };
+    let request = |n| signup(&source, n);
     for n in 0..4 {
         running.accept(&request(n));
     }
@@ -61,8 +64,7 @@ fn a_second_group_on_one_prefix_is_named_and_stops() {
     let mut n = 0;
     loop {
         n += 1;
-        let signed = source.signed("signup.created", n, now());
-        running.accept(&signed.expect("a request"));
+        running.accept(&signup(&source, n));
         let logs = [&running.processor, &other].map(|process| process.log().expect("a log"));
         let stopped = logs.iter().any(|log| {
             log.lines()
@@ -110,10 +112,7 @@ fn a_batch_that_cannot_be_read_stops_its_partition_alone() {
     site.set(&["topics", "partitions"], json!(2));
     let mut running = Running::on(site);
     let source = running.source("referralloop");
-    let request = |n| {
-        let signed = source.signed("signup.created", n, now());
-        signed.expect("a request")
-    };
+    let request = |n| signup(&source, n);
     let first: Vec<String> = (0..8).map(|n| running.accept(&request(n))).collect();
     running.outcomes(first.len());
     running.wait_caught_up();

@@ -44,10 +44,10 @@ fn stops_for_the_operator(running: &mut Running, text: &str) {
     running.processor = running.site.processor("p0").expect("a process");
     wait_for("operator action required", PATIENCE, || {
         let log = running.processor.log()?;
-        let told = log
+        let said = log
             .lines()
             .any(|line| line.contains("\"ERROR\"") && line.contains(text));
-        Ok((told && !running.processor.is_ready()).then_some(()))
+        Ok((said && !running.processor.is_ready()).then_some(()))
     })
     .unwrap_or_else(|error| panic!("{error:#}\n{}", running.processor.log().unwrap_or_default()));
 }
@@ -233,11 +233,11 @@ fn a_record_of_a_newer_version_stops_its_partition_and_nothing_else() {
     // Of two headers of one name the last one counts.
     produce_raw(&running.site, &raw, &first.body, &[(REQUEST, r#"{"v":2}"#)]);
     wait_for("operator action required", PATIENCE, || {
-        let told = running
+        let said = running
             .processor
             .log()?
             .contains("a newer release wrote this record");
-        Ok((told && !running.processor.is_ready()).then_some(()))
+        Ok((said && !running.processor.is_ready()).then_some(()))
     })
     .expect("the partition stops");
     // Of many requests those for the other partitions are judged.

@@ -4,7 +4,8 @@ use sluice_service::panics::contained;
 
 use crate::dedup::index::{BatchOverlay, DedupIndex};
 use crate::pipeline::notes::Notes;
-use crate::pipeline::{Disposition, Rules, UnsupportedVersion, judge};
+use crate::pipeline::outgoing::{FateTopics, Outgoing, outgoing};
+use crate::pipeline::{Rules, UnsupportedVersion, judge};
 use crate::record::Record;
 
 /// Why a partition stops before a record.
@@ -28,16 +29,20 @@ pub enum Halt {
     },
 }
 
-/// [`judge`], of which a panic stops the partition before the record, as a newer version does: the next
-/// worker would panic at it too.
+/// What becomes of a record, and whether settings that know more sources might have it otherwise. A panic stops
+/// the partition before the record, as a newer version does: the next worker would panic at it too.
 pub fn judge_safely<'a>(
     record: &'a Record,
-    rules: &Rules<'a>,
+    (rules, topics): (&Rules<'a>, &'a FateTopics),
     (index, overlay): (&DedupIndex, &BatchOverlay),
     notes: &mut Notes,
-) -> Result<Disposition<'a>, Halt> {
+) -> Result<(Outgoing<'a>, bool), Halt> {
     // What a panic leaves half done is dropped with the transaction's part of this record.
-    let judged = contained(|| judge(record, rules, index, overlay, notes));
+    let judged = contained(|| {
+        let disposition = judge(record, rules, index, overlay, notes)?;
+        let is_unknown = disposition.is_of_unknown_source();
+        Ok((outgoing(disposition, record, topics), is_unknown))
+    });
     let offset = record.offset;
     match judged {
         Some(judged) => judged.map_err(|newer| Halt::NewerVersion { offset, newer }),

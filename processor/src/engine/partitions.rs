@@ -26,7 +26,7 @@ mod trouble;
 mod watchdog;
 
 pub use slot::{Failed, JudgedTo, Judging, Surveyed};
-use slot::{NOTHING, Slot, State, Watch};
+use slot::{NOTHING, Slot, State, Trouble, Watch};
 
 /// The partitions of one worker.
 pub struct Partitions {
@@ -233,9 +233,10 @@ impl Partitions {
         self.questions += 1;
         let question = self.questions;
         self.repositions.remove(&partition);
-        // What fails does so after a restore too.
+        // What fails does so after a restore too, and is tried once that is over.
         let before = self.slots.remove(&partition);
-        let trouble = before.filter(|slot| slot.epoch == epoch);
+        let before = before.filter(|slot| slot.epoch == epoch);
+        let trouble = before.and_then(|slot| slot.trouble);
         let slot = Slot {
             epoch,
             state: State::Restoring,
@@ -243,7 +244,10 @@ impl Partitions {
             seen: 0,
             position: 0,
             watch: Watch::End,
-            trouble: trouble.and_then(|slot| slot.trouble),
+            trouble: trouble.map(|trouble| Trouble {
+                until: None,
+                ..trouble
+            }),
             aborts: 0,
         };
         self.slots.insert(partition, slot);

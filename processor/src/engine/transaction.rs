@@ -17,7 +17,7 @@ use crate::engine::partitions::{JudgedTo, Judging};
 use crate::kafka::{CallError, Consumer, Kafka, Message, Producer, SendError};
 use crate::pipeline::Rules;
 use crate::pipeline::notes::Notes;
-use crate::pipeline::outgoing::{FateLabels, FateTopics, Label, Outgoing, outgoing};
+use crate::pipeline::outgoing::{FateLabels, FateTopics, Label, Outgoing};
 use crate::record::{Headers, Record, record_size};
 use crate::spans::Spans;
 
@@ -191,18 +191,18 @@ fn judge_part<'a, K: Kafka>(
     let mut counts: HashMap<Label<'_>, u64> = HashMap::new();
     for record in records {
         let mut notes = Notes::default();
-        let disposition =
-            match judge_safely(record, context.rules, (judging.index, &overlay), &mut notes) {
-                Ok(disposition) => disposition,
-                Err(halt) => {
-                    result.halted.insert(partition, halt);
-                    break;
-                }
-            };
-        if disposition.is_of_unknown_source() && (context.is_outdated)() {
+        let by = (context.rules, context.topics);
+        let judged_as = judge_safely(record, by, (judging.index, &overlay), &mut notes);
+        let (mut out, is_of_unknown_source) = match judged_as {
+            Ok(judged) => judged,
+            Err(halt) => {
+                result.halted.insert(partition, halt);
+                break;
+            }
+        };
+        if is_of_unknown_source && (context.is_outdated)() {
             return Err(TxOutcome::Outdated);
         }
-        let mut out = outgoing(disposition, record, context.topics);
         if let Some(&is_event) = judging.existing.get(&record.offset) {
             if is_event != out.entry.is_some() {
                 // The settings, a secret or the release has changed since: the visible fate stays.
