@@ -24,9 +24,9 @@ pub struct PollSummary {
 
 /// Polls until the batch is full, nothing more is at hand, or its time is up. Polls at least once, also with
 /// a full batch that an abort left: rebalances come no other way. `expected` says for a partition the epoch
-/// and whether its records are wanted; others are dropped, for they were read before a seek. Those of an epoch
-/// that ended meanwhile go with it, once the polls are over. `idle`: there is nothing to do with a batch now,
-/// so wait.
+/// and whether its records are wanted; others are dropped, for they were read before a seek. Those of an
+/// epoch that ended meanwhile go with it, once the polls are over. `idle`: there is nothing to do with a
+/// batch now, so wait.
 pub fn collect<K: Kafka>(
     kafka: &K,
     consumer: &K::Consumer,

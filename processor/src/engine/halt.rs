@@ -29,8 +29,8 @@ pub enum Halt {
     },
 }
 
-/// What becomes of a record, and whether settings that know more sources might have it otherwise. A panic stops
-/// the partition before the record, as a newer version does: the next worker would panic at it too.
+/// What becomes of a record, and whether settings that know more sources might have it otherwise. A panic
+/// stops the partition before the record, as a newer version does: the next worker would panic at it too.
 pub fn judge_safely<'a>(
     record: &'a Record,
     (rules, topics): (&Rules<'a>, &'a FateTopics),
