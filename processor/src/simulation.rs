@@ -25,6 +25,8 @@ mod run;
 
 mod trouble;
 
+mod seldom;
+
 mod process;
 
 mod webhooks;

@@ -300,9 +300,17 @@ impl World {
             return;
         }
         let place = self.chance.place(self.logs.len());
-        let until = self.now + self.chance.below(2 * SECOND);
+        let time = self.chance.below(2 * SECOND);
+        let (place, _) = self.logs.iter().nth(place).expect("it is there");
+        let place = place.clone();
+        self.elect_for(&place, time);
+    }
+
+    /// The same of one log, which knows less for so long.
+    pub fn elect_for(&mut self, (topic, partition): &(String, i32), time: u64) {
+        let until = self.now + time;
         let back = i64::try_from(self.chance.below(6)).expect("small");
-        let (_, log) = self.logs.iter_mut().nth(place).expect("it is there");
+        let log = self.log(topic, *partition);
         log.behind = Some((until, (log.end - back).max(0)));
         log.skew_ms = None;
     }

@@ -116,7 +116,7 @@ impl Run {
         };
     }
 
-    fn start(&mut self, name: usize) {
+    pub fn start(&mut self, name: usize) {
         let records = 1 + usize::try_from(self.below(8)).expect("small");
         let process = Process::start(name, records, &self.site, &self.world, self.base);
         note(|| format!("worker-{name} starts"));

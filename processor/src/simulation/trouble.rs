@@ -20,7 +20,7 @@ const EVERY: u64 = 40 * MS;
 
 impl Run {
     /// Time without faults, in which webhooks come or do not.
-    fn calm(&mut self, seconds: u64, webhooks: bool) {
+    pub(super) fn calm(&mut self, seconds: u64, webhooks: bool) {
         let until = self.world.borrow().now + seconds * SECOND;
         let mut next = if webhooks { 0 } else { u64::MAX };
         while self.world.borrow().now < until {
@@ -44,7 +44,7 @@ impl Run {
     }
 
     /// Puts webhooks on raw until one of a partition is there, which is changed.
-    fn receive_one_on(&mut self, partition: i32, change: impl Fn(&mut Stored)) -> i64 {
+    pub(super) fn receive_one_on(&mut self, partition: i32, change: impl Fn(&mut Stored)) -> i64 {
         let raw = self.site.shared.settings.topics.names.raw();
         let count = |run: &Self| run.world.borrow_mut().log(&raw, partition).records.len();
         let before = count(self);
@@ -69,7 +69,7 @@ impl Run {
 }
 
 /// Of those seeds that have no faults of their own.
-fn run_of(seed: u64) -> Run {
+pub(super) fn run_of(seed: u64) -> Run {
     history::begin(false);
     Run::new(seed * 8, Rc::new(Site::new(PARTITIONS)))
 }
