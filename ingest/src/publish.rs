@@ -15,6 +15,7 @@ use rdkafka::config::ClientConfig;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, Producer, ThreadedProducer};
+use sluice_schemas::placement;
 use sluice_schemas::raw::{REQUEST, TRACEPARENT};
 use sluice_schemas::settings::{Fault, RAW_OVERHEAD, Settings};
 use sluice_service::admin::Readiness;
@@ -58,6 +59,8 @@ pub struct Kafka {
     metrics: DeliveryMetrics,
     raw: Raw,
     enough_replicas: usize,
+    /// Over how many of raw's partitions keys are placed.
+    key_partitions: i32,
     /// Nothing is taken until the producer that is being replaced has delivered what it has.
     is_held: AtomicBool,
     refusals: Mutex<Repeated>,
@@ -106,6 +109,7 @@ impl Kafka {
             metrics,
             raw,
             enough_replicas: replication.saturating_sub(1).max(1),
+            key_partitions: settings.topics.key_partitions,
             is_held: AtomicBool::new(false),
             refusals: Mutex::default(),
         })
@@ -159,7 +163,16 @@ impl Kafka {
         let leaders = topic.partitions().iter();
         let leaders = leaders.map(|partition| (partition.id(), partition.leader()));
         producer.context().led_by(leaders);
-        for partition in topic.partitions() {
+        let keyed = usize::try_from(self.key_partitions).unwrap_or_default();
+        let has = topic.partitions().len();
+        if has < keyed {
+            return Err(format!(
+                "{name} has {has} partitions, fewer than topics.key_partitions, {keyed}"
+            ));
+        }
+        // No record goes to the others.
+        let keyed = topic.partitions().iter();
+        for partition in keyed.filter(|partition| partition.id() < self.key_partitions) {
             // A topic made with fewer replicas than the settings say has no more to lose.
             let replicas = partition.replicas().len();
             let enough = self.enough_replicas.min(replicas.saturating_sub(1).max(1));
@@ -281,7 +294,6 @@ fn config_on(mut config: ClientConfig, settings: &Settings, r#use: Use) -> Clien
     for (property, value, is_ours) in [
         ("acks", "all".to_owned(), true),
         ("enable.idempotence", "true".to_owned(), true),
-        ("partitioner", "murmur2_random".to_owned(), true),
         ("message.max.bytes", largest.to_string(), true),
         ("batch.size", BATCH_BYTES.to_string(), true),
         ("message.timeout.ms", patience.as_millis().to_string(), true),
@@ -332,6 +344,8 @@ impl Publish for Kafka {
                 value: Some(record.traceparent),
             });
         let record = BaseRecord::with_opaque_to(&self.raw.name, hold)
+            // Not the client's choice: it would place keys over all partitions that raw has now.
+            .partition(placement::partition(record.key, self.key_partitions))
             .key(record.key)
             .payload(record.value)
             .headers(headers);

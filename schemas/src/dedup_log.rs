@@ -28,7 +28,7 @@ pub struct DedupRecord {
     pub from: i64,
     /// The raw offset after the last record that was judged.
     pub to: i64,
-    /// How many partitions raw had: the dedup index is of use only while that holds.
+    /// Over how many of raw's partitions keys were placed: the dedup index is of use only while that holds.
     pub partitions: u32,
     /// The events of the transaction, in the order of their raw offsets.
     pub entries: Vec<Entry>,

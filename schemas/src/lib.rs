@@ -33,6 +33,8 @@ pub mod reason;
 
 pub mod topic;
 
+pub mod placement;
+
 pub mod record;
 
 pub mod audit;

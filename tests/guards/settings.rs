@@ -142,6 +142,7 @@ fn topics_shown(topics: &Topics) -> Value {
         names,
         create,
         partitions,
+        key_partitions,
         event_partitions,
         replication,
         retention,
@@ -160,6 +161,7 @@ fn topics_shown(topics: &Topics) -> Value {
         "prefix": names.prefix,
         "create": create,
         "partitions": partitions,
+        "key_partitions": key_partitions,
         "event_partitions": event_partitions,
         "replication": replication,
         "retention": {

@@ -18,6 +18,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::support::within;
 
+mod placement;
+
 const PARTITIONS: i32 = 4;
 
 pub struct Running {
@@ -28,12 +30,16 @@ pub struct Running {
 }
 
 fn settings(bootstrap: &str) -> Settings {
+    settings_of(bootstrap, &format!("partitions: {PARTITIONS}"))
+}
+
+fn settings_of(bootstrap: &str, topics: &str) -> Settings {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("settings.yaml");
     let yaml = format!(
         "
 kafka: {{bootstrap_servers: '{bootstrap}'}}
-topics: {{partitions: {PARTITIONS}, replication: 1}}
+topics: {{{topics}, replication: 1}}
 sources: {{site: {{provider: flowcode, secrets: [x]}}}}
 ingest: {{ack_timeout: 1s}}
 "
@@ -245,10 +251,10 @@ fn a_topic_that_is_missing_ends_the_start() {
 }
 
 #[test]
-fn another_number_of_partitions_ends_the_start() {
+fn fewer_partitions_than_the_settings_say_end_the_start() {
     let cluster = MockCluster::new(1).unwrap();
     cluster
-        .create_topic("webhooks.raw", PARTITIONS + 1, 1)
+        .create_topic("webhooks.raw", PARTITIONS - 1, 1)
         .unwrap();
     let running = start(settings(&cluster.bootstrap_servers()));
     let Err(Failure::Config(lines)) = running.end() else {
@@ -256,7 +262,10 @@ fn another_number_of_partitions_ends_the_start() {
     };
     assert_eq!(
         lines,
-        ["webhooks.raw: has 5 partitions and must have exactly 4"]
+        [
+            "webhooks.raw: has 3 partitions and must have at least 4: set topics.partitions to 3 and \
+             topics.key_partitions to 3: see \"More partitions\" in docs/operating.md"
+        ]
     );
 }
 

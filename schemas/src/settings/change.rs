@@ -175,8 +175,14 @@ telemetry: {otlp_endpoint: 'http://e', otlp_protocol: http, otlp_headers_file: h
         assert_eq!(waiting(all, Part::Ingest), expected(&ingest));
         assert_eq!(waiting(all, Part::Processor), expected(&processor));
         assert_eq!(waiting("", Part::Processor), Vec::<String>::new());
+        // Ingest places keys by it from its start on, and the processor's logs say what it was.
+        let keys = waiting("topics: {key_partitions: 11}", Part::Ingest);
+        assert_eq!(keys, ["topics"]);
         // A default that is written down is no change.
-        let same = waiting("processor: {workers: 1}", Part::Processor);
+        let same = waiting(
+            "processor: {workers: 1}\ntopics: {key_partitions: 12}",
+            Part::Processor,
+        );
         assert_eq!(same, Vec::<String>::new());
     }
 

@@ -15,6 +15,8 @@ pub struct Topics {
     pub create: bool,
     /// Partitions of raw and dedup-log.
     pub partitions: i32,
+    /// Over how many of raw's partitions keys are placed, from the first on.
+    pub key_partitions: i32,
     /// Partitions of duplicates, rejected, dead-letter and the event topics.
     pub event_partitions: i32,
     /// Replicas of each partition.
@@ -58,6 +60,11 @@ pub(super) fn topics(mut node: Node) -> Topics {
     }
     let create = node.flag("create", false);
     let partitions = kafka_count(&mut node, "partitions", 12, MAX_PARTITIONS);
+    let key_partitions = kafka_count(&mut node, "key_partitions", partitions, MAX_PARTITIONS);
+    if key_partitions > partitions {
+        let message = format!("is over topics.partitions, {partitions}");
+        node.fault("key_partitions", message);
+    }
     let event_partitions = kafka_count(&mut node, "event_partitions", 3, MAX_PARTITIONS);
     let replication = kafka_count(&mut node, "replication", 3, 100);
     let mut kept = node.child("retention");
@@ -84,6 +91,7 @@ pub(super) fn topics(mut node: Node) -> Topics {
         names: TopicNames { prefix },
         create,
         partitions,
+        key_partitions,
         event_partitions,
         replication,
         retention,

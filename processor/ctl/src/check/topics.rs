@@ -2,7 +2,7 @@
 
 use sluice_schemas::settings::Settings;
 use sluice_service::kafka::topics::{
-    Difference, Examined, Rule, TopicSpec, alteration, configs_tool, examine, examine_settings,
+    Difference, Examined, Growth, TopicSpec, alteration, configs_tool, examine, examine_settings,
     tool,
 };
 
@@ -48,7 +48,8 @@ fn findings(settings: &Settings, topic: &Examined) -> Vec<Finding> {
     let mut found = Vec::new();
     if let Some(fault) = &topic.partitions_fault {
         let message = fault.trim_start_matches(name).trim_start_matches(": ");
-        found.push(Finding::fail(CHECK, name, message).mend(growth(settings, topic)));
+        let mend = Growth::new(settings).mend((name, spec.partitions), topic.partitions);
+        found.push(Finding::fail(CHECK, name, message).mend(mend));
     }
     match &topic.settings {
         Err(message) => found.push(Finding::fail(CHECK, name, message)),
@@ -95,23 +96,4 @@ fn creation(settings: &Settings, spec: &TopicSpec) -> String {
         tool(settings, "kafka-topics.sh"),
         configs.concat()
     )
-}
-
-/// More partitions, or another setting: raw's partitions and those of the dedup-log are numbered alike, and
-/// which one a delivery is in follows from their number.
-fn growth(settings: &Settings, topic: &Examined) -> String {
-    match topic.spec.partitions_rule {
-        Rule::Exactly => format!(
-            "set topics.partitions to {}: another number of partitions is a migration",
-            topic.partitions
-        ),
-        Rule::AtLeast | Rule::Advised | Rule::AdvisedExactly | Rule::AtLeastAdvisedExactly => {
-            format!(
-                "{} --alter --topic {} --partitions {}",
-                tool(settings, "kafka-topics.sh"),
-                topic.spec.name,
-                topic.spec.partitions
-            )
-        }
-    }
 }

@@ -16,7 +16,7 @@ mod ensure;
 
 mod examine;
 
-pub use command::{alteration, configs_tool, tool};
+pub use command::{Growth, alteration, configs_tool, tool};
 pub use compare::Difference;
 pub use ensure::{ensure, ensure_these};
 pub use error::EnsureError;

@@ -116,6 +116,27 @@ sources:
 }
 
 #[test]
+fn keys_are_placed_over_all_partitions_unless_the_settings_say_fewer() {
+    let topics = |topics: &str| {
+        let yaml = format!("{MINIMAL}topics: {{{topics}}}\n");
+        load(&yaml).map(|settings| (settings.topics.partitions, settings.topics.key_partitions))
+    };
+    assert_eq!(topics(""), Ok((12, 12)));
+    assert_eq!(topics("partitions: 13"), Ok((13, 13)));
+    assert_eq!(topics("partitions: 13, key_partitions: null"), Ok((13, 13)));
+    assert_eq!(topics("partitions: 13, key_partitions: 12"), Ok((13, 12)));
+    assert_eq!(topics("partitions: 13, key_partitions: 1"), Ok((13, 1)));
+    for wrong in [
+        "key_partitions: 0",
+        "partitions: 3, key_partitions: 4",
+        "key_partitions: 13",
+    ] {
+        let faults = topics(wrong).expect_err(wrong);
+        assert_eq!(faults[0].path, "topics.key_partitions", "{wrong}");
+    }
+}
+
+#[test]
 fn all_faults_are_returned_at_once() {
     let faults = paths(
         "

@@ -36,3 +36,39 @@ pub fn alteration<'c>(
         configs.join(",")
     )
 }
+
+/// How another number of partitions than a topic must have is mended.
+#[derive(Debug, Clone)]
+pub struct Growth {
+    tool: String,
+    raw: String,
+    dedup_log: String,
+    key_partitions: usize,
+}
+
+impl Growth {
+    /// Under these settings.
+    pub fn new(settings: &Settings) -> Self {
+        let topics = &settings.topics;
+        Self {
+            tool: tool(settings, "kafka-topics.sh"),
+            raw: topics.names.raw(),
+            dedup_log: topics.names.dedup_log(),
+            key_partitions: usize::try_from(topics.key_partitions).unwrap_or_default(),
+        }
+    }
+
+    /// What to do about a topic that must have `wanted` partitions. No command adds some to raw: whether keys
+    /// stay where they are is a matter of the settings. The dedup-log has as many as raw, and places no keys.
+    pub fn mend(&self, (name, wanted): (&str, i32), has: usize) -> String {
+        let lacks = usize::try_from(wanted).is_ok_and(|wanted| has < wanted);
+        if name == self.raw || (name == self.dedup_log && !lacks) {
+            return format!(
+                "set topics.partitions to {has} and topics.key_partitions to {}: see \"More partitions\" in \
+                 docs/operating.md",
+                self.key_partitions.min(has)
+            );
+        }
+        format!("{} --alter --topic {name} --partitions {wanted}", self.tool)
+    }
+}

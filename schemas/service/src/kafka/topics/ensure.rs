@@ -12,7 +12,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use super::compare::{config_faults, listed, partitions_fault};
 use super::error::EnsureError;
 use super::look::{Seen, Unseen, fetch_topics, look_at, looker, unreadable};
-use super::{TopicSpec, Which, configs_tool, wanted};
+use super::{Growth, Rule, TopicSpec, Which, configs_tool, wanted};
 use crate::kafka::client::base_config;
 use crate::kafka::oauth::needs_token;
 use crate::kafka::plain::Plain;
@@ -38,6 +38,8 @@ pub async fn ensure(settings: &Settings, which: Which) -> Result<(), EnsureError
     let mut specs = wanted(settings);
     if which == Which::RawOnly {
         specs.truncate(1);
+        // Keys are placed over `topics.key_partitions` of them, so that one more costs no request.
+        specs[0].partitions_rule = Rule::AtLeast;
     }
     let who = match which {
         Which::RawOnly => Who::Ingest,
@@ -67,7 +69,7 @@ async fn ensure_all(
         .map_err(|faults| EnsureError::Faults(faults.iter().map(ToString::to_string).collect()))?;
     // Ingest is in no group, and may have none.
     let group = (who == Who::Processor).then(|| settings.group_id());
-    let tool = configs_tool(settings);
+    let (tool, growth) = (configs_tool(settings), Growth::new(settings));
     // Requests for metadata and closing the client block, so this has a thread of its own.
     let runtime = tokio::runtime::Handle::current();
     let work = move || {
@@ -81,6 +83,7 @@ async fn ensure_all(
             group: group.as_deref().unwrap_or_default(),
             create,
             tool: &tool,
+            growth: &growth,
         };
         runtime.block_on(ensuring.work())
     };
@@ -101,6 +104,7 @@ struct Ensuring<'a> {
     create: bool,
     /// Kafka's tool for the settings of topics.
     tool: &'a str,
+    growth: &'a Growth,
 }
 
 impl Ensuring<'_> {
@@ -134,7 +138,11 @@ impl Ensuring<'_> {
             .collect();
         lines.extend(present.iter().filter_map(|spec| {
             let has = seen.topics.get(&spec.name)?.partitions;
-            partitions_fault(spec, has)
+            let fault = partitions_fault(spec, has)?;
+            Some(format!(
+                "{fault}: {}",
+                self.growth.mend((&spec.name, spec.partitions), has)
+            ))
         }));
         if let Some(admin) = &admin {
             for some in present.chunks(MAX_TOPICS_A_REQUEST) {
@@ -153,9 +161,27 @@ impl Ensuring<'_> {
         let names = present.iter().map(|spec| spec.name.as_str());
         lines.extend(unreadable(client, self.rules, names, self.group)?);
         if lines.is_empty() {
+            self.report_growth(&seen);
             Ok(())
         } else {
             Err(EnsureError::Faults(lines))
+        }
+    }
+
+    /// Ingest takes requests where raw has more partitions than the settings say, and processors end.
+    fn report_growth(&self, seen: &Seen) {
+        let raw = self.specs.first().filter(|_| self.group.is_empty());
+        let found = raw.and_then(|raw| Some((raw, seen.topics.get(&raw.name)?.partitions)));
+        if let Some((raw, has)) = found
+            && usize::try_from(raw.partitions).is_ok_and(|wanted| has > wanted)
+        {
+            tracing::error!(
+                topic = raw.name,
+                has,
+                mend = self.growth.mend((&raw.name, raw.partitions), has),
+                "raw has more partitions than topics.partitions, and no processor starts: operator action \
+                 required"
+            );
         }
     }
 
