@@ -173,7 +173,7 @@ fn a_changed_partition_count_stops_for_the_operator() {
                 .expect("a request"),
         );
     }
-    stops_for_the_operator(&mut running, "partitions");
+    stops_for_the_operator(&mut running, "topics.key_partitions is 2 now");
 }
 
 #[test]

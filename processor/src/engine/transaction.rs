@@ -49,8 +49,8 @@ pub struct Context<'a, K: Kafka> {
     pub topics: &'a FateTopics,
     /// The dedup-log's full name.
     pub dedup_log: &'a str,
-    /// Raw's partitions.
-    pub partitions: u32,
+    /// Over how many of raw's partitions keys are placed.
+    pub key_partitions: u32,
     /// Where spans go.
     pub spans: &'a Spans,
 }
@@ -142,7 +142,7 @@ fn write<'a, K: Kafka>(
         let record = DedupRecord {
             from: part.base_offset,
             to: judged.to,
-            partitions: context.partitions,
+            partitions: context.key_partitions,
             entries: std::mem::take(&mut judged.entries),
         };
         let marks = (judging.seen, judging.until);
@@ -262,11 +262,11 @@ pub fn write_positions<K: Kafka>(
     positions: &BTreeMap<i32, JudgedTo>,
 ) -> (TxOutcome, BatchResult) {
     in_transaction(producer, context, |producer, result| {
-        for (&partition, &JudgedTo { at, partitions }) in positions {
+        for (&partition, &JudgedTo { at, key_partitions }) in positions {
             let record = DedupRecord {
                 from: at,
                 to: at,
-                partitions,
+                partitions: key_partitions,
                 entries: Vec::new(),
             };
             let judged = JudgedPart {

@@ -122,8 +122,8 @@ pub enum Watch {
 pub struct JudgedTo {
     /// The raw offset that is judged next.
     pub at: i64,
-    /// Raw's partitions.
-    pub partitions: u32,
+    /// Over how many of raw's partitions keys are placed.
+    pub key_partitions: u32,
 }
 
 /// What a partition's records are judged with.

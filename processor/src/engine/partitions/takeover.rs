@@ -43,10 +43,13 @@ impl Partitions {
                     (from, state)
                 }
                 Outcome::Waiting { from } => (from, State::Waiting { from }),
-                Outcome::Reposition { from, partitions } => {
+                Outcome::Reposition {
+                    from,
+                    key_partitions,
+                } => {
                     let at = from;
                     self.repositions
-                        .insert(partition, JudgedTo { at, partitions });
+                        .insert(partition, JudgedTo { at, key_partitions });
                     continue;
                 }
                 Outcome::NeedsOperator(why) => {

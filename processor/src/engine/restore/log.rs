@@ -247,7 +247,7 @@ pub fn read_end(record: &Stored) -> Result<LogEnd, DedupLogError> {
     Ok(LogEnd {
         from: head.from,
         to: head.to,
-        partitions: head.partitions,
+        key_partitions: head.partitions,
         seen: mark(SEEN).unwrap_or(head.from),
         until: mark(UNTIL).unwrap_or(0),
     })
@@ -281,7 +281,7 @@ mod tests {
         let record = |from, to, seen| LogEnd {
             from,
             to,
-            partitions: 1,
+            key_partitions: 1,
             seen,
             until: 0,
         };
@@ -299,7 +299,7 @@ mod tests {
         let normal = |from, to| LogEnd {
             from,
             to,
-            partitions: 1,
+            key_partitions: 1,
             seen: from,
             until: 0,
         };

@@ -11,7 +11,7 @@ use sluice_schemas::settings::Settings;
 use super::growing::Growing;
 use super::log::{Log, Tail, read_end, unreadable};
 use super::position::{
-    AuditRange, Position, begin_at, check_partitions, group_position, shortest_retention_ms,
+    AuditRange, Position, begin_at, check_keys, check_raw, group_position, shortest_retention_ms,
 };
 use super::question::{First, Outcome, RETRY_DELAY, Repair, RestoreHalt, Wanted, undecided_offset};
 use crate::dedup::index::{CLOCK_SLACK_SECONDS, DedupIndex};
@@ -85,6 +85,8 @@ impl<K: Kafka> Partition<'_, K> {
             attempted,
             ..
         } = self.log().tail(partition, (log_low, log_end))?;
+        check_raw(partitions, &self.settings.topics).map_err(RestoreHalt::NeedsOperator)?;
+        let key_partitions = self.settings.topics.key_partitions.unsigned_abs();
         let raw = reader.stable_bounds(LogTopic::Raw, partition)?;
         let position = group_position(committed, last.as_ref());
         // What was decided when the partition began to wait holds for as long as nobody committed.
@@ -97,17 +99,20 @@ impl<K: Kafka> Partition<'_, K> {
             let (from, decided) = self.begin(known, last.as_ref().map(|last| last.to))?;
             if decided {
                 tracing::info!(partition, from, "processor.begin decides where to begin");
-                return Ok(Outcome::Reposition { from, partitions });
+                return Ok(Outcome::Reposition {
+                    from,
+                    key_partitions,
+                });
             }
             from
         };
         // Also an index that will turn out empty is compared with the log's last record, however old.
         if let Some(last) = &last {
-            check_partitions(last, partitions).map_err(RestoreHalt::NeedsOperator)?;
+            check_keys(last, key_partitions).map_err(RestoreHalt::NeedsOperator)?;
         }
         position.map_err(RestoreHalt::NeedsOperator)?;
         if last.is_none() && committed.is_none() {
-            self.check_neighbours(partitions)?;
+            self.check_neighbours(partitions, key_partitions)?;
         }
 
         let range = AuditRange {
@@ -128,7 +133,7 @@ impl<K: Kafka> Partition<'_, K> {
         if repair.is_none() && last.is_some() && !positioned {
             return Ok(Outcome::Reposition {
                 from: to,
-                partitions,
+                key_partitions,
             });
         }
         let from = if repair.is_some() { range.from } else { to };
@@ -280,13 +285,13 @@ impl<K: Kafka> Partition<'_, K> {
     }
 
     /// Nothing is known of this partition: raw may have grown, and it is new. The other partitions' logs
-    /// say that.
-    fn check_neighbours(&self, partitions: u32) -> Result<(), RestoreHalt> {
+    /// say whether keys are still where they were.
+    fn check_neighbours(&self, partitions: u32, key_partitions: u32) -> Result<(), RestoreHalt> {
         let Wanted { partition, .. } = self.wanted;
         for other in (0..partitions.cast_signed()).filter(|other| *other != partition) {
             let bounds = self.reader.watermarks(other)?;
             if let Some(last) = self.log().tail(other, bounds)?.last {
-                return check_partitions(&last, partitions).map_err(RestoreHalt::NeedsOperator);
+                return check_keys(&last, key_partitions).map_err(RestoreHalt::NeedsOperator);
             }
         }
         Ok(())

@@ -1,7 +1,7 @@
 //! The position of a partition, and where judging begins, from the offset, the log's end and raw's bounds.
 //! Pure.
 
-use sluice_schemas::settings::{Begin, Settings};
+use sluice_schemas::settings::{Begin, Settings, Topics};
 
 /// What is known of a partition's position before a record is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,8 +63,8 @@ pub struct LogEnd {
     pub from: i64,
     /// The offset after the last record that it judged.
     pub to: i64,
-    /// How many partitions raw had.
-    pub partitions: u32,
+    /// Over how many of raw's partitions keys were placed.
+    pub key_partitions: u32,
     /// Below this raw offset every fate was seen to be visible.
     pub seen: i64,
     /// Up to this raw offset a repair was on its way; 0 where none was. A reposition's is its own offset.
@@ -98,14 +98,27 @@ pub fn group_position(
     }
 }
 
-/// Keys meet in one partition only for as long as there are as many of them.
-pub fn check_partitions(last: &LogEnd, partitions: u32) -> Result<(), String> {
-    if last.partitions == partitions {
+/// A retry meets what it repeats only for as long as keys are placed over as many partitions.
+pub fn check_keys(last: &LogEnd, key_partitions: u32) -> Result<(), String> {
+    if last.key_partitions == key_partitions {
         return Ok(());
     }
     Err(format!(
-        "raw had {} partitions when the dedup-log was written and has {partitions} now",
-        last.partitions
+        "keys were placed over {} partitions when the dedup-log was written, and topics.key_partitions is \
+         {key_partitions} now: see \"More partitions\" in docs/operating.md",
+        last.key_partitions
+    ))
+}
+
+/// Where raw has other partitions than the settings say, nobody knows over which of them keys are placed.
+pub fn check_raw(has: u32, settings: &Topics) -> Result<(), String> {
+    let partitions = settings.partitions.unsigned_abs();
+    if has == partitions {
+        return Ok(());
+    }
+    Err(format!(
+        "raw has {has} partitions and topics.partitions is {partitions}: see \"More partitions\" in \
+         docs/operating.md"
     ))
 }
 
@@ -165,7 +178,7 @@ mod tests {
         LogEnd {
             from,
             to,
-            partitions: 12,
+            key_partitions: 12,
             seen,
             until: 0,
         }
@@ -193,8 +206,16 @@ mod tests {
     }
 
     #[test]
-    fn keys_met_in_other_partitions_when_raw_had_another_number_of_them() {
-        assert_eq!(check_partitions(&end(0, 8, 0), 12), Ok(()));
-        assert!(check_partitions(&end(0, 8, 0), 13).is_err());
+    fn keys_met_in_other_partitions_when_they_were_placed_over_another_number_of_them() {
+        assert_eq!(check_keys(&end(0, 8, 0), 12), Ok(()));
+        let found = check_keys(&end(0, 8, 0), 13);
+        assert_eq!(
+            found,
+            Err(
+                "keys were placed over 12 partitions when the dedup-log was written, and \
+                 topics.key_partitions is 13 now: see \"More partitions\" in docs/operating.md"
+                    .to_owned()
+            )
+        );
     }
 }

@@ -74,8 +74,8 @@ pub enum Outcome {
     Reposition {
         /// The raw offset where reading is to begin.
         from: i64,
-        /// Raw's partitions.
-        partitions: u32,
+        /// Over how many of raw's partitions keys are placed.
+        key_partitions: u32,
     },
     /// Operator action is required; the sentence says what was found.
     NeedsOperator(String),

@@ -142,7 +142,7 @@ impl<K: Kafka> Worker<'_, K> {
             is_outdated: &is_outdated,
             topics: &self.topics,
             dedup_log: &self.dedup_log,
-            partitions: self.shared.settings.topics.partitions.unsigned_abs(),
+            key_partitions: self.shared.settings.topics.key_partitions.unsigned_abs(),
             spans: &self.shared.spans,
         };
         match task {

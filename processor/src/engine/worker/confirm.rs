@@ -64,12 +64,12 @@ impl<K: Kafka> Worker<'_, K> {
         if !self.unconfirmed.is_due(self.kafka.now()) {
             return BTreeMap::new();
         }
-        let partitions = self.shared.settings.topics.partitions.unsigned_abs();
+        let key_partitions = self.shared.settings.topics.key_partitions.unsigned_abs();
         let ends = self.unconfirmed.ends().into_iter();
         ends.filter(|&(partition, (epoch, at))| {
             self.partitions.is_judged_from(partition, epoch, at)
         })
-        .map(|(partition, (_, at))| (partition, JudgedTo { at, partitions }))
+        .map(|(partition, (_, at))| (partition, JudgedTo { at, key_partitions }))
         .collect()
     }
 

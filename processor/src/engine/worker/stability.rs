@@ -65,14 +65,14 @@ impl<K: Kafka> Worker<'_, K> {
         }
     }
 
-    /// Keys meet in one partition only for as long as there are as many of them: a retry of what was judged
-    /// may be in another one now.
+    /// Ingest places keys by its settings. One of an earlier release counts the partitions that there are:
+    /// from now on it has a retry of what was judged in another one.
     pub(super) fn grown(&self, now: u32) -> Exit {
         let before = self.shared.settings.topics.partitions;
         tracing::error!(
             before,
             now,
-            "raw has another number of partitions, which moves keys: operator action required"
+            "raw has another number of partitions, which may move keys: operator action required"
         );
         Exit::Restart(format!(
             "raw had {before} partitions and has {now}: see \"More partitions\" in docs/operating.md"
