@@ -121,6 +121,11 @@ impl Running {
         answer
     }
 
+    /// These were accepted too.
+    pub fn also_acked(&mut self, acked: Vec<Acked>) {
+        self.acked.extend(acked);
+    }
+
     /// Posts a request that must be accepted; its id.
     #[track_caller]
     pub fn accept(&mut self, request: &Outgoing) -> String {
@@ -223,6 +228,17 @@ pub fn fresh_id() -> Uuid {
 
 /// Writes to raw as the operator's redrive would: what no sender can bring about.
 pub fn produce_raw(site: &Site, request: &RawRequest, body: &[u8], more: &[(&str, &str)]) {
+    produce_raw_to(site, request, body, more, None);
+}
+
+/// The same, to any partition.
+pub fn produce_raw_to(
+    site: &Site,
+    request: &RawRequest,
+    body: &[u8],
+    more: &[(&str, &str)],
+    partition: Option<i32>,
+) {
     let producer: BaseProducer = ClientConfig::new()
         .set("bootstrap.servers", site.bootstrap())
         .set("partitioner", "murmur2_random")
@@ -245,13 +261,13 @@ pub fn produce_raw(site: &Site, request: &RawRequest, body: &[u8], more: &[(&str
         |provider| partition_key(verifier(provider).as_ref(), &request.headers, body),
     );
     let topic = site.names().raw();
+    let mut record = BaseRecord::to(&topic)
+        .key(&key)
+        .payload(body)
+        .headers(headers);
+    record.partition = partition;
     producer
-        .send(
-            BaseRecord::to(&topic)
-                .key(&key)
-                .payload(body)
-                .headers(headers),
-        )
+        .send(record)
         .map_err(|(error, _)| error)
         .expect("a record");
     producer.flush(Duration::from_secs(30)).expect("a flush");

@@ -28,6 +28,8 @@ mod undecided;
 
 mod operators;
 
+mod grown;
+
 mod readers;
 
 mod clients;
