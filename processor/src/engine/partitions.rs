@@ -40,8 +40,10 @@ pub struct Partitions {
     repositions: BTreeMap<i32, JudgedTo>,
     watched_at: Instant,
     watched: usize,
-    /// Counts the transactions, for their turns.
+    /// Counts the transactions, for their turns,
     turn: usize,
+    /// and those with a partition in trouble alone.
+    trials: usize,
 }
 
 impl Partitions {
@@ -63,6 +65,7 @@ impl Partitions {
             watched_at: now,
             watched: 0,
             turn: 0,
+            trials: 0,
         }
     }
 

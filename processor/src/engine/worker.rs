@@ -45,11 +45,14 @@ mod observe;
 
 mod room;
 
+mod trials;
+
 mod run;
 
 pub use run::{Threads, run};
 
-use state::{Room, Settling, Shown, Stability, Task};
+use state::{Room, Settling, Shown, Stability};
+use trials::Trials;
 use unconfirmed::Unconfirmed;
 
 /// How long the worker waits while a coordinator is away.
@@ -124,6 +127,7 @@ pub struct Worker<'a, K: Kafka> {
     settling: Option<Settling>,
     stability: Stability,
     room: Room,
+    trials: Trials,
     fenced_at: Option<Instant>,
     backoff_until: Option<Instant>,
     /// Aborts since the last commit.
@@ -183,6 +187,7 @@ impl<'a, K: Kafka> Worker<'a, K> {
             settling: None,
             stability: Stability::default(),
             room: Room::default(),
+            trials: Trials::default(),
             fenced_at: None,
             backoff_until: None,
             aborts: 0,
@@ -309,11 +314,11 @@ impl<'a, K: Kafka> Worker<'a, K> {
             {
                 return exit;
             }
-            let committed = match self.settle(batch) {
-                Ok(true) => self.commit(batch, &Task::Judge),
-                Ok(false) => Ok(()),
-                Err(exit) => Err(exit),
-            };
+            let committed = self.settle(batch).and_then(|settled| {
+                self.confirm();
+                let task = settled.then(|| self.judging(batch)).flatten();
+                task.map_or(Ok(()), |task| self.commit(batch, &task))
+            });
             if let Err(exit) = committed {
                 return exit;
             }

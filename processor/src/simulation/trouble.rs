@@ -5,8 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use sluice_schemas::fate::RAW_PARTITION;
-use sluice_schemas::metric::Metric;
-use sluice_schemas::metric::processor::{ABORTED_RECORDS, FATES};
+use sluice_schemas::metric::processor::{ABORTED_RECORDS, FATES, RESTORE};
 
 use super::check::{check_fates, event_partition};
 use super::history;
@@ -59,11 +58,10 @@ impl Run {
     }
 
     /// What the engine counted, all series of a metric together.
-    fn counted(&self, metric: &Metric) -> f64 {
-        let name = metric.exposed();
+    fn counted(&self, name: &str) -> f64 {
         let mut sums = BTreeMap::new();
         self.site.add_counted(&mut sums);
-        let named = sums.iter().filter(|(series, _)| series.starts_with(&name));
+        let named = sums.iter().filter(|(series, _)| series.starts_with(name));
         named.map(|(_, value)| value).sum()
     }
 }
@@ -101,10 +99,7 @@ fn partitions_of_topics() -> BTreeMap<String, BTreeSet<i32>> {
 
 #[test]
 fn a_forbidden_topic_suspends_the_partitions_of_its_keys_and_no_other() {
-    let mut topics: Vec<(String, BTreeSet<i32>)> = partitions_of_topics().into_iter().collect();
-    topics.sort_by_key(|(_, partitions)| partitions.len());
-    let (topic, partitions) = topics.swap_remove(0);
-    assert!(partitions.len() < usize::try_from(PARTITIONS).expect("small"));
+    let (topic, partitions) = narrow_topic();
     let mut run = run();
     run.world.borrow_mut().forbidden.insert(topic);
     run.calm(60, true);
@@ -114,8 +109,8 @@ fn a_forbidden_topic_suspends_the_partitions_of_its_keys_and_no_other() {
         .collect();
     assert_eq!(run.caught_up(), others, "no other partition waits");
     assert_eq!(run.restarts, 0);
-    let aborted = run.counted(&ABORTED_RECORDS);
-    let judged = run.counted(&FATES);
+    let aborted = run.counted(&ABORTED_RECORDS.exposed());
+    let judged = run.counted(&FATES.exposed());
     assert!(aborted < judged / 4.0, "aborted {aborted} of {judged}");
     let ready = run.site.shared.readiness.reasons();
     assert!(
@@ -129,6 +124,80 @@ fn a_forbidden_topic_suspends_the_partitions_of_its_keys_and_no_other() {
     assert!(run.is_quiet());
     check_fates(&run.world.borrow(), &run.site, &BTreeMap::new()).expect("all is right");
     assert_eq!(run.site.shared.readiness.reasons(), Vec::<String>::new());
+}
+
+/// The event topic whose keys are in the fewest partitions.
+fn narrow_topic() -> (String, BTreeSet<i32>) {
+    let mut topics: Vec<(String, BTreeSet<i32>)> = partitions_of_topics().into_iter().collect();
+    topics.sort_by_key(|(_, partitions)| partitions.len());
+    let (topic, partitions) = topics.swap_remove(0);
+    assert!(partitions.len() < usize::try_from(PARTITIONS).expect("small"));
+    (topic, partitions)
+}
+
+/// The fates of receipts that are an hour old are too many to look for at once.
+#[test]
+fn a_partition_in_trouble_behind_an_old_backlog_has_no_other_restored() {
+    let (topic, partitions) = narrow_topic();
+    for seed in 0..8 {
+        let mut run = run_of(seed);
+        run.alone();
+        run.world.borrow_mut().pass(1);
+        run.world.borrow_mut().forbidden.insert(topic.clone());
+        run.calm(12, true);
+        let suspended = run.site.shared.readiness.reasons().join("\n");
+        assert!(suspended.contains("suspended"), "{suspended}");
+        let counter = format!("{}_count", RESTORE.exposed());
+        let before = (
+            run.counted(&counter),
+            run.counted(&ABORTED_RECORDS.exposed()),
+        );
+        run.calm(60, true);
+        run.calm(3, false);
+        assert!(
+            run.counted(&ABORTED_RECORDS.exposed()) > before.1,
+            "it is tried"
+        );
+        let restored = run.counted(&counter) - before.0;
+        assert!(
+            restored == 0.0,
+            "seed {seed}: {restored} partitions were restored for {partitions:?}"
+        );
+        assert!(run.caught_up().is_disjoint(&partitions));
+        assert_eq!(run.caught_up().len() + partitions.len(), 4);
+    }
+}
+
+/// How long the partitions that are not in trouble take for what waits in raw.
+fn catches_up(seed: u64, forbidden: Option<&String>, partitions: &BTreeSet<i32>) -> u64 {
+    let mut run = run_of(seed);
+    run.alone();
+    run.world.borrow_mut().pass(1);
+    run.world.borrow_mut().forbidden.extend(forbidden.cloned());
+    for _ in 0..10_000 {
+        run.receive();
+    }
+    let until = run.world.borrow().now + 600 * SECOND;
+    while (0..PARTITIONS).any(|one| !partitions.contains(&one) && !run.caught_up().contains(&one)) {
+        run.step(until).expect("no worker ends");
+        assert!(run.world.borrow().now < until, "it takes too long");
+    }
+    run.world.borrow().now
+}
+
+#[test]
+fn a_partition_in_trouble_does_not_slow_the_others_down() {
+    let (topic, partitions) = narrow_topic();
+    for seed in 0..8 {
+        let without = catches_up(seed, None, &partitions);
+        let with = catches_up(seed, Some(&topic), &partitions);
+        assert!(
+            with < without * 11 / 10,
+            "seed {seed}: {} ms without and {} ms with a partition in trouble",
+            without / MS,
+            with / MS
+        );
+    }
 }
 
 #[test]

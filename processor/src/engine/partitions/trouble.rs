@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use super::Partitions;
-use super::slot::{Failed, State, Trouble, Watch};
+use super::slot::{Failed, Slot, State, Trouble, Watch};
 use crate::engine::batch::{Batch, Selection, Taken};
 use crate::kafka::Consumer;
 
@@ -24,15 +24,25 @@ const LONGEST_OTHER_PAUSE: Duration = Duration::from_secs(8);
 const ABORTS_TOGETHER: u32 = 2;
 
 impl Partitions {
+    /// Whether a batch has records of partitions in trouble, and whether of others.
+    pub fn troubled(&self, batch: &Batch) -> (bool, bool) {
+        let slots = batch
+            .parts
+            .keys()
+            .map(|partition| self.slots.get(partition));
+        let has_trouble = |slot: Option<&Slot>| slot.is_some_and(|slot| slot.trouble.is_some());
+        let troubled = slots.filter(|slot| has_trouble(*slot)).count();
+        (troubled > 0, troubled < batch.parts.len())
+    }
+
     /// Which records the next transaction takes: at most so many of the partitions that have no trouble, in
-    /// turns that begin with another partition each time, or those of one partition in trouble.
-    pub fn select(&mut self, batch: &Batch, most: usize) -> Selection {
-        self.turn += 1;
+    /// turns that begin with another partition each time, or those of one partition in trouble `alone`.
+    pub fn select(&mut self, batch: &Batch, most: usize, alone: bool) -> Selection {
         let troubled = |partition: &i32| {
             let trouble = self.slots.get(partition)?.trouble.as_ref()?;
             Some((*partition, trouble.size))
         };
-        let alone: Vec<(i32, usize)> = batch.parts.keys().filter_map(troubled).collect();
+        let in_trouble: Vec<(i32, usize)> = batch.parts.keys().filter_map(troubled).collect();
         let others: Vec<i32> = batch
             .parts
             .keys()
@@ -40,8 +50,9 @@ impl Partitions {
             .copied()
             .collect();
         let among = |turn: usize, count: usize| turn.checked_rem(count).unwrap_or(0);
-        if others.is_empty() || (self.turn.is_multiple_of(2) && !alone.is_empty()) {
-            let one = alone.get(among(self.turn / 2, alone.len()));
+        if alone || others.is_empty() {
+            self.trials += 1;
+            let one = in_trouble.get(among(self.trials, in_trouble.len()));
             let one = one.and_then(|(partition, size)| {
                 let part = batch.parts.get(partition)?;
                 Some((*partition, part.records.len().min(*size)))
@@ -51,6 +62,7 @@ impl Partitions {
                 alone: one.map(|(partition, _)| partition),
             };
         }
+        self.turn += 1;
         let first = among(self.turn, others.len());
         let mut left = most;
         let mut taken = Taken::new();

@@ -43,9 +43,9 @@ impl<K: Kafka> Worker<'_, K> {
             return Some(Task::Write(Note::Reposition, repositions.clone()));
         }
         if !batch.is_empty() && !self.room.is_lacking() {
-            return Some(Task::Judge);
+            return self.judging(batch);
         }
-        let checkpoint = self.checkpoint();
+        let checkpoint = self.checkpoint(false);
         (!checkpoint.is_empty()).then_some(Task::Write(Note::Checkpoint, checkpoint))
     }
 
@@ -58,7 +58,10 @@ impl<K: Kafka> Worker<'_, K> {
             return Ok(());
         };
         let selection = match task {
-            Task::Judge => self.partitions.select(batch, self.size.records()),
+            Task::Judge { alone } => {
+                let most = self.size.records();
+                self.partitions.select(batch, most, *alone)
+            }
             Task::Write(..) => Selection::default(),
         };
         let began = self.kafka.now();
@@ -146,7 +149,7 @@ impl<K: Kafka> Worker<'_, K> {
             spans: &self.shared.spans,
         };
         match task {
-            Task::Judge => {
+            Task::Judge { .. } => {
                 let judging = self.partitions.judging();
                 transact(producer, &context, (batch, &selection.taken), &judging)
             }
@@ -170,6 +173,7 @@ impl<K: Kafka> Worker<'_, K> {
         attempted: &Attempted,
     ) -> Result<(), Exit> {
         let Attempted { selection, began } = attempted;
+        let judges = matches!(task, Task::Judge { .. });
         if !matches!(outcome, TxOutcome::Committed) {
             self.unsettle("a transaction was aborted");
         }
@@ -180,16 +184,14 @@ impl<K: Kafka> Worker<'_, K> {
                 self.aborts = 0;
                 self.abort_log.over();
                 self.report("transaction", None);
-                if *task == Task::Judge {
+                if judges {
                     self.passed(batch, selection);
                     self.apply(&mut result);
                     batch.advance(result.ends());
                     batch.retain(|partition, _| !result.halted.contains_key(&partition));
                 }
             }
-            TxOutcome::Aborted { .. }
-                if *task == Task::Judge && nothing_before_halts(selection, &result) =>
-            {
+            TxOutcome::Aborted { .. } if judges && nothing_before_halts(selection, &result) => {
                 self.stop_halted(&result);
                 batch.retain(|partition, _| !result.halted.contains_key(&partition));
             }
@@ -211,7 +213,7 @@ impl<K: Kafka> Worker<'_, K> {
                 in_doubt,
                 fenced,
             } => {
-                self.in_doubt = (in_doubt && *task == Task::Judge).then_some(result);
+                self.in_doubt = (in_doubt && judges).then_some(result);
                 tracing::warn!(
                     error = why,
                     in_doubt,

@@ -12,8 +12,8 @@ use crate::kafka::Place;
 /// What a transaction is for.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Task {
-    /// The batch is judged.
-    Judge,
+    /// Of the batch, a partition in trouble alone is judged, or all that have none.
+    Judge { alone: bool },
     /// These positions are written down.
     Write(Note, BTreeMap<i32, JudgedTo>),
 }

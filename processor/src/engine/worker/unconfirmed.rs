@@ -88,10 +88,10 @@ impl Unconfirmed {
         self.asked.is_none() && self.fresh.parts.is_empty()
     }
 
-    /// Whether all was seen to be visible, and it is time to have that proved.
-    pub(super) fn is_due(&self, now: Instant) -> bool {
+    /// Whether all was seen to be visible, and it is time to have that proved, or `at_once`.
+    pub(super) fn is_due(&self, now: Instant, at_once: bool) -> bool {
         let committed = self.seen.last().and_then(|commits| commits.first);
-        self.is_empty() && committed.is_some_and(|at| now >= at + CHECKPOINT_AFTER)
+        self.is_empty() && committed.is_some_and(|at| at_once || now >= at + CHECKPOINT_AFTER)
     }
 
     /// Has the next look come at once.
