@@ -9,6 +9,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// From this share of the bound on, in percent, operators hear of it.
 const NEAR_PERCENT: u64 = 90;
 
+/// This part of the bound stays free when an index is restored, and must be free before consumption goes on:
+/// a fiftieth. What is judged has it for itself, and does not stop and go on for each byte.
+const RESERVED_PART: u64 = 50;
+
 /// The account. Nothing but numbers hangs together here, so each is ordered by itself alone.
 #[derive(Debug)]
 pub struct Memory {
@@ -50,15 +54,34 @@ impl Memory {
         self.held() >= self.bound.load(Ordering::Relaxed)
     }
 
+    /// The bound, less what is reserved for what is judged.
+    fn for_restores(&self) -> u64 {
+        let bound = self.bound.load(Ordering::Relaxed);
+        bound - bound / RESERVED_PART
+    }
+
+    /// Whether an index may be restored, and consumption go on that paused.
+    pub fn has_room(&self) -> bool {
+        self.held() < self.for_restores()
+    }
+
     /// Whether the bound is near.
     pub fn is_nearly_full(&self) -> bool {
         self.bound()
             .is_some_and(|bound| self.held() >= bound / 100 * NEAR_PERCENT)
     }
 
-    /// Whether so many bytes more may be held.
+    /// Whether an index of so many bytes may be restored.
     pub fn has_room_for(&self, bytes: u64) -> bool {
-        self.held().saturating_add(bytes) < self.bound.load(Ordering::Relaxed)
+        self.held().saturating_add(bytes) < self.for_restores()
+    }
+
+    /// How much must be free before an index is tried again that had so many bytes when it was given up: it
+    /// needs more, and how much more is not known. A quarter more, and at most half of what it may have, so
+    /// that it is tried in any case once nothing else is held.
+    pub fn needed(&self, bytes: u64) -> u64 {
+        let left = self.for_restores().saturating_sub(bytes);
+        bytes + (bytes / 4).min(left / 2)
     }
 }
 
@@ -114,15 +137,22 @@ mod tests {
         assert!(!memory.is_nearly_full());
         other.set(400);
         assert!(memory.is_nearly_full() && !memory.is_full());
-        assert!(memory.has_room_for(99) && !memory.has_room_for(100));
+        assert!(memory.has_room_for(79) && !memory.has_room_for(80));
+        other.set(479);
+        assert!(memory.has_room() && !memory.is_full());
+        other.set(480);
+        assert!(!memory.has_room() && !memory.is_full());
         other.set(500);
         assert!(memory.is_full());
         one.set(100);
         assert_eq!(memory.held(), 600);
         drop(other);
         assert_eq!(memory.held(), 100);
+        // A little more each time, and never more than a restore alone may have.
+        assert_eq!((memory.needed(400), memory.needed(500)), (500, 625));
+        assert_eq!((memory.needed(900), memory.needed(979)), (940, 979));
         memory.set_bound(None);
-        assert!(!memory.is_nearly_full());
+        assert!(!memory.is_nearly_full() && memory.has_room());
         // An index without an account counts nowhere.
         Share::default().set(1_000);
         assert_eq!(memory.held(), 100);

@@ -333,9 +333,10 @@ impl<K: Kafka> Partition<'_, K> {
             if !again {
                 for entry in &committed.entries {
                     index.insert(entry);
+                    growing.learned(&mut index)?;
                 }
             }
-            growing.learned(&mut index, committed.entries.len())
+            Ok(())
         })?;
         index.count();
         tracing::info!(

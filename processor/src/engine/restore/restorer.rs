@@ -16,14 +16,18 @@ use crate::kafka::assignment::Assignments;
 /// A partition that cannot be restored for this long is worth an error; after four times as long another.
 const WARN_AFTER: Duration = Duration::from_secs(30);
 
+/// What an index that was given up needs is believed for so long.
+const NEEDS_FOR: Duration = Duration::from_secs(600);
+
 /// The clients are closed after this time without work.
 const IDLE: Duration = Duration::from_secs(30);
 
 /// A partition in the queue of the restorer.
 struct Queued {
     wanted: Wanted,
-    /// What its index took when there was no more room for it.
+    /// How much its index needs at least, since it was given up: there was no more room for it.
     needs: u64,
+    given_up: Instant,
     since: Instant,
     /// How many times [`WARN_AFTER`] must pass before the next error.
     warnings: u32,
@@ -90,6 +94,7 @@ impl<'a, K: Kafka> Restorer<'a, K> {
         self.queue.push_back(Queued {
             wanted,
             needs: 0,
+            given_up: self.kafka.now(),
             since: self.kafka.now(),
             warnings: 1,
         });
@@ -104,10 +109,9 @@ impl<'a, K: Kafka> Restorer<'a, K> {
             question,
             ..
         } = next.wanted;
-        let outcome = match self
-            .room_for(&next)
-            .and_then(|()| self.attempt(next.wanted))
-        {
+        let room = self.room_for(&next);
+        let has_room = room.is_ok();
+        let outcome = match room.and_then(|()| self.attempt(next.wanted)) {
             Ok(outcome) => outcome,
             Err(RestoreHalt::EpochEnded) => return None,
             Err(RestoreHalt::NeedsOperator(why)) => Outcome::NeedsOperator(why),
@@ -116,10 +120,13 @@ impl<'a, K: Kafka> Restorer<'a, K> {
                 return None;
             }
             Err(RestoreHalt::NoRoom(bytes)) => {
-                next.needs = bytes;
+                if has_room {
+                    next.needs = self.memory.needed(bytes);
+                    next.given_up = self.kafka.now();
+                }
                 let why = format!(
-                    "the dedup indexes take {} bytes of {} (processor.dedup_memory), and this one had \
-                     {bytes} when there was no more room",
+                    "the dedup indexes take {} bytes of {} (processor.dedup_memory), and this one takes \
+                     {bytes} at least",
                     self.memory.held(),
                     self.memory.bound().unwrap_or(u64::MAX)
                 );
@@ -154,12 +161,15 @@ impl<'a, K: Kafka> Restorer<'a, K> {
         self.kafka.sleep(RETRY_DELAY);
     }
 
-    /// Nothing is read for an index that would find no room: as much as it had when it was given up.
+    /// Nothing is read for an index that would find no room, as far as is known. After a time that is not
+    /// believed any more: what the window has passed is not read.
     fn room_for(&self, queued: &Queued) -> Result<(), RestoreHalt> {
         let Wanted {
             partition, epoch, ..
         } = queued.wanted;
-        if self.memory.has_room_for(queued.needs) {
+        let believed = self.kafka.now() < queued.given_up + NEEDS_FOR;
+        let needs = if believed { queued.needs } else { 0 };
+        if self.memory.has_room_for(needs) {
             Ok(())
         } else if self.assignments.holds(partition, epoch) {
             Err(RestoreHalt::NoRoom(queued.needs))

@@ -15,6 +15,9 @@ use crate::kafka::{BrokerUnavailable, Consumer, Kafka, LogTopic, Read, Reader, V
 /// How often is looked while there is no room: one partition each time.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
+/// For so long a little room is not enough to go on.
+const PAUSES_FOR: Duration = Duration::from_secs(60);
+
 /// An end of raw counts when it is found twice, so far apart: a leader that has just changed may know less
 /// than the one before.
 const END_TWICE: Duration = Duration::from_secs(5);
@@ -28,15 +31,19 @@ const SWEPT_A_LOOK: usize = 1 << 20;
 impl<K: Kafka> Worker<'_, K> {
     /// Whether nothing may be judged now. `resumed`: partitions may be read that were paused.
     pub(super) fn lacks_room(&mut self, batch: &Batch, resumed: bool) -> bool {
-        let full = self.shared.memory.is_full();
+        let (now, memory) = (self.kafka.now(), &self.shared.memory);
+        // It goes on once there is some room to use, not for each byte that becomes free; but with any room
+        // after a time: judging is what ages a partition whose records wait.
+        let paused = |since| now < since + PAUSES_FOR;
+        let full = memory.is_full() || self.room.since.is_some_and(paused) && !memory.has_room();
         if !full && !self.room.is_lacking() {
             return false;
         }
-        let now = self.kafka.now();
         match self.room.look_at {
             Some(at) if now < at && !resumed => return true,
             Some(_) if !full => {
                 self.room.look_at = None;
+                self.room.since = None;
                 self.room.ended.clear();
                 self.room.full_log.over();
                 self.report("memory", None);
@@ -47,7 +54,10 @@ impl<K: Kafka> Worker<'_, K> {
                 return false;
             }
             Some(_) => {}
-            None => self.shared.metrics.paused(),
+            None => {
+                self.room.since = Some(now);
+                self.shared.metrics.paused();
+            }
         }
         self.room.look_at = Some(now + LOOK_INTERVAL);
         self.partitions.excuse();

@@ -73,7 +73,9 @@ pub struct Shown {
 /// What a worker knows while it judges nothing for want of room.
 #[derive(Debug, Default)]
 pub struct Room {
-    /// Nothing is judged; the next look is then.
+    /// Nothing is judged since then,
+    pub(super) since: Option<Instant>,
+    /// and the next look is then.
     pub(super) look_at: Option<Instant>,
     /// The partition that was looked at last.
     pub(super) looked: i32,

@@ -153,6 +153,37 @@ impl Run {
     }
 }
 
+#[test]
+fn it_does_not_go_on_and_stop_again_for_each_byte_that_is_free() {
+    let site = std::rc::Rc::new(super::Site::new(PARTITIONS));
+    let memory = std::sync::Arc::clone(&site.shared.memory);
+    history::begin(false);
+    let mut run = Run::new(0, std::rc::Rc::clone(&site));
+    run.alone();
+    run.load(FILLING, |_| true).expect("no worker ends");
+    run.settle().expect("all is judged");
+    let held = run.held().expect("they take something");
+    memory.set_bound(Some(held));
+    run.load(UNDER_WAY, |_| true).expect("no worker ends");
+    let before = run.world.borrow().committed.clone();
+    for free in 1..20 {
+        memory.set_bound(Some(memory.held() + free));
+        run.load(SECOND, |_| true).expect("no worker ends");
+        assert!(
+            run.world.borrow().committed == before,
+            "it goes on for {free} bytes"
+        );
+    }
+    memory.set_bound(Some(held * 2));
+    run.load(UNDER_WAY, |_| true).expect("no worker ends");
+    assert!(run.world.borrow().committed != before, "it does not go on");
+    let said = site.shared.readiness.reasons();
+    assert!(said.is_empty(), "{said:?}");
+    let mut counted = BTreeMap::new();
+    site.add_counted(&mut counted);
+    assert_eq!(counted.get(&DEDUP_PAUSES.exposed()), Some(&1.0));
+}
+
 /// Each seed in its own way.
 #[test]
 fn without_room_nothing_is_judged_nothing_is_lost_and_it_goes_on_by_itself() {
