@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::state::Task;
+use super::trials::{Trials, Turn};
 use super::{BACKOFF, Exit, Shared, Worker};
 use crate::engine::batch::{Batch, Selection};
 use crate::engine::outcome::{BatchResult, TxOutcome};
@@ -19,6 +20,9 @@ const BACKOFF_SHORT: Duration = Duration::from_millis(50);
 
 /// How long it waits after a failure that only an operator can repair.
 const BACKOFF_LONG: Duration = Duration::from_secs(2);
+
+/// The pause before the brokers are asked again whether all is visible.
+const LOOK_DELAY: Duration = Duration::from_millis(10);
 
 /// So many aborts without a commit count as permanent: a rebalance costs one, rarely two.
 const ABORTS_IN_A_ROW: u32 = 8;
@@ -47,6 +51,31 @@ impl<K: Kafka> Worker<'_, K> {
         }
         let checkpoint = self.checkpoint(false);
         (!checkpoint.is_empty()).then_some(Task::Write(Note::Checkpoint, checkpoint))
+    }
+
+    /// What to do with a batch that is not empty.
+    pub(super) fn judging(&mut self, batch: &Batch) -> Option<Task> {
+        let (troubled, others) = self.partitions.troubled(batch);
+        if !troubled {
+            self.trials = Trials::default();
+            return Some(Task::Judge { alone: false });
+        }
+        let checkpoint = self.checkpoint(true);
+        // What was seen and is not ours to prove any more, its new owner audits.
+        let proved = self.unconfirmed.is_empty() && checkpoint.is_empty();
+        let alone = match self.trials.turn(self.kafka.now(), proved, others) {
+            Turn::Others => false,
+            Turn::Alone => true,
+            Turn::Proof => {
+                self.unconfirmed.look_now();
+                if checkpoint.is_empty() {
+                    self.kafka.sleep(LOOK_DELAY);
+                }
+                return (!checkpoint.is_empty())
+                    .then_some(Task::Write(Note::Checkpoint, checkpoint));
+            }
+        };
+        Some(Task::Judge { alone })
     }
 
     /// Runs a transaction for the task. What is not committed of the batch stays in it.

@@ -58,8 +58,8 @@ impl<K: Kafka> Worker<'_, K> {
     }
 
     /// The positions of the partitions whose commits were seen and not proved, if it is time to have that
-    /// proved, or `now` in any case: a process that was fenced meanwhile is refused, and audits. What is restored or
-    /// somebody else's by now is audited there.
+    /// proved, or `now` in any case: a process that was fenced meanwhile is refused, and audits. What is
+    /// restored or somebody else's by now is audited there.
     pub(super) fn checkpoint(&self, now: bool) -> BTreeMap<i32, JudgedTo> {
         if !self.unconfirmed.is_due(self.kafka.now(), now) {
             return BTreeMap::new();

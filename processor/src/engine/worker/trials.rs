@@ -5,12 +5,6 @@
 
 use std::time::{Duration, Instant};
 
-use super::Worker;
-use super::state::Task;
-use crate::engine::batch::Batch;
-use crate::engine::transaction::Note;
-use crate::kafka::Kafka;
-
 /// For how long the others wait at first until all is proved. Each time in vain it is twice as long: a commit
 /// that is not visible counts as torn after 20 s, and then nothing is left to prove.
 const PROVED_WITHIN: Duration = Duration::from_secs(2);
@@ -18,12 +12,9 @@ const PROVED_WITHIN: Duration = Duration::from_secs(2);
 /// How many times as long as they waited the others have for themselves then.
 const OTHERS_SHARE: u32 = 4;
 
-/// The pause before the brokers are asked again whether all is visible.
-const LOOK_DELAY: Duration = Duration::from_millis(10);
-
 /// What comes next, of a batch with a partition in trouble.
 #[derive(Debug, PartialEq, Eq)]
-enum Turn {
+pub(super) enum Turn {
     Others,
     Alone,
     /// Nothing, until all that was committed is proved.
@@ -54,7 +45,7 @@ impl Default for Trials {
 
 impl Trials {
     /// `proved`: all that was committed. `others`: there are records of partitions without trouble.
-    fn turn(&mut self, now: Instant, proved: bool, others: bool) -> Turn {
+    pub(super) fn turn(&mut self, now: Instant, proved: bool, others: bool) -> Turn {
         if !others {
             return if proved { Turn::Alone } else { Turn::Proof };
         }
@@ -76,33 +67,6 @@ impl Trials {
         };
         self.owes_others = proved;
         if proved { Turn::Alone } else { Turn::Others }
-    }
-}
-
-impl<K: Kafka> Worker<'_, K> {
-    /// What to do with a batch that is not empty.
-    pub(super) fn judging(&mut self, batch: &Batch) -> Option<Task> {
-        let (troubled, others) = self.partitions.troubled(batch);
-        if !troubled {
-            self.trials = Trials::default();
-            return Some(Task::Judge { alone: false });
-        }
-        let checkpoint = self.checkpoint(true);
-        // What was seen and is not ours to prove any more, its new owner audits.
-        let proved = self.unconfirmed.is_empty() && checkpoint.is_empty();
-        let alone = match self.trials.turn(self.kafka.now(), proved, others) {
-            Turn::Others => false,
-            Turn::Alone => true,
-            Turn::Proof => {
-                self.unconfirmed.look_now();
-                if checkpoint.is_empty() {
-                    self.kafka.sleep(LOOK_DELAY);
-                }
-                return (!checkpoint.is_empty())
-                    .then_some(Task::Write(Note::Checkpoint, checkpoint));
-            }
-        };
-        Some(Task::Judge { alone })
     }
 }
 
