@@ -27,14 +27,14 @@ fn the_bytes_of_an_index_are_those_that_the_process_has_more() {
         return measure(CASES[case.parse::<usize>().expect("a number")]);
     }
     // Each has a process of its own: what is freed goes back to the system at a time of the allocator's.
-    for case in 0..CASES.len() {
+    for (case, what) in CASES.iter().enumerate() {
         let program = std::env::current_exe().expect("this program");
         let measured = std::process::Command::new(program)
             .env(CASE, case.to_string())
             .arg("--nocapture")
             .status()
             .expect("it starts");
-        assert!(measured.success(), "{:?}", CASES[case]);
+        assert!(measured.success(), "{what:?}");
     }
 }
 
