@@ -219,9 +219,6 @@ pub trait Reader {
     /// How many partitions raw has now.
     fn partitions(&self) -> Result<u32, BrokerUnavailable>;
 
-    /// The group's committed offset; one that a transaction is about to change is waited for.
-    fn committed(&self, partition: i32) -> Result<Option<i64>, BrokerUnavailable>;
-
     /// A topic's first offset, and the first that is not stable yet.
     fn stable_bounds(
         &self,

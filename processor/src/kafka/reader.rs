@@ -206,19 +206,6 @@ impl Reader for LogReader {
         partition_count(&metadata, &self.raw)
     }
 
-    fn committed(&self, partition: i32) -> Result<Option<i64>, BrokerUnavailable> {
-        let list = single(&self.raw, partition, Offset::Invalid)?;
-        let list = self
-            .calls
-            .watched(|| self.stable().committed_offsets(list, REQUEST_TIMEOUT))?;
-        let Some(found) = list.find_partition(&self.raw, partition) else {
-            return Ok(None);
-        };
-        let failed = |error| self.clients.failed(&self.raw, &error);
-        found.error().map_err(failed)?;
-        Ok(known(found.offset()))
-    }
-
     fn stable_bounds(
         &self,
         source: LogTopic,

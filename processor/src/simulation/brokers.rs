@@ -147,6 +147,8 @@ pub struct World {
     pub forbidden: BTreeSet<String>,
     /// Partitions of raw with a batch that cannot be read, and its offset.
     pub unreadable: BTreeMap<i32, i64>,
+    /// Readers that were made.
+    pub readers: u64,
     /// Hours that have passed without anything happening.
     passed: u64,
 }
@@ -173,6 +175,7 @@ impl World {
             epoch_ms,
             forbidden: BTreeSet::new(),
             unreadable: BTreeMap::new(),
+            readers: 0,
             passed: 0,
         }
     }

@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 use std::time::Duration;
 
 use super::state::{OUTSIDER, Stored};
-use super::thread::Thread;
+use super::thread::{Thread, micros};
 use crate::kafka::{BrokerUnavailable, HeaderOf, LogTopic, Outputs, Place, Read, Reader, View};
 
 pub struct SimReader<'y> {
@@ -17,6 +17,7 @@ pub struct SimReader<'y> {
 
 impl<'y> SimReader<'y> {
     pub fn new(thread: Thread<'y>) -> Self {
+        thread.world.borrow_mut().readers += 1;
         Self {
             thread,
             at: RefCell::new((String::new(), 0, 0, View::Stable)),
@@ -57,10 +58,6 @@ impl Reader for SimReader<'_> {
     fn partitions(&self) -> Result<u32, BrokerUnavailable> {
         self.thread.ask()?;
         Ok(self.thread.world.borrow().partitions.unsigned_abs())
-    }
-
-    fn committed(&self, partition: i32) -> Result<Option<i64>, BrokerUnavailable> {
-        self.thread.committed_offset(partition)
     }
 
     fn stable_bounds(
@@ -213,16 +210,13 @@ impl Reader for SimReader<'_> {
     fn stable_offsets(
         &self,
         partitions: &[i32],
-        _wait: Duration,
+        wait: Duration,
     ) -> Result<BTreeMap<i32, i64>, BrokerUnavailable> {
         self.thread.ask()?;
-        let world = self.thread.world.borrow();
-        if partitions
-            .iter()
-            .any(|partition| world.has_pending_offsets(*partition))
-        {
-            return Err(BrokerUnavailable("unstable offset".to_owned()));
+        for partition in partitions {
+            self.thread.until_decided(*partition, micros(wait))?;
         }
+        let world = self.thread.world.borrow();
         let committed = world.committed.iter();
         let asked = committed.filter(|(partition, _)| partitions.contains(partition));
         Ok(asked

@@ -1,12 +1,12 @@
 //! What many seeds meet seldom, each by itself: a test here fails where the defence is taken away, whatever
 //! the seeds of the day are.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::brokers::Odds;
 use super::check::check_fates;
 use super::history;
-use super::run::Run;
+use super::run::{PARTITIONS, Run};
 use super::state::{MS, SECOND};
 use super::trouble::run_of;
 
@@ -39,6 +39,15 @@ impl Run {
         let mut clients = world.clients.values();
         open.is_some_and(|open| !open.offsets.is_empty())
             && clients.any(|client| client.queue.iter().any(|queued| queued.topic == log))
+    }
+
+    /// The partitions of which a worker's open transaction has offsets.
+    fn open_offsets(&self, worker: u32) -> BTreeSet<i32> {
+        let name = self.site.shared.settings.transactional_id(worker);
+        let world = self.world.borrow();
+        let open = world.names.get(&name).and_then(|name| name.open.as_ref());
+        open.map(|open| open.offsets.keys().copied().collect())
+            .unwrap_or_default()
     }
 
     fn check_all(&self) {
@@ -124,6 +133,42 @@ fn a_commit_between_a_restores_questions_hides_no_key() {
         run.check_all();
         // Nor is it taken for a torn transaction.
         assert!(!history::end().contains("a transaction was torn"));
+    }
+    assert!(found > 3, "{found}");
+}
+
+#[test]
+fn a_transaction_that_hangs_keeps_its_own_partitions_alone_and_costs_no_clients() {
+    let mut found = 0;
+    for seed in 0..40 {
+        let mut run = run_of(seed);
+        run.alone();
+        run.calm(1, true);
+        run.start(1);
+        run.calm(5, true);
+        let until = run.world.borrow().now + 5 * SECOND;
+        while run.world.borrow().now < until && !run.is_between_offsets_and_records(0) {
+            run.receive();
+            run.step(until).expect("no worker ends");
+        }
+        let hang = run.open_offsets(0);
+        if hang.len() != 1 || !hang.contains(&0) && !hang.contains(&2) {
+            continue;
+        }
+        found += 1;
+        run.freeze(0, true);
+        // Its partitions are given to the other one after ten seconds.
+        run.calm(11, true);
+        let readers = run.world.borrow().readers;
+        run.calm(3, false);
+        let others = (0..PARTITIONS).filter(|partition| !hang.contains(partition));
+        assert_eq!(run.caught_up(), others.collect(), "seed {seed}");
+        run.calm(8, false);
+        let made = run.world.borrow().readers - readers;
+        assert!(made < 2, "seed {seed}: {made} readers");
+        run.freeze(0, false);
+        run.calm(20, false);
+        run.check_all();
     }
     assert!(found > 3, "{found}");
 }

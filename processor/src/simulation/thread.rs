@@ -86,14 +86,20 @@ impl Thread<'_> {
     /// The committed offset of a partition, once no transaction is about to change it.
     pub fn committed_offset(&self, partition: i32) -> Result<Option<i64>, BrokerUnavailable> {
         self.ask()?;
-        let until = self.world.borrow().now + 5 * SECOND;
+        self.until_decided(partition, 5 * SECOND)?;
+        Ok(self.world.borrow().committed.get(&partition).copied())
+    }
+
+    /// Waits so long until no transaction is about to change the offset of a partition.
+    pub fn until_decided(&self, partition: i32, wait: u64) -> Result<(), BrokerUnavailable> {
+        let until = self.world.borrow().now + wait;
         while self.world.borrow().has_pending_offsets(partition) {
             if self.world.borrow().now > until {
                 return Err(BrokerUnavailable("unstable offset".to_owned()));
             }
             self.wait(10 * MS);
         }
-        Ok(self.world.borrow().committed.get(&partition).copied())
+        Ok(())
     }
 
     /// A log's first stable offset; a new leader does not say.

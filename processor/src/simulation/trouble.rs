@@ -33,7 +33,7 @@ impl Run {
     }
 
     /// The partitions of raw of which all is committed.
-    fn caught_up(&self) -> BTreeSet<i32> {
+    pub(super) fn caught_up(&self) -> BTreeSet<i32> {
         let world = self.world.borrow();
         let raw = self.site.shared.settings.topics.names.raw();
         let logs = world.logs.iter().filter(|((topic, _), _)| *topic == raw);

@@ -18,7 +18,7 @@ use crate::dedup::index::{CLOCK_SLACK_SECONDS, DedupIndex};
 use crate::dedup::memory::Memory;
 use crate::engine::audit;
 use crate::kafka::assignment::Assignments;
-use crate::kafka::{Kafka, LogTopic, Place, Reader, View};
+use crate::kafka::{BrokerUnavailable, Kafka, LogTopic, Place, Reader, View};
 
 /// How often a position out of range is checked before operator action is required: a broker
 /// that has just become leader may know less than the one before.
@@ -35,6 +35,8 @@ pub struct Partition<'a, K: Kafka> {
     pub memory: &'a Arc<Memory>,
     pub assignments: &'a Assignments,
     pub wanted: Wanted,
+    /// How long an answer is waited for that an open transaction may keep.
+    pub patience: Duration,
 }
 
 impl<K: Kafka> Partition<'_, K> {
@@ -52,20 +54,22 @@ impl<K: Kafka> Partition<'_, K> {
         }
     }
 
+    /// The group's offset, once no transaction is about to change it.
+    fn committed(&self) -> Result<Option<i64>, BrokerUnavailable> {
+        let Wanted { partition, .. } = self.wanted;
+        let offsets = self.reader.stable_offsets(&[partition], self.patience)?;
+        Ok(offsets.get(&partition).copied())
+    }
+
     /// One attempt.
     pub fn restore(&self) -> Result<Outcome, RestoreHalt> {
-        let Wanted { partition, .. } = self.wanted;
-        let committed = self.reader.committed(partition).map_err(undecided_offset)?;
+        let committed = self.committed().map_err(undecided_offset)?;
         match self.restore_at(committed) {
             // A process that stood still in between has asked in another time: what it then finds
             // is another process's newer work, and needs no operator.
-            Err(RestoreHalt::NeedsOperator(_))
-                if self.reader.committed(partition)? != committed =>
-            {
-                Err(RestoreHalt::Later(
-                    "the committed offset moved meanwhile".to_owned(),
-                ))
-            }
+            Err(RestoreHalt::NeedsOperator(_)) if self.committed()? != committed => Err(
+                RestoreHalt::Later("the committed offset moved meanwhile".to_owned()),
+            ),
             outcome => outcome,
         }
     }
@@ -366,7 +370,7 @@ impl<K: Kafka> Partition<'_, K> {
 
     /// Waits a little until every transaction below `end` is decided.
     fn wait_stable(&self, end: i64) -> Result<(), RestoreHalt> {
-        let until = self.kafka.now() + STABLE_WAIT;
+        let until = self.kafka.now() + self.patience.min(STABLE_WAIT);
         while self.held() {
             let (_, stable) = self
                 .reader

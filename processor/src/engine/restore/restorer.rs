@@ -10,14 +10,24 @@ use sluice_schemas::settings::Settings;
 use super::partition::Partition;
 use super::question::{Outcome, RETRY_DELAY, RestoreHalt, Restored, Wanted};
 use crate::dedup::memory::Memory;
-use crate::kafka::Kafka;
 use crate::kafka::assignment::Assignments;
+use crate::kafka::{Kafka, Reader as _};
 
 /// A partition that cannot be restored for this long is worth an error; after four times as long another.
 const WARN_AFTER: Duration = Duration::from_secs(30);
 
 /// What an index that was given up needs is believed for so long.
 const NEEDS_FOR: Duration = Duration::from_secs(600);
+
+/// How long an answer is waited for at first that an open transaction may keep: the other partitions wait as
+/// long. With each attempt it is twice as long,
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// up to this.
+const MOST_PATIENCE: Duration = Duration::from_secs(10);
+
+/// After so many attempts in a row that failed, the clients are replaced.
+const FAILURES: u32 = 5;
 
 /// The clients are closed after this time without work.
 const IDLE: Duration = Duration::from_secs(30);
@@ -28,6 +38,7 @@ struct Queued {
     /// How much its index needs at least, since it was given up: there was no more room for it.
     needs: u64,
     given_up: Instant,
+    patience: Duration,
     since: Instant,
     /// How many times [`WARN_AFTER`] must pass before the next error.
     warnings: u32,
@@ -41,6 +52,7 @@ pub struct Restorer<'a, K: Kafka> {
     memory: &'a Arc<Memory>,
     assignments: Arc<Assignments>,
     reader: Option<K::Reader>,
+    failures: u32,
     queue: VecDeque<Queued>,
 }
 
@@ -58,6 +70,7 @@ impl<'a, K: Kafka> Restorer<'a, K> {
             memory,
             assignments,
             reader: None,
+            failures: 0,
             queue: VecDeque::new(),
         }
     }
@@ -95,6 +108,7 @@ impl<'a, K: Kafka> Restorer<'a, K> {
             wanted,
             needs: 0,
             given_up: self.kafka.now(),
+            patience: PATIENCE,
             since: self.kafka.now(),
             warnings: 1,
         });
@@ -111,7 +125,7 @@ impl<'a, K: Kafka> Restorer<'a, K> {
         } = next.wanted;
         let room = self.room_for(&next);
         let has_room = room.is_ok();
-        let outcome = match room.and_then(|()| self.attempt(next.wanted)) {
+        let outcome = match room.and_then(|()| self.attempt(next.wanted, next.patience)) {
             Ok(outcome) => outcome,
             Err(RestoreHalt::EpochEnded) => return None,
             Err(RestoreHalt::NeedsOperator(why)) => Outcome::NeedsOperator(why),
@@ -157,6 +171,7 @@ impl<'a, K: Kafka> Restorer<'a, K> {
                 "this partition cannot be restored yet"
             );
         }
+        queued.patience = (queued.patience * 2).min(MOST_PATIENCE);
         self.queue.push_back(queued);
         self.kafka.sleep(RETRY_DELAY);
     }
@@ -178,8 +193,8 @@ impl<'a, K: Kafka> Restorer<'a, K> {
         }
     }
 
-    /// One attempt. Clients that failed are not used again.
-    fn attempt(&mut self, wanted: Wanted) -> Result<Outcome, RestoreHalt> {
+    /// One attempt. Clients are kept where it fails: most often that is of a transaction or of a broker.
+    fn attempt(&mut self, wanted: Wanted, patience: Duration) -> Result<Outcome, RestoreHalt> {
         let reader = match self.reader.take() {
             Some(reader) => reader,
             None => self.kafka.reader()?,
@@ -191,10 +206,17 @@ impl<'a, K: Kafka> Restorer<'a, K> {
             memory: self.memory,
             assignments: &self.assignments,
             wanted,
+            patience,
         };
         let outcome = partition.restore();
-        if !matches!(outcome, Err(RestoreHalt::Later(_) | RestoreHalt::NoRoom(_))) {
+        let failed = matches!(outcome, Err(RestoreHalt::Later(_)));
+        self.failures = if failed { self.failures + 1 } else { 0 };
+        // What it began to read would fill the client's queue.
+        let is_idle = outcome.is_ok() || reader.stop().is_ok();
+        if is_idle && self.failures < FAILURES {
             self.reader = Some(reader);
+        } else {
+            self.failures = 0;
         }
         outcome
     }

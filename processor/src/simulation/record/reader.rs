@@ -16,14 +16,6 @@ impl<R: Reader> Reader for Recorded<R> {
         })
     }
 
-    fn committed(&self, partition: i32) -> Result<Option<i64>, BrokerUnavailable> {
-        self.line(
-            "group_committed",
-            self.inner.committed(partition),
-            |found| format!("{partition} {}", answer(found, optional)),
-        )
-    }
-
     fn stable_bounds(
         &self,
         source: LogTopic,
