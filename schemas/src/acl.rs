@@ -42,6 +42,10 @@ pub enum Operation {
     Describe,
     /// To see a topic's settings.
     DescribeConfigs,
+    /// To give a topic more partitions.
+    Alter,
+    /// To change a topic's settings.
+    AlterConfigs,
     /// To write records with an idempotent producer, where brokers are older than 2.8.
     IdempotentWrite,
 }
@@ -145,6 +149,8 @@ impl Operation {
             Self::Create => "CREATE",
             Self::Describe => "DESCRIBE",
             Self::DescribeConfigs => "DESCRIBE_CONFIGS",
+            Self::Alter => "ALTER",
+            Self::AlterConfigs => "ALTER_CONFIGS",
             Self::IdempotentWrite => "IDEMPOTENT_WRITE",
         }
     }
@@ -157,6 +163,8 @@ impl Operation {
             Self::Create => "Create",
             Self::Describe => "Describe",
             Self::DescribeConfigs => "DescribeConfigs",
+            Self::Alter => "Alter",
+            Self::AlterConfigs => "AlterConfigs",
             Self::IdempotentWrite => "IdempotentWrite",
         }
     }

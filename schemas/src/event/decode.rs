@@ -55,6 +55,18 @@ pub enum DecodeError {
 /// The event in a value that is framed as the header `content-type` says. Neither the fingerprint nor the
 /// schema's id is judged: a reader of ours knows one schema, and reads every column of it.
 pub fn decode(content_type: Option<&str>, value: &[u8]) -> Result<WebhookEvent, DecodeError> {
+    match decode_known(content_type, value)? {
+        (event, 0) => Ok(event),
+        (_, more) => Err(DecodeError::Trailing(more)),
+    }
+}
+
+/// The same for who reads the columns that are known here, whatever a newer release writes behind them; with
+/// the number of bytes that are not read.
+pub fn decode_known(
+    content_type: Option<&str>,
+    value: &[u8],
+) -> Result<(WebhookEvent, usize), DecodeError> {
     let framed = |name, start: &[u8], id: usize| {
         let datum = value.strip_prefix(start).and_then(|rest| rest.get(id..));
         datum.ok_or(DecodeError::Framing(name))
@@ -65,11 +77,7 @@ pub fn decode(content_type: Option<&str>, value: &[u8]) -> Result<WebhookEvent, 
         other => return Err(DecodeError::ContentType(other.map(str::to_owned))),
     };
     let event = READER.read_deser(&mut datum)?;
-    if datum.is_empty() {
-        Ok(event)
-    } else {
-        Err(DecodeError::Trailing(datum.len()))
-    }
+    Ok((event, datum.len()))
 }
 
 #[cfg(test)]
@@ -124,6 +132,9 @@ mod tests {
                 fault(&[framed, b"abc".as_slice()].concat()),
                 "3 bytes follow the event"
             );
+            let newer = [framed, b"abc".as_slice()].concat();
+            let known = decode_known(Some(name), &newer).expect("known columns");
+            assert_eq!(known, (event.clone(), 3));
             assert!(decode(Some(name), &framed[..framed.len() - 1]).is_err());
         }
         assert!(matches!(

@@ -18,7 +18,7 @@ mod examine;
 
 pub use command::{Growth, alteration, configs_tool, tool};
 pub use compare::Difference;
-pub use ensure::{ensure, ensure_these};
+pub use ensure::{create_topics, ensure, ensure_these};
 pub use error::EnsureError;
 pub use examine::{Examined, examine, examine_settings};
 

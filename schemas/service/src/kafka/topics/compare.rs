@@ -42,6 +42,8 @@ pub(super) fn partitions_fault(spec: &TopicSpec, has: usize) -> Option<String> {
 pub struct Difference {
     /// The setting.
     pub key: &'static str,
+    /// What it is; `None` where the brokers do not know it.
+    pub has: Option<String>,
     /// What it must or should be.
     pub wanted: String,
     /// Worth a warning and no more.
@@ -121,6 +123,7 @@ fn differing(spec: &TopicSpec, has: &BTreeMap<&str, &str>) -> Vec<Difference> {
         };
         Some(Difference {
             key,
+            has: value.map(|value| (*value).to_owned()),
             wanted: wanted.clone(),
             is_advice,
             sentence,

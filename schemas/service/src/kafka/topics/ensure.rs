@@ -250,7 +250,7 @@ fn refuses(rule: &Acl) -> String {
 
 /// Creates topics; one that another process created meanwhile is as good. The lines are faults that need the
 /// operator.
-async fn create_topics(
+pub async fn create_topics(
     client: &AdminClient<DefaultClientContext>,
     specs: &[&TopicSpec],
 ) -> Result<Vec<String>, EnsureError> {
