@@ -4,33 +4,22 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
-use crate::help::layout;
-use crate::{check, send};
-
-/// The layout of the help of a command that has commands.
-const GROUP: &str = "\
-{about}
-
-USAGE
-  {usage}
-
-COMMANDS
-{subcommands}
-
-FLAGS
-{options}{after-help}
-";
+use crate::help::{GROUP, layout};
+use crate::{check, fates, find, send, show, tail, topics};
 
 const EXAMPLES: &str = "\
 EXAMPLES
   $ sluicectl check --config sluice.yaml
   $ sluicectl send codes --wait
+  $ sluicectl find 019ab1c2-6f7e-7d60-9d9f-6f3f6f0c2a11
+  $ sluicectl dead-letters stats --since 7d
   $ sluicectl completions bash > /etc/bash_completion.d/sluicectl
 
 EXIT STATUS
   0   All is as it must be
   1   Something is not
   2   The command line cannot be carried out
+  75  Not now: try again later
   78  The settings or the secrets are at fault";
 
 const COMPLETIONS: &str = "\
@@ -43,7 +32,7 @@ const MAN: &str = "\
 EXAMPLES
   $ sluicectl man /usr/local/share/man/man1";
 
-/// Check an installation of Sluice, and try it.
+/// Check an installation of Sluice, try it, and ask what became of its requests.
 #[derive(Debug, Parser)]
 #[command(
     name = "sluicectl",
@@ -73,6 +62,13 @@ pub enum Command {
     // Their help stands at their options.
     Check(check::Options),
     Send(Box<send::Options>),
+    Find(find::Options),
+    Show(show::Options),
+    Tail(tail::Options),
+    DeadLetters(fates::DeadLetters),
+    Rejected(fates::Rejected),
+    Duplicates(fates::Duplicates),
+    Topics(topics::Options),
     /// Print the completions for a shell
     #[command(
         help_template = layout!("It is written to standard output.", "ARGUMENTS"),

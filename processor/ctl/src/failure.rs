@@ -3,7 +3,7 @@
 use std::fmt::Display;
 use std::process::ExitCode;
 
-use sluice_service::EXIT_CONFIG;
+use sluice_service::{EXIT_CONFIG, EXIT_RESTART};
 
 /// Exit status where the command line cannot be carried out.
 const EXIT_USAGE: u8 = 2;
@@ -17,6 +17,8 @@ pub enum Failure {
     Config(Vec<String>),
     /// It did not work: status 1.
     Failed(String),
+    /// It did not work now, and may later: status 75.
+    TryAgain(String),
 }
 
 impl Failure {
@@ -47,11 +49,19 @@ impl Failure {
                 eprintln!("error: {line}");
                 ExitCode::FAILURE
             }
+            Self::TryAgain(line) => {
+                eprintln!("error: {line}; try again later");
+                status(EXIT_RESTART)
+            }
         }
     }
 }
 
 /// The exit status where the settings are at fault.
 pub fn config_status() -> ExitCode {
-    u8::try_from(EXIT_CONFIG).map_or(ExitCode::FAILURE, ExitCode::from)
+    status(EXIT_CONFIG)
+}
+
+fn status(status: i32) -> ExitCode {
+    u8::try_from(status).map_or(ExitCode::FAILURE, ExitCode::from)
 }

@@ -13,3 +13,17 @@ macro_rules! layout {
     };
 }
 pub(crate) use layout;
+
+/// The layout of the help of a command that has commands.
+pub const GROUP: &str = "\
+{about}
+
+USAGE
+  {usage}
+
+COMMANDS
+{subcommands}
+
+FLAGS
+{options}{after-help}
+";

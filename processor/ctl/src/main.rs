@@ -1,7 +1,9 @@
-//! `sluicectl`: the operator's command line. Checks an installation, and tries it with signed webhooks.
+//! `sluicectl`: the operator's command line. Checks an installation, tries it with signed webhooks, and
+//! answers what became of requests.
 //!
 //! Comes in: the settings file of the services. Goes out: a line or a JSON object for each result on standard
-//! output, progress on standard error, the exit status. Never here: a write to a topic.
+//! output, progress on standard error, the exit status. Never here: a record written to a topic, or a part in
+//! the services' group. `topics apply` alone makes and alters topics.
 
 mod help;
 
@@ -11,9 +13,23 @@ mod failure;
 
 mod output;
 
+mod client;
+
 mod check;
 
 mod send;
+
+mod records;
+
+mod find;
+
+mod show;
+
+mod fates;
+
+mod tail;
+
+mod topics;
 
 mod pages;
 
@@ -35,6 +51,13 @@ fn main() -> ExitCode {
     let done = match &command {
         Command::Check(options) => file().and_then(|file| run(check::run(file, options))),
         Command::Send(options) => file().and_then(|file| send_to(file, options)),
+        Command::Find(options) => file().and_then(|file| find::run(file, options)),
+        Command::Show(options) => file().and_then(|file| show::run(file, options)),
+        Command::Tail(options) => file().and_then(|file| run(tail::run(file, options))),
+        Command::DeadLetters(options) => file().and_then(|file| options.run(file)),
+        Command::Rejected(options) => file().and_then(|file| options.run(file)),
+        Command::Duplicates(options) => file().and_then(|file| options.run(file)),
+        Command::Topics(options) => file().and_then(|file| run(topics::run(file, options))),
         Command::Completions { shell } => {
             pages::completions(*shell);
             Ok(true)

@@ -43,6 +43,18 @@ fn the_help_reads_the_same() {
         &["--help"][..],
         &["check", "--help"],
         &["send", "--help"],
+        &["find", "--help"],
+        &["show", "--help"],
+        &["tail", "--help"],
+        &["dead-letters", "--help"],
+        &["dead-letters", "list", "--help"],
+        &["rejected", "--help"],
+        &["rejected", "stats", "--help"],
+        &["duplicates", "--help"],
+        &["duplicates", "show", "--help"],
+        &["topics", "--help"],
+        &["topics", "plan", "--help"],
+        &["topics", "apply", "--help"],
         &["completions", "--help"],
         &["man", "--help"],
         &[],
@@ -51,6 +63,12 @@ fn the_help_reads_the_same() {
         &["send", "codes", "--wait", "soon"],
         &["send", "codes", "--forge", "--stale"],
         &["check"],
+        &["find"],
+        &["find", "x"],
+        &["find", "x", "--since", "yesterday"],
+        &["show", "--raw", "3"],
+        &["tail", "--fate", "lost"],
+        &["rejected", "list", "--until", "soon"],
     ] {
         let what = format!("sluicectl {}", arguments.join(" "));
         show(
@@ -87,7 +105,7 @@ sources:
 }
 
 /// Calls that end without a broker and without ingest, in the folder of the settings.
-const CALLS: [&str; 18] = [
+const CALLS: [&str; 26] = [
     "--config no.yaml check",
     "--config bad.yaml check",
     "--config bad.yaml check --json",
@@ -106,6 +124,14 @@ const CALLS: [&str; 18] = [
     "--config good.yaml send waitlist --token-file token --url ftp://h",
     "--config good.yaml send waitlist --token-file token --url http://127.0.0.1:1",
     "--config good.yaml send waitlist --token-file token --url http://127.0.0.1:1 --json",
+    "--config bad.yaml find x",
+    "--config good.yaml find x --since 2999-01-01T00:00:00Z",
+    "--config good.yaml rejected list --since 1h --until 2h",
+    "--config good.yaml rejected list --reason malformed_json",
+    "--config good.yaml show --raw -- -1 7",
+    "--config good.yaml show --raw 99999999999 7",
+    "--config bad.yaml tail",
+    "--config bad.yaml topics plan",
 ];
 
 #[test]
@@ -139,7 +165,15 @@ fn completions_and_pages_have_every_command() {
     for shell in ["bash", "zsh", "fish"] {
         let printed = run(&mut command(&["completions", shell]));
         let printed = String::from_utf8_lossy(&printed.stdout).into_owned();
-        for word in ["check", "send", "completions", "man", "--token-file"] {
+        for word in [
+            "check",
+            "send",
+            "find",
+            "topics",
+            "completions",
+            "man",
+            "--token-file",
+        ] {
             let plain = word.trim_start_matches('-');
             assert!(printed.contains(plain), "{shell}: {word}");
         }
@@ -157,9 +191,27 @@ fn completions_and_pages_have_every_command() {
                 .into_owned()
         })
         .collect();
-    let expected = ["", "-check", "-completions", "-man", "-send"];
-    let expected = expected.map(|name| format!("sluicectl{name}.1"));
-    assert_eq!(pages, BTreeSet::from(expected));
+    let records =
+        |name: &str| ["", "-list", "-show", "-stats"].map(|part| format!("-{name}{part}"));
+    let plain = [
+        "",
+        "-check",
+        "-completions",
+        "-find",
+        "-man",
+        "-send",
+        "-show",
+        "-tail",
+    ];
+    let topics = ["-topics", "-topics-apply", "-topics-plan"];
+    let expected = plain.iter().chain(&topics).map(|name| (*name).to_owned());
+    let expected = expected.chain(
+        ["dead-letters", "rejected", "duplicates"]
+            .map(records)
+            .concat(),
+    );
+    let expected: BTreeSet<String> = expected.map(|name| format!("sluicectl{name}.1")).collect();
+    assert_eq!(pages, expected);
     let page = std::fs::read_to_string(dir.path().join("sluicectl-send.1")).expect("a page");
     assert!(
         page.contains("EXIT STATUS") && page.contains("token\\-file"),

@@ -13,8 +13,8 @@ use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use sluice_schemas::acl::{Acl, Operation, Pattern, Resource, Who, required};
 use sluice_schemas::settings::Settings;
 
-use super::client::{self, Heard, TIMEOUT, ask, is_refusal};
 use super::finding::Finding;
+use crate::client::{self, Heard, TIMEOUT, ask, is_refusal};
 
 const CHECK: &str = "acls";
 

@@ -11,8 +11,8 @@ use rdkafka::metadata::{Metadata, MetadataBroker, MetadataTopic};
 use sluice_schemas::settings::Settings;
 use tokio::task::JoinSet;
 
-use super::client::{self, TIMEOUT, ask};
 use super::finding::Finding;
+use crate::client::{self, TIMEOUT, ask};
 
 const CHECK: &str = "brokers";
 

@@ -12,8 +12,8 @@ use sluice_schemas::record::Record;
 use sluice_schemas::settings::Settings;
 use sluice_service::kafka::read::record;
 
-use super::client::{self, TIMEOUT, ask};
 use super::finding::Finding;
+use crate::client::{self, TIMEOUT, ask};
 
 const CHECK: &str = "clock";
 

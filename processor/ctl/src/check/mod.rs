@@ -10,8 +10,6 @@ use crate::help::layout;
 
 mod finding;
 
-mod client;
-
 mod secrets;
 
 mod brokers;

@@ -7,8 +7,8 @@ use sluice_service::kafka::topics::{
 };
 
 use super::brokers::Cluster;
-use super::client::{self, TIMEOUT};
 use super::finding::Finding;
+use crate::client::{self, TIMEOUT};
 
 const CHECK: &str = "topics";
 

@@ -1,4 +1,5 @@
-//! The Kafka clients of the check: they remember what librdkafka says of lost connections.
+//! The Kafka clients of the commands that look: they remember what librdkafka says of lost connections. They
+//! bear the name of the processor's group, which the operator may see, and never join it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -19,11 +20,13 @@ use sluice_service::kafka::oauth;
 /// How long one request to the brokers may take.
 pub const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The last thing that was said of each broker, by its address, and whether the group was refused.
+/// The last thing that was said of each broker, by its address, whether the group was refused, and whether no
+/// broker was there.
 #[derive(Debug, Clone, Default)]
 pub struct Heard {
     brokers: Arc<Mutex<BTreeMap<String, String>>>,
     group_refused: Arc<AtomicBool>,
+    all_down: Arc<AtomicBool>,
 }
 
 impl Heard {
@@ -35,6 +38,20 @@ impl Heard {
     /// Whether a broker refused the group: librdkafka asks for its coordinator again until the time is over.
     pub fn is_group_refused(&self) -> bool {
         self.group_refused.load(Ordering::Relaxed)
+    }
+
+    /// Whether all brokers were away, since the last call.
+    pub fn take_all_down(&self) -> bool {
+        self.all_down.swap(false, Ordering::Relaxed)
+    }
+
+    /// What was heard, in one line; empty where nothing was.
+    pub fn reasons(&self) -> String {
+        let all = self.all().into_iter();
+        let all: Vec<String> = all
+            .map(|(broker, reason)| format!("{broker}: {reason}"))
+            .collect();
+        all.join("; ")
     }
 
     /// Takes a sentence such as `sasl_ssl://kafka:9093/bootstrap: Connect failed (after 1ms in state X)`.
@@ -65,16 +82,23 @@ impl ClientContext for Heard {
         if error.rdkafka_error_code() == Some(RDKafkaErrorCode::GroupAuthorizationFailed) {
             self.group_refused.store(true, Ordering::Relaxed);
         }
+        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown) {
+            self.all_down.store(true, Ordering::Relaxed);
+        }
         self.take(reason);
     }
 }
 
 impl ConsumerContext for Heard {}
 
-/// The settings' properties as the check needs them. In the name of the processor's group, which the
-/// check never joins: the operator may see that one.
+/// The settings' properties as the check needs them.
 pub fn config(settings: &Settings) -> Result<ClientConfig, String> {
-    let mut config = base_config(settings).map_err(|_| "a credential cannot be read".to_owned())?;
+    let base = base_config(settings).map_err(|_| "a credential cannot be read".to_owned())?;
+    Ok(looking(settings, base))
+}
+
+/// These properties for a client that looks and joins no group.
+pub fn looking(settings: &Settings, mut config: ClientConfig) -> ClientConfig {
     config
         .set("group.id", settings.group_id())
         .set("enable.auto.commit", "false")
@@ -86,7 +110,7 @@ pub fn config(settings: &Settings) -> Result<ClientConfig, String> {
         let setup = TIMEOUT.as_millis().to_string();
         config.set("socket.connection.setup.timeout.ms", setup);
     }
-    Ok(config)
+    config
 }
 
 /// A consumer, and what it hears.

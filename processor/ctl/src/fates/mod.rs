@@ -1,0 +1,277 @@
+//! `sluicectl dead-letters`, `rejected` and `duplicates`: what became no event, one by one and by numbers.
+
+use std::path::Path;
+
+use sluice_schemas::fate::Fate;
+use sluice_schemas::reason::Reason;
+use sluice_schemas::settings::Settings;
+
+use crate::failure::Failure;
+use crate::help::{GROUP, layout};
+use crate::output;
+use crate::records::filter::Filter;
+use crate::records::reader::Topics;
+use crate::records::view::{Read, read};
+use crate::records::window::Times;
+use crate::records::{self, Notes, one};
+
+mod shown;
+
+mod stats;
+
+use stats::Stats;
+
+const EXAMPLES: &str = "\
+EXAMPLES
+  $ sluicectl rejected stats --since 7d
+  $ sluicectl dead-letters list --reason malformed_json --source codes
+  $ sluicectl duplicates list --id msg_2Lhn --json
+  $ sluicectl dead-letters show 0 17 --show-bodies
+
+EXIT STATUS
+  0   It was done, and nothing was left out
+  1   There is no such record, or a topic or a record could not be read
+  2   The command line cannot be carried out
+  75  The brokers are away, try again
+  78  The settings or the secrets are at fault";
+
+const LIST: &str = layout!(
+    "For each record, in the order of its partition: time, reason, source, ids, its place on raw and
+on its topic. The time is that of its appending to raw. No body is printed.",
+);
+
+const SHOW: &str = layout!(
+    "As JSON: what the record says of itself, its request and its body. Body, address of the sender, query
+and the values of headers that are not the provider's own are masked unless --show-bodies.",
+    "ARGUMENTS"
+);
+
+const STATS: &str =
+    layout!("Numbers by reason and source, for each hour (UTC) of the time of appending to raw.",);
+
+/// What is authentic, but no event.
+#[derive(Debug, clap::Args)]
+#[command(
+    about = "Look at dead letters: authentic, but no event",
+    help_template = GROUP,
+    after_help = EXAMPLES,
+    disable_help_subcommand = true,
+    arg_required_else_help = true
+)]
+pub struct DeadLetters {
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// What did not prove who sent it.
+#[derive(Debug, clap::Args)]
+#[command(
+    about = "Look at what did not prove who sent it",
+    help_template = GROUP,
+    after_help = EXAMPLES,
+    disable_help_subcommand = true,
+    arg_required_else_help = true
+)]
+pub struct Rejected {
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Repetitions of events.
+#[derive(Debug, clap::Args)]
+#[command(
+    about = "Look at repetitions of events",
+    help_template = GROUP,
+    after_help = EXAMPLES,
+    disable_help_subcommand = true,
+    arg_required_else_help = true
+)]
+pub struct Duplicates {
+    #[command(subcommand)]
+    command: Command,
+}
+
+impl DeadLetters {
+    /// Carries the command out; whether all could be read.
+    pub fn run(&self, file: &Path) -> Result<bool, Failure> {
+        run(file, Fate::DeadLetter, &self.command)
+    }
+}
+
+impl Rejected {
+    /// Carries the command out; whether all could be read.
+    pub fn run(&self, file: &Path) -> Result<bool, Failure> {
+        run(file, Fate::Rejected, &self.command)
+    }
+}
+
+impl Duplicates {
+    /// Carries the command out; whether all could be read.
+    pub fn run(&self, file: &Path) -> Result<bool, Failure> {
+        run(file, Fate::Duplicate, &self.command)
+    }
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// List records, one line each
+    #[command(help_template = LIST)]
+    List(Which),
+    /// Print one record, by its place on its topic
+    #[command(help_template = SHOW)]
+    Show(Place),
+    /// Print how many there are, by reason, source and hour
+    #[command(help_template = STATS)]
+    Stats(Which),
+}
+
+/// Which records.
+#[derive(Debug, clap::Args)]
+struct Which {
+    /// Of these reasons alone; several with commas
+    #[arg(long, value_name = "REASON", value_delimiter = ',')]
+    reason: Vec<String>,
+    /// Of these sources alone; several with commas
+    #[arg(long, value_name = "SOURCE", value_delimiter = ',')]
+    source: Vec<String>,
+    /// Of these providers alone; several with commas
+    #[arg(long, value_name = "PROVIDER", value_delimiter = ',')]
+    provider: Vec<String>,
+    /// Of this request or delivery, or repeating this event
+    #[arg(long, value_name = "ID")]
+    id: Option<String>,
+    #[command(flatten)]
+    times: Times,
+    /// Print one JSON object a line
+    #[arg(long)]
+    json: bool,
+}
+
+/// One record.
+#[derive(Debug, clap::Args)]
+struct Place {
+    /// The partition of its topic
+    partition: i64,
+    /// Its offset there
+    offset: i64,
+    /// With body, address and the values of all headers: persons' data
+    #[arg(long)]
+    show_bodies: bool,
+    /// Print it as one line
+    #[arg(long)]
+    json: bool,
+}
+
+fn run(file: &Path, fate: Fate, command: &Command) -> Result<bool, Failure> {
+    match command {
+        Command::List(which) => {
+            let json = which.json;
+            each(file, fate, which, &mut |read| {
+                if json {
+                    output::line(&serde_json::json!(read.view).to_string());
+                } else {
+                    output::line(&read.view.line());
+                }
+            })
+        }
+        Command::Stats(which) => {
+            let mut stats = Stats::default();
+            let whole = each(file, fate, which, &mut |read| stats.count(&read.view))?;
+            for line in stats.lines(which.json) {
+                output::line(&line);
+            }
+            Ok(whole)
+        }
+        Command::Show(place) => {
+            let settings = records::settings(file)?;
+            show(&settings, fate, place)
+        }
+    }
+}
+
+/// Reads the records that were asked for; whether nothing was left out.
+fn each(
+    file: &Path,
+    fate: Fate,
+    which: &Which,
+    take: &mut dyn FnMut(&Read),
+) -> Result<bool, Failure> {
+    let filter = filter(fate, which)?;
+    let settings = records::settings(file)?;
+    let names = &settings.topics.names;
+    let topic = topic(&settings, fate);
+    let topics = Topics::new(&settings)?;
+    eprintln!("reading {topic} {}", filter.window);
+    let (mut notes, mut count) = (Notes::default(), 0_u64);
+    let opened = records::read(
+        topics,
+        std::slice::from_ref(&topic),
+        filter.window.since,
+        &mut |record| {
+            let read = read(names, &record);
+            if !filter.window.has(read.view.millis) {
+                return;
+            }
+            notes.unread(read.view.unread.as_ref());
+            if filter.takes(&read) {
+                count += 1;
+                take(&read);
+            }
+        },
+    )?;
+    notes.lacking.clone_from(&opened.lacking);
+    if count == 0 && opened.lacking.is_empty() {
+        eprintln!(
+            "no such record {}: --since looks further back",
+            filter.window
+        );
+    } else {
+        eprintln!("{count} records");
+    }
+    Ok(notes.report())
+}
+
+fn topic(settings: &Settings, fate: Fate) -> String {
+    let names = &settings.topics.names;
+    match fate {
+        Fate::Duplicate => names.duplicates(),
+        Fate::Rejected => names.rejected(),
+        Fate::DeadLetter | Fate::Event => names.dead_letter(),
+    }
+}
+
+fn filter(fate: Fate, which: &Which) -> Result<Filter, Failure> {
+    let known = Reason::ALL.iter().filter(|reason| reason.fate() == fate);
+    let known: Vec<&str> = known.map(|reason| reason.name()).collect();
+    let unknown = |reason: &&String| !known.contains(&reason.as_str());
+    if let Some(reason) = which.reason.iter().find(unknown) {
+        return Err(Failure::Usage(format!(
+            "{} is no reason of these records; theirs are {}",
+            output::plain(reason),
+            known.join(", ")
+        )));
+    }
+    let mut filter = Filter::all(which.times.window()?);
+    filter.reasons.clone_from(&which.reason);
+    filter.sources.clone_from(&which.source);
+    filter.providers.clone_from(&which.provider);
+    filter.id.clone_from(&which.id);
+    Ok(filter)
+}
+
+fn show(settings: &Settings, fate: Fate, place: &Place) -> Result<bool, Failure> {
+    let at = one::place(place.partition, place.offset)?;
+    let topics = Topics::new(settings)?;
+    let record = one::record(topics, &topic(settings, fate), at)?;
+    let read = read(&settings.topics.names, &record);
+    let shown = shown::object(&read, &record.value, place.show_bodies);
+    if place.json {
+        output::line(&shown.to_string());
+    } else {
+        let pretty = serde_json::to_string_pretty(&shown);
+        output::line(&pretty.unwrap_or_else(|_| shown.to_string()));
+    }
+    let mut notes = Notes::default();
+    notes.unread(read.view.unread.as_ref());
+    Ok(notes.report())
+}

@@ -1,0 +1,243 @@
+//! `sluicectl tail`: events and fates as they come.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use sluice_schemas::fate::Fate;
+use sluice_schemas::record::Record;
+use sluice_schemas::settings::Settings;
+
+use crate::failure::Failure;
+use crate::help::layout;
+use crate::output;
+use crate::records::filter::Filter;
+use crate::records::reader::{Range, Topics};
+use crate::records::view::{Read, read};
+use crate::records::window::{Moment, Window, moment, now};
+use crate::records::{self, Notes, fate_topics, mask};
+
+const LAYOUT: &str = layout!(
+    "One line for each event and each other fate, as a committed reader sees it, until Ctrl-C. Partitions are
+read next to each other, so that their records are not in one order. Where the brokers are away it
+waits for a minute. No body is printed unless --show-bodies.",
+);
+
+const EXAMPLES: &str = "\
+EXAMPLES
+  $ sluicectl tail --fate rejected,dead_letter
+  $ sluicectl tail --source codes --type scan.created --since 10m
+  $ sluicectl tail --json --show-bodies | jq .content
+
+EXIT STATUS
+  0   It was ended by Ctrl-C, by a TERM signal, or by its reader
+  1   A topic could not be read
+  2   The command line cannot be carried out
+  75  The brokers are away, try again
+  78  The settings or the secrets are at fault";
+
+/// A fate on the command line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Wanted {
+    #[value(name = "event")]
+    Event,
+    #[value(name = "duplicate")]
+    Duplicate,
+    #[value(name = "rejected")]
+    Rejected,
+    #[value(name = "dead_letter", alias = "dead-letter")]
+    DeadLetter,
+}
+
+impl Wanted {
+    const fn fate(self) -> Fate {
+        match self {
+            Self::Event => Fate::Event,
+            Self::Duplicate => Fate::Duplicate,
+            Self::Rejected => Fate::Rejected,
+            Self::DeadLetter => Fate::DeadLetter,
+        }
+    }
+}
+
+/// The options of `sluicectl tail`.
+#[derive(Debug, clap::Args)]
+#[command(
+    about = "Print events and fates as they come",
+    help_template = LAYOUT,
+    after_help = EXAMPLES
+)]
+pub struct Options {
+    /// Of these sources alone; several with commas
+    #[arg(long, value_name = "SOURCE", value_delimiter = ',')]
+    source: Vec<String>,
+    /// Events of these types alone; several with commas. Other fates have no type
+    #[arg(long, value_name = "TYPE", value_delimiter = ',')]
+    r#type: Vec<String>,
+    #[arg(
+        long,
+        help = "Of these fates alone: event, duplicate, rejected, dead_letter; several with commas",
+        value_name = "FATE",
+        value_delimiter = ',',
+        hide_possible_values = true
+    )]
+    fate: Vec<Wanted>,
+    /// Begin here, not now: RFC 3339, or a duration before now (m, h, d)
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    since: Option<Moment>,
+    /// With the columns of events and the bodies of others: persons' data
+    #[arg(long)]
+    show_bodies: bool,
+    /// Print one JSON object a line
+    #[arg(long)]
+    json: bool,
+}
+
+/// Prints what comes until it is ended; whether all topics could be read.
+pub async fn run(file: &Path, options: &Options) -> Result<bool, Failure> {
+    let settings = Arc::new(records::settings(file)?);
+    let filter = filter(options)?;
+    let stop = Arc::new(AtomicBool::new(false));
+    let tailing = Tailing {
+        settings,
+        filter,
+        from_now: options.since.is_none(),
+        show_bodies: options.show_bodies,
+        json: options.json,
+        stop: Arc::clone(&stop),
+    };
+    let mut work = tokio::task::spawn_blocking(move || tailing.run());
+    let done = tokio::select! {
+        done = &mut work => done,
+        () = ended() => {
+            stop.store(true, Ordering::Relaxed);
+            work.await
+        }
+    };
+    done.unwrap_or_else(|error| Err(Failure::Failed(error.to_string())))
+}
+
+fn filter(options: &Options) -> Result<Filter, Failure> {
+    let now = now();
+    let window = match options.since {
+        Some(since) => Window::new(since, None, now)?,
+        // What stands behind the ends is new, whatever its time.
+        None => Window {
+            since: 0,
+            until: None,
+        },
+    };
+    let mut filter = Filter::all(window);
+    filter.sources.clone_from(&options.source);
+    filter.types.clone_from(&options.r#type);
+    let fates = options
+        .fate
+        .iter()
+        .map(|wanted| wanted.fate().name().to_owned());
+    filter.fates = fates.collect();
+    Ok(filter)
+}
+
+/// Waits for Ctrl-C or for the signal by which a container is ended.
+async fn ended() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let term = signal(SignalKind::terminate());
+    let terminated = async {
+        match term {
+            Ok(mut term) => drop(term.recv().await),
+            Err(_) => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => {}
+        () = terminated => {}
+    }
+}
+
+struct Tailing {
+    settings: Arc<Settings>,
+    filter: Filter,
+    from_now: bool,
+    show_bodies: bool,
+    json: bool,
+    stop: Arc<AtomicBool>,
+}
+
+impl Tailing {
+    fn run(&self) -> Result<bool, Failure> {
+        let topics = Topics::new(&self.settings)?;
+        let wanted = self.topics();
+        let since = (!self.from_now).then_some(self.filter.window.since);
+        let opened = topics.open(&wanted, since)?;
+        let mut notes = Notes {
+            lacking: opened.lacking,
+            ..Notes::default()
+        };
+        let ranges: Vec<Range> = opened
+            .ranges
+            .into_iter()
+            .map(|range| self.begin(range))
+            .collect();
+        let whole = notes.report();
+        if ranges.is_empty() {
+            return Ok(whole);
+        }
+        let count = wanted.len() - notes.lacking.len();
+        eprintln!("reading {count} topics, until Ctrl-C");
+        notes.lacking.clear();
+        topics.follow(&ranges, &self.stop, &mut |record| {
+            let read = read(&self.settings.topics.names, &record);
+            notes.unread(read.view.unread.as_ref());
+            !self.filter.takes(&read) || self.print(&record, &read)
+        })?;
+        Ok(notes.report() && whole)
+    }
+
+    /// The topics that can hold what is asked for.
+    fn topics(&self) -> Vec<String> {
+        let names = &self.settings.topics.names;
+        let mut topics = fate_topics(&self.settings);
+        let fates = &self.filter.fates;
+        topics.retain(|topic| {
+            let fate = sluice_schemas::audit::fate_of(names, topic);
+            let is_typed = self.filter.types.is_empty() || fate == Fate::Event;
+            is_typed && (fates.is_empty() || fates.iter().any(|one| one == fate.name()))
+        });
+        topics
+    }
+
+    fn begin(&self, range: Range) -> Range {
+        if self.from_now {
+            Range {
+                from: range.end,
+                ..range
+            }
+        } else {
+            range
+        }
+    }
+
+    /// Prints a record; whether anybody reads it.
+    fn print(&self, record: &Record, read: &Read) -> bool {
+        if !self.json {
+            let content = self
+                .show_bodies
+                .then(|| output::plain(&content(record, read).to_string()));
+            let content = content.map_or_else(String::new, |content| format!("  {content}"));
+            return output::line(&format!("{}{content}", read.view.line()));
+        }
+        let mut object = serde_json::json!(read.view);
+        if self.show_bodies {
+            object["content"] = content(record, read);
+        }
+        output::line(&object.to_string())
+    }
+}
+
+/// The event, or the body of what is none.
+fn content(record: &Record, read: &Read) -> serde_json::Value {
+    match &read.event {
+        Some(event) => mask::event(event, true),
+        None => mask::body(&record.value, true),
+    }
+}
