@@ -16,22 +16,22 @@ use sluice_tests::harness::wait::{PATIENCE, wait_for};
 use crate::harness::{Running, site};
 
 /// How a run of `sluicectl` ended, and what it wrote to standard output.
-struct Ran {
-    status: Option<i32>,
-    out: String,
-    err: String,
+pub struct Ran {
+    pub status: Option<i32>,
+    pub out: String,
+    pub err: String,
 }
 
 impl Ran {
     /// The objects of `--json`.
-    fn objects(&self) -> Vec<Value> {
+    pub fn objects(&self) -> Vec<Value> {
         let object = |line| serde_json::from_str(line).expect("JSON");
         self.out.lines().map(object).collect()
     }
 
     /// The first line that has all of these texts.
     #[track_caller]
-    fn line(&self, texts: &[&str]) -> &str {
+    pub fn line(&self, texts: &[&str]) -> &str {
         let has_all = |line: &&str| texts.iter().all(|text| line.contains(text));
         let found = self.out.lines().find(has_all);
         found.unwrap_or_else(|| panic!("no line has {texts:?}:\n{}\n{}", self.out, self.err))
@@ -39,14 +39,15 @@ impl Ran {
 }
 
 /// Writes settings next to those of the site.
-fn written(site: &Site, settings: &Value) -> PathBuf {
+pub fn written(site: &Site, settings: &Value) -> PathBuf {
     let file = site.dir().join("ctl.yaml");
     let content = serde_json::to_vec(settings).expect("JSON");
     std::fs::write(&file, content).expect("the settings");
     file
 }
 
-fn run(site: &Site, settings: &Value, arguments: &[&str]) -> Ran {
+/// Runs `sluicectl` under these settings to its end.
+pub fn run(site: &Site, settings: &Value, arguments: &[&str]) -> Ran {
     let output = Command::new(find("sluicectl").expect("the binary"))
         .arg("--config")
         .arg(written(site, settings))
@@ -176,7 +177,7 @@ fn headers_that_a_source_requires_are_demanded_and_sent() {
 type Broken = (&'static str, Value, i32, Vec<String>);
 
 /// The site's settings with another value.
-fn with(site: &Site, pointer: &str, value: Value) -> Value {
+pub fn with(site: &Site, pointer: &str, value: Value) -> Value {
     let mut settings = site.settings.clone();
     let (parent, key) = pointer.rsplit_once('/').expect("a path");
     settings.pointer_mut(parent).expect("a mapping")[key] = value;

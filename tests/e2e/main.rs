@@ -44,6 +44,10 @@ mod traces;
 
 mod ctl;
 
+mod ctl_reads;
+
+mod ctl_topics;
+
 mod conservation;
 
 mod memory;

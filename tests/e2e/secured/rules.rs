@@ -74,8 +74,9 @@ fn the_operator_reads_all_topics_and_offsets_with_the_rules_of_a_reader() {
     secured.write("operator-username", operator);
     secured.write("operator-password", "operator");
     let settings = secured.settings(0).to_string();
-    let settings = serde_json::from_str(&settings.replace("ingest-", "operator-"));
-    let settings = load(&secured.site, "operator", &settings.expect("settings"));
+    let written = serde_json::from_str(&settings.replace("ingest-", "operator-"));
+    let written: serde_json::Value = written.expect("settings");
+    let settings = load(&secured.site, "operator", &written);
     for rule in required(&settings, Who::Operator) {
         NODE.1.add(operator, &rule).expect("a rule");
     }
@@ -96,7 +97,31 @@ fn the_operator_reads_all_topics_and_offsets_with_the_rules_of_a_reader() {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let seen = runtime.block_on(ensure(&settings, Which::All));
     seen.expect("all topics are as they must be");
+    the_command_line_reads_and_names_what_it_may_not(&running, &written, operator);
     running.finish(&[]);
+}
+
+/// `sluicectl` with the operator's principal: all is read, and a rule that lacks is named.
+fn the_command_line_reads_and_names_what_it_may_not(
+    running: &Running,
+    settings: &serde_json::Value,
+    operator: &str,
+) {
+    let ctl = |arguments: &[&str]| crate::ctl::run(&running.site, settings, arguments);
+    let found = ctl(&["find", "nobody"]);
+    assert_eq!(found.status, Some(1), "{}", found.err);
+    assert!(!found.err.contains("not read"), "{}", found.err);
+    let planned = ctl(&["topics", "plan"]);
+    assert_eq!(planned.status, Some(0), "{}{}", planned.out, planned.err);
+    let topic = Resource::Topic(running.names().rejected());
+    let rule = Acl::literal(topic, Operation::Read);
+    NODE.1.remove(operator, &rule).expect("a rule less");
+    let refused = wait_for("the refusal", PATIENCE, || {
+        let ran = ctl(&["rejected", "list"]);
+        Ok((ran.status == Some(1)).then_some(ran))
+    });
+    let refused = refused.expect("a refusal");
+    assert!(refused.err.contains(&named(&rule)), "{}", refused.err);
 }
 
 fn while_they_run(secured: Secured) {
