@@ -1,5 +1,6 @@
 //! Doing what the plan says. Each topic stands for itself: one that does not work holds up no other.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use rdkafka::admin::{
@@ -44,7 +45,7 @@ impl Applying<'_> {
         for step in plan {
             let worked = match step.state {
                 State::Create => self.create(step),
-                State::Alter => self.alter(step),
+                State::Alter => self.alter(step, &done),
                 State::Grow => self.grow(step),
                 State::Ok | State::Refused | State::Unknown | State::Done | State::Failed => {
                     report(step);
@@ -109,7 +110,7 @@ impl Applying<'_> {
 
     /// Gives a topic settings, and leaves it those that it has. The request of this client replaces all of
     /// a topic's own settings, so that they are read first and sent again.
-    fn alter(&self, step: &Step) -> Result<(), String> {
+    fn alter(&self, step: &Step, done: &[&Step]) -> Result<(), String> {
         let resource = [ResourceSpecifier::Topic(&step.topic)];
         let asked = self.admin.describe_configs(&resource, &options());
         let described = self.runtime.block_on(asked).map_err(words)?;
@@ -117,12 +118,8 @@ impl Applying<'_> {
             Some(Ok(resource)) if !resource.entries.is_empty() => resource.entries,
             _ => return Err(refusal(&step.topic, Operation::DescribeConfigs)),
         };
-        let own = own(&entries)?;
         let mut altered = AlterConfig::new(ResourceSpecifier::Topic(&step.topic));
-        for (key, value) in own {
-            altered = altered.set(key, value);
-        }
-        for (key, value) in &step.configs {
+        for (key, value) in to_send(&entries, done, step)? {
             altered = altered.set(key, value);
         }
         let asked = self.admin.alter_configs([&altered], &options());
@@ -172,6 +169,19 @@ fn own(entries: &[ConfigEntry]) -> Result<Vec<(&str, &str)>, String> {
     .collect()
 }
 
+/// All settings that a topic must have of its own after a step: those that it has, those that steps before
+/// gave it, for the broker that was asked may not know of them yet, and those of the step.
+fn to_send<'s>(
+    entries: &'s [ConfigEntry],
+    done: &[&'s Step],
+    step: &'s Step,
+) -> Result<BTreeMap<&'s str, &'s str>, String> {
+    let before = done.iter().copied().filter(|one| one.topic == step.topic);
+    let given = before.chain([step]).flat_map(|one| &one.configs);
+    let given = given.map(|(key, value)| (*key, value.as_str()));
+    Ok(own(entries)?.into_iter().chain(given).collect())
+}
+
 fn options() -> AdminOptions {
     AdminOptions::new()
         .request_timeout(Some(TIMEOUT))
@@ -206,6 +216,13 @@ mod tests {
             entry("c", Some("3"), ConfigSource::StaticBroker),
         ];
         assert_eq!(own(&entries), Ok(vec![("a", "1")]));
+        let given = |topic: &str, key: &'static str| Step {
+            configs: vec![(key, "5".to_owned())],
+            ..Step::new(State::Alter, topic, "")
+        };
+        let (before, others, step) = (given("t", "e"), given("u", "f"), given("t", "a"));
+        let sent = to_send(&entries, &[&before, &others], &step).expect("settings");
+        assert_eq!(sent, BTreeMap::from([("a", "5"), ("e", "5")]));
         let hidden = [entry("d", None, ConfigSource::DynamicTopic)];
         assert!(own(&hidden).expect_err("hidden").contains("setting d"));
     }
