@@ -2,8 +2,7 @@
 
 use sluice_schemas::settings::Settings;
 use sluice_service::kafka::topics::{
-    Difference, Examined, Growth, TopicSpec, alteration, configs_tool, examine, examine_settings,
-    tool,
+    Difference, Examined, Growth, alteration, configs_tool, creation, examine, examine_settings,
 };
 
 use super::brokers::Cluster;
@@ -77,23 +76,4 @@ fn findings(settings: &Settings, topic: &Examined) -> Vec<Finding> {
         found.push(Finding::ok(CHECK, name, &message));
     }
     found
-}
-
-fn creation(settings: &Settings, spec: &TopicSpec) -> String {
-    let TopicSpec {
-        name,
-        partitions,
-        replication,
-        configs,
-        ..
-    } = spec;
-    let configs: Vec<String> = configs
-        .iter()
-        .map(|(key, value, _)| format!(" --config {key}={value}"))
-        .collect();
-    format!(
-        "{} --create --topic {name} --partitions {partitions} --replication-factor {replication}{}",
-        tool(settings, "kafka-topics.sh"),
-        configs.concat()
-    )
 }

@@ -14,7 +14,7 @@ use crate::records::{one, settings};
 const LAYOUT: &str = layout!(
     "The record is printed as JSON. A raw record holds the signed body and the headers of its request, so
 that by default they are masked, and the file is for people alone. With --show-bodies it has every
-byte, and sluicectl reads it back: keep such a file as you would keep the topic.",
+byte: keep such a file as you would keep the topic.",
 );
 
 const EXAMPLES: &str = "\
@@ -57,9 +57,7 @@ pub fn run(file: &Path, options: &Options) -> Result<bool, Failure> {
     let record = one::record(topics, &settings.topics.names.raw(), place)?;
     output::line(&text(&record, options.show_bodies));
     if !options.show_bodies {
-        eprintln!(
-            "body and headers are masked, and sluicectl reads no such file back: --show-bodies writes them"
-        );
+        eprintln!("the body and the values of headers are masked: --show-bodies writes them");
     }
     Ok(true)
 }

@@ -9,7 +9,7 @@ use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::metadata::{MetadataBroker, MetadataTopic};
 use sluice_schemas::acl::Operation;
 use sluice_schemas::settings::Settings;
-use sluice_service::kafka::topics::{TopicSpec, examine, examine_settings, tool};
+use sluice_service::kafka::topics::{TopicSpec, creation, examine, examine_settings};
 
 use super::steps::{State, Step, of_existing};
 use crate::client::{TIMEOUT, is_refusal};
@@ -82,18 +82,13 @@ fn missing(settings: &Settings, topics: &Topics, spec: &TopicSpec) -> Result<Ste
         let line = refusal(name, Operation::Describe);
         return Ok(Step::new(State::Unknown, name, line));
     }
-    let tool = tool(settings, "kafka-topics.sh");
-    let mut mend = format!(
-        "{tool} --create --topic {name} --partitions {partitions} --replication-factor {replication}"
-    );
     let mut message = format!("{partitions} partitions, {replication} replicas");
     for (key, value, _) in configs {
         // Writing to a String cannot fail.
         let _ = write!(message, ", {key}={value}");
-        let _ = write!(mend, " --config {key}={value}");
     }
     Ok(Step {
-        mend: Some(mend),
+        mend: Some(creation(settings, spec)),
         ..Step::new(State::Create, name, message)
     })
 }

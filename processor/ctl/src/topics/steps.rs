@@ -3,7 +3,7 @@
 use serde::Serialize;
 use sluice_schemas::settings::Settings;
 use sluice_service::kafka::topics::{
-    Difference, Examined, Rule, TopicSpec, alteration, configs_tool, tool,
+    Difference, Examined, Growth, Rule, TopicSpec, alteration, configs_tool,
 };
 
 /// How a topic stands to what it must be.
@@ -138,22 +138,19 @@ fn partitions(settings: &Settings, topic: &Examined, fault: &str) -> Step {
         partitions_rule,
         ..
     } = &topic.spec;
+    let mend = Some(Growth::new(settings).mend((name, *partitions), topic.partitions));
     if *partitions_rule == Rule::Exactly {
         let message = format!(
-            "{fault}: raw and the dedup-log are never grown here, for the number of partitions says which one a \
-             delivery is in, and where its identity is looked for: repetitions would become events"
+            "{fault}: raw and the dedup-log are never grown here, for the settings must change with them: where \
+             keys move, repetitions would become events"
         );
-        let mend = format!("set topics.partitions to {}", topic.partitions);
         return Step {
-            mend: Some(mend),
+            mend,
             ..Step::new(State::Refused, name, message)
         };
     }
-    let tool = tool(settings, "kafka-topics.sh");
     Step {
-        mend: Some(format!(
-            "{tool} --alter --topic {name} --partitions {partitions}"
-        )),
+        mend,
         partitions: usize::try_from(*partitions).unwrap_or_default(),
         ..Step::new(
             State::Grow,

@@ -16,7 +16,8 @@ mod ensure;
 
 mod examine;
 
-pub use command::{Growth, alteration, configs_tool, tool};
+use command::tool;
+pub use command::{Growth, alteration, configs_tool};
 pub use compare::Difference;
 pub use ensure::{create_topics, ensure, ensure_these};
 pub use error::EnsureError;
@@ -41,6 +42,26 @@ pub struct TopicSpec {
     pub replication: i32,
     /// Topic settings: key, value, and how an existing topic's value is compared with it.
     pub configs: Vec<(&'static str, String, Rule)>,
+}
+
+/// The command that makes a topic.
+pub fn creation(settings: &Settings, spec: &TopicSpec) -> String {
+    let TopicSpec {
+        name,
+        partitions,
+        replication,
+        configs,
+        ..
+    } = spec;
+    let configs: Vec<String> = configs
+        .iter()
+        .map(|(key, value, _)| format!(" --config {key}={value}"))
+        .collect();
+    format!(
+        "{} --create --topic {name} --partitions {partitions} --replication-factor {replication}{}",
+        tool(settings, "kafka-topics.sh"),
+        configs.concat()
+    )
 }
 
 /// How what a topic has is compared with what is wanted.

@@ -101,7 +101,17 @@ fn raw_is_never_grown_and_topics_of_fates_are() {
         let topic = examined.into_iter().find(|topic| topic.spec.name == name);
         of_existing(&settings, &topic.expect("known"), 3)
     };
-    for name in ["webhooks.raw", "webhooks.dedup-log"] {
+    for (name, mend) in [
+        (
+            "webhooks.raw",
+            "by hand: set topics.partitions to 3 and topics.key_partitions to 3: see \"More partitions\" in \
+             docs/operating.md",
+        ),
+        (
+            "webhooks.dedup-log",
+            "by hand: kafka-topics.sh --bootstrap-server b --alter --topic webhooks.dedup-log --partitions 5",
+        ),
+    ] {
         let steps = partitions(name, 3);
         assert_eq!((steps.len(), steps[0].state), (1, State::Refused));
         let line = steps[0].line();
@@ -109,11 +119,14 @@ fn raw_is_never_grown_and_topics_of_fates_are() {
             line.contains("has 3 partitions and must have exactly 5: raw and"),
             "{line}"
         );
-        assert!(
-            line.ends_with("by hand: set topics.partitions to 3"),
-            "{line}"
-        );
+        assert!(line.ends_with(mend), "{line}");
     }
+    // Raw that got partitions by accident: the keys stay where they are.
+    let line = partitions("webhooks.raw", 6)[0].line();
+    assert!(
+        line.contains("by hand: set topics.partitions to 6 and topics.key_partitions to 5"),
+        "{line}"
+    );
     let steps = partitions("webhooks.rejected", 1);
     assert_eq!((steps[0].state, steps[0].partitions), (State::Grow, 3));
     let steps = partitions("webhooks.rejected", 9);
