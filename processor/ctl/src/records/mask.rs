@@ -11,7 +11,7 @@ pub const MASK: &str = "***";
 
 /// The columns of an event that are shown: ids of ours, names of ours, types, times. All others are masked,
 /// those too that a later release adds: most are texts of the provider, and each may be about a person.
-const SHOWN: [&str; 15] = [
+const SHOWN: [&str; 16] = [
     "id",
     "source",
     "provider",
@@ -27,6 +27,7 @@ const SHOWN: [&str; 15] = [
     "key_id",
     "request_id",
     "raw_partition",
+    "raw_offset",
 ];
 
 /// The headers of any request that say nothing of a person. Those that the provider signs or that carry its
@@ -39,15 +40,11 @@ pub fn event(event: &WebhookEvent, show_bodies: bool) -> Value {
         return Value::Null;
     };
     let column = |(name, value): (String, Value)| {
-        let shown = show_bodies || value.is_null() || is_shown(&name);
+        let shown = show_bodies || value.is_null() || SHOWN.contains(&name.as_str());
         let value = if shown { value } else { json!(MASK) };
         (name, value)
     };
     Value::Object(columns.into_iter().map(column).collect::<Map<_, _>>())
-}
-
-fn is_shown(column: &str) -> bool {
-    column == "raw_offset" || SHOWN.contains(&column)
 }
 
 /// What ingest kept of a request, with masks for its peer, its query and the values of its headers.
