@@ -55,14 +55,14 @@ fn drain(site: &Site, settings: &Value, more: &[&str]) -> (Option<i32>, Value) {
         .expect("it runs");
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     // The last line; those before it are its log.
-    let told = text
+    let report = text
         .lines()
         .rev()
         .find(|line| line.starts_with("{\"drained\""));
-    let told = told.map_or(Value::Null, |line| {
+    let report = report.map_or(Value::Null, |line| {
         serde_json::from_str(line).expect("JSON")
     });
-    (output.status.code(), told)
+    (output.status.code(), report)
 }
 
 #[test]
@@ -103,9 +103,9 @@ fn an_outage_and_two_kills_lose_nothing_and_keep_the_order() {
 
     cluster.restart(0).expect("a start");
     cluster.wait_ready().expect("the node");
-    let (status, told) = drain(&running.site, &settings, &[]);
+    let (status, report) = drain(&running.site, &settings, &[]);
     assert_eq!(
-        (status, told),
+        (status, report),
         (
             Some(0),
             json!({"drained": 25, "left": 0, "refused": 0, "stopped": null})

@@ -36,8 +36,8 @@ fn six_faults_are_reported_at_once() {
         assert_eq!(status.code(), Some(EXIT_CONFIG), "{binary}");
         let log = service.log().expect("a log");
         for path in paths {
-            let told = log.lines().filter(|line| line.contains(path)).count();
-            assert_eq!(told, 1, "{binary} reports {path} once:\n{log}");
+            let times = log.lines().filter(|line| line.contains(path)).count();
+            assert_eq!(times, 1, "{binary} reports {path} once:\n{log}");
         }
     }
 }

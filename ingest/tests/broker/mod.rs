@@ -177,20 +177,26 @@ fn records_reach_the_topic_and_an_outage_is_503() {
     );
 }
 
-/// Key, value and source of the record whose key is `msg_1`, which must be where Java's default
-/// partitioner puts it.
-fn first_record(bootstrap: &str) -> (Vec<u8>, Vec<u8>, String) {
+/// Reads raw, of so many partitions, from its beginning.
+pub fn raw_reader(bootstrap: &str, partitions: i32) -> BaseConsumer {
     let consumer: BaseConsumer = ClientConfig::new()
         .set("bootstrap.servers", bootstrap)
         .set("group.id", "reader")
         .create()
         .unwrap();
     let mut list = TopicPartitionList::new();
-    for partition in 0..PARTITIONS {
+    for partition in 0..partitions {
         list.add_partition_offset("webhooks.raw", partition, Offset::Beginning)
             .unwrap();
     }
     consumer.assign(&list).unwrap();
+    consumer
+}
+
+/// Key, value and source of the record whose key is `msg_1`, which must be where Java's default
+/// partitioner puts it.
+fn first_record(bootstrap: &str) -> (Vec<u8>, Vec<u8>, String) {
+    let consumer = raw_reader(bootstrap, PARTITIONS);
     let since = Instant::now();
     loop {
         assert!(since.elapsed() < Duration::from_secs(10), "no record");

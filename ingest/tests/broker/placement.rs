@@ -5,31 +5,21 @@ use std::time::{Duration, Instant};
 
 use prometheus_client::registry::Registry;
 use rdkafka::config::ClientConfig;
-use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::Message;
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
-use rdkafka::{Offset, TopicPartitionList};
 use sluice_ingest::metrics::Metrics;
 use sluice_ingest::publish::{Hold, Kafka, Publish, Record, Undelivered, Use};
 use sluice_schemas::placement;
 use tokio::sync::oneshot;
 
-use super::{PARTITIONS, becomes, murmur2_partition, post, settings, settings_of, start};
+use super::{
+    PARTITIONS, becomes, murmur2_partition, post, raw_reader, settings, settings_of, start,
+};
 
 /// Key and partition of so many records of a topic of so many partitions.
 fn placed(bootstrap: &str, partitions: i32, count: usize) -> Vec<(Vec<u8>, i32)> {
-    let consumer: BaseConsumer = ClientConfig::new()
-        .set("bootstrap.servers", bootstrap)
-        .set("group.id", "reader")
-        .create()
-        .unwrap();
-    let mut list = TopicPartitionList::new();
-    for partition in 0..partitions {
-        list.add_partition_offset("webhooks.raw", partition, Offset::Beginning)
-            .unwrap();
-    }
-    consumer.assign(&list).unwrap();
+    let consumer = raw_reader(bootstrap, partitions);
     let (mut found, since) = (Vec::new(), Instant::now());
     while found.len() < count {
         assert!(since.elapsed() < Duration::from_secs(20), "{found:?}");

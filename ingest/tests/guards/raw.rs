@@ -6,18 +6,15 @@ use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use rdkafka::config::ClientConfig;
-use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::{BorrowedMessage, Headers, Message};
 use rdkafka::mocking::MockCluster;
-use rdkafka::{Offset, TopicPartitionList};
 use serde_json::{Value, json};
 use sluice_schemas::identity::sha256;
 use sluice_schemas::providers::testing::{TestSource, Unsigned};
 use sluice_schemas::providers::{ALL, Provider};
 
 use super::{is_request_id, same_as_golden, settings};
-use crate::broker::{Running, becomes, exchange, start};
+use crate::broker::{Running, becomes, exchange, raw_reader, start};
 use crate::support::hex;
 
 const TOPIC: &str = "webhooks.raw";
@@ -87,17 +84,7 @@ fn sent(running: &Running, case: &Case) -> String {
 
 /// Reads `count` records; their descriptions by request id.
 fn records(bootstrap: &str, count: usize, since: i64) -> HashMap<String, String> {
-    let consumer: BaseConsumer = ClientConfig::new()
-        .set("bootstrap.servers", bootstrap)
-        .set("group.id", "reader")
-        .create()
-        .unwrap();
-    let mut list = TopicPartitionList::new();
-    for partition in 0..PARTITIONS {
-        list.add_partition_offset(TOPIC, partition, Offset::Beginning)
-            .unwrap();
-    }
-    consumer.assign(&list).unwrap();
+    let consumer = raw_reader(bootstrap, PARTITIONS);
     let began = Instant::now();
     let mut records = HashMap::new();
     while records.len() < count {
