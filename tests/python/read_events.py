@@ -62,7 +62,8 @@ class Registered:
     """Confluent's framing, with the schema that the registry gives for the id in the value."""
 
     def __init__(self, url: str):
-        self.deserialize = AvroDeserializer(SchemaRegistryClient({"url": url}))
+        # Without a timeout the client waits for ever for an answer that was lost; with one it asks again.
+        self.deserialize = AvroDeserializer(SchemaRegistryClient({"url": url, "timeout": 10}))
 
     def __call__(self, value: bytes, topic: str) -> dict:
         return self.deserialize(value, SerializationContext(topic, MessageField.VALUE))
@@ -82,7 +83,7 @@ def main() -> int:
     parser.add_argument("--count", type=int, required=True)
     parser.add_argument("--schema", required=True, help="the schema file, for single-object encoding")
     parser.add_argument("--registry", help="the registry's address, for Confluent's framing")
-    parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--seconds", type=float, default=180)
     arguments = parser.parse_args()
 
     readers = {SINGLE_OBJECT: SingleObject(arguments.schema)}
