@@ -21,6 +21,8 @@ mod send;
 
 mod records;
 
+mod judging;
+
 mod find;
 
 mod show;
