@@ -27,6 +27,8 @@ pub mod dedup_log;
 
 pub mod event;
 
+pub mod cloudevents;
+
 pub mod fate;
 
 pub mod reason;

@@ -6,6 +6,7 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 
 use apache_avro::writer::datum::GenericDatumWriter;
+use sluice_schemas::cloudevents::{SPECVERSION, attributes};
 use sluice_schemas::dedup_log::Entry;
 use sluice_schemas::event::{
     CONTENT_TYPE, CONTENT_TYPE_CONFLUENT, CONTENT_TYPE_SINGLE_OBJECT, FINGERPRINT, PARSED,
@@ -14,7 +15,6 @@ use sluice_schemas::event::{
 use sluice_schemas::raw::TRACEPARENT;
 use sluice_schemas::reason::{Reason, Refusal};
 use sluice_schemas::settings::{Settings, Source};
-use sluice_schemas::timestamp;
 use sluice_schemas::topic::OTHER;
 
 use crate::pipeline::normalize::Event;
@@ -167,23 +167,6 @@ pub fn route<'a>(
     })
 }
 
-/// Whether a character may not stand in an attribute of `CloudEvents`: control characters and what Unicode
-/// reserves as no character.
-fn is_unprintable(c: char) -> bool {
-    let code = u32::from(c);
-    c.is_control() || code & 0xfffe == 0xfffe || (0xfdd0..=0xfdef).contains(&code)
-}
-
-/// An attribute that must be there, with U+FFFD for what may not stand in one. Kafka's binding knows no
-/// escapes: readers take the bytes as the text.
-fn printable(text: &str) -> Cow<'_, str> {
-    if text.contains(is_unprintable) {
-        Cow::Owned(text.replace(is_unprintable, "\u{fffd}"))
-    } else {
-        Cow::Borrowed(text)
-    }
-}
-
 /// `content-type`, `CloudEvents` 1.0 in binary mode, and the trace of the request.
 fn headers<'a>(
     event: &WebhookEvent,
@@ -191,24 +174,13 @@ fn headers<'a>(
     record: &'a Record,
     cloudevents: bool,
 ) -> Headers<'a> {
-    let text = |value: &str| Some(Cow::Owned(value.as_bytes().to_vec()));
     let mut headers: Headers<'a> = Vec::with_capacity(8);
     headers.push((CONTENT_TYPE, Some(Cow::Borrowed(content_type.as_bytes()))));
     if cloudevents {
-        headers.push(("ce_specversion", Some(Cow::Borrowed(b"1.0"))));
-        headers.push(("ce_id", text(&event.id)));
-        headers.push(("ce_source", text(&event.source)));
-        headers.push(("ce_type", text(&printable(&event.r#type))));
-        // The time of the occurrence, and of the receipt where the provider gives none.
-        let millis = event.occurred_at.unwrap_or(event.received_at);
-        if let Some(time) = timestamp::rfc3339(millis) {
-            headers.push(("ce_time", text(&time)));
-        }
-        // An attribute that need not be there is left out where its text is none that one may have.
-        let subject = event.subject.as_ref();
-        if let Some(subject) = subject.filter(|subject| !subject.contains(is_unprintable)) {
-            headers.push(("ce_subject", text(subject)));
-        }
+        let (name, version) = SPECVERSION;
+        headers.push((name, Some(Cow::Borrowed(version.as_bytes()))));
+        let owned = |text: Cow<'_, str>| Some(Cow::Owned(text.into_owned().into_bytes()));
+        headers.extend(attributes(event).map(|(name, value)| (name, owned(value))));
     }
     if let Some(trace) = record.header(TRACEPARENT) {
         headers.push((TRACEPARENT, Some(Cow::Borrowed(trace))));
