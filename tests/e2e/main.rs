@@ -48,6 +48,8 @@ mod ctl_reads;
 
 mod ctl_topics;
 
+mod listen;
+
 mod conservation;
 
 mod memory;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 
 use crate::help::{GROUP, layout};
-use crate::{check, fates, find, send, show, tail, topics};
+use crate::{check, fates, find, listen, send, show, tail, topics};
 
 const EXAMPLES: &str = "\
 EXAMPLES
@@ -65,6 +65,7 @@ pub enum Command {
     Find(find::Options),
     Show(show::Options),
     Tail(tail::Options),
+    Listen(listen::Options),
     DeadLetters(fates::DeadLetters),
     Rejected(fates::Rejected),
     Duplicates(fates::Duplicates),

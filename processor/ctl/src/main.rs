@@ -31,6 +31,8 @@ mod fates;
 
 mod tail;
 
+mod listen;
+
 mod topics;
 
 mod pages;
@@ -56,6 +58,7 @@ fn main() -> ExitCode {
         Command::Find(options) => file().and_then(|file| find::run(file, options)),
         Command::Show(options) => file().and_then(|file| show::run(file, options)),
         Command::Tail(options) => file().and_then(|file| run(tail::run(file, options))),
+        Command::Listen(options) => file().and_then(|file| run(listen::run(file, options))),
         Command::DeadLetters(options) => file().and_then(|file| options.run(file)),
         Command::Rejected(options) => file().and_then(|file| options.run(file)),
         Command::Duplicates(options) => file().and_then(|file| options.run(file)),

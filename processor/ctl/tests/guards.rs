@@ -46,6 +46,7 @@ fn the_help_reads_the_same() {
         &["find", "--help"],
         &["show", "--help"],
         &["tail", "--help"],
+        &["listen", "--help"],
         &["dead-letters", "--help"],
         &["dead-letters", "list", "--help"],
         &["rejected", "--help"],
@@ -68,6 +69,22 @@ fn the_help_reads_the_same() {
         &["find", "x", "--since", "yesterday"],
         &["show", "--raw", "3"],
         &["tail", "--fate", "lost"],
+        &["listen"],
+        &[
+            "listen",
+            "--forward",
+            "http://localhost:3000",
+            "--raw",
+            "--type",
+            "x",
+        ],
+        &[
+            "listen",
+            "--forward",
+            "http://localhost:3000",
+            "--timeout",
+            "0s",
+        ],
         &["rejected", "list", "--until", "soon"],
     ] {
         let what = format!("sluicectl {}", arguments.join(" "));
@@ -105,7 +122,7 @@ sources:
 }
 
 /// Calls that end without a broker and without ingest, in the folder of the settings.
-const CALLS: [&str; 26] = [
+const CALLS: [&str; 29] = [
     "--config no.yaml check",
     "--config bad.yaml check",
     "--config bad.yaml check --json",
@@ -131,6 +148,9 @@ const CALLS: [&str; 26] = [
     "--config good.yaml show --raw -- -1 7",
     "--config good.yaml show --raw 99999999999 7",
     "--config bad.yaml tail",
+    "--config bad.yaml listen --forward http://localhost:3000",
+    "--config good.yaml listen --forward localhost:3000",
+    "--config good.yaml listen --forward http://me:secret@localhost:3000",
     "--config bad.yaml topics plan",
 ];
 
@@ -198,6 +218,7 @@ fn completions_and_pages_have_every_command() {
         "-check",
         "-completions",
         "-find",
+        "-listen",
         "-man",
         "-send",
         "-show",

@@ -28,6 +28,8 @@ pub mod wire;
 
 pub mod client;
 
+pub mod target;
+
 pub mod topics;
 
 pub mod offsets;

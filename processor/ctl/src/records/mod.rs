@@ -15,6 +15,8 @@ pub mod raw_file;
 
 pub mod one;
 
+pub mod follow;
+
 use sluice_schemas::settings::Settings;
 
 use crate::failure::Failure;

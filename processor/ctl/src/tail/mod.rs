@@ -2,7 +2,6 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use sluice_schemas::fate::Fate;
 use sluice_schemas::record::Record;
@@ -12,10 +11,10 @@ use crate::failure::Failure;
 use crate::help::layout;
 use crate::output;
 use crate::records::filter::Filter;
-use crate::records::reader::{Range, Topics};
-use crate::records::view::{Read, read};
-use crate::records::window::{Moment, Window, moment, now};
-use crate::records::{self, Notes, fate_topics, mask};
+use crate::records::follow::{self, Following, content, ended};
+use crate::records::view::Read;
+use crate::records::window::{Moment, moment};
+use crate::records::{self, fate_topics};
 
 const LAYOUT: &str = layout!(
     "One line for each event and each other fate, as a committed reader sees it, until Ctrl-C. Partitions are
@@ -97,20 +96,17 @@ pub struct Options {
 pub async fn run(file: &Path, options: &Options) -> Result<bool, Failure> {
     let settings = Arc::new(records::settings(file)?);
     let filter = filter(options)?;
-    let stop = Arc::new(AtomicBool::new(false));
-    let tailing = Tailing {
-        settings,
-        filter,
-        from_now: options.since.is_none(),
-        show_bodies: options.show_bodies,
-        json: options.json,
-        stop: Arc::clone(&stop),
-    };
-    let mut work = tokio::task::spawn_blocking(move || tailing.run());
+    let wanted = topics(&settings, &filter);
+    let following = Following::new(&settings, filter, wanted, options.since.is_none());
+    let stop = following.stop();
+    let (show_bodies, json) = (options.show_bodies, options.json);
+    let mut work = tokio::task::spawn_blocking(move || {
+        following.run(&mut |record, read| print(&record, &read, show_bodies, json))
+    });
     let done = tokio::select! {
         done = &mut work => done,
         () = ended() => {
-            stop.store(true, Ordering::Relaxed);
+            stop.set();
             work.await
         }
     };
@@ -118,16 +114,7 @@ pub async fn run(file: &Path, options: &Options) -> Result<bool, Failure> {
 }
 
 fn filter(options: &Options) -> Result<Filter, Failure> {
-    let now = now();
-    let window = match options.since {
-        Some(since) => Window::new(since, None, now)?,
-        // What stands behind the ends is new, whatever its time.
-        None => Window {
-            since: 0,
-            until: None,
-        },
-    };
-    let mut filter = Filter::all(window);
+    let mut filter = follow::filter(options.since)?;
     filter.sources.clone_from(&options.source);
     filter.types.clone_from(&options.r#type);
     let fates = options
@@ -138,106 +125,29 @@ fn filter(options: &Options) -> Result<Filter, Failure> {
     Ok(filter)
 }
 
-/// Waits for Ctrl-C or for the signal by which a container is ended.
-async fn ended() {
-    use tokio::signal::unix::{SignalKind, signal};
-    let term = signal(SignalKind::terminate());
-    let terminated = async {
-        match term {
-            Ok(mut term) => drop(term.recv().await),
-            Err(_) => std::future::pending().await,
-        }
-    };
-    tokio::select! {
-        _ = tokio::signal::ctrl_c() => {}
-        () = terminated => {}
-    }
+/// The topics that can hold what is asked for.
+fn topics(settings: &Settings, filter: &Filter) -> Vec<String> {
+    let names = &settings.topics.names;
+    let mut topics = fate_topics(settings);
+    let fates = &filter.fates;
+    topics.retain(|topic| {
+        let fate = sluice_schemas::audit::fate_of(names, topic);
+        let is_typed = filter.types.is_empty() || fate == Fate::Event;
+        is_typed && (fates.is_empty() || fates.iter().any(|one| one == fate.name()))
+    });
+    topics
 }
 
-struct Tailing {
-    settings: Arc<Settings>,
-    filter: Filter,
-    from_now: bool,
-    show_bodies: bool,
-    json: bool,
-    stop: Arc<AtomicBool>,
-}
-
-impl Tailing {
-    fn run(&self) -> Result<bool, Failure> {
-        let topics = Topics::new(&self.settings)?;
-        let wanted = self.topics();
-        let since = (!self.from_now).then_some(self.filter.window.since);
-        let opened = topics.open(&wanted, since)?;
-        let mut notes = Notes {
-            lacking: opened.lacking,
-            ..Notes::default()
-        };
-        let ranges: Vec<Range> = opened
-            .ranges
-            .into_iter()
-            .map(|range| self.begin(range))
-            .collect();
-        let whole = notes.report();
-        if ranges.is_empty() {
-            return Ok(whole);
-        }
-        let count = wanted.len() - notes.lacking.len();
-        eprintln!("reading {count} topics, until Ctrl-C");
-        notes.lacking.clear();
-        topics.follow(&ranges, &self.stop, &mut |record| {
-            let read = read(&self.settings.topics.names, &record);
-            notes.unread(read.view.unread.as_ref());
-            !self.filter.takes(&read) || self.print(&record, &read)
-        })?;
-        Ok(notes.report() && whole)
+/// Prints a record; whether anybody reads it.
+fn print(record: &Record, read: &Read, show_bodies: bool, json: bool) -> bool {
+    if !json {
+        let content = show_bodies.then(|| output::plain(&content(record, read).to_string()));
+        let content = content.map_or_else(String::new, |content| format!("  {content}"));
+        return output::line(&format!("{}{content}", read.view.line()));
     }
-
-    /// The topics that can hold what is asked for.
-    fn topics(&self) -> Vec<String> {
-        let names = &self.settings.topics.names;
-        let mut topics = fate_topics(&self.settings);
-        let fates = &self.filter.fates;
-        topics.retain(|topic| {
-            let fate = sluice_schemas::audit::fate_of(names, topic);
-            let is_typed = self.filter.types.is_empty() || fate == Fate::Event;
-            is_typed && (fates.is_empty() || fates.iter().any(|one| one == fate.name()))
-        });
-        topics
+    let mut object = serde_json::json!(read.view);
+    if show_bodies {
+        object["content"] = content(record, read);
     }
-
-    fn begin(&self, range: Range) -> Range {
-        if self.from_now {
-            Range {
-                from: range.end,
-                ..range
-            }
-        } else {
-            range
-        }
-    }
-
-    /// Prints a record; whether anybody reads it.
-    fn print(&self, record: &Record, read: &Read) -> bool {
-        if !self.json {
-            let content = self
-                .show_bodies
-                .then(|| output::plain(&content(record, read).to_string()));
-            let content = content.map_or_else(String::new, |content| format!("  {content}"));
-            return output::line(&format!("{}{content}", read.view.line()));
-        }
-        let mut object = serde_json::json!(read.view);
-        if self.show_bodies {
-            object["content"] = content(record, read);
-        }
-        output::line(&object.to_string())
-    }
-}
-
-/// The event, or the body of what is none.
-fn content(record: &Record, read: &Read) -> serde_json::Value {
-    match &read.event {
-        Some(event) => mask::event(event, true),
-        None => mask::body(&record.value, true),
-    }
+    output::line(&object.to_string())
 }
