@@ -51,7 +51,12 @@ The rights of a user: the list of schemas/src/acl.rs, rule for rule. READ and WR
 {{- else -}}
 - resource: {type: group, name: {{ $group }}, patternType: literal}
   operations: [Describe]
-{{- range prepend $outputs "webhooks.raw" }}
+{{- /* A redrive writes to raw, and keeps its progress in a group of its own. */}}
+- resource: {type: group, name: {{ $group }}.redrive., patternType: prefix}
+  operations: [Read]
+- resource: {type: topic, name: {{ $prefix }}webhooks.raw, patternType: literal}
+  operations: [Read, Write, DescribeConfigs]
+{{- range $outputs }}
 - resource: {type: topic, name: {{ $prefix }}{{ . }}, patternType: literal}
   operations: [Read, DescribeConfigs]
 {{- end }}

@@ -69,7 +69,7 @@ pub enum Who {
     /// `sluice-processor`.
     Processor,
     /// Who reads topics and offsets with `sluicectl`, in the name of the processor's group, which it never
-    /// joins.
+    /// joins, and redrives records: writes to raw, with its progress in groups of its own.
     Operator,
 }
 
@@ -104,7 +104,11 @@ pub fn required(settings: &Settings, who: Who) -> Vec<Acl> {
             }
         }
         Who::Operator => {
-            rules.push(Acl::literal(group(), Operation::Describe));
+            rules.extend([
+                Acl::literal(group(), Operation::Describe),
+                redrive_groups(settings),
+                topic(&raw, Operation::Write),
+            ]);
             topics.extend([log].into_iter().chain(fates));
             rules.extend(topics.iter().map(|name| topic(name, Operation::Read)));
         }
@@ -116,6 +120,15 @@ pub fn required(settings: &Settings, who: Who) -> Vec<Acl> {
         }
     }
     rules
+}
+
+/// One rule for the groups in which redrives keep their progress.
+pub fn redrive_groups(settings: &Settings) -> Acl {
+    Acl {
+        resource: Resource::Group(format!("{}.redrive.", settings.group_id())),
+        pattern: Pattern::Prefixed,
+        operation: Operation::Read,
+    }
 }
 
 impl Acl {
@@ -245,7 +258,10 @@ mod tests {
         }
         let all = |who| lines(&verify, who).join("\n");
         assert!(!all(Who::Processor).contains("webhooks.raw WRITE"));
-        assert!(!all(Who::Operator).contains("WRITE"));
+        let operator = lines(&verify, Who::Operator);
+        let writes = operator.iter().filter(|rule| rule.contains("WRITE"));
+        assert_eq!(writes.collect::<Vec<_>>(), ["topic eu.webhooks.raw WRITE"]);
+        assert!(operator.contains(&"group eu.sluice-processor.redrive. READ".to_owned()));
         assert!(!all(Who::Processor).contains("CREATE"));
         let create = SETTINGS.replace("CREATE", "create: true");
         for who in [Who::Ingest, Who::Processor] {
