@@ -62,7 +62,7 @@ test: rust kafka registry python collector chart-tools ## all tests: unit, contr
 
 chart: rust chart-tools ## the chart: schemas, snapshots, unit tests, bad values; 1 minute; a real API server by ARGS="--server"
 	@$(call need,openssl,apt-get install openssl)
-	@$(CARGO) build --quiet --bin sluice-ingest --bin sluice-processor
+	@$(CARGO) build --quiet --bin sluice-ingest --bin sluice-processor --bin sluicectl
 	@$(if $(findstring --server,$(ARGS)),$(MAKE) --no-print-directory chart-server)
 	@$(CHART_VENV)/bin/python -B tests/chart/run.py $(ARGS)
 

@@ -102,9 +102,11 @@ Keys of the settings that the chart owns, and what must be there.
 {{- end -}}
 {{- end -}}
 {{- $check := .Values.checkJob -}}
-{{- $runs := or $check.enabled (include "sluice.tests" .) -}}
+{{- $ctl := or .Values.sluicectl.enabled (not (empty .Values.sluicectl.jobs)) -}}
+{{- $runs := or $check.enabled $ctl (include "sluice.tests" .) -}}
 {{- if and $runs (not (or $secrets.shared $secrets.operator (include "sluice.mountsOwnSecrets" $check))) -}}
 {{- $off := $check.enabled | ternary "checkJob.enabled: false and checkJob.test.enabled: false" "checkJob.test.enabled: false" -}}
+{{- $off = $ctl | ternary (printf "%s and no sluicectl" $off) $off -}}
 {{- $faults = append $faults (printf "secrets.operator: is empty, and settings.kafka.secret_properties names files: list the Secret of the operator's Kafka user, or set %s" $off) -}}
 {{- end -}}
 {{- end -}}
@@ -265,6 +267,16 @@ Whether a workload brings its secrets by a volume of its own, such as a CSI driv
 {{- if and $ingest.spool.enabled (lt (int $ordinal) (int $ingest.replicas)) -}}
 {{- $faults = append $faults (printf "drain.ordinals: %d is a pod that runs, and drains its spool itself: only ordinals from ingest.replicas (%d) on" (int $ordinal) (int $ingest.replicas)) -}}
 {{- end -}}
+{{- end -}}
+{{- $seen := list "sluicectl" -}}
+{{- range .Values.sluicectl.jobs -}}
+{{- if has .name $seen -}}
+{{- $faults = append $faults (printf "sluicectl.jobs: %s is the name of another one, or the chart's own: give each its own name" .name) -}}
+{{- end -}}
+{{- if gt (len .name) 11 -}}
+{{- $faults = append $faults (printf "sluicectl.jobs: %s is too long for a CronJob's name behind the release's: at most 11 characters" .name) -}}
+{{- end -}}
+{{- $seen = append $seen .name -}}
 {{- end -}}
 {{- $source := $check.test.source -}}
 {{- if and $source (not .Values.existingConfigMap) (not (hasKey (include "sluice.sources" . | fromYaml) $source)) -}}

@@ -1,9 +1,10 @@
 {{/*
-The spec of a pod that runs sluicectl once. (root, args; configMap, serviceAccountName, env)
+The spec of a pod that runs sluicectl once. (root, args; pod: its values where they are not those of checkJob;
+configMap, serviceAccountName, env)
 */}}
 {{- define "sluice.operatorPod" -}}
 {{- $root := .root -}}
-{{- $pod := $root.Values.checkJob -}}
+{{- $pod := .pod | default $root.Values.checkJob -}}
 {{- include "sluice.podFields" (dict "root" $root "pod" $pod "serviceAccountName" .serviceAccountName) }}
 restartPolicy: Never
 containers:
@@ -30,6 +31,33 @@ volumes:
   {{- with $pod.extraVolumes }}
   {{- toYaml . | nindent 2 }}
   {{- end }}
+{{- end }}
+
+{{/*
+The spec of a Job that runs a command of sluicectl. Nothing but 75 (try again), an eviction or a kill is worth
+another attempt. (root, args)
+*/}}
+{{- define "sluice.operatorJob" -}}
+{{- $root := .root -}}
+{{- $ctl := $root.Values.sluicectl -}}
+{{- $check := $root.Values.checkJob -}}
+{{- $pod := set (deepCopy $check) "resources" $ctl.resources -}}
+{{- $account := $check.serviceAccountName | default (include "sluice.serviceAccountName" $root) -}}
+backoffLimit: {{ $ctl.backoffLimit | int }}
+podFailurePolicy:
+  rules:
+    - action: FailJob
+      onExitCodes: {containerName: sluicectl, operator: In, values: [1, 2, 78]}
+template:
+  metadata:
+    labels:
+      {{- include "sluice.podLabels" (dict "root" $root "component" "operator" "labels" $check.podLabels) | nindent 6 }}
+    {{- with merge (dict) $check.podAnnotations $root.Values.commonAnnotations }}
+    annotations:
+      {{- toYaml . | nindent 6 }}
+    {{- end }}
+  spec:
+    {{- include "sluice.operatorPod" (dict "root" $root "args" .args "pod" $pod "serviceAccountName" $account) | nindent 4 }}
 {{- end }}
 
 {{/*

@@ -129,7 +129,7 @@ def closed(counts):
 # Mappings that values.yaml fills, and that are objects of Kubernetes: the API server knows their keys.
 OF_KUBERNETES = {
     f"{prefix}{name}"
-    for prefix in ("", "ingest.", "processor.", "checkJob.", "drain.")
+    for prefix in ("", "ingest.", "processor.", "checkJob.", "sluicectl.", "drain.")
     for name in (
         "podSecurityContext",
         "containerSecurityContext",

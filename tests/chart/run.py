@@ -10,6 +10,7 @@ import sys
 import time
 from functools import partial
 
+import commands
 import installs
 import mutants
 import refusals
@@ -32,6 +33,7 @@ STEPS = {
     "settings": settings.accepted,
     "keys": settings.every,
     "apart": settings.apart,
+    "commands": commands.taken,
     "refusals": refusals.refusals,
     "renamed": refusals.old_keys,
     "closed": refusals.closed,
