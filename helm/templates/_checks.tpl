@@ -84,7 +84,9 @@ Keys of the settings that the chart owns, and what must be there.
 {{- end -}}
 {{- end -}}
 {{- range $name, $source := include "sluice.sources" . | fromYaml -}}
-{{- range $file := $source.secrets -}}
+{{- range $secret := $source.secrets -}}
+{{- $file := $secret -}}
+{{- if kindIs "map" $secret }}{{ $file = $secret.name }}{{ end -}}
 {{- with get $pathsOfIngest $file -}}
 {{- $faults = append $faults (printf "secrets.%s: has the file %s, a secret of settings.sources.%s: a provider's secret is never in ingest; move it to secrets.providers" . $file $name) -}}
 {{- end -}}

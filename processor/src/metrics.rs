@@ -197,11 +197,9 @@ impl Metrics {
             drop(self.freshness.get_or_create(&labels));
             drop(self.unknown_types.get_or_create(&labels));
             drop(self.unverified.get_or_create(&labels));
-            for key in &source.secrets {
-                drop(
-                    self.key_last_verified
-                        .get_or_create(&key_labels(&source.name, key)),
-                );
+            for secret in &source.secrets {
+                let labels = key_labels(&source.name, &secret.key_id);
+                drop(self.key_last_verified.get_or_create(&labels));
             }
         }
         let unknown = label(None, Some(Reason::UnknownSource));
@@ -344,6 +342,22 @@ fn seconds(now: i64, received_at: i64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_secret_is_called_by_its_key_id() {
+        let text = "kafka: {bootstrap_servers: b}\nsources: {s: {provider: flowcode, secrets: [a, {name: b, \
+                    key_id: new}]}}";
+        let dir = tempfile::tempdir().expect("a folder");
+        let file = dir.path().join("settings.yaml");
+        std::fs::write(&file, text).expect("the settings");
+        let settings = sluice_service::settings::load(&file).expect("settings without faults");
+        let mut registry = Registry::default();
+        Metrics::new(&mut registry).sources(&settings);
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &registry).expect("text");
+        let named = |id: &str| text.contains(&format!("{{source=\"s\",key_id=\"{id}\"}}"));
+        assert!(named("a") && named("new") && !named("b"), "{text}");
+    }
 
     #[test]
     fn two_hundred_sources_with_twenty_types_each_have_a_bounded_number_of_series() {

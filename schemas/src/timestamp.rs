@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use time::OffsetDateTime;
-use time::format_description::well_known::Iso8601;
+use time::format_description::well_known::{Iso8601, Rfc3339};
 
 /// Numbers below this, in absolute value, are seconds, the others milliseconds: as seconds it
 /// is the year 5138, as milliseconds March 1973, so no webhook's time is on the wrong side.
@@ -49,6 +49,24 @@ pub fn iso8601(text: &str) -> Option<i64> {
     let time = OffsetDateTime::parse(&by_the_letter(text), &Iso8601::PARSING).ok()?;
     let millis = time.unix_timestamp_nanos().div_euclid(1_000_000);
     i64::try_from(millis).ok()
+}
+
+/// The first and the last microsecond of a time of RFC 3339, as precisely as it is written: `12:00:00Z` is a
+/// whole second, `12:00:00.5Z` a tenth of one. `None` past the microsecond and outside of the years 1 to
+/// 9999.
+pub fn rfc3339_span(text: &str) -> Option<(i64, i64)> {
+    let behind = text.get(19..)?.strip_prefix('.').unwrap_or_default();
+    let digits = behind.bytes().take_while(u8::is_ascii_digit).count();
+    let rest = u32::try_from(6_usize.checked_sub(digits)?).ok()?;
+    let nanos = OffsetDateTime::parse(text, &Rfc3339)
+        .ok()?
+        .unix_timestamp_nanos();
+    // A leap second has a fraction that is not written.
+    let first = i64::try_from(nanos / 1000)
+        .ok()
+        .filter(|_| nanos % 1000 == 0)?;
+    showable(first.div_euclid(1000))?;
+    Some((first, first + 10_i64.pow(rest) - 1))
 }
 
 /// The text as ISO 8601 has it, where it is written in a way that many libraries have and that means
@@ -127,6 +145,43 @@ mod tests {
             "2025-09-05T25:00:00Z",
         ] {
             assert_eq!(read(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_time_of_rfc_3339_is_as_long_as_it_is_precise() {
+        let second = 1_757_035_106_000_000;
+        for (text, first, length) in [
+            ("2025-09-05T01:18:26Z", second, 1_000_000),
+            ("2025-09-05t01:18:26z", second, 1_000_000),
+            ("2025-09-04T18:18:26-07:00", second, 1_000_000),
+            ("2025-09-05T01:18:26.5Z", second + 500_000, 100_000),
+            ("2025-09-05T01:18:26.123+00:00", second + 123_000, 1_000),
+            ("2025-09-05T01:18:26.123456Z", second + 123_456, 1),
+            ("1969-12-31T23:59:59.9Z", -100_000, 100_000),
+        ] {
+            assert_eq!(
+                rfc3339_span(text),
+                Some((first, first + length - 1)),
+                "{text}"
+            );
+        }
+        for bad in [
+            "",
+            "2025-09-05",
+            "2025-09-05T01:18:26",
+            "2025-09-05T01:18Z",
+            "2025-09-05T01:18:26.Z",
+            "2025-09-05T01:18:26.1234567Z",
+            "2025-09-05T01:18:26.1234560Z",
+            "2025-02-30T01:18:26Z",
+            "2016-12-31T23:59:60Z",
+            "0000-01-01T00:00:00Z",
+            "1757035106",
+            "2025-09-05T01:18:26éZ",
+            "2025-09-05T01:18:2é.5Z",
+        ] {
+            assert_eq!(rfc3339_span(bad), None, "{bad}");
         }
     }
 
@@ -256,7 +311,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_text_panics(text in "[-+0-9TZWtzUC:., ]{0,40}|\\PC{0,80}") {
-            let _ = read(&text);
+            let _ = (read(&text), rfc3339_span(&text));
         }
 
         #[test]

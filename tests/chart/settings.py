@@ -125,7 +125,9 @@ def wanted(settings):
     names += [telemetry.get(key) for key in ("otlp_headers_file", "otlp_ca_file")]
     names += ((settings.get("ingest") or {}).get("tls") or {}).values()
     for source in settings["sources"].values():
-        names += [*source.get("secrets", []), source.get("client_ca_file")]
+        secrets = source.get("secrets") or []
+        names += [each["name"] if isinstance(each, dict) else each for each in secrets]
+        names += [source.get("client_ca_file")]
         names += (source.get("options") or {}).get("webhook_url_files", [])
     return {name.removeprefix(SECRETS + "/") for name in names if name}
 

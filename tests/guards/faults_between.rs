@@ -9,7 +9,7 @@ use crate::faults::{load, shown};
 use crate::golden::compare;
 
 /// What no single key shows: the file itself, names, properties, and what must hold between keys.
-const TABLE: [&str; 47] = [
+const TABLE: [&str; 50] = [
     "",
     "[]",
     "x",
@@ -34,6 +34,9 @@ const TABLE: [&str; 47] = [
     "KAFKA\nsources: {s: {provider: flock, secrets: [f], token: t, tokens: [t]}}",
     "KAFKA\nsources: {s: {provider: flock, secrets: [f, f]}}",
     "KAFKA\nsources: {s: {provider: flock, secrets: ['a/b', '..', '']}}",
+    "KAFKA\nsources: {s: {provider: flock, secrets: [{}, {name: 1}, {name: f, not_before: x, not_after: 1, key_id: '', y: z}]}}",
+    "KAFKA\nsources: {s: {provider: flock, secrets: [f, {name: g, key_id: f}, {name: f, key_id: h}]}}",
+    "KAFKA\nsources: {s: {provider: flock, secrets: [{name: f, not_before: 2026-03-02T00:00:00Z, not_after: 2026-03-01T00:00:00Z}]}}",
     "KAFKA\nsources: {s: {provider: flock, secrets: [f], token_sha256: [e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855]}}",
     "KAFKA\nsources: {s: {provider: flock, secrets: [f], require_headers: {'a b': []}}}",
     "KAFKA\nsources: {s: {provider: flock, secrets: [f], events: [a.b, a_b, a-b, other]}}",

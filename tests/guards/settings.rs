@@ -4,17 +4,17 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 use sluice_schemas::providers::testing::verifier;
-use sluice_schemas::providers::{ALL, Spec};
+use sluice_schemas::providers::{ALL, Spec, Validity};
 use sluice_schemas::settings::{
     Begin, Ingest, Kafka, Limits, LogFormat, Membership, OtlpProtocol, PeerFrom, Processor,
-    Retention, SchemaRegistry, Settings, Source, Spool, Telemetry, TlsFiles, Topics,
+    Retention, SchemaRegistry, Secret, Settings, Source, Spool, Telemetry, TlsFiles, Topics,
 };
 
 use crate::golden::compare;
 
 /// The smallest file, one for each provider, and those in which a part comes to be that has defaults of
 /// its own.
-const FILES: [(&str, &str); 10] = [
+const FILES: [(&str, &str); 11] = [
     (
         "smallest",
         "{sources: {s: {provider: flock, secrets: [f]}}}",
@@ -30,6 +30,11 @@ const FILES: [(&str, &str); 10] = [
     (
         "flockler",
         "{sources: {s: {provider: flockler, secrets: [f], options: {webhook_urls: ['http://h/']}}}}",
+    ),
+    (
+        "secrets in time",
+        "{sources: {s: {provider: flock, secrets: [f, {name: g}, {name: h, not_before: 2026-03-01T12:00:00Z, \
+         not_after: '2026-03-01T12:00:00.250Z', key_id: h-1}]}}}",
     ),
     ("spool", "{ingest: {spool: {dir: /spool}}, SOURCE}"),
     (
@@ -209,7 +214,7 @@ fn source(source: &Source) -> Value {
     json!({
         "name": name,
         "provider": provider.spec().name,
-        "secrets": secrets,
+        "secrets": secrets.iter().map(secret).collect::<Vec<_>>(),
         "token_sha256": token_sha256.len(),
         "require_headers": require_headers.len(),
         "max_body": max_body,
@@ -219,6 +224,21 @@ fn source(source: &Source) -> Value {
         "client_ca_file": client_ca_file,
         "allow_from": allow_from.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "rate": rate,
+    })
+}
+
+/// A secret without times is its name.
+fn secret(secret: &Secret) -> Value {
+    let Secret {
+        file,
+        key_id,
+        validity,
+    } = secret;
+    if key_id == file && *validity == Validity::default() {
+        return json!(file);
+    }
+    json!({
+        "file": file, "key_id": key_id, "not_before, µs": validity.not_before, "not_after, µs": validity.not_after,
     })
 }
 

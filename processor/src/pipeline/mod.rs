@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use sluice_schemas::providers::Credentials;
+use sluice_schemas::providers::Keyring;
 use sluice_schemas::raw::{REQUEST, RawError, RawRequest};
 use sluice_schemas::reason::{Reason, Refusal};
 use sluice_schemas::settings::{Settings, Source};
@@ -37,14 +37,14 @@ pub struct Rules<'a> {
     /// The settings.
     pub settings: &'a Settings,
     /// What the secret files hold now, by source.
-    pub credentials: Arc<BTreeMap<String, Arc<Credentials>>>,
+    pub credentials: Arc<BTreeMap<String, Arc<Keyring>>>,
     /// Where events go.
     pub router: &'a Router,
 }
 
 impl Rules<'_> {
     /// The secrets of a source; none where it has none.
-    fn credentials(&self, source: &Source) -> Arc<Credentials> {
+    fn credentials(&self, source: &Source) -> Arc<Keyring> {
         let found = self.credentials.get(&source.name);
         found.map(Arc::clone).unwrap_or_default()
     }

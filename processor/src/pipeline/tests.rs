@@ -33,11 +33,17 @@ fn source_name(provider: &dyn Provider) -> String {
 }
 
 fn bench() -> Bench {
+    bench_of(|_| {})
+}
+
+/// With the settings of each source changed.
+fn bench_of(change: impl Fn(&mut serde_json::Value)) -> Bench {
     let dir = tempfile::tempdir().expect("a folder");
     let mut sources = serde_json::Map::new();
     for provider in ALL {
         let name = source_name(provider);
-        let source = provider.sender().source(&name);
+        let mut source = provider.sender().source(&name);
+        change(&mut source.settings);
         for (file, content) in &source.files {
             std::fs::write(dir.path().join(file), content).expect("a secret");
         }
@@ -322,3 +328,5 @@ fn no_credentials_accept_nothing_that_must_be_signed() {
 }
 
 mod characters;
+
+mod secrets;

@@ -3,7 +3,7 @@
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 use sluice_schemas::fate::{REDRIVE_COUNT, REDRIVE_LIMIT};
-use sluice_schemas::providers::{Authentic, Credentials, Delivery};
+use sluice_schemas::providers::{Authentic, Delivery, Keyring};
 use sluice_schemas::raw::RawRequest;
 use sluice_schemas::reason::{Reason, Refusal};
 use sluice_schemas::settings::{Settings, Source};
@@ -46,16 +46,15 @@ pub fn within_redrive_limit(record: &Record) -> Result<(), Refusal> {
     }
 }
 
-/// Proves a delivery by its source's secrets.
+/// Proves a delivery by those of its source's secrets that were valid when it was received.
 pub fn verify<'s, 'r>(
     source: &'s Source,
-    credentials: &Credentials,
+    credentials: &Keyring,
     request: &'r RawRequest,
     body: &'r [u8],
 ) -> Result<Verified<'s, 'r>, Refusal> {
-    let authentic = source
-        .verifier
-        .verify(Delivery { request, body }, credentials)?;
+    let delivery = Delivery { request, body };
+    let authentic = credentials.verify(source.verifier.as_ref(), delivery)?;
     Ok(Verified {
         source,
         request,

@@ -13,9 +13,9 @@ use prometheus_client::registry::Registry;
 
 use sluice_schemas::identity::sha256;
 use sluice_schemas::metric::processor::SECRET_RELOAD_FAILURES;
-use sluice_schemas::providers::{Credentials, Verifier};
-use sluice_schemas::settings::Fault;
-use sluice_schemas::settings::{Settings, Source};
+use sluice_schemas::providers::signature::Key;
+use sluice_schemas::providers::{Keyring, Validity, Verifier};
+use sluice_schemas::settings::{Fault, Secret, Settings, Source};
 
 use crate::files;
 use crate::metric::register;
@@ -36,14 +36,14 @@ static POLICY: Policy = Policy {
     restored: "the secrets can be read again",
 };
 
-/// All sources' credentials at one moment, by the source's name.
-pub type Snapshot = Arc<BTreeMap<String, Arc<Credentials>>>;
+/// All sources' credentials as the files are at one moment, by the source's name.
+pub type Snapshot = Arc<BTreeMap<String, Arc<Keyring>>>;
 
 /// The credentials of every source, disabled ones too, for their raw records are still judged.
 #[derive(Debug)]
 pub struct Store {
     secrets_dir: PathBuf,
-    snapshot: ArcSwap<BTreeMap<String, Arc<Credentials>>>,
+    snapshot: ArcSwap<BTreeMap<String, Arc<Keyring>>>,
     /// The lock also keeps two readers from racing.
     sources: Mutex<Vec<(SourceFiles, Watched)>>,
     failures: Counter,
@@ -54,13 +54,14 @@ pub struct Store {
 struct SourceFiles {
     source: String,
     verifier: Arc<dyn Verifier>,
-    secrets: Vec<String>,
+    secrets: Vec<Secret>,
     files: Vec<String>,
 }
 
 /// What a source's files hold at one moment.
 struct Reading {
-    credentials: Credentials,
+    keys: Vec<(Validity, Key)>,
+    files: BTreeMap<String, Vec<u8>>,
     /// SHA-256 of each file's content, by name.
     digests: BTreeMap<String, Digest>,
     strays: Vec<Stray>,
@@ -117,7 +118,7 @@ impl Store {
                 Ok(reading) => {
                     files.warn(&reading.strays);
                     let watched = Watched::new(&POLICY, Some(&source.name), reading.digest());
-                    all.insert(source.name.clone(), Arc::new(reading.credentials));
+                    all.insert(source.name.clone(), Arc::new(reading.keyring()));
                     sources.push((files, watched));
                 }
                 Err(found) => faults.extend(found),
@@ -143,7 +144,7 @@ impl Store {
     }
 
     /// The credentials of a source now. Cheap.
-    pub fn get(&self, source: &str) -> Option<Arc<Credentials>> {
+    pub fn get(&self, source: &str) -> Option<Arc<Keyring>> {
         self.snapshot.load().get(source).cloned()
     }
 
@@ -180,7 +181,7 @@ impl Store {
                 files.warn(&reading.strays);
                 after
                     .get_or_insert_with(|| BTreeMap::clone(&self.snapshot.load()))
-                    .insert(files.source.clone(), Arc::new(reading.credentials));
+                    .insert(files.source.clone(), Arc::new(reading.keyring()));
             }
         }
         if let Some(after) = after {
@@ -225,7 +226,8 @@ impl SourceFiles {
 
     fn read(&self, dir: &Path) -> Result<Reading, Vec<Fault>> {
         let mut reading = Reading {
-            credentials: Credentials::default(),
+            keys: Vec::new(),
+            files: BTreeMap::new(),
             digests: BTreeMap::new(),
             strays: Vec::new(),
         };
@@ -236,11 +238,11 @@ impl SourceFiles {
                 message,
             });
         };
-        for name in &self.secrets {
-            match reading.file(dir, name, |content| self.verifier.key(content)) {
+        for secret in &self.secrets {
+            match reading.file(dir, &secret.file, |content| self.verifier.key(content)) {
                 Ok((_, mut key)) => {
-                    key.name.clone_from(name);
-                    reading.credentials.keys.push(key);
+                    key.name.clone_from(&secret.key_id);
+                    reading.keys.push((secret.validity, key));
                 }
                 Err(message) => fault("secrets", message),
             }
@@ -248,7 +250,7 @@ impl SourceFiles {
         for name in &self.files {
             match reading.file(dir, name, |content| self.verifier.check_file(content)) {
                 Ok((content, ())) => {
-                    reading.credentials.files.insert(name.clone(), content);
+                    reading.files.insert(name.clone(), content);
                 }
                 Err(message) => fault("options", message),
             }
@@ -262,6 +264,10 @@ impl SourceFiles {
 }
 
 impl Reading {
+    fn keyring(&self) -> Keyring {
+        Keyring::new(&self.keys, &self.files)
+    }
+
     /// The digest of all files. The content itself is not kept for it, so that it cannot be printed.
     fn digest(&self) -> Digest {
         let mut all = Vec::new();
@@ -296,7 +302,7 @@ impl Reading {
 
 /// What is around a secret, once the line end behind it is taken off: bytes that editors and shells add and
 /// that are not visible.
-fn strays(content: &[u8]) -> Option<String> {
+pub fn strays(content: &[u8]) -> Option<String> {
     const MARK: &[u8] = b"\xef\xbb\xbf";
     let text = content.strip_prefix(MARK).unwrap_or(content);
     let (before, rest) = text.split_at(text.len() - text.trim_ascii_start().len());

@@ -65,9 +65,11 @@ fn hidden(value: &Value, key: &str) -> Option<bool> {
         Some(found?.contains(&true))
     };
     match value {
-        Value::String(text) if text.contains(SECRET) => {
-            (!matches!(key, "events" | "secrets" | "webhook_url_files")).then_some(true)
-        }
+        Value::String(text) if text.contains(SECRET) => (!matches!(
+            key,
+            "events" | "secrets" | "name" | "key_id" | "webhook_url_files"
+        ))
+        .then_some(true),
         Value::Array(items) => any(items.iter().map(|item| hidden(item, key)).collect()),
         Value::Object(map) if map.keys().any(|key| key.contains(SECRET)) => None,
         Value::Object(map) => any(map.iter().map(|(key, value)| hidden(value, key)).collect()),

@@ -126,11 +126,13 @@ pub enum Signing {
     Off,
 }
 
-/// What a source's secret files hold now.
+/// What a source's secret files hold that is valid at one time ([`super::Keyring`]).
 #[derive(Debug, Clone, Default)]
 pub struct Credentials {
-    /// The secrets in the order of the settings; all are tried.
+    /// The secrets in the order of the settings; all are tried. Empty where the source has none.
     pub keys: Vec<Key>,
+    /// How many secrets of the source are not valid at this time.
+    pub outside: usize,
     /// The content of each of [`Verifier::files`], by name, one trailing line end taken off.
     pub files: BTreeMap<String, Vec<u8>>,
 }
@@ -159,7 +161,7 @@ pub struct Proof {
     pub authenticity: Authenticity,
     /// Which signing scheme matched, such as `ts.data`; `None` without a signature.
     pub scheme: Option<&'static str>,
-    /// The name of the secret that matched; `None` without a signature.
+    /// The `key_id` of the secret that matched; `None` without a signature.
     pub key_id: Option<String>,
     /// It carries a signature that no secret is configured for: passed over, and worth a warning.
     pub unverified_signature: bool,

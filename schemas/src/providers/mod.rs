@@ -12,6 +12,8 @@ pub mod signature;
 
 pub mod api;
 
+pub mod keyring;
+
 pub mod schemes;
 
 pub mod flock;
@@ -52,6 +54,7 @@ mod sender_tests;
 mod field_tests;
 
 pub use api::*;
+pub use keyring::{Keyring, Validity};
 
 use sending::Sender;
 

@@ -20,7 +20,7 @@ pub const MAX_HEADER_BYTES: usize = 4096;
 /// A secret, ready for use. It prints as `***`.
 #[derive(Clone)]
 pub struct Key {
-    /// The name of the secret, which is the name of its file: written to `key_id`.
+    /// The `key_id` of the secret: the name of its file where the settings do not say otherwise.
     pub name: String,
     material: Material,
 }
@@ -30,6 +30,7 @@ enum Material {
     // Boxed, for the keyed state is much larger than a public key.
     Hmac(Box<Hmac<Sha256>>),
     Ed25519([u8; 32]),
+    Never,
 }
 
 impl fmt::Debug for Key {
@@ -55,6 +56,19 @@ impl Key {
             name: String::new(),
             material: Material::Ed25519(public),
         }
+    }
+
+    /// A key that nothing matches: it stands for secrets none of which is valid.
+    pub(super) fn never() -> Self {
+        Self {
+            name: String::new(),
+            material: Material::Never,
+        }
+    }
+
+    /// Whether this is the key that nothing matches.
+    pub(super) fn is_never(&self) -> bool {
+        matches!(self.material, Material::Never)
     }
 
     /// Whether this is a key for HMAC-SHA256.

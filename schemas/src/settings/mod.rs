@@ -18,6 +18,8 @@ mod topics;
 
 mod registry;
 
+mod secret;
+
 mod source;
 
 mod spool;
@@ -56,6 +58,7 @@ pub use peer::PeerFrom;
 pub use processor::{Begin, Membership, Processor};
 pub use reader::{Fault, Faults, Node};
 pub use registry::SchemaRegistry;
+pub use secret::Secret;
 pub use sizes::{OUTPUT_QUEUE_BYTES, RAW_OVERHEAD};
 pub use source::Source;
 pub use spool::Spool;

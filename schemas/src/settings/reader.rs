@@ -126,6 +126,12 @@ impl Node {
         Self::new(self.path(key), value, &self.faults)
     }
 
+    /// A mapping that is an item of a list of this one, at its path such as `secrets[1]`.
+    #[must_use]
+    pub fn item(&self, path: &str, value: Value) -> Self {
+        Self::new(self.path(path), value, &self.faults)
+    }
+
     /// The mappings below this one by their names, such as the sources.
     pub fn children(self) -> Vec<(String, Self)> {
         let (path, faults) = (self.path, self.faults);

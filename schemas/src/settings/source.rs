@@ -9,6 +9,7 @@ use ipnet::IpNet;
 use serde_json::Value;
 
 use super::network::networks;
+use super::secret::{Secret, secrets};
 use super::sizes::max_body;
 use super::values::{FILE_NAME, bounded, file, hash, is_file_name, is_set};
 use crate::identity::sha256;
@@ -29,8 +30,8 @@ pub struct Source {
     /// The check of this source's deliveries, under its options. Shared with the store of the secrets, which
     /// reads secrets by it.
     pub verifier: Arc<dyn Verifier>,
-    /// The names of secret files; all are tried.
-    pub secrets: Vec<String>,
+    /// Its secrets; those that are valid at a request's receipt are all tried.
+    pub secrets: Vec<Secret>,
     /// SHA-256 of the tokens that the URL may carry; empty: no token.
     pub token_sha256: Vec<[u8; 32]>,
     /// Header name (lower case) and SHA-256 of the values it may have; all names must match.
@@ -102,8 +103,7 @@ fn source(
             );
         }
     }
-    let secrets = node.texts("secrets");
-    file_names(&node, "secrets", &secrets);
+    let secrets = secrets(&mut node);
     let token_sha256 = token_sha256(&mut node);
     let require_headers = require_headers(&mut node);
     if let Some(options) = node.peek("options").filter(|_| provider.is_some()) {
@@ -249,7 +249,7 @@ fn rate(node: &mut Node) -> Option<u32> {
 }
 
 /// What must stand next to the provider's way of signing.
-fn signing(node: &Node, signing: Signing, (proved, by_address): (bool, bool), secrets: &[String]) {
+fn signing(node: &Node, signing: Signing, (proved, by_address): (bool, bool), secrets: &[Secret]) {
     match signing {
         Signing::Required if secrets.is_empty() => {
             node.fault("secrets", "at least one is needed: every request is signed");

@@ -7,10 +7,13 @@ use sluice_schemas::settings::{Part, Settings};
 
 use crate::failure::Failure;
 use crate::help::layout;
+use crate::records::window::now_us;
 
 mod finding;
 
 mod secrets;
+
+mod validity;
 
 mod brokers;
 
@@ -91,6 +94,7 @@ pub async fn run(file: &Path, options: &Options) -> Result<bool, Failure> {
         report.add(&finding.mend(warning.mend));
     }
     report.all(&secrets::check(&settings));
+    report.all(&validity::check(&settings, now_us()));
 
     eprintln!("asking the brokers and the schema registry");
     let roles = options.role.clone();

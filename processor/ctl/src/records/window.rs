@@ -123,6 +123,11 @@ pub fn shown(millis: i64) -> String {
     rfc3339(millis).unwrap_or_else(|| format!("{millis} ms since 1970"))
 }
 
+/// Microseconds since 1970: the unit of a request's receipt.
+pub fn now_us() -> i64 {
+    now().saturating_mul(1000)
+}
+
 /// Milliseconds since 1970.
 pub fn now() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);

@@ -16,6 +16,7 @@ use uuid::Uuid;
 use super::options::Options;
 use super::target::Target;
 use crate::failure::Failure;
+use crate::records::window::now_us;
 
 /// How old a stale request is, in seconds: a day.
 const STALE: i64 = 86_400;
@@ -214,7 +215,7 @@ fn judged(target: &Target<'_>, request: &Unsigned) -> Result<(), Refusal> {
         id: Uuid::nil(),
         source: target.source.name.clone(),
         provider: target.source.provider.spec().name.to_owned(),
-        received_at: now() * 1_000_000,
+        received_at: now_us(),
         method: "POST".to_owned(),
         target: format!("/v1/hooks/{}", target.source.name),
         peer: IpAddr::V4(Ipv4Addr::LOCALHOST),
@@ -230,8 +231,8 @@ fn judged(target: &Target<'_>, request: &Unsigned) -> Result<(), Refusal> {
         request: &raw,
         body: &request.body,
     };
-    let verifier = &target.source.verifier;
-    verifier.verify(delivery, &target.credentials).map(|_| ())
+    let verifier = target.source.verifier.as_ref();
+    target.keyring.verify(verifier, delivery).map(|_| ())
 }
 
 fn in_words(refusal: &Refusal) -> String {

@@ -4,23 +4,24 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use sluice_schemas::identity::sha256;
-use sluice_schemas::providers::Credentials;
+use sluice_schemas::providers::{Keyring, Signing};
 use sluice_schemas::settings::{Fault, Settings, Source};
 use sluice_service::secrets::read_secret;
 
 use super::options::Options;
 use crate::failure::Failure;
+use crate::records::window::now_us;
 
 /// A source with what stands in its files.
 pub struct Target<'a> {
     /// The source.
     pub source: &'a Source,
-    /// The contents of its secret files, in the order of the settings.
+    /// The contents of the secret files that are valid now, in the order of the settings.
     pub secrets: Vec<Vec<u8>>,
     /// The contents of its other files.
     pub files: BTreeMap<String, Vec<u8>>,
     /// The same as the processor has them.
-    pub credentials: Credentials,
+    pub keyring: Keyring,
     /// The token of its URL, where it has one.
     pub token: Option<String>,
     /// The headers that its requests have in addition, names in lower case.
@@ -52,11 +53,11 @@ impl<'a> Target<'a> {
             source,
             secrets: Vec::new(),
             files: BTreeMap::new(),
-            credentials: Credentials::default(),
+            keyring: Keyring::default(),
             token: token(source, options.token_file.as_deref())?,
             headers: headers(source, options)?,
         };
-        target.read(&settings.secrets_dir)?;
+        target.read(&settings.secrets_dir, now_us())?;
         Ok(target)
     }
 
@@ -65,14 +66,15 @@ impl<'a> Target<'a> {
         !self.source.token_sha256.is_empty() || !self.source.require_headers.is_empty()
     }
 
-    fn read(&mut self, dir: &Path) -> Result<(), Failure> {
-        let mut faults = Vec::new();
+    fn read(&mut self, dir: &Path, now: i64) -> Result<(), Failure> {
+        let (mut faults, mut keys) = (Vec::new(), Vec::new());
         let source = self.source;
         let mut fault = |key: &str, message: String| {
             let path = format!("sources.{}.{key}", source.name);
             faults.push(Fault { path, message });
         };
-        for name in &source.secrets {
+        for secret in &source.secrets {
+            let name = &secret.file;
             let read = read_secret(dir, name).and_then(|content| {
                 let key = source.verifier.key(&content);
                 key.map(|key| (content, key))
@@ -80,9 +82,11 @@ impl<'a> Target<'a> {
             });
             match read {
                 Ok((content, mut key)) => {
-                    key.name.clone_from(name);
-                    self.credentials.keys.push(key);
-                    self.secrets.push(content);
+                    key.name.clone_from(&secret.key_id);
+                    keys.push((secret.validity, key));
+                    if secret.validity.contains(now) {
+                        self.secrets.push(content);
+                    }
                 }
                 Err(message) => fault("secrets", message),
             }
@@ -95,7 +99,17 @@ impl<'a> Target<'a> {
                 Err(message) => fault("options", message),
             }
         }
-        self.credentials.files.clone_from(&self.files);
+        if faults.is_empty()
+            && self.secrets.is_empty()
+            && source.verifier.signing() == Signing::Required
+        {
+            let path = format!("sources.{}.secrets", source.name);
+            let message =
+                "none is valid now, so nothing can be signed: see not_before and not_after"
+                    .to_owned();
+            faults.push(Fault { path, message });
+        }
+        self.keyring = Keyring::new(&keys, &self.files);
         if faults.is_empty() {
             Ok(())
         } else {

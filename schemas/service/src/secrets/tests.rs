@@ -45,6 +45,7 @@ fn matches(store: &Store, secret: &[u8]) -> bool {
     let tag = ring::hmac::sign(&ring::hmac::Key::new(ring::hmac::HMAC_SHA256, secret), b"m");
     let credentials = store.get("s").expect("the source is configured");
     credentials
+        .at(0)
         .keys
         .iter()
         .any(|key| key.hmac_matches(&[b"m"], tag.as_ref()))
@@ -166,7 +167,7 @@ fn a_change_is_seen_and_a_bad_one_leaves_the_last_good() {
     let store = Store::load(&settings(&dir.0, "[a]")).expect("good secrets");
     let held = store.snapshot();
     assert!(matches(&store, b"first-secret"));
-    assert_eq!(store.get("s").expect("it is there").keys[0].name, "a");
+    assert_eq!(store.get("s").expect("it is there").at(0).keys[0].name, "a");
 
     store.reload();
     assert!(Arc::ptr_eq(&held, &store.snapshot()), "nothing changed");
@@ -202,4 +203,34 @@ fn a_directory_swapped_by_symlink_is_seen() {
     swap("..2", b"second-secret");
     store.reload();
     assert!(matches(&store, b"second-secret"));
+}
+
+#[test]
+fn new_settings_change_when_a_secret_is_valid_and_what_it_is_called() {
+    let dir = Dir::new("times");
+    dir.write("a", b"first-secret");
+    dir.write("b", b"second-secret");
+    let store = Store::load(&settings(&dir.0, "[a]")).expect("good secrets");
+    let names = |store: &Store, at: i64| -> Vec<String> {
+        let keyring = store.get("s").expect("it is there");
+        let keys = keyring.at(at * 1_000_000).keys.iter();
+        keys.map(|key| key.name.clone()).collect()
+    };
+    assert_eq!(names(&store, 0), ["a"]);
+    let rotated = "[{name: a, not_after: 1970-01-01T00:00:20Z}, {name: b, not_before: 1970-01-01T00:00:10Z, \
+                   key_id: b-2}]";
+    let store = store
+        .renewed(&settings(&dir.0, rotated))
+        .expect("good secrets");
+    assert_eq!(names(&store, 9), ["a"]);
+    assert_eq!(names(&store, 10), ["a", "b-2"]);
+    assert_eq!(names(&store, 20), ["a", "b-2"]);
+    assert_eq!(names(&store, 21), ["b-2"]);
+    dir.write("b", b"third-secret");
+    store.reload();
+    assert_eq!(
+        names(&store, 21),
+        ["b-2"],
+        "a new content has the same times"
+    );
 }

@@ -145,3 +145,99 @@ sources:
         assert_eq!(paths(&yaml), [format!("sources.{name}")]);
     }
 }
+
+#[test]
+fn a_secret_may_say_when_it_is_valid_and_what_it_is_called() {
+    let yaml = "kafka: {bootstrap_servers: b}\nsources: {s: {provider: flowcode, secrets: [a,
+  {name: b},
+  {name: c, not_before: 2026-03-01T12:00:00Z, not_after: '2026-03-01T13:00:00.5+01:00', key_id: c-1},
+  {name: c, not_before: 2026-03-02T00:00:00Z, key_id: c-2}]}}";
+    let settings = load(yaml).expect("no fault");
+    let found: Vec<_> = settings.sources["s"]
+        .secrets
+        .iter()
+        .map(|secret| {
+            let validity = secret.validity;
+            (
+                secret.file.as_str(),
+                secret.key_id.as_str(),
+                validity.not_before,
+                validity.not_after,
+            )
+        })
+        .collect();
+    let noon = 1_772_366_400_000_000;
+    assert_eq!(
+        found,
+        [
+            ("a", "a", None, None),
+            ("b", "b", None, None),
+            ("c", "c-1", Some(noon), Some(noon + 599_999)),
+            ("c", "c-2", Some(noon + 43_200_000_000), None),
+        ]
+    );
+}
+
+#[test]
+fn faults_of_secrets_have_their_paths() {
+    for (secrets, expected) in [
+        ("x", &["secrets"][..]),
+        ("[1]", &["secrets"]),
+        ("[{}]", &["secrets[0].name"]),
+        ("[{name: ../a}]", &["secrets[0].name"]),
+        (
+            "[{name: a, not_before: yesterday}]",
+            &["secrets[0].not_before"],
+        ),
+        (
+            "[{name: a, not_after: 2026-03-01}]",
+            &["secrets[0].not_after"],
+        ),
+        (
+            "[{name: a, not_after: 2026-03-01T12:00:00}]",
+            &["secrets[0].not_after"],
+        ),
+        (
+            "[{name: a, not_after: 2026-03-01T12:00:00.1234567Z}]",
+            &["secrets[0].not_after"],
+        ),
+        (
+            "[{name: a, not_after: 1772366400}]",
+            &["secrets[0].not_after"],
+        ),
+        (
+            "[a, {name: b, not_before: 2026-03-01T12:00:01Z, not_after: 2026-03-01T12:00:00Z}]",
+            &["secrets[1].not_after"],
+        ),
+        (
+            "[{name: a, not_before: 2026-03-01T12:00:00Z, not_after: 2026-03-01T12:00:00Z}]",
+            &[],
+        ),
+        ("[{name: a, key_id: ''}]", &["secrets[0].key_id"]),
+        ("[{name: a, key_id: 'a b'}]", &["secrets[0].key_id"]),
+        ("[{name: a, until: x}]", &["secrets[0].until"]),
+        ("[a, {name: b, key_id: a}]", &["secrets[1].key_id"]),
+        (
+            "[{name: a, key_id: x}, {name: b, key_id: x}]",
+            &["secrets[1].key_id"],
+        ),
+        // One file twice: where some request could be of both, or where both have one name.
+        ("[a, {name: a, key_id: b}]", &["secrets"]),
+        (
+            "[{name: a, not_after: 2026-03-01T12:00:00Z}, {name: a, not_before: 2026-03-01T12:00:00Z, key_id: b}]",
+            &["secrets"],
+        ),
+        (
+            "[{name: a, not_after: 2026-03-01T12:00:00Z}, {name: a, not_before: 2026-03-01T12:00:01Z}]",
+            &["secrets[1].key_id"],
+        ),
+        (
+            "[{name: a, not_after: 2026-03-01T12:00:00Z}, {name: a, not_before: 2026-03-01T12:00:01Z, key_id: b}]",
+            &[],
+        ),
+    ] {
+        let mut found = source_paths(&format!("{{provider: flowcode, secrets: {secrets}}}"));
+        found.dedup();
+        assert_eq!(found, expected, "{secrets}");
+    }
+}
