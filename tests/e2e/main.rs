@@ -49,6 +49,7 @@ mod ctl_reads;
 mod ctl_topics;
 
 mod listen;
+mod secrets_in_time;
 
 mod conservation;
 

@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 
 use crate::help::{GROUP, layout};
-use crate::{check, fates, find, listen, send, show, tail, topics};
+use crate::{
+    check, fates, find, listen, providers, secret, send, show, sources, tail, token, topics,
+};
 
 const EXAMPLES: &str = "\
 EXAMPLES
@@ -70,6 +72,10 @@ pub enum Command {
     Rejected(fates::Rejected),
     Duplicates(fates::Duplicates),
     Topics(topics::Options),
+    Sources(sources::Options),
+    Secret(secret::Options),
+    Token(token::Options),
+    Providers(providers::Options),
     /// Print the completions for a shell
     #[command(
         help_template = layout!("It is written to standard output.", "ARGUMENTS"),

@@ -35,6 +35,14 @@ mod listen;
 
 mod topics;
 
+mod token;
+
+mod providers;
+
+mod secret;
+
+mod sources;
+
 mod pages;
 
 use std::path::Path;
@@ -63,6 +71,10 @@ fn main() -> ExitCode {
         Command::Rejected(options) => file().and_then(|file| options.run(file)),
         Command::Duplicates(options) => file().and_then(|file| options.run(file)),
         Command::Topics(options) => file().and_then(|file| run(topics::run(file, options))),
+        Command::Token(options) => token::run(options),
+        Command::Secret(options) => secret::run(file, options),
+        Command::Providers(options) => providers::run(options),
+        Command::Sources(options) => sources::run(config.as_deref(), options),
         Command::Completions { shell } => {
             pages::completions(*shell);
             Ok(true)

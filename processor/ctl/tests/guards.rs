@@ -56,6 +56,14 @@ fn the_help_reads_the_same() {
         &["topics", "--help"],
         &["topics", "plan", "--help"],
         &["topics", "apply", "--help"],
+        &["sources", "--help"],
+        &["sources", "add", "--help"],
+        &["secret", "--help"],
+        &["secret", "check", "--help"],
+        &["token", "--help"],
+        &["token", "new", "--help"],
+        &["providers", "--help"],
+        &["providers", "show", "--help"],
         &["completions", "--help"],
         &["man", "--help"],
         &[],
@@ -115,6 +123,7 @@ sources:
   codes: {provider: flowcode, secrets: [codes], events: [scan.created]}
   plain: {provider: flock, secrets: [flock], require_headers: {x-edge: [HASH]}}
   shut: {provider: flock, secrets: [flock], enabled: false}
+  old: {provider: flock, secrets: [{name: token, not_after: 2020-01-01T00:00:00Z, key_id: of-2019}]}
   waitlist: {provider: referralloop, token_sha256: [HASH]}
 ";
     let dir = dir.display().to_string();
@@ -122,7 +131,7 @@ sources:
 }
 
 /// Calls that end without a broker and without ingest, in the folder of the settings.
-const CALLS: [&str; 29] = [
+const CALLS: [&str; 47] = [
     "--config no.yaml check",
     "--config bad.yaml check",
     "--config bad.yaml check --json",
@@ -152,6 +161,24 @@ const CALLS: [&str; 29] = [
     "--config good.yaml listen --forward localhost:3000",
     "--config good.yaml listen --forward http://me:secret@localhost:3000",
     "--config bad.yaml topics plan",
+    "--config good.yaml send old",
+    "providers",
+    "providers show flowcode",
+    "providers show flockler --json",
+    "providers show nobody",
+    "secret check",
+    "secret check --provider flowcode",
+    "secret check --provider flowcode codes gone",
+    "secret check --provider flowcode token --json",
+    "--config bad.yaml secret check",
+    "--config good.yaml secret check",
+    "--config good.yaml secret check old codes --json",
+    "--config good.yaml secret check nowhere",
+    "sources add new --provider flowcode",
+    "sources add new --provider flockler --host h.example --json",
+    "sources add new --provider flock --secret-file token --options {\"max_age\":\"1m\"}",
+    "sources add New --provider flock --options {\"max_age\":\"soon\"}",
+    "--config good.yaml sources add codes --provider flowcode",
 ];
 
 #[test]
@@ -224,8 +251,20 @@ fn completions_and_pages_have_every_command() {
         "-show",
         "-tail",
     ];
-    let topics = ["-topics", "-topics-apply", "-topics-plan"];
-    let expected = plain.iter().chain(&topics).map(|name| (*name).to_owned());
+    let groups = [
+        "-topics",
+        "-topics-apply",
+        "-topics-plan",
+        "-sources",
+        "-sources-add",
+        "-secret",
+        "-secret-check",
+        "-token",
+        "-token-new",
+        "-providers",
+        "-providers-show",
+    ];
+    let expected = plain.iter().chain(&groups).map(|name| (*name).to_owned());
     let expected = expected.chain(
         ["dead-letters", "rejected", "duplicates"]
             .map(records)

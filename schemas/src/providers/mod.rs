@@ -26,6 +26,8 @@ pub mod flockler;
 
 pub mod sending;
 
+pub mod description;
+
 #[cfg(feature = "testing")]
 pub mod testing;
 

@@ -9,6 +9,7 @@ use serde_json::Value;
 use time::OffsetDateTime;
 
 use super::api::Spec;
+use super::description::Description;
 use super::signature::Key;
 use crate::settings::reader::{Faults, Node};
 
@@ -16,6 +17,9 @@ use crate::settings::reader::{Faults, Node};
 pub trait Sender: Sync {
     /// The provider's.
     fn spec(&self) -> &'static Spec;
+
+    /// The provider in words. Here and not at the provider, so that neither service holds it.
+    fn description(&self) -> &'static Description;
 
     /// A source of this provider as it stands in the settings under `sources.{name}`, and the files
     /// under `secrets_dir` that it names, by name and content.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::ALL;
@@ -15,6 +15,7 @@ use super::signature::Key;
 use crate::event::Authenticity;
 use crate::fate::Fate;
 use crate::reason::Reason;
+use crate::settings::reader::{Faults, Node};
 
 /// Headers of a request that no provider signs or reads.
 const UNSIGNED: [&str; 4] = ["host", "accept", "content-type", "user-agent"];
@@ -298,5 +299,40 @@ fn only_a_provider_by_sequence_returns_a_sequence() {
             "{}",
             fixture.path.display()
         );
+    }
+}
+
+#[test]
+fn a_description_has_the_options_of_the_readme_and_the_code_reads_each() {
+    for provider in ALL {
+        let name = provider.spec().name;
+        let description = provider.sender().description();
+        let described: Vec<&str> = description.options.iter().map(|one| one.name).collect();
+        let readme = fs::read_to_string(folder(name).join("README.md")).expect("a README");
+        let (_, options) = readme.split_once("## Options\n").expect("its options");
+        let (options, _) = options.split_once("\n## ").expect("and what follows");
+        let documented = options
+            .lines()
+            .filter_map(|line| line.strip_prefix("- `")?.split('`').next());
+        assert_eq!(described, documented.collect::<Vec<_>>(), "{name}");
+        let nonsense = described.iter().map(|name| ((*name).to_owned(), json!(-1)));
+        let faults = Faults::default();
+        let mut node = Node::root(Value::Object(nonsense.collect()), &faults);
+        let _ = provider.verifier(&mut node);
+        node.finish();
+        let found: BTreeSet<String> = faults
+            .take()
+            .into_iter()
+            .map(|fault| {
+                assert_ne!(fault.message, "is not a setting", "{name}: {}", fault.path);
+                fault.path
+            })
+            .collect();
+        for option in &described {
+            assert!(found.contains(*option), "{name}: {option}");
+        }
+        if let Some(url) = description.signed_url {
+            assert!(described.contains(&url.plain) && described.contains(&url.files));
+        }
     }
 }

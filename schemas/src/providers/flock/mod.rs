@@ -24,6 +24,8 @@ mod normalize;
 
 mod sender;
 
+mod description;
+
 #[cfg(test)]
 mod rewrite_tests;
 

@@ -5,11 +5,13 @@ use std::borrow::Cow;
 use serde_json::json;
 
 use super::Source;
+use super::description::DESCRIPTION;
 use super::payload::Body;
 use super::signature::{self, Encoding, Field};
 use super::spec::{SIGNATURE, SPEC};
 use crate::json;
 use crate::providers::api::Spec;
+use crate::providers::description::Description;
 use crate::providers::schemes::hmac::Template;
 use crate::providers::sending::{self, SendingSource, Unsigned};
 
@@ -20,6 +22,10 @@ pub struct Sender;
 impl sending::Sender for Sender {
     fn spec(&self) -> &'static Spec {
         &SPEC
+    }
+
+    fn description(&self) -> &'static Description {
+        &DESCRIPTION
     }
 
     #[cfg(feature = "testing")]

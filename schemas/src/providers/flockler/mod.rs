@@ -26,6 +26,8 @@ mod normalize;
 
 mod sender;
 
+mod description;
+
 #[cfg(test)]
 mod rewrite_tests;
 

@@ -2,10 +2,12 @@
 
 use serde_json::json;
 
+use super::description::DESCRIPTION;
 use super::lowercase::Lowercase;
 use super::options::{Encoding, Source};
 use super::spec::{ACTION, ENVIRONMENT, SIGNATURE, SPEC};
 use crate::providers::api::Spec;
+use crate::providers::description::Description;
 use crate::providers::sending::{self, SendingSource, Unsigned};
 
 /// The URL as a person typed it, capitals included: what is signed is this text, wherever the request
@@ -19,6 +21,10 @@ pub struct Sender;
 impl sending::Sender for Sender {
     fn spec(&self) -> &'static Spec {
         &SPEC
+    }
+
+    fn description(&self) -> &'static Description {
+        &DESCRIPTION
     }
 
     #[cfg(feature = "testing")]

@@ -22,6 +22,8 @@ mod normalize;
 
 mod sender;
 
+mod description;
+
 pub use sender::Sender;
 
 use payload::{Body, TypeMember};

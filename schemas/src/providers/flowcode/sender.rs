@@ -3,9 +3,11 @@
 use serde_json::{Value, json};
 
 use super::Source;
+use super::description::DESCRIPTION;
 use super::spec::SPEC;
 use crate::identity::sha256;
 use crate::providers::api::Spec;
+use crate::providers::description::Description;
 use crate::providers::schemes::standard_webhooks::Family;
 use crate::providers::sending::{self, SendingSource, Unsigned};
 use crate::providers::signature::base64_bytes;
@@ -20,6 +22,10 @@ pub struct Sender;
 impl sending::Sender for Sender {
     fn spec(&self) -> &'static Spec {
         &SPEC
+    }
+
+    fn description(&self) -> &'static Description {
+        &DESCRIPTION
     }
 
     #[cfg(feature = "testing")]

@@ -24,6 +24,8 @@ mod normalize;
 
 mod sender;
 
+mod description;
+
 pub use sender::Sender;
 
 use payload::Body;

@@ -3,8 +3,10 @@
 use serde_json::json;
 
 use super::Source;
+use super::description::DESCRIPTION;
 use super::spec::{SIGNATURE, SPEC};
 use crate::providers::api::{Signing, Spec};
+use crate::providers::description::Description;
 use crate::providers::sending::{self, SendingSource, Unsigned};
 
 /// Sends as the provider does.
@@ -14,6 +16,10 @@ pub struct Sender;
 impl sending::Sender for Sender {
     fn spec(&self) -> &'static Spec {
         &SPEC
+    }
+
+    fn description(&self) -> &'static Description {
+        &DESCRIPTION
     }
 
     #[cfg(feature = "testing")]
