@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 mod decode;
 
-pub use decode::{DecodeError, decode, decode_known, origin};
+pub use decode::{DecodeError, Named, decode, decode_known, named, origin};
 
 /// The schema as it is registered: `schemas/avro/webhook_event.avsc`.
 pub const SCHEMA: &str = include_str!("../avro/webhook_event.avsc");

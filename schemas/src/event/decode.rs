@@ -23,6 +23,28 @@ struct Origin {
     raw_offset: i64,
 }
 
+/// The columns that say which event it is, and of which raw record.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename = "WebhookEvent")]
+#[expect(
+    missing_docs,
+    reason = "the schema documents every column, under the same names"
+)]
+pub struct Named {
+    pub id: String,
+    pub source: String,
+    pub received_at: i64,
+    pub request_id: String,
+    pub raw_partition: i32,
+    pub raw_offset: i64,
+}
+
+/// Reads these columns alone: for who looks at very many events.
+pub fn named(content_type: Option<&str>, value: &[u8]) -> Result<Named, DecodeError> {
+    let mut datum = framed(content_type, value)?;
+    Ok(READER.read_deser(&mut datum)?)
+}
+
 /// The partition and the offset of the raw record that an event was made of; `None` where the value is
 /// no event. Columns that a newer release adds stand behind those known here and are not read.
 pub fn origin(value: &[u8]) -> Option<(i32, i64)> {
@@ -67,17 +89,20 @@ pub fn decode_known(
     content_type: Option<&str>,
     value: &[u8],
 ) -> Result<(WebhookEvent, usize), DecodeError> {
-    let framed = |name, start: &[u8], id: usize| {
-        let datum = value.strip_prefix(start).and_then(|rest| rest.get(id..));
-        datum.ok_or(DecodeError::Framing(name))
-    };
-    let mut datum = match content_type {
-        Some(CONTENT_TYPE_SINGLE_OBJECT) => framed(CONTENT_TYPE_SINGLE_OBJECT, &[0xc3, 0x01], 8)?,
-        Some(CONTENT_TYPE_CONFLUENT) => framed(CONTENT_TYPE_CONFLUENT, &[0], 4)?,
-        other => return Err(DecodeError::ContentType(other.map(str::to_owned))),
-    };
+    let mut datum = framed(content_type, value)?;
     let event = READER.read_deser(&mut datum)?;
     Ok((event, datum.len()))
+}
+
+/// What stands behind the frame that the header `content-type` promises.
+fn framed<'v>(content_type: Option<&str>, value: &'v [u8]) -> Result<&'v [u8], DecodeError> {
+    let (name, start, id): (_, &[u8], _) = match content_type {
+        Some(CONTENT_TYPE_SINGLE_OBJECT) => (CONTENT_TYPE_SINGLE_OBJECT, &[0xc3, 0x01], 8),
+        Some(CONTENT_TYPE_CONFLUENT) => (CONTENT_TYPE_CONFLUENT, &[0], 4),
+        other => return Err(DecodeError::ContentType(other.map(str::to_owned))),
+    };
+    let datum = value.strip_prefix(start).and_then(|rest| rest.get(id..));
+    datum.ok_or(DecodeError::Framing(name))
 }
 
 #[cfg(test)]
@@ -135,6 +160,9 @@ mod tests {
             let newer = [framed, b"abc".as_slice()].concat();
             let known = decode_known(Some(name), &newer).expect("known columns");
             assert_eq!(known, (event.clone(), 3));
+            let Named { id, raw_offset, .. } = named(Some(name), &newer).expect("its name");
+            assert_eq!((id, raw_offset), (event.id.clone(), event.raw_offset));
+            assert!(named(None, &newer).is_err());
             assert!(decode(Some(name), &framed[..framed.len() - 1]).is_err());
         }
         assert!(matches!(
