@@ -6,7 +6,7 @@ use clap::{Parser, Subcommand};
 
 use crate::help::{GROUP, layout};
 use crate::{
-    check, fates, find, listen, providers, secret, send, show, sources, tail, token, topics,
+    audit, check, fates, find, listen, providers, secret, send, show, sources, tail, token, topics,
 };
 
 const EXAMPLES: &str = "\
@@ -76,6 +76,7 @@ pub enum Command {
     Secret(secret::Options),
     Token(token::Options),
     Providers(providers::Options),
+    Audit(audit::Options),
     /// Print the completions for a shell
     #[command(
         help_template = layout!("It is written to standard output.", "ARGUMENTS"),

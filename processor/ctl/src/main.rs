@@ -42,6 +42,7 @@ mod providers;
 mod secret;
 
 mod sources;
+mod audit;
 
 mod pages;
 
@@ -75,6 +76,7 @@ fn main() -> ExitCode {
         Command::Secret(options) => secret::run(file, options),
         Command::Providers(options) => providers::run(options),
         Command::Sources(options) => sources::run(config.as_deref(), options),
+        Command::Audit(options) => file().and_then(|file| audit::run(file, options)),
         Command::Completions { shell } => {
             pages::completions(*shell);
             Ok(true)

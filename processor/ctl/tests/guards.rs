@@ -64,6 +64,7 @@ fn the_help_reads_the_same() {
         &["token", "new", "--help"],
         &["providers", "--help"],
         &["providers", "show", "--help"],
+        &["audit", "--help"],
         &["completions", "--help"],
         &["man", "--help"],
         &[],
@@ -94,6 +95,7 @@ fn the_help_reads_the_same() {
             "0s",
         ],
         &["rejected", "list", "--until", "soon"],
+        &["audit", "--since", "yesterday"],
     ] {
         let what = format!("sluicectl {}", arguments.join(" "));
         show(
@@ -217,6 +219,7 @@ fn completions_and_pages_have_every_command() {
             "send",
             "find",
             "topics",
+            "audit",
             "completions",
             "man",
             "--token-file",
@@ -242,6 +245,7 @@ fn completions_and_pages_have_every_command() {
         |name: &str| ["", "-list", "-show", "-stats"].map(|part| format!("-{name}{part}"));
     let plain = [
         "",
+        "-audit",
         "-check",
         "-completions",
         "-find",

@@ -73,15 +73,28 @@ pub struct Topics {
 impl Topics {
     /// A client under the settings' credentials. Connects when it is first asked.
     pub fn new(settings: &Settings) -> Result<Self, Failure> {
+        Self::isolated(settings, "read_committed")
+    }
+
+    /// A client of these properties for which topics end where their last records do, those of open
+    /// transactions too.
+    pub fn uncommitted(settings: &Settings) -> Result<Self, Failure> {
+        Self::isolated(settings, "read_uncommitted")
+    }
+
+    fn isolated(settings: &Settings, level: &str) -> Result<Self, Failure> {
         let base = base_config(settings).map_err(|faults| Failure::config(&faults))?;
         let mut config = client::looking(settings, base);
         config
-            .set("isolation.level", "read_committed")
+            .set("isolation.level", level)
             // What retention deletes while it is read.
             .set("auto.offset.reset", "earliest")
             .set("fetch.queue.backoff.ms", "10")
-            // Larger than any record that a source may bring.
-            .set("fetch.message.max.bytes", "8388608");
+            // What is read ahead is most of the memory of a long read. A batch that is larger is returned
+            // where its partition stands first in the request, and each does in its turn.
+            .set("queued.max.messages.kbytes", "16384")
+            .set("fetch.max.bytes", "4194304")
+            .set("fetch.message.max.bytes", "1048576");
         let made = client::consumer(&config);
         let (consumer, heard) = made.map_err(|error| {
             Failure::config(&[format!("kafka.properties: no client can be made: {error}")])
@@ -369,6 +382,8 @@ pub fn refusal(topic: &str, operation: Operation) -> String {
     let rule = Acl::literal(Resource::Topic(topic.to_owned()), operation);
     format!("Kafka refuses {rule}")
 }
+
+mod committed;
 
 #[cfg(test)]
 mod tests;
