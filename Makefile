@@ -74,7 +74,7 @@ check: rust ## format, lints, what tests/tidy asks of the tree, that the mutants
 	@$(MAKE) --no-print-directory dashboards
 	@$(MAKE) --no-print-directory deny ARGS=
 
-audit: rust kafka ## 100,000 requests through real Kafka while the processor is killed, and the audit; at most 5 minutes
+audit: rust kafka ## 100,000 requests through real Kafka while the processor is killed, and the audit; at most 5 minutes; sluicectl's over 1,000,000 by ARGS="--ctl"
 	@$(CARGO) build --release --workspace --bins
 	@target/release/sluice-tests audit $(ARGS)
 

@@ -22,6 +22,8 @@ use sluice_tests::load::mix::numbered::{Sums, expected, must_become, request};
 
 use crate::trials::frame;
 
+mod ctl;
+
 /// What the audit is asked for.
 #[derive(clap::Args)]
 pub struct Options {
@@ -41,6 +43,12 @@ pub struct Options {
     /// Requests on the way at once.
     #[arg(long, default_value_t = 64)]
     concurrency: u64,
+    /// Tries `sluicectl audit` over that many raw records, and nothing else.
+    #[arg(long)]
+    ctl: bool,
+    /// The raw records of --ctl.
+    #[arg(long, default_value_t = 1_000_000, requires = "ctl")]
+    records: u64,
 }
 
 /// The last line of standard output.
@@ -64,6 +72,14 @@ const CATCH_UP: Duration = Duration::from_secs(180);
 
 /// Runs the audit; whether it holds.
 pub fn run(options: &Options) -> Result<bool> {
+    if options.ctl {
+        return ctl::run(options.records);
+    }
+    run_killed(options)
+}
+
+/// With the processor killed on the way.
+fn run_killed(options: &Options) -> Result<bool> {
     if options.requests < 200 {
         bail!("--requests must be at least 200, so that each kind of request is among them");
     }
