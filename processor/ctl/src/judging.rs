@@ -1,8 +1,6 @@
 //! The processor's own judging, for the commands that ask what would become of a record: the same stages
 //! under the settings and secrets of now. Nothing is written.
 
-#![expect(dead_code, reason = "the commands that judge come next")]
-
 use sluice_processor::dedup::index::{BatchOverlay, DedupIndex};
 use sluice_processor::pipeline::notes::Notes;
 use sluice_processor::pipeline::route::{Framing, Router};
@@ -51,6 +49,7 @@ impl Judging {
 }
 
 /// Judges one record as if it were the first of its identity.
+#[expect(dead_code, reason = "the commands that judge one record come next")]
 pub fn alone<'a>(
     record: &'a Judged,
     rules: &Rules<'a>,

@@ -21,6 +21,8 @@ use sluice_service::kafka::read::record;
 use crate::client::{self, Heard, TIMEOUT, ask, is_refusal};
 use crate::failure::Failure;
 
+mod committed;
+
 /// The longest wait for one record.
 const POLL: Duration = Duration::from_millis(100);
 
@@ -227,6 +229,18 @@ impl Topics {
 
     /// Reads these records, by topic in their order, each partition to its end.
     pub fn read(self, ranges: &[Range], each: &mut dyn FnMut(Record)) -> Result<(), Failure> {
+        self.read_while(ranges, &mut |record| {
+            each(record);
+            true
+        })
+    }
+
+    /// The same, until `each` has enough.
+    pub fn read_while(
+        self,
+        ranges: &[Range],
+        each: &mut dyn FnMut(Record) -> bool,
+    ) -> Result<(), Failure> {
         let topics = ranges.chunk_by(|one, next| one.topic == next.topic);
         let all = topics.clone().count();
         for (done, some) in topics.enumerate() {
@@ -234,7 +248,9 @@ impl Topics {
             let wanted: Vec<&Range> = wanted.collect();
             if !wanted.is_empty() {
                 let read = self.read_topic(&wanted, each);
-                read.map_err(|failure| self.so_far(failure, (done, all)))?;
+                if !read.map_err(|failure| self.so_far(failure, (done, all)))? {
+                    return Ok(());
+                }
             }
         }
         Ok(())
@@ -252,8 +268,13 @@ impl Topics {
         ))
     }
 
-    /// One topic at a time, for the report of an end has the partition's number alone.
-    fn read_topic(&self, ranges: &[&Range], each: &mut dyn FnMut(Record)) -> Result<(), Failure> {
+    /// One topic at a time, for the report of an end has the partition's number alone. Whether more is
+    /// wanted.
+    fn read_topic(
+        &self,
+        ranges: &[&Range],
+        each: &mut dyn FnMut(Record) -> bool,
+    ) -> Result<bool, Failure> {
         let mut open: BTreeMap<i32, i64> = BTreeMap::new();
         for range in ranges {
             open.insert(range.partition, range.end);
@@ -275,7 +296,9 @@ impl Topics {
                     }
                     if record.offset < end {
                         self.count.set(self.count.get() + 1);
-                        each(record);
+                        if !each(record) {
+                            return Ok(false);
+                        }
                     }
                 }
                 // The end of what is committed, which is no earlier than it was when the range was made.
@@ -294,7 +317,7 @@ impl Topics {
                 return Err(self.away(&what));
             }
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Goes on with what comes to these partitions until it is stopped or `each` has enough.
@@ -382,8 +405,6 @@ pub fn refusal(topic: &str, operation: Operation) -> String {
     let rule = Acl::literal(Resource::Topic(topic.to_owned()), operation);
     format!("Kafka refuses {rule}")
 }
-
-mod committed;
 
 #[cfg(test)]
 mod tests;
