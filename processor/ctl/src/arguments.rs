@@ -6,7 +6,8 @@ use clap::{Parser, Subcommand};
 
 use crate::help::{GROUP, layout};
 use crate::{
-    audit, check, fates, find, listen, providers, secret, send, show, sources, tail, token, topics,
+    audit, check, fates, find, listen, providers, replay, secret, send, show, sources, tail, token,
+    topics,
 };
 
 const EXAMPLES: &str = "\
@@ -77,6 +78,7 @@ pub enum Command {
     Token(token::Options),
     Providers(providers::Options),
     Audit(audit::Options),
+    Replay(replay::Options),
     /// Print the completions for a shell
     #[command(
         help_template = layout!("It is written to standard output.", "ARGUMENTS"),

@@ -2,8 +2,9 @@
 //! answers what became of requests.
 //!
 //! Comes in: the settings file of the services. Goes out: a line or a JSON object for each result on standard
-//! output, progress on standard error, the exit status. Never here: a record written to a topic, or a part in
-//! the services' group. `topics apply` alone makes and alters topics.
+//! output, progress on standard error, the exit status. Never here: a record written to a topic
+//! of the services, or a part in their group. `topics apply` makes and alters topics, `replay --into` writes
+//! to shadow topics.
 
 mod help;
 
@@ -24,6 +25,8 @@ mod records;
 mod judging;
 
 mod find;
+
+mod replay;
 
 mod show;
 
@@ -64,6 +67,7 @@ fn main() -> ExitCode {
     let done = match &command {
         Command::Check(options) => file().and_then(|file| run(check::run(file, options))),
         Command::Send(options) => file().and_then(|file| send_to(file, options)),
+        Command::Replay(options) => file().and_then(|file| replay::run(file, options)),
         Command::Find(options) => file().and_then(|file| find::run(file, options)),
         Command::Show(options) => file().and_then(|file| show::run(file, options)),
         Command::Tail(options) => file().and_then(|file| run(tail::run(file, options))),
