@@ -51,6 +51,7 @@ mod ctl_topics;
 mod listen;
 mod secrets_in_time;
 mod ctl_audit;
+mod replay;
 
 mod conservation;
 
