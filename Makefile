@@ -45,7 +45,7 @@ need = command -v $(1) > /dev/null || { echo "$(1) is missing: $(2)" >&2; exit 1
 help: ## lists the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort
 
-.PHONY: run dev test check chart audit faults outage forbidden observe roll rotate hostile upgrade mutants bench \
+.PHONY: run dev test check chart audit replay faults outage forbidden observe roll rotate hostile upgrade mutants bench \
   bench-dedup fuzz dashboards dashboards-json image pod deny clean
 run: rust ## the playground on an embedded broker; ARGS="--once --json" ends with the account as JSON
 	@$(CARGO) build --quiet --workspace --bins
@@ -77,6 +77,10 @@ check: rust ## format, lints, what tests/tidy asks of the tree, that the mutants
 audit: rust kafka ## 100,000 requests through real Kafka while the processor is killed, and the audit; at most 5 minutes; sluicectl's over 1,000,000 by ARGS="--ctl"
 	@$(CARGO) build --release --workspace --bins
 	@target/release/sluice-tests audit $(ARGS)
+
+replay: rust kafka ## sluicectl replay over 100,000 raw records: nothing differs, and what one option decides; some 5 minutes
+	@$(CARGO) build --release --workspace --bins
+	@target/release/sluice-tests replay $(ARGS)
 
 upgrade: rust kafka faketime old ## a rolling upgrade from an older build and back, under load, and the check; at most 15 minutes with the build
 	@$(CARGO) build --workspace --bins

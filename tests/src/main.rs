@@ -10,7 +10,8 @@ use clap::Parser;
 mod trials;
 
 use trials::{
-    audit, bench, dev, faults, forbidden, hostile, observe, outage, playground, roll, rotate,
+    audit, bench, dev, faults, forbidden, hostile, observe, outage, playground, replay, roll,
+    rotate,
 };
 
 #[derive(Parser)]
@@ -40,6 +41,8 @@ enum Command {
     /// Shows both services to Prometheus and a Collector through quiet, traffic and trouble, and checks every
     /// panel, the alerts and the sums.
     Observe(observe::Options),
+    /// Judges 100,000 raw records again by `sluicectl replay`, and checks what differs.
+    Replay(replay::Options),
     /// Sends good traffic under one attack after the other, and checks that good requests are answered and
     /// that ingest sheds the others.
     Hostile(hostile::Options),
@@ -63,6 +66,7 @@ fn main() -> ExitCode {
         Command::Roll(options) => roll::run(&options),
         Command::Rotate(options) => rotate::run(&options),
         Command::Observe(options) => observe::run(&options),
+        Command::Replay(options) => replay::run(&options),
         Command::Hostile(options) => hostile::run(&options),
         Command::Flood(options) => hostile::flood::run(&options),
         Command::Floor(floor) => floor.run(),

@@ -22,6 +22,8 @@ pub mod hostile;
 
 pub mod observe;
 
+pub mod replay;
+
 pub mod bench;
 
 mod hints;
