@@ -5,7 +5,6 @@
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -23,6 +22,8 @@ use crate::failure::Failure;
 
 mod committed;
 
+mod follow;
+
 /// The longest wait for one record.
 const POLL: Duration = Duration::from_millis(100);
 
@@ -34,9 +35,6 @@ const AWAY: Duration = Duration::from_secs(5);
 
 /// How long a look whether they are back may take.
 const PROBE: Duration = Duration::from_secs(2);
-
-/// How long who follows topics waits for brokers that are away.
-const FOLLOW_AWAY: Duration = Duration::from_secs(60);
 
 /// The records of a partition that are to be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -318,45 +316,6 @@ impl Topics {
             }
         }
         Ok(true)
-    }
-
-    /// Goes on with what comes to these partitions until it is stopped or `each` has enough.
-    pub fn follow(
-        self,
-        ranges: &[Range],
-        stop: &AtomicBool,
-        each: &mut dyn FnMut(Record) -> bool,
-    ) -> Result<(), Failure> {
-        self.assign(ranges.iter().map(|range| (range, range.from)))?;
-        let mut away: Option<Instant> = None;
-        self.heard.take_all_down();
-        while !stop.load(Ordering::Relaxed) {
-            match self.consumer.poll(POLL) {
-                Some(Ok(message)) => {
-                    if !each(record(&message)) {
-                        return Ok(());
-                    }
-                    away = None;
-                }
-                Some(Err(KafkaError::PartitionEOF(_))) => away = None,
-                Some(Err(error)) => self.look_at("", &error)?,
-                None => {}
-            }
-            if self.heard.take_all_down() && away.is_none() {
-                eprintln!("no broker answers: {}; waiting", self.heard.reasons());
-                away = Some(Instant::now());
-            }
-            if let Some(since) = away {
-                // No record says that they are back where none comes. This takes none off the queue.
-                if self.consumer.fetch_metadata(None, PROBE).is_ok() {
-                    eprintln!("the brokers are back");
-                    away = None;
-                } else if since.elapsed() > FOLLOW_AWAY {
-                    return Err(self.away("they were away for a minute"));
-                }
-            }
-        }
-        Ok(())
     }
 
     fn assign<'r>(&self, ranges: impl Iterator<Item = (&'r Range, i64)>) -> Result<(), Failure> {

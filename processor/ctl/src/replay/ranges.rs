@@ -92,8 +92,7 @@ impl Plan {
         if let Some(line) = since.lacking.first() {
             return Err(Failure::Failed(line.clone()));
         }
-        let partitions: Vec<i32> = since.ranges.iter().map(|range| range.partition).collect();
-        let committed = topics.committed(&raw, &partitions)?;
+        let committed = topics.committed(&raw)?;
         let ahead = froms(&open(ahead_ms)?);
         let until = match window.until {
             Some(until) => froms(&open(until)?),
@@ -108,7 +107,7 @@ impl Plan {
             part(
                 (range.partition, range.begin),
                 (of(&ahead), range.from, of(&until).unwrap_or(range.end)),
-                of(&committed),
+                committed.get(&range.partition).copied().flatten(),
             )
         };
         Ok(Self {

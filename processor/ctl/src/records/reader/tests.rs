@@ -4,6 +4,8 @@ use rdkafka::ClientConfig;
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use super::*;
 
 fn topics(servers: &str) -> Topics {
