@@ -52,6 +52,7 @@ The rights of a user: the list of schemas/src/acl.rs, rule for rule. READ and WR
 - resource: {type: group, name: {{ $group }}, patternType: literal}
   operations: [Describe]
 {{- /* A redrive writes to raw, and keeps its progress in a group of its own. */}}
+{{- /* The groups in which redrives keep their progress. */}}
 - resource: {type: group, name: {{ $group }}.redrive., patternType: prefix}
   operations: [Read]
 - resource: {type: topic, name: {{ $prefix }}webhooks.raw, patternType: literal}

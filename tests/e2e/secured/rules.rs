@@ -1,6 +1,6 @@
 //! With exactly the rules that are required an event goes through; each of them that lacks is named.
 
-use sluice_schemas::acl::{Acl, Operation, Resource, Who, required};
+use sluice_schemas::acl::{Acl, Operation, Resource, Who, redrive_groups, required};
 use sluice_service::EXIT_CONFIG;
 use sluice_service::kafka::client::base_config;
 use sluice_service::kafka::offsets;
@@ -111,8 +111,20 @@ fn the_command_line_reads_and_names_what_it_may_not(
     let found = ctl(&["find", "nobody"]);
     assert_eq!(found.status, Some(1), "{}", found.err);
     assert!(!found.err.contains("not read"), "{}", found.err);
+    // Nothing to be sent, and its progress is kept all the same.
+    let redrive = ["rejected", "redrive", "--reason=token_missing"];
+    let redriven = ctl(&redrive);
+    assert_eq!(redriven.status, Some(0), "{}", redriven.err);
     let planned = ctl(&["topics", "plan"]);
     assert_eq!(planned.status, Some(0), "{}{}", planned.out, planned.err);
+    let groups = redrive_groups(&load(&running.site, "operator", settings));
+    NODE.1.remove(operator, &groups).expect("a rule less");
+    let refused = wait_for("the refusal", PATIENCE, || {
+        let ran = ctl(&redrive);
+        Ok((ran.status == Some(1)).then_some(ran))
+    });
+    let refused = refused.expect("a refusal");
+    assert!(refused.err.contains(&named(&groups)), "{}", refused.err);
     let topic = Resource::Topic(running.names().rejected());
     let rule = Acl::literal(topic, Operation::Read);
     NODE.1.remove(operator, &rule).expect("a rule less");
