@@ -5,6 +5,8 @@
 //! output, progress on standard error, the exit status. Never here: a record written to a topic
 //! of the services, or a part in their group. `topics apply` makes and alters topics, `replay --into` writes
 //! to shadow topics.
+//! output, progress on standard error, the exit status. Never here: a part in the services' group. `redrive`
+//! alone writes records, to raw; `topics apply` alone makes and alters topics.
 
 mod help;
 
@@ -31,6 +33,8 @@ mod replay;
 mod show;
 
 mod fates;
+
+mod redrive;
 
 mod tail;
 

@@ -49,6 +49,7 @@ fn the_help_reads_the_same() {
         &["listen", "--help"],
         &["dead-letters", "--help"],
         &["dead-letters", "list", "--help"],
+        &["dead-letters", "redrive", "--help"],
         &["rejected", "--help"],
         &["rejected", "stats", "--help"],
         &["duplicates", "--help"],
@@ -272,6 +273,14 @@ fn completions_and_pages_have_every_command() {
         "-providers-show",
     ];
     let expected = plain.iter().chain(&groups).map(|name| (*name).to_owned());
+    let topics = [
+        "-topics",
+        "-topics-apply",
+        "-topics-plan",
+        "-dead-letters-redrive",
+        "-rejected-redrive",
+    ];
+    let expected = plain.iter().chain(&topics).map(|name| (*name).to_owned());
     let expected = expected.chain(
         ["dead-letters", "rejected", "duplicates"]
             .map(records)

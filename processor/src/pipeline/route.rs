@@ -12,6 +12,7 @@ use sluice_schemas::event::{
     CONTENT_TYPE, CONTENT_TYPE_CONFLUENT, CONTENT_TYPE_SINGLE_OBJECT, FINGERPRINT, PARSED,
     WebhookEvent,
 };
+use sluice_schemas::identity::Fingerprint;
 use sluice_schemas::raw::TRACEPARENT;
 use sluice_schemas::reason::{Reason, Refusal};
 use sluice_schemas::settings::{Settings, Source};
@@ -64,6 +65,18 @@ pub struct Routed<'a> {
     pub(crate) headers: Headers<'a>,
     pub(crate) timestamp_ms: i64,
     _only_here: (),
+}
+
+impl Routed<'_> {
+    /// The source that it is of.
+    pub fn source(&self) -> &Source {
+        self.source
+    }
+
+    /// What makes it the same event as another one.
+    pub fn identity(&self) -> Fingerprint {
+        self.entry.identity
+    }
 }
 
 impl Router {

@@ -1,19 +1,20 @@
-//! `sluicectl dead-letters`, `rejected` and `duplicates`: what became no event, one by one and by numbers.
+//! `sluicectl dead-letters`, `rejected` and `duplicates`: what became no event, one by one, by numbers, and
+//! on its way back.
 
 use std::path::Path;
 
 use sluice_schemas::fate::Fate;
-use sluice_schemas::reason::Reason;
 use sluice_schemas::settings::Settings;
 
 use crate::failure::Failure;
 use crate::help::{GROUP, layout};
 use crate::output;
-use crate::records::filter::Filter;
+use crate::records::filter::{Filter, reasons};
 use crate::records::reader::Topics;
 use crate::records::view::{Read, read};
 use crate::records::window::Times;
-use crate::records::{self, Notes, one};
+use crate::records::{self, Notes, one, topic_of};
+use crate::redrive;
 
 mod shown;
 
@@ -27,6 +28,7 @@ EXAMPLES
   $ sluicectl dead-letters list --reason malformed_json --source codes
   $ sluicectl duplicates list --id msg_2Lhn --json
   $ sluicectl dead-letters show 0 17 --show-bodies
+  $ sluicectl rejected redrive --reason signature_mismatch --dry-run
 
 EXIT STATUS
   0   It was done, and nothing was left out
@@ -52,7 +54,7 @@ const STATS: &str =
 /// What is authentic, but no event.
 #[derive(Debug, clap::Args)]
 #[command(
-    about = "Look at dead letters: authentic, but no event",
+    about = "Look at dead letters, authentic but no event, and redrive them",
     help_template = GROUP,
     after_help = EXAMPLES,
     disable_help_subcommand = true,
@@ -60,13 +62,13 @@ const STATS: &str =
 )]
 pub struct DeadLetters {
     #[command(subcommand)]
-    command: Command,
+    command: Mendable,
 }
 
 /// What did not prove who sent it.
 #[derive(Debug, clap::Args)]
 #[command(
-    about = "Look at what did not prove who sent it",
+    about = "Look at what did not prove who sent it, and redrive it",
     help_template = GROUP,
     after_help = EXAMPLES,
     disable_help_subcommand = true,
@@ -74,7 +76,7 @@ pub struct DeadLetters {
 )]
 pub struct Rejected {
     #[command(subcommand)]
-    command: Command,
+    command: Mendable,
 }
 
 /// Repetitions of events.
@@ -94,14 +96,14 @@ pub struct Duplicates {
 impl DeadLetters {
     /// Carries the command out; whether all could be read.
     pub fn run(&self, file: &Path) -> Result<bool, Failure> {
-        run(file, Fate::DeadLetter, &self.command)
+        mend(file, Fate::DeadLetter, &self.command)
     }
 }
 
 impl Rejected {
     /// Carries the command out; whether all could be read.
     pub fn run(&self, file: &Path) -> Result<bool, Failure> {
-        run(file, Fate::Rejected, &self.command)
+        mend(file, Fate::Rejected, &self.command)
     }
 }
 
@@ -123,6 +125,15 @@ enum Command {
     /// Print how many there are, by reason, source and hour
     #[command(help_template = STATS)]
     Stats(Which),
+}
+
+/// What can be done about what became no event and may become one.
+#[derive(Debug, clap::Subcommand)]
+enum Mendable {
+    #[command(flatten)]
+    Look(Command),
+    // Its help stands at its options.
+    Redrive(Box<redrive::Options>),
 }
 
 /// Which records.
@@ -162,6 +173,13 @@ struct Place {
     json: bool,
 }
 
+fn mend(file: &Path, fate: Fate, command: &Mendable) -> Result<bool, Failure> {
+    match command {
+        Mendable::Look(command) => run(file, fate, command),
+        Mendable::Redrive(options) => redrive::run(file, fate, options),
+    }
+}
+
 fn run(file: &Path, fate: Fate, command: &Command) -> Result<bool, Failure> {
     match command {
         Command::List(which) => {
@@ -199,7 +217,7 @@ fn each(
     let filter = filter(fate, which)?;
     let settings = records::settings(file)?;
     let names = &settings.topics.names;
-    let topic = topic(&settings, fate);
+    let topic = topic_of(&settings, fate);
     let topics = Topics::new(&settings)?;
     eprintln!("reading {topic} {}", filter.window);
     let (mut notes, mut count) = (Notes::default(), 0_u64);
@@ -231,28 +249,9 @@ fn each(
     Ok(notes.report())
 }
 
-fn topic(settings: &Settings, fate: Fate) -> String {
-    let names = &settings.topics.names;
-    match fate {
-        Fate::Duplicate => names.duplicates(),
-        Fate::Rejected => names.rejected(),
-        Fate::DeadLetter | Fate::Event => names.dead_letter(),
-    }
-}
-
 fn filter(fate: Fate, which: &Which) -> Result<Filter, Failure> {
-    let known = Reason::ALL.iter().filter(|reason| reason.fate() == fate);
-    let known: Vec<&str> = known.map(|reason| reason.name()).collect();
-    let unknown = |reason: &&String| !known.contains(&reason.as_str());
-    if let Some(reason) = which.reason.iter().find(unknown) {
-        return Err(Failure::Usage(format!(
-            "{} is no reason of these records; theirs are {}",
-            output::plain(reason),
-            known.join(", ")
-        )));
-    }
     let mut filter = Filter::all(which.times.window()?);
-    filter.reasons.clone_from(&which.reason);
+    filter.reasons = reasons(fate, &which.reason)?;
     filter.sources.clone_from(&which.source);
     filter.providers.clone_from(&which.provider);
     filter.id.clone_from(&which.id);
@@ -262,7 +261,7 @@ fn filter(fate: Fate, which: &Which) -> Result<Filter, Failure> {
 fn show(settings: &Settings, fate: Fate, place: &Place) -> Result<bool, Failure> {
     let at = one::place(place.partition, place.offset)?;
     let topics = Topics::new(settings)?;
-    let record = one::record(topics, &topic(settings, fate), at)?;
+    let record = one::record(topics, &topic_of(settings, fate), at)?;
     let read = read(&settings.topics.names, &record);
     let shown = shown::object(&read, &record.value, place.show_bodies);
     if place.json {

@@ -1,9 +1,13 @@
 //! Which records of a fate: by time, source, provider, reason, type and id.
 
+use sluice_schemas::fate::Fate;
 use sluice_schemas::raw::RawRequest;
+use sluice_schemas::reason::Reason;
 
 use super::view::{Read, View};
 use super::window::Window;
+use crate::failure::Failure;
+use crate::output;
 
 /// What a record must be; an empty list stands for any.
 #[derive(Debug, Clone)]
@@ -51,6 +55,21 @@ impl Filter {
             && any(&self.types, view.r#type.as_deref())
             && any(&self.fates, view.fate)
             && self.id.as_ref().is_none_or(|id| has_id(read, id))
+    }
+}
+
+/// Reasons from the command line, which must be those of a fate.
+pub fn reasons(fate: Fate, wanted: &[String]) -> Result<Vec<String>, Failure> {
+    let known = Reason::ALL.iter().filter(|reason| reason.fate() == fate);
+    let known: Vec<&str> = known.map(|reason| reason.name()).collect();
+    let unknown = |reason: &&String| !known.contains(&reason.as_str());
+    match wanted.iter().find(unknown) {
+        Some(reason) => Err(Failure::Usage(format!(
+            "{} is no reason of these records; theirs are {}",
+            output::plain(reason),
+            known.join(", ")
+        ))),
+        None => Ok(wanted.to_vec()),
     }
 }
 

@@ -17,6 +17,7 @@ pub mod one;
 
 pub mod follow;
 
+use sluice_schemas::fate::Fate;
 use sluice_schemas::settings::Settings;
 
 use crate::failure::Failure;
@@ -33,6 +34,16 @@ pub fn fate_topics(settings: &Settings) -> Vec<String> {
     let mut topics: Vec<String> = settings.event_topics().into_iter().collect();
     topics.extend([names.rejected(), names.dead_letter(), names.duplicates()]);
     topics
+}
+
+/// The topic of what became no event.
+pub fn topic_of(settings: &Settings, fate: Fate) -> String {
+    let names = &settings.topics.names;
+    match fate {
+        Fate::Duplicate => names.duplicates(),
+        Fate::Rejected => names.rejected(),
+        Fate::DeadLetter | Fate::Event => names.dead_letter(),
+    }
 }
 
 /// What is known of the way to the end of a command.

@@ -5,6 +5,8 @@
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -68,6 +70,7 @@ pub struct Topics {
     servers: String,
     count: Cell<u64>,
     refused_group: Cell<bool>,
+    stop: Option<Arc<AtomicBool>>,
 }
 
 impl Topics {
@@ -106,7 +109,14 @@ impl Topics {
             servers: settings.kafka.bootstrap_servers.clone(),
             count: Cell::new(0),
             refused_group: Cell::new(false),
+            stop: None,
         })
+    }
+
+    /// The same client, whose reading ends once this is set.
+    pub fn until(mut self, stop: &Arc<AtomicBool>) -> Self {
+        self.stop = Some(Arc::clone(stop));
+        self
     }
 
     /// Looks where each topic begins and ends, and where its records of a time begin (milliseconds since
@@ -282,6 +292,10 @@ impl Topics {
         let (mut since, mut patience) = (Instant::now(), STILL);
         self.heard.take_all_down();
         while !open.is_empty() {
+            let stop = self.stop.as_ref();
+            if stop.is_some_and(|stop| stop.load(Ordering::Relaxed)) {
+                return Err(Failure::TryAgain("it was stopped".to_owned()));
+            }
             match self.consumer.poll(POLL) {
                 Some(Ok(message)) => {
                     let record = record(&message);

@@ -58,6 +58,24 @@ pub struct Since {
     since: Moment,
 }
 
+/// The options of a command that looks at all that is there, unless it is given a window.
+#[derive(Debug, Clone, Copy, clap::Args)]
+pub struct Whole {
+    /// From here on: RFC 3339, or a duration before now (m, h, d); all that is there where it is not given
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    pub since: Option<Moment>,
+    /// Up to here, not included; the end as it is now where it is not given
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    pub until: Option<Moment>,
+}
+
+impl Whole {
+    /// The window, as of now.
+    pub fn window(self) -> Result<Window, Failure> {
+        Window::new(self.since.unwrap_or(Moment::At(0)), self.until, now())
+    }
+}
+
 impl Times {
     /// The window, as of now.
     pub fn window(self) -> Result<Window, Failure> {
