@@ -52,6 +52,7 @@ mod listen;
 mod secrets_in_time;
 mod ctl_audit;
 mod replay;
+mod redrive;
 
 mod conservation;
 
