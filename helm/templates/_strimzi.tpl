@@ -14,6 +14,15 @@ The names of the event topics, without the prefix. (the root)
 {{- end }}
 
 {{/*
+Whether sluicectl subscribes a source at its provider, and so keeps ids on a topic. (the root)
+*/}}
+{{- define "sluice.subscriptions" -}}
+{{- range $_, $source := include "sluice.sources" . | fromYaml -}}
+{{- if get ($source.options | default dict) "subscribe" }}yes{{ end -}}
+{{- end -}}
+{{- end }}
+
+{{/*
 The object's name for a topic. Kubernetes has no capitals and no underscores in names; where they are replaced, a
 hash keeps two topics apart.
 */}}
@@ -52,7 +61,6 @@ The rights of a user: the list of schemas/src/acl.rs, rule for rule. READ and WR
 - resource: {type: group, name: {{ $group }}, patternType: literal}
   operations: [Describe]
 {{- /* A redrive writes to raw, and keeps its progress in a group of its own. */}}
-{{- /* The groups in which redrives keep their progress. */}}
 - resource: {type: group, name: {{ $group }}.redrive., patternType: prefix}
   operations: [Read]
 - resource: {type: topic, name: {{ $prefix }}webhooks.raw, patternType: literal}
@@ -60,6 +68,10 @@ The rights of a user: the list of schemas/src/acl.rs, rule for rule. READ and WR
 {{- range $outputs }}
 - resource: {type: topic, name: {{ $prefix }}{{ . }}, patternType: literal}
   operations: [Read, DescribeConfigs]
+{{- end }}
+{{- if include "sluice.subscriptions" .root }}
+- resource: {type: topic, name: {{ $prefix }}webhooks.subscriptions, patternType: literal}
+  operations: [Read, Write, DescribeConfigs]
 {{- end }}
 {{- end -}}
 {{- end }}

@@ -69,7 +69,8 @@ pub enum Who {
     /// `sluice-processor`.
     Processor,
     /// Who reads topics and offsets with `sluicectl`, in the name of the processor's group, which it never
-    /// joins, and redrives records: writes to raw, with its progress in groups of its own.
+    /// joins. Redrives records: writes to raw, with its progress in groups of its own. Writes to the topic of
+    /// subscriptions.
     Operator,
 }
 
@@ -110,6 +111,10 @@ pub fn required(settings: &Settings, who: Who) -> Vec<Acl> {
                 topic(&raw, Operation::Write),
             ]);
             topics.extend([log].into_iter().chain(fates));
+            if settings.has_subscriptions() {
+                topics.push(names.subscriptions());
+                rules.push(topic(&names.subscriptions(), Operation::Write));
+            }
             rules.extend(topics.iter().map(|name| topic(name, Operation::Read)));
         }
     }
@@ -268,6 +273,26 @@ mod tests {
             assert!(lines(&create, who).contains(&"topic eu.webhooks.raw CREATE".to_owned()));
         }
         assert!(!lines(&create, Who::Operator).join("\n").contains("CREATE"));
+    }
+
+    #[test]
+    fn the_operator_alone_writes_subscriptions_and_only_where_a_source_has_some() {
+        let source = "w: {provider: referralloop, token_sha256: ['HASH'], options: {subscribe: \
+                      {events: [e], waitlists: [w], target_url_file: u, api_key_file: k}}}";
+        let source = source.replace("HASH", &"0".repeat(64));
+        let with = SETTINGS.replace("sources: {", &format!("sources: {{{source}, "));
+        let with = with.replace("CREATE", "create: true");
+        for who in [Who::Ingest, Who::Processor] {
+            let rules = lines(&with, who).join("\n");
+            assert!(!rules.contains("webhooks.subscriptions"), "{rules}");
+        }
+        let rules = lines(&with, Who::Operator);
+        for operation in ["READ", "WRITE", "DESCRIBE_CONFIGS"] {
+            let rule = format!("topic eu.webhooks.subscriptions {operation}");
+            assert!(rules.contains(&rule), "{rules:?}");
+        }
+        let written = rules.iter().filter(|rule| rule.ends_with(" WRITE"));
+        assert_eq!(written.count(), 2, "with raw, for redrives: {rules:?}");
     }
 
     #[test]

@@ -36,6 +36,11 @@ impl TopicNames {
         format!("{}webhooks.dead-letter", self.prefix)
     }
 
+    /// What `sluicectl` subscribed to at providers: the ids that they gave.
+    pub fn subscriptions(&self) -> String {
+        format!("{}webhooks.subscriptions", self.prefix)
+    }
+
     /// The topic of an event type, which must be of the provider's catalogue, of the source's
     /// `events`, or [`OTHER`]: a sender's text never comes here.
     pub fn event(&self, provider: &str, r#type: &str) -> String {

@@ -48,11 +48,21 @@ mod ctl_reads;
 
 mod ctl_topics;
 
+mod cases;
+
 mod listen;
+
 mod secrets_in_time;
+
 mod ctl_audit;
+
 mod replay;
+
 mod redrive;
+
+mod subscriptions;
+
+mod explain;
 
 mod conservation;
 

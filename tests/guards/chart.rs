@@ -8,7 +8,7 @@ use serde_json::Value;
 use sluice_schemas::acl::{Acl, Pattern, Resource, Who, required};
 use sluice_schemas::providers::ALL;
 use sluice_schemas::settings::{Environment, Settings};
-use sluice_service::kafka::topics::wanted;
+use sluice_service::kafka::topics::planned;
 
 const RENDERED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/chart/snapshots/strimzi.yaml");
 
@@ -60,7 +60,7 @@ fn strimzi_makes_exactly_the_topics_that_the_services_verify() {
         })
         .collect();
     let settings = settings(&objects);
-    let specs = wanted(&settings);
+    let specs = planned(&settings);
     let expected: BTreeMap<&str, Topic> = specs
         .iter()
         .map(|spec| {

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use sluice_schemas::settings::Settings;
-use sluice_service::kafka::topics::{Rule, TopicSpec, wanted};
+use sluice_service::kafka::topics::{Rule, TopicSpec, planned};
 
 use crate::faults::remove_removed;
 use crate::golden::compare;
@@ -67,7 +67,7 @@ fn every_topic_is_specified_the_same() {
     let mut text = String::new();
     for topics in TOPICS {
         let _ = writeln!(text, "== topics: {topics}\n");
-        for spec in wanted(&settings(dir.path(), topics)) {
+        for spec in planned(&settings(dir.path(), topics)) {
             show(&mut text, &spec);
         }
     }

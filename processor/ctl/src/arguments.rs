@@ -6,8 +6,8 @@ use clap::{Parser, Subcommand};
 
 use crate::help::{GROUP, layout};
 use crate::{
-    audit, check, fates, find, listen, providers, replay, secret, send, show, sources, tail, token,
-    topics,
+    audit, check, explain, fates, find, listen, provider_apis, providers, replay, secret, send,
+    show, sources, tail, token, topics,
 };
 
 const EXAMPLES: &str = "\
@@ -67,6 +67,7 @@ pub enum Command {
     Send(Box<send::Options>),
     Find(find::Options),
     Show(show::Options),
+    Explain(explain::Options),
     Tail(tail::Options),
     Listen(listen::Options),
     DeadLetters(fates::DeadLetters),
@@ -79,6 +80,8 @@ pub enum Command {
     Providers(providers::Options),
     Audit(audit::Options),
     Replay(replay::Options),
+    Referralloop(provider_apis::referralloop::Options),
+    Flock(Box<provider_apis::flock::Options>),
     /// Print the completions for a shell
     #[command(
         help_template = layout!("It is written to standard output.", "ARGUMENTS"),

@@ -49,7 +49,6 @@ impl Judging {
 }
 
 /// Judges one record as if it were the first of its identity.
-#[expect(dead_code, reason = "the commands that judge one record come next")]
 pub fn alone<'a>(
     record: &'a Judged,
     rules: &Rules<'a>,

@@ -2,11 +2,9 @@
 //! answers what became of requests.
 //!
 //! Comes in: the settings file of the services. Goes out: a line or a JSON object for each result on standard
-//! output, progress on standard error, the exit status. Never here: a record written to a topic
-//! of the services, or a part in their group. `topics apply` makes and alters topics, `replay --into` writes
-//! to shadow topics.
-//! output, progress on standard error, the exit status. Never here: a part in the services' group. `redrive`
-//! alone writes records, to raw; `topics apply` alone makes and alters topics.
+//! output, progress on standard error, the exit status. Never here: a part in the services' group. Of their
+//! topics `redrive` alone writes to one, raw, and `topics apply` alone makes and alters them. `replay --into`
+//! writes to shadow topics, `referralloop` to `webhooks.subscriptions`.
 
 mod help;
 
@@ -30,6 +28,8 @@ mod find;
 
 mod replay;
 
+mod explain;
+
 mod show;
 
 mod fates;
@@ -49,7 +49,10 @@ mod providers;
 mod secret;
 
 mod sources;
+
 mod audit;
+
+mod provider_apis;
 
 mod pages;
 
@@ -74,6 +77,7 @@ fn main() -> ExitCode {
         Command::Replay(options) => file().and_then(|file| replay::run(file, options)),
         Command::Find(options) => file().and_then(|file| find::run(file, options)),
         Command::Show(options) => file().and_then(|file| show::run(file, options)),
+        Command::Explain(options) => file().and_then(|file| explain::run(file, options)),
         Command::Tail(options) => file().and_then(|file| run(tail::run(file, options))),
         Command::Listen(options) => file().and_then(|file| run(listen::run(file, options))),
         Command::DeadLetters(options) => file().and_then(|file| options.run(file)),
@@ -85,6 +89,12 @@ fn main() -> ExitCode {
         Command::Providers(options) => providers::run(options),
         Command::Sources(options) => sources::run(config.as_deref(), options),
         Command::Audit(options) => file().and_then(|file| audit::run(file, options)),
+        Command::Referralloop(options) => {
+            file().and_then(|file| run(provider_apis::referralloop::run(file, options)))
+        }
+        Command::Flock(options) => {
+            file().and_then(|file| run(provider_apis::flock::run(file, options)))
+        }
         Command::Completions { shell } => {
             pages::completions(*shell);
             Ok(true)

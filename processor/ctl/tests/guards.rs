@@ -36,69 +36,84 @@ fn show(text: &mut String, what: &str, output: &Output, dir: &Path) {
     }
 }
 
+/// Calls whose help, or whose refusal of the command line, is pinned.
+const HELP: &[&[&str]] = &[
+    &["--help"],
+    &["check", "--help"],
+    &["send", "--help"],
+    &["find", "--help"],
+    &["show", "--help"],
+    &["tail", "--help"],
+    &["listen", "--help"],
+    &["explain", "--help"],
+    &["dead-letters", "--help"],
+    &["dead-letters", "list", "--help"],
+    &["dead-letters", "redrive", "--help"],
+    &["rejected", "--help"],
+    &["rejected", "stats", "--help"],
+    &["duplicates", "--help"],
+    &["duplicates", "show", "--help"],
+    &["topics", "--help"],
+    &["topics", "plan", "--help"],
+    &["topics", "apply", "--help"],
+    &["sources", "--help"],
+    &["sources", "add", "--help"],
+    &["secret", "--help"],
+    &["secret", "check", "--help"],
+    &["token", "--help"],
+    &["token", "new", "--help"],
+    &["providers", "--help"],
+    &["providers", "show", "--help"],
+    &["audit", "--help"],
+    &["replay", "--help"],
+    &["referralloop", "--help"],
+    &["referralloop", "sync", "--help"],
+    &["referralloop", "subscribe", "--help"],
+    &["referralloop", "unsubscribe", "--help"],
+    &["flock", "--help"],
+    &["flock", "identify-customer", "--help"],
+    &["flock", "live-campaign", "--help"],
+    &["flock", "validate-code", "--help"],
+    &["flock", "create-referral", "--help"],
+    &["flock", "ingest-checkpoint", "--help"],
+    &["flock", "trigger-reward", "--help"],
+    &["completions", "--help"],
+    &["man", "--help"],
+    &[],
+    &["chekc"],
+    &["send"],
+    &["send", "codes", "--wait", "soon"],
+    &["send", "codes", "--forge", "--stale"],
+    &["check"],
+    &["find"],
+    &["find", "x"],
+    &["find", "x", "--since", "yesterday"],
+    &["show", "--raw", "3"],
+    &["tail", "--fate", "lost"],
+    &["listen"],
+    &[
+        "listen",
+        "--forward",
+        "http://localhost:3000",
+        "--raw",
+        "--type",
+        "x",
+    ],
+    &[
+        "listen",
+        "--forward",
+        "http://localhost:3000",
+        "--timeout",
+        "0s",
+    ],
+    &["rejected", "list", "--until", "soon"],
+    &["audit", "--since", "yesterday"],
+];
+
 #[test]
 fn the_help_reads_the_same() {
     let mut text = String::new();
-    for arguments in [
-        &["--help"][..],
-        &["check", "--help"],
-        &["send", "--help"],
-        &["find", "--help"],
-        &["show", "--help"],
-        &["tail", "--help"],
-        &["listen", "--help"],
-        &["dead-letters", "--help"],
-        &["dead-letters", "list", "--help"],
-        &["dead-letters", "redrive", "--help"],
-        &["rejected", "--help"],
-        &["rejected", "stats", "--help"],
-        &["duplicates", "--help"],
-        &["duplicates", "show", "--help"],
-        &["topics", "--help"],
-        &["topics", "plan", "--help"],
-        &["topics", "apply", "--help"],
-        &["sources", "--help"],
-        &["sources", "add", "--help"],
-        &["secret", "--help"],
-        &["secret", "check", "--help"],
-        &["token", "--help"],
-        &["token", "new", "--help"],
-        &["providers", "--help"],
-        &["providers", "show", "--help"],
-        &["audit", "--help"],
-        &["replay", "--help"],
-        &["completions", "--help"],
-        &["man", "--help"],
-        &[],
-        &["chekc"],
-        &["send"],
-        &["send", "codes", "--wait", "soon"],
-        &["send", "codes", "--forge", "--stale"],
-        &["check"],
-        &["find"],
-        &["find", "x"],
-        &["find", "x", "--since", "yesterday"],
-        &["show", "--raw", "3"],
-        &["tail", "--fate", "lost"],
-        &["listen"],
-        &[
-            "listen",
-            "--forward",
-            "http://localhost:3000",
-            "--raw",
-            "--type",
-            "x",
-        ],
-        &[
-            "listen",
-            "--forward",
-            "http://localhost:3000",
-            "--timeout",
-            "0s",
-        ],
-        &["rejected", "list", "--until", "soon"],
-        &["audit", "--since", "yesterday"],
-    ] {
+    for arguments in HELP {
         let what = format!("sluicectl {}", arguments.join(" "));
         show(
             &mut text,
@@ -135,7 +150,7 @@ sources:
 }
 
 /// Calls that end without a broker and without ingest, in the folder of the settings.
-const CALLS: [&str; 47] = [
+const CALLS: [&str; 51] = [
     "--config no.yaml check",
     "--config bad.yaml check",
     "--config bad.yaml check --json",
@@ -183,6 +198,10 @@ const CALLS: [&str; 47] = [
     "sources add new --provider flock --secret-file token --options {\"max_age\":\"1m\"}",
     "sources add New --provider flock --options {\"max_age\":\"soon\"}",
     "--config good.yaml sources add codes --provider flowcode",
+    "--config good.yaml referralloop subscribe waitlist",
+    "--config good.yaml referralloop sync --timeout 0s",
+    "--config good.yaml flock validate-code --referral-code x --api-key-file gone",
+    "--config good.yaml flock validate-code --referral-code x --api-key-file token --api-url http://example.com",
 ];
 
 #[test]
@@ -211,6 +230,37 @@ fn what_needs_no_broker_reads_the_same() {
     compare("command-sluicectl.txt", &text);
 }
 
+/// The pages of single commands.
+const PAGES: &[&str] = &[
+    "",
+    "-audit",
+    "-check",
+    "-completions",
+    "-find",
+    "-listen",
+    "-man",
+    "-replay",
+    "-send",
+    "-show",
+    "-tail",
+    "-explain",
+];
+
+/// The pages of the commands that call providers.
+const API_PAGES: [&str; 11] = [
+    "-referralloop",
+    "-referralloop-subscribe",
+    "-referralloop-sync",
+    "-referralloop-unsubscribe",
+    "-flock",
+    "-flock-create-referral",
+    "-flock-identify-customer",
+    "-flock-ingest-checkpoint",
+    "-flock-live-campaign",
+    "-flock-trigger-reward",
+    "-flock-validate-code",
+];
+
 #[test]
 fn completions_and_pages_have_every_command() {
     for shell in ["bash", "zsh", "fish"] {
@@ -223,6 +273,8 @@ fn completions_and_pages_have_every_command() {
             "topics",
             "audit",
             "replay",
+            "referralloop",
+            "flock",
             "completions",
             "man",
             "--token-file",
@@ -246,19 +298,6 @@ fn completions_and_pages_have_every_command() {
         .collect();
     let records =
         |name: &str| ["", "-list", "-show", "-stats"].map(|part| format!("-{name}{part}"));
-    let plain = [
-        "",
-        "-audit",
-        "-check",
-        "-completions",
-        "-find",
-        "-listen",
-        "-man",
-        "-replay",
-        "-send",
-        "-show",
-        "-tail",
-    ];
     let groups = [
         "-topics",
         "-topics-apply",
@@ -271,16 +310,11 @@ fn completions_and_pages_have_every_command() {
         "-token-new",
         "-providers",
         "-providers-show",
-    ];
-    let expected = plain.iter().chain(&groups).map(|name| (*name).to_owned());
-    let topics = [
-        "-topics",
-        "-topics-apply",
-        "-topics-plan",
         "-dead-letters-redrive",
         "-rejected-redrive",
     ];
-    let expected = plain.iter().chain(&topics).map(|name| (*name).to_owned());
+    let plain = PAGES.iter().chain(&groups).chain(&API_PAGES);
+    let expected = plain.map(|name| (*name).to_owned());
     let expected = expected.chain(
         ["dead-letters", "rejected", "duplicates"]
             .map(records)

@@ -32,6 +32,24 @@ pub trait Provider: Sync {
     /// One source of this provider, from its `options`. Takes the keys that it knows out of `options`; faults
     /// gather there, and the caller reports the keys that are left as unknown.
     fn verifier(&self, options: &mut Node) -> Box<dyn Verifier>;
+
+    /// What may have been otherwise where a signature does not fit, for who explains it. Nothing is verified
+    /// by it.
+    fn variants(&self) -> Variants {
+        Variants::default()
+    }
+}
+
+/// In what a request's signing may differ from what its source expects. A provider names here what is its
+/// own; how bodies, headers and secrets are changed on their way is the same for all.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Variants {
+    /// Options that say how is signed, each with the values that it can have.
+    pub options: &'static [(&'static str, &'static [&'static str])],
+    /// The option that lists the URLs that are under the signature.
+    pub urls: Option<&'static str>,
+    /// Headers that are under the signature, each with the values that it can have.
+    pub headers: &'static [(&'static str, &'static [&'static str])],
 }
 
 impl std::fmt::Debug for dyn Provider {
@@ -100,10 +118,22 @@ pub trait Verifier: Send + Sync + std::fmt::Debug {
         Vec::new()
     }
 
+    /// What is to be subscribed to, where the provider has an API for it and the source's options say so.
+    fn subscribe(&self) -> Option<&Subscribe> {
+        None
+    }
+
     /// Reads, without verifying anything, what keeps the retries of one delivery, and all deliveries of one
     /// entity, in one partition. It never fails, and depends on nothing outside the delivery's identity.
     /// `None`: the body's SHA-256 serves.
     fn partition_key(&self, headers: &Headers, body: &[u8]) -> Option<PartitionKey>;
+
+    /// The time that the age is judged by, milliseconds since 1970, as the delivery has it and whether it is
+    /// proved or not; `None` where it has none that can be read.
+    fn signed_at(&self, delivery: Delivery<'_>) -> Option<i64> {
+        let _ = delivery;
+        None
+    }
 
     /// Decides whether a delivery is authentic and what it says. Pure: age is judged against
     /// [`RawRequest::received_at`]. The refusal is the first in the order of
@@ -113,6 +143,20 @@ pub trait Verifier: Send + Sync + std::fmt::Debug {
         delivery: Delivery<'a>,
         credentials: &Credentials,
     ) -> Result<Authentic<'a>, Refusal>;
+}
+
+/// What a source is to be subscribed to at its provider, by the operator's command line. The services read
+/// neither of its files.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Subscribe {
+    /// The event types.
+    pub events: Vec<String>,
+    /// The waitlists, each of which has every event.
+    pub waitlists: Vec<String>,
+    /// The file under `secrets_dir` with the source's URL, which carries its token.
+    pub target_url_file: String,
+    /// The file under `secrets_dir` with the key of the provider's API.
+    pub api_key_file: String,
 }
 
 /// How signatures matter to a source.

@@ -123,6 +123,34 @@ fn each_provider_has_its_sender() {
     assert_eq!(senders, providers);
 }
 
+#[test]
+fn what_explains_a_signature_is_what_the_provider_has() {
+    for provider in ALL {
+        let variants = provider.variants();
+        for (option, values) in variants.options {
+            for value in *values {
+                verifier(provider, json!({ *option: value }));
+            }
+        }
+        if let Some(option) = variants.urls {
+            verifier(provider, json!({ option: ["https://example.com/hook"] }));
+        }
+        for (name, _) in variants.headers {
+            assert!(provider.spec().headers.contains(name), "{name}");
+        }
+        // Whose age is judged has a time that can be read.
+        let (source, sender) = (Source::new(provider), provider.sender());
+        let sample = sender.sample(sender.events()[0], 1, AT);
+        let request = source.sign(&sample, &source.secret, AT);
+        let (request, body) = (&request, sample.body.as_slice());
+        let signed = source.verifier.signed_at(Delivery { request, body });
+        assert!(
+            signed == Some(AT * 1000) || !sender.grows_old(),
+            "{signed:?}"
+        );
+    }
+}
+
 /// Options that change what is signed, how it is written, or what must stand in the request.
 fn options() -> Vec<(&'static str, Value)> {
     let url = "https://hooks.example.com/v1/hooks/site";

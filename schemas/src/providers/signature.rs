@@ -67,7 +67,7 @@ impl Key {
     }
 
     /// Whether this is the key that nothing matches.
-    pub(super) fn is_never(&self) -> bool {
+    pub fn is_never(&self) -> bool {
         matches!(self.material, Material::Never)
     }
 

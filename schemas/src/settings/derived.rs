@@ -44,6 +44,12 @@ impl Settings {
         topics
     }
 
+    /// Whether the operator's command line is to subscribe a source at its provider, and keeps the ids.
+    pub fn has_subscriptions(&self) -> bool {
+        let mut sources = self.sources.values();
+        sources.any(|source| source.verifier.subscribe().is_some())
+    }
+
     /// The consumer group's full name.
     pub fn group_id(&self) -> String {
         format!("{}{}", self.topics.names.prefix, self.processor.group)

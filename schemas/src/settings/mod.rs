@@ -6,7 +6,7 @@
 
 pub mod reader;
 
-mod values;
+pub(crate) mod values;
 
 mod restart;
 

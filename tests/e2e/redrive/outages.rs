@@ -5,8 +5,10 @@ use std::collections::BTreeSet;
 use serde_json::json;
 use sluice_tests::harness::cluster::{Cluster, Options, Purpose};
 use sluice_tests::harness::deployment::{Site, now};
+use sluice_tests::harness::wait::{PATIENCE, wait_for};
 
-use super::{Broken, events, has, only, started};
+use super::{Broken, events, has, only, result, started};
+use crate::ctl::run;
 use crate::harness::Running;
 
 /// Three dead letters of a source that is not known, in a cluster of its own; the settings are mended since.
@@ -37,7 +39,12 @@ fn a_broker_that_goes_away_ends_it_and_the_second_run_goes_on() {
     assert!(said.contains("the same command goes on there"), "{said}");
     cluster.restart(0).expect("a start");
     cluster.wait_ready().expect("the node");
-    let found = only(site, &site.settings, &LETTERS, 0);
+    // The node finds its own logs first: until then it is to be tried again.
+    let ran = wait_for("the second run", PATIENCE, || {
+        let ran = run(site, &site.settings, &LETTERS);
+        Ok((ran.status != Some(75)).then_some(ran))
+    });
+    let found = result(&ran.expect("a run"), 0);
     assert_eq!(found["resumed"], json!(true), "{found}");
     running.wait_caught_up();
     let became = events(site);

@@ -159,7 +159,7 @@ fn is_away(code: RDKafkaErrorCode) -> bool {
 
 /// Brokers that hold replicas of our topics and that the others do not know to be there.
 fn missing(settings: &Settings, metadata: &Metadata) -> Vec<Finding> {
-    let names = sluice_service::kafka::topics::wanted(settings);
+    let names = sluice_service::kafka::topics::planned(settings);
     let ours = |name: &str| names.iter().any(|spec| spec.name == name);
     let there: BTreeSet<i32> = metadata.brokers().iter().map(MetadataBroker::id).collect();
     let topics = metadata.topics().iter().filter(|topic| ours(topic.name()));

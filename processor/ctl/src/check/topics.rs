@@ -36,7 +36,11 @@ fn findings(settings: &Settings, topic: &Examined) -> Vec<Finding> {
     let name = spec.name.as_str();
     if topic.partitions == 0 {
         let message = "is missing, or may not be seen";
-        let finding = if settings.topics.create {
+        let finding = if name == settings.topics.names.subscriptions() {
+            let message = format!("{message}: sluicectl keeps in it what it subscribed to");
+            let mend = "sluicectl topics apply";
+            Finding::warn(CHECK, name, &message).mend(mend)
+        } else if settings.topics.create {
             let message = format!("{message}: a service makes it at its start (topics.create)");
             Finding::warn(CHECK, name, &message)
         } else {

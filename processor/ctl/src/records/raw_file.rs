@@ -94,10 +94,6 @@ fn pretty(value: &Value) -> String {
 }
 
 /// Reads a file back; else a sentence that says what to do.
-#[cfg_attr(
-    not(test),
-    expect(dead_code, reason = "the command that judges a file reads it")
-)]
 pub fn parse(bytes: &[u8]) -> Result<Record, String> {
     let other = "the file is no raw record as `sluicectl show --raw PARTITION OFFSET --show-bodies` writes it";
     let Ok(Head { sluice, v, masked }) = serde_json::from_slice(bytes) else {

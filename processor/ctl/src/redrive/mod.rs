@@ -20,9 +20,9 @@ use crate::failure::Failure;
 use crate::help::layout;
 use crate::judging::Judging;
 use crate::output;
+use crate::records::follow::ended;
 use crate::records::reader::{Range, Topics, refusal};
 use crate::records::{self, topic_of};
-use crate::tail::ended;
 
 mod selection;
 

@@ -136,20 +136,6 @@ fn topics(settings: &Settings, filter: &Filter) -> Vec<String> {
         is_typed && (fates.is_empty() || fates.iter().any(|one| one == fate.name()))
     });
     topics
-/// Waits for Ctrl-C or for the signal by which a container is ended.
-pub async fn ended() {
-    use tokio::signal::unix::{SignalKind, signal};
-    let term = signal(SignalKind::terminate());
-    let terminated = async {
-        match term {
-            Ok(mut term) => drop(term.recv().await),
-            Err(_) => std::future::pending().await,
-        }
-    };
-    tokio::select! {
-        _ = tokio::signal::ctrl_c() => {}
-        () = terminated => {}
-    }
 }
 
 /// Prints a record; whether anybody reads it.

@@ -11,7 +11,7 @@ use rdkafka::client::DefaultClientContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use sluice_schemas::acl::Operation;
 use sluice_schemas::settings::Settings;
-use sluice_service::kafka::topics::{create_topics, wanted};
+use sluice_service::kafka::topics::{create_topics, planned};
 
 use super::plan::steps;
 use super::steps::{State, Step};
@@ -98,7 +98,7 @@ impl Applying<'_> {
     }
 
     fn create(&self, step: &Step) -> Result<(), String> {
-        let specs = wanted(self.settings);
+        let specs = planned(self.settings);
         let spec = specs.iter().find(|spec| spec.name == step.topic);
         let spec = spec.ok_or_else(|| "the settings have no such topic".to_owned())?;
         let lines = self.runtime.block_on(create_topics(self.admin, &[spec]));

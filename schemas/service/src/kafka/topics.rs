@@ -88,7 +88,7 @@ pub enum Which {
     All,
 }
 
-/// All topics under these settings, raw first, the event topics last.
+/// All topics that the services need under these settings, raw first, the event topics last.
 pub fn wanted(settings: &Settings) -> Vec<TopicSpec> {
     let names = &settings.topics.names;
     let mut all = vec![
@@ -101,6 +101,33 @@ pub fn wanted(settings: &Settings) -> Vec<TopicSpec> {
     let events = settings.event_topics().into_iter();
     all.extend(events.map(|name| event(settings, name)));
     all
+}
+
+/// Those, and the topic of subscriptions where a source has some. No service looks at that one.
+pub fn planned(settings: &Settings) -> Vec<TopicSpec> {
+    let mut all = wanted(settings);
+    if settings.has_subscriptions() {
+        all.push(subscriptions(settings));
+    }
+    all
+}
+
+/// The last value of a key is what counts, and it is kept for ever. All is on the first partition.
+fn subscriptions(settings: &Settings) -> TopicSpec {
+    let topics = &settings.topics;
+    let isr = (topics.replication - 1).max(1);
+    let spec = TopicSpec {
+        name: topics.names.subscriptions(),
+        partitions: 1,
+        partitions_rule: Rule::AtLeast,
+        replication: topics.replication,
+        configs: Vec::new(),
+    };
+    spec.with("cleanup.policy", "compact", Rule::Exactly).with(
+        "min.insync.replicas",
+        isr.to_string(),
+        Rule::Advised,
+    )
 }
 
 fn raw(settings: &Settings) -> TopicSpec {

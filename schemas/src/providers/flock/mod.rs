@@ -4,9 +4,9 @@
 use std::time::Duration;
 
 use super::api::{
-    Authentic, Credentials, Delivery, PartitionKey, Provider, Signing, Spec, Verifier,
+    Authentic, Credentials, Delivery, PartitionKey, Provider, Signing, Spec, Variants, Verifier,
 };
-use super::schemes::age::check_body_time;
+use super::schemes::age::{body_time, check_body_time};
 use super::schemes::hmac::Template;
 use super::signature::{Key, header, text_key};
 use crate::json;
@@ -52,6 +52,17 @@ impl Provider for Flock {
     fn verifier(&self, options: &mut Node) -> Box<dyn Verifier> {
         Box::new(Source::read(options))
     }
+
+    fn variants(&self) -> Variants {
+        Variants {
+            options: &[
+                ("scheme", &["auto", "ts.data", "raw", "ts.raw", "tsdata"]),
+                ("encoding", &["auto", "hex", "base64"]),
+            ],
+            urls: None,
+            headers: &[],
+        }
+    }
 }
 
 /// One source, with its options.
@@ -90,6 +101,11 @@ impl Verifier for Source {
 
     fn partition_key(&self, _headers: &Headers, body: &[u8]) -> Option<PartitionKey> {
         payload::partition_key(body)
+    }
+
+    fn signed_at(&self, delivery: Delivery<'_>) -> Option<i64> {
+        let text = json::utf8(delivery.body).ok()?;
+        body_time(json::object::<Body<'_>>(text).ok()??.timestamp)
     }
 
     fn verify<'a>(

@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 
 use super::api::{
-    Authentic, Credentials, Delivery, PartitionKey, Provider, Signing, Spec, Verifier,
+    Authentic, Credentials, Delivery, PartitionKey, Provider, Signing, Spec, Variants, Verifier,
 };
 use super::signature::{Key, header, text_key};
 use crate::json;
@@ -49,6 +49,20 @@ impl Provider for Flockler {
 
     fn verifier(&self, options: &mut Node) -> Box<dyn Verifier> {
         Box::new(Source::read(options))
+    }
+
+    fn variants(&self) -> Variants {
+        Variants {
+            options: &[
+                ("encoding", &["auto", "hex", "base64", "base64_hex"]),
+                (
+                    "lowercase",
+                    &["auto", "unicode", "simple", "final_sigma", "ascii"],
+                ),
+            ],
+            urls: Some("webhook_urls"),
+            headers: &[(ACTION, &ACTIONS), (ENVIRONMENT, &ENVIRONMENTS)],
+        }
     }
 }
 

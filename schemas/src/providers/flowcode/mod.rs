@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::api::{
-    Authentic, Credentials, Delivery, PartitionKey, Provider, Signing, Spec, Verifier,
+    Authentic, Credentials, Delivery, PartitionKey, Provider, Signing, Spec, Variants, Verifier,
 };
 use super::schemes::age::check_age;
 use super::schemes::standard_webhooks::{self, Family, Signed};
@@ -52,6 +52,14 @@ impl Provider for Flowcode {
     fn verifier(&self, options: &mut Node) -> Box<dyn Verifier> {
         Box::new(Source::read(options))
     }
+
+    fn variants(&self) -> Variants {
+        Variants {
+            options: &[("headers", &["auto", "webhook", "svix"])],
+            urls: None,
+            headers: &[],
+        }
+    }
 }
 
 /// One source, with its options.
@@ -95,6 +103,11 @@ impl Verifier for Source {
 
     fn partition_key(&self, headers: &Headers, _body: &[u8]) -> Option<PartitionKey> {
         standard_webhooks::partition_key(headers)
+    }
+
+    fn signed_at(&self, delivery: Delivery<'_>) -> Option<i64> {
+        let signed = Signed::read(&delivery.request.headers, &Family::ALL);
+        signed.ok().map(|signed| signed.millis())
     }
 
     fn verify<'a>(

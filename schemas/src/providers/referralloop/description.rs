@@ -26,6 +26,12 @@ pub static DESCRIPTION: Description = Description {
                 writes it again",
         },
         OptionOf {
+            name: "subscribe",
+            default: "none",
+            values: "{events, waitlists, target_url_file, api_key_file}: what \
+                `sluicectl referralloop` subscribes",
+        },
+        OptionOf {
             name: "max_age",
             default: "0",
             values: "how far the body's time may be from the receipt, both ways; 0: \

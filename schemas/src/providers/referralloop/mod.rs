@@ -4,9 +4,10 @@
 use std::time::Duration;
 
 use super::api::{
-    Authentic, Credentials, Delivery, PartitionKey, Proof, Provider, Signing, Spec, Verifier,
+    Authentic, Credentials, Delivery, PartitionKey, Proof, Provider, Signing, Spec, Subscribe,
+    Variants, Verifier,
 };
-use super::schemes::age::check_body_time;
+use super::schemes::age::{body_time, check_body_time};
 use super::schemes::hmac::Template;
 use super::signature::{Key, header, text_key};
 use crate::json;
@@ -25,6 +26,8 @@ mod normalize;
 mod sender;
 
 mod description;
+
+mod subscribe;
 
 pub use sender::Sender;
 
@@ -47,6 +50,14 @@ impl Provider for ReferralLoop {
     fn verifier(&self, options: &mut Node) -> Box<dyn Verifier> {
         Box::new(Source::read(options))
     }
+
+    fn variants(&self) -> Variants {
+        Variants {
+            options: &[("signed", &["auto", "raw", "compact"])],
+            urls: None,
+            headers: &[],
+        }
+    }
 }
 
 /// One source, with its options.
@@ -57,6 +68,8 @@ struct Source {
     contents: &'static [Template<Field>],
     /// Zero: age is not judged.
     max_age: Duration,
+    /// What the provider is to send here, where the operator's command line sees to that.
+    subscribe: Option<Subscribe>,
 }
 
 impl Source {
@@ -72,6 +85,7 @@ impl Source {
             contents: options.choice("signed", &signature::CONTENTS, &signature::ALL),
             // A retry may carry the time of the first attempt, so age is judged only where asked.
             max_age: options.duration("max_age", Duration::ZERO),
+            subscribe: subscribe::read(options),
         }
     }
 
@@ -129,8 +143,17 @@ impl Verifier for Source {
         SPEC.documented.to_vec()
     }
 
+    fn subscribe(&self) -> Option<&Subscribe> {
+        self.subscribe.as_ref()
+    }
+
     fn partition_key(&self, _headers: &Headers, body: &[u8]) -> Option<PartitionKey> {
         payload::partition_key(body)
+    }
+
+    fn signed_at(&self, delivery: Delivery<'_>) -> Option<i64> {
+        let text = json::utf8(delivery.body).ok()?;
+        body_time(json::object::<Body<'_>>(text).ok()??.timestamp)
     }
 
     fn verify<'a>(

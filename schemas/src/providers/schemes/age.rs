@@ -25,6 +25,11 @@ pub fn check_age(received_at_us: i64, signed_ms: i64, max_age: Duration) -> Resu
     )))
 }
 
+/// A body's own time in milliseconds since 1970; `None` where it is not there or cannot be read.
+pub fn body_time(time: RawField<'_>) -> Option<i64> {
+    json::token(time).and_then(|text| timestamp::read(&text))
+}
+
 /// Refuses a body whose own time is not there, cannot be read, or is too far from its receipt. Zero
 /// turns all of it off.
 pub fn check_body_time(
@@ -38,7 +43,7 @@ pub fn check_body_time(
     if time.is_none() {
         return Err(Reason::TimestampMissing.because("the body has no timestamp"));
     }
-    match json::token(time).and_then(|text| timestamp::read(&text)) {
+    match body_time(time) {
         Some(signed) => check_age(received_at_us, signed, max_age),
         None => Err(Reason::TimestampMalformed
             .because("the body's timestamp is neither a number nor ISO 8601 with an offset")),

@@ -8,7 +8,7 @@ use rdkafka::client::ClientContext;
 use rdkafka::error::RDKafkaErrorCode;
 
 use super::compare::{Difference, differences, partitions_fault};
-use super::{TopicSpec, wanted};
+use super::{TopicSpec, planned};
 use sluice_schemas::settings::Settings;
 
 /// How many topics one request names: brokers bound their requests too.
@@ -40,7 +40,7 @@ pub fn examine(settings: &Settings, partitions: &BTreeMap<String, usize>) -> Vec
             settings: Ok(Vec::new()),
         }
     };
-    wanted(settings).into_iter().map(examined).collect()
+    planned(settings).into_iter().map(examined).collect()
 }
 
 /// Looks at the settings of the topics that are there. Any broker can describe them; one that is named
