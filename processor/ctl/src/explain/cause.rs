@@ -99,7 +99,8 @@ const KNOWN: [(Cause, &str, &str); 48] = [
     (
         Cause::WrongSecret,
         "wrong_secret",
-        "copy the secret of this webhook at the provider again into the source's secret file",
+        "copy the secret of this webhook at the provider again into the source's secret file, or find what \
+                 changed the content",
     ),
     (
         Cause::SecretNotValid,
@@ -109,12 +110,12 @@ const KNOWN: [(Cause, &str, &str); 48] = [
     (
         Cause::SecretEncoding,
         "secret_encoding",
-        "write the secret file in the form that the detail names",
+        "write the secret file in the form that is named",
     ),
     (
         Cause::WrongSource,
         "wrong_source",
-        "set the URL of the source that the detail names at the provider",
+        "set the URL of the named source at the provider",
     ),
     (
         Cause::WrongProvider,
@@ -124,12 +125,12 @@ const KNOWN: [(Cause, &str, &str); 48] = [
     (
         Cause::WrongOptions,
         "wrong_options",
-        "set the option that the detail names, or leave it at its default",
+        "set the option that is named, or leave it at its default",
     ),
     (
         Cause::ProxyUrl,
         "proxy_url",
-        "add the URL that the detail names to the source's option",
+        "add the URL that is named to the source's option",
     ),
     (
         Cause::WrongMethod,
@@ -195,12 +196,12 @@ const KNOWN: [(Cause, &str, &str); 48] = [
     (
         Cause::TimestampUnit,
         "timestamp_unit",
-        "let the sender write its time in the unit that the detail names",
+        "let the sender write its time in the unit that is named",
     ),
     (
         Cause::Clock,
         "clock",
-        "correct the clock that the detail names (sluicectl check compares ours)",
+        "correct the clock that is named (sluicectl check compares ours)",
     ),
     (
         Cause::Replay,
