@@ -26,6 +26,9 @@ const FORM: &str = "sluice-redrive/1";
 /// How long the group's coordinator is waited for.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// The pause between two questions.
+const PAUSE: Duration = Duration::from_millis(200);
+
 /// What stands with the offset of a partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
@@ -258,6 +261,7 @@ impl Group {
             if is_over || matches!(failure, Failure::Failed(_)) {
                 return Err(failure);
             }
+            std::thread::sleep(PAUSE);
         }
     }
 
