@@ -4,7 +4,8 @@ use sluice_schemas::raw::Single;
 
 use super::case::{Case, fits};
 use super::cause::{Cause, Finding};
-use super::guess::json::{Node, Orders, shuffled};
+use super::guess::json::{Node, Orders};
+use super::guess::orders::shuffled;
 
 /// How many bytes are hashed for each of them at most.
 const BUDGET: usize = 128 << 20;
@@ -12,7 +13,7 @@ const BUDGET: usize = 128 << 20;
 /// How far from the time in a header, and from the receipt, another time is looked for, in seconds.
 const FAR: i64 = 86_400;
 
-/// The body's keys in another order, one object at a time.
+/// The body's keys in another order, of one object or of two.
 pub fn in_another_order(case: &Case<'_>, orders: &Orders) -> Option<Finding> {
     let node = std::str::from_utf8(&case.body).ok().and_then(Node::read)?;
     let mut left = BUDGET / case.body.len().saturating_add(200);

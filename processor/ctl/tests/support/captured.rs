@@ -2,10 +2,13 @@
 //! source's name and changes, out comes a capture or a raw record.
 
 use std::collections::BTreeMap;
+use std::io::Write as _;
 use std::path::Path;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use ring::{digest, hmac};
 use serde_json::{Value, json};
 use sluice_schemas::providers::by_name;
@@ -343,4 +346,33 @@ pub fn respaced(text: &str, indent: bool) -> String {
         escaped = c == '\\' && !escaped;
     }
     out
+}
+
+/// What gzip makes of it.
+pub fn gzip(text: &str) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+    encoder.write_all(text.as_bytes()).expect("memory");
+    encoder.finish().expect("memory")
+}
+
+pub fn latin1(text: &str) -> Vec<u8> {
+    text.chars()
+        .map(|c| u8::try_from(u32::from(c)).expect("Latin-1"))
+        .collect()
+}
+
+/// `é` as `\u00e9`, as Python and PHP write it.
+pub fn ascii(text: &str) -> String {
+    let escape = |c: char| match c {
+        ' '..='~' => c.to_string(),
+        _ => format!("\\u{:04x}", u32::from(c)),
+    };
+    text.chars().map(escape).collect()
+}
+
+pub fn sorted(text: &str) -> Vec<u8> {
+    serde_json::from_str::<Value>(text)
+        .expect("JSON")
+        .to_string()
+        .into_bytes()
 }

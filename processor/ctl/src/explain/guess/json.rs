@@ -9,11 +9,14 @@ use serde::Deserialize;
 use serde::de::{MapAccess, Visitor};
 use serde_json::value::RawValue;
 
+/// Below this each whole number is a floating point number of its own.
+const EXACT: f64 = 9_007_199_254_740_992.0;
+
 /// How deep values may stand one in another.
 const DEPTH: usize = 100;
 
 /// A value with the order of its keys and the digits of its numbers.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum Node {
     Scalar(String),
     Text(String),
@@ -22,7 +25,7 @@ pub enum Node {
 }
 
 /// An object's members in their order.
-type Members = Vec<(String, Node)>;
+pub type Members = Vec<(String, Node)>;
 
 struct Read<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
 
@@ -79,7 +82,7 @@ impl Node {
     }
 
     /// The same with each object's keys in another order.
-    fn ordered(&self, order: &dyn Fn(&mut Members)) -> Self {
+    pub fn ordered(&self, order: &dyn Fn(&mut Members)) -> Self {
         match self {
             Self::Array(items) => {
                 Self::Array(items.iter().map(|item| item.ordered(order)).collect())
@@ -89,6 +92,26 @@ impl Node {
                 let mut members: Members = members.iter().map(member).collect();
                 order(&mut members);
                 Self::Object(members)
+            }
+            Self::Scalar(_) | Self::Text(_) => self.clone(),
+        }
+    }
+
+    /// The same with whole numbers in digits alone, where they have an exponent or a fraction of 0: libraries
+    /// that read numbers as floating point write them so.
+    fn with_whole_numbers(&self) -> Self {
+        match self {
+            Self::Array(items) => Self::Array(items.iter().map(Self::with_whole_numbers).collect()),
+            Self::Object(members) => {
+                let members = members.iter();
+                let member =
+                    |(key, value): &(String, Self)| (key.clone(), value.with_whole_numbers());
+                Self::Object(members.map(member).collect())
+            }
+            Self::Scalar(text) if text.contains(['e', 'E', '.']) => {
+                let number = text.parse::<f64>().ok();
+                let whole = number.filter(|number| number.fract() == 0.0 && number.abs() < EXACT);
+                Self::Scalar(whole.map_or_else(|| text.clone(), |number| format!("{number:.0}")))
             }
             Self::Scalar(_) | Self::Text(_) => self.clone(),
         }
@@ -126,7 +149,7 @@ pub fn orders<'a>(bodies: impl Iterator<Item = &'a [u8]>) -> Orders {
 }
 
 /// Puts members into the order of the first known object that has all of their keys.
-fn as_known(members: &mut [(String, Node)], orders: &Orders) {
+pub fn as_known(members: &mut [(String, Node)], orders: &Orders) {
     let keys: BTreeSet<String> = members.iter().map(|(key, _)| key.clone()).collect();
     let known = orders.get(&keys).or_else(|| {
         let mut all = orders.iter();
@@ -137,59 +160,13 @@ fn as_known(members: &mut [(String, Node)], orders: &Orders) {
     }
 }
 
-/// The most keys of an object that is tried in every order.
-const KEYS: usize = 6;
-
-/// The value with one object's keys in every order, the object itself or one of its members, compact and with
-/// blanks, until `each` has enough.
-pub fn shuffled(node: &Node, orders: &Orders, each: &mut dyn FnMut(&str) -> bool) {
-    let known = node.ordered(&|members| as_known(members, orders));
-    for node in [node, &known] {
-        let Node::Object(members) = node else { return };
-        let places = std::iter::once(None).chain((0..members.len()).map(Some));
-        for place in places {
-            let object = place.map_or(node, |at| &members[at].1);
-            let Node::Object(inside) = object else {
-                continue;
-            };
-            let put = |inside: &[(String, Node)]| match place {
-                None => Node::Object(inside.to_vec()),
-                Some(at) => {
-                    let mut members = members.clone();
-                    members[at].1 = Node::Object(inside.to_vec());
-                    Node::Object(members)
-                }
-            };
-            let mut inside = inside.clone();
-            let long = inside.len();
-            let is_enough = (2..=KEYS).contains(&long)
-                && permuted(&mut inside, long, &mut |inside| {
-                    let node = put(inside);
-                    SPACINGS[..2].iter().any(|spacing| {
-                        let mut text = String::new();
-                        write(&node, *spacing, PLAIN, 0, &mut text);
-                        each(&text)
-                    })
-                });
-            if is_enough {
-                return;
-            }
-        }
-    }
-}
-
-/// Heap's way through all orders, until `each` has enough.
-fn permuted<T>(items: &mut [T], long: usize, each: &mut dyn FnMut(&[T]) -> bool) -> bool {
-    if long <= 1 {
-        return each(items);
-    }
-    for at in 0..long {
-        if permuted(items, long - 1, each) {
-            return true;
-        }
-        items.swap(if long.is_multiple_of(2) { at } else { 0 }, long - 1);
-    }
-    false
+/// The value compact and with blanks, as it is, until `each` has enough.
+pub fn plainly(node: &Node, each: &mut dyn FnMut(&str) -> bool) -> bool {
+    SPACINGS[..2].iter().any(|spacing| {
+        let mut text = String::new();
+        write(node, *spacing, PLAIN, 0, &mut text);
+        each(&text)
+    })
 }
 
 const PLAIN: Escapes = Escapes {
@@ -245,13 +222,21 @@ struct Escapes {
 
 /// Each way of writing a value, in words.
 pub fn written(node: &Node, orders: &Orders, each: &mut dyn FnMut(String, String)) {
-    let sorted = node.ordered(&|members| members.sort_by(|a, b| a.0.cmp(&b.0)));
-    let known = node.ordered(&|members| as_known(members, orders));
-    let nodes = [
-        (node, ""),
-        (&sorted, ", its keys sorted"),
-        (&known, ", its keys in the order of the provider's samples"),
-    ];
+    let whole = node.with_whole_numbers();
+    let whole = (whole != *node).then_some((&whole, ", its whole numbers in digits alone"));
+    let mut nodes = Vec::new();
+    for (node, of_numbers) in std::iter::once((node, "")).chain(whole) {
+        let sorted = node.ordered(&|members| members.sort_by(|a, b| a.0.cmp(&b.0)));
+        let known = node.ordered(&|members| as_known(members, orders));
+        nodes.extend([
+            (node.clone(), of_numbers.to_owned()),
+            (sorted, format!(", its keys sorted{of_numbers}")),
+            (
+                known,
+                format!(", its keys in the order of the provider's samples{of_numbers}"),
+            ),
+        ]);
+    }
     for (node, of_keys) in nodes {
         for spacing in SPACINGS {
             for unicode in [None, Some(false), Some(true)] {
@@ -262,7 +247,7 @@ pub fn written(node: &Node, orders: &Orders, each: &mut dyn FnMut(String, String
                         html,
                     };
                     let mut text = String::new();
-                    write(node, spacing, escapes, 0, &mut text);
+                    write(&node, spacing, escapes, 0, &mut text);
                     let says = format!("{}{of_keys}{}", spacing.says, in_words(escapes));
                     each(says, text);
                 }

@@ -9,6 +9,8 @@ pub mod headers;
 
 pub mod json;
 
+pub mod orders;
+
 pub mod inflate;
 
 pub mod secrets;
