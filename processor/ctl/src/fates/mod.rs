@@ -9,7 +9,7 @@ use sluice_schemas::settings::Settings;
 use crate::failure::Failure;
 use crate::help::{GROUP, layout};
 use crate::output;
-use crate::records::filter::{Filter, reasons};
+use crate::records::filter::{Filter, Of};
 use crate::records::reader::Topics;
 use crate::records::view::{Read, read};
 use crate::records::window::Times;
@@ -139,15 +139,8 @@ enum Mendable {
 /// Which records.
 #[derive(Debug, clap::Args)]
 struct Which {
-    /// Of these reasons alone; several with commas
-    #[arg(long, value_name = "REASON", value_delimiter = ',')]
-    reason: Vec<String>,
-    /// Of these sources alone; several with commas
-    #[arg(long, value_name = "SOURCE", value_delimiter = ',')]
-    source: Vec<String>,
-    /// Of these providers alone; several with commas
-    #[arg(long, value_name = "PROVIDER", value_delimiter = ',')]
-    provider: Vec<String>,
+    #[command(flatten)]
+    of: Of,
     /// Of this request or delivery, or repeating this event
     #[arg(long, value_name = "ID")]
     id: Option<String>,
@@ -250,10 +243,7 @@ fn each(
 }
 
 fn filter(fate: Fate, which: &Which) -> Result<Filter, Failure> {
-    let mut filter = Filter::all(which.times.window()?);
-    filter.reasons = reasons(fate, &which.reason)?;
-    filter.sources.clone_from(&which.source);
-    filter.providers.clone_from(&which.provider);
+    let mut filter = which.of.filter(fate, which.times.window()?)?;
     filter.id.clone_from(&which.id);
     Ok(filter)
 }

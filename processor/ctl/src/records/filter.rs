@@ -28,6 +28,32 @@ pub struct Filter {
     pub id: Option<String>,
 }
 
+/// The options that pick records of a fate.
+#[derive(Debug, clap::Args)]
+pub struct Of {
+    /// Of these reasons alone; several with commas, or given again
+    #[arg(long, value_name = "REASON", value_delimiter = ',')]
+    reason: Vec<String>,
+    /// Of these sources alone; several with commas, or given again
+    #[arg(long, value_name = "SOURCE", value_delimiter = ',')]
+    source: Vec<String>,
+    /// Of these providers alone; several with commas, or given again
+    #[arg(long, value_name = "PROVIDER", value_delimiter = ',')]
+    provider: Vec<String>,
+}
+
+impl Of {
+    /// Those of a fate within a window, which must have the reasons.
+    pub fn filter(&self, fate: Fate, window: Window) -> Result<Filter, Failure> {
+        Ok(Filter {
+            reasons: reasons(fate, &self.reason)?,
+            sources: self.source.clone(),
+            providers: self.provider.clone(),
+            ..Filter::all(window)
+        })
+    }
+}
+
 impl Filter {
     /// All within a window.
     pub fn all(window: Window) -> Self {
@@ -59,7 +85,7 @@ impl Filter {
 }
 
 /// Reasons from the command line, which must be those of a fate.
-pub fn reasons(fate: Fate, wanted: &[String]) -> Result<Vec<String>, Failure> {
+fn reasons(fate: Fate, wanted: &[String]) -> Result<Vec<String>, Failure> {
     let known = Reason::ALL.iter().filter(|reason| reason.fate() == fate);
     let known: Vec<&str> = known.map(|reason| reason.name()).collect();
     let unknown = |reason: &&String| !known.contains(&reason.as_str());

@@ -7,7 +7,7 @@ use sluice_schemas::identity::fingerprint;
 use sluice_schemas::settings::Settings;
 
 use crate::failure::Failure;
-use crate::records::filter::{Filter, reasons};
+use crate::records::filter::{Filter, Of};
 use crate::records::window::{Moment, Whole};
 
 /// How many bytes of the digest are in the name of the group.
@@ -16,15 +16,8 @@ const DIGEST_BYTES: usize = 8;
 /// The options that select records.
 #[derive(Debug, clap::Args)]
 pub struct Which {
-    /// Of these reasons alone; several with commas, or given again
-    #[arg(long, value_name = "REASON", value_delimiter = ',')]
-    reason: Vec<String>,
-    /// Of these sources alone; several with commas, or given again
-    #[arg(long, value_name = "SOURCE", value_delimiter = ',')]
-    source: Vec<String>,
-    /// Of these providers alone; several with commas, or given again
-    #[arg(long, value_name = "PROVIDER", value_delimiter = ',')]
-    provider: Vec<String>,
+    #[command(flatten)]
+    of: Of,
     /// Of this request or delivery
     #[arg(long, value_name = "ID")]
     id: Option<String>,
@@ -50,10 +43,7 @@ pub struct Selection {
 impl Selection {
     /// Of these options.
     pub fn new(fate: Fate, options: &Which) -> Result<Self, Failure> {
-        let mut filter = Filter::all(options.times.window()?);
-        filter.reasons = reasons(fate, &options.reason)?;
-        filter.sources.clone_from(&options.source);
-        filter.providers.clone_from(&options.provider);
+        let mut filter = options.of.filter(fate, options.times.window()?)?;
         filter.id.clone_from(&options.id);
         Ok(Self {
             fate,
