@@ -20,12 +20,13 @@ use sluice_service::kafka::oauth;
 /// How long one request to the brokers may take.
 pub const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The last thing that was said of each broker, by its address, whether the group was refused, and whether no
-/// broker was there.
+/// The last thing that was said of each broker, by its address, whether the group or an idempotent producer was
+/// refused, and whether no broker was there.
 #[derive(Debug, Clone, Default)]
 pub struct Heard {
     brokers: Arc<Mutex<BTreeMap<String, String>>>,
     group_refused: Arc<AtomicBool>,
+    writer_refused: Arc<AtomicBool>,
     all_down: Arc<AtomicBool>,
 }
 
@@ -38,6 +39,12 @@ impl Heard {
     /// Whether a broker refused the group: librdkafka asks for its coordinator again until the time is over.
     pub fn is_group_refused(&self) -> bool {
         self.group_refused.load(Ordering::Relaxed)
+    }
+
+    /// Whether a broker refused an idempotent producer: brokers since 2.8 do so where its user may write to no
+    /// topic at all.
+    pub fn is_writer_refused(&self) -> bool {
+        self.writer_refused.load(Ordering::Relaxed)
     }
 
     /// Whether all brokers were away, since the last call.
@@ -81,6 +88,9 @@ impl ClientContext for Heard {
     fn error(&self, error: KafkaError, reason: &str) {
         if error.rdkafka_error_code() == Some(RDKafkaErrorCode::GroupAuthorizationFailed) {
             self.group_refused.store(true, Ordering::Relaxed);
+        }
+        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::ClusterAuthorizationFailed) {
+            self.writer_refused.store(true, Ordering::Relaxed);
         }
         if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown) {
             self.all_down.store(true, Ordering::Relaxed);

@@ -1,6 +1,7 @@
 //! With exactly the rules that are required an event goes through; each of them that lacks is named.
 
 use sluice_schemas::acl::{Acl, Operation, Resource, Who, redrive_groups, required};
+use sluice_schemas::settings::Settings;
 use sluice_service::EXIT_CONFIG;
 use sluice_service::kafka::client::base_config;
 use sluice_service::kafka::offsets;
@@ -12,6 +13,7 @@ use sluice_tests::harness::process::Service;
 use sluice_tests::harness::wait::{PATIENCE, wait_for};
 
 use super::{NODE, Secured, load, one_event, scram, source};
+use crate::ctl::Ran;
 use crate::harness::Running;
 use crate::refusals::signed;
 
@@ -82,6 +84,9 @@ fn the_operator_reads_all_topics_and_offsets_with_the_rules_of_a_reader() {
     }
     let mut running = secured.run();
     one_event(&mut running, 1);
+    let (source, event) = source(&running);
+    let stale = source.signed(event, 2, now() - 1_000_000);
+    running.accept(&stale.expect("a request"));
     running.wait_caught_up();
 
     let group = settings.group_id();
@@ -111,30 +116,78 @@ fn the_command_line_reads_and_names_what_it_may_not(
     let found = ctl(&["find", "nobody"]);
     assert_eq!(found.status, Some(1), "{}", found.err);
     assert!(!found.err.contains("not read"), "{}", found.err);
-    // Nothing to be sent, and its progress is kept all the same.
-    let redrive = ["rejected", "redrive", "--reason=token_missing"];
-    let redriven = ctl(&redrive);
+    let redriven = ctl(REDRIVE);
     assert_eq!(redriven.status, Some(0), "{}", redriven.err);
     let planned = ctl(&["topics", "plan"]);
     assert_eq!(planned.status, Some(0), "{}{}", planned.out, planned.err);
-    let groups = redrive_groups(&load(&running.site, "operator", settings));
-    NODE.1.remove(operator, &groups).expect("a rule less");
-    let refused = wait_for("the refusal", PATIENCE, || {
-        let ran = ctl(&redrive);
-        Ok((ran.status == Some(1)).then_some(ran))
-    });
-    let refused = refused.expect("a refusal");
-    assert!(refused.err.contains(&named(&groups)), "{}", refused.err);
-    let topic = Resource::Topic(running.names().rejected());
-    let rule = Acl::literal(topic, Operation::Read);
-    NODE.1.remove(operator, &rule).expect("a rule less");
-    let refused = wait_for("the refusal", PATIENCE, || {
-        let ran = ctl(&["rejected", "list"]);
-        Ok((ran.status == Some(1)).then_some(ran))
-    });
-    let refused = refused.expect("a refusal");
-    assert!(refused.err.contains(&named(&rule)), "{}", refused.err);
+    let settings = load(&running.site, "operator", settings);
+    for (rule, command) in rules_and_commands(running, &settings) {
+        NODE.1.remove(operator, &rule).expect("a rule less");
+        wait_for(&format!("{rule} to be named"), PATIENCE, || {
+            let ran = ctl(command);
+            Ok((ran.status == Some(1) && is_named(&ran, &rule)).then_some(()))
+        })
+        .unwrap_or_else(|error| panic!("{command:?}: {error:#}: {}", ctl(command).err));
+        NODE.1.add(operator, &rule).expect("a rule");
+        wait_for("the rule to be in force", PATIENCE, || {
+            Ok((!is_named(&ctl(command), &rule)).then_some(()))
+        })
+        .expect("a rule in force");
+    }
+    // The last one: with it, the stale request would stand on raw twice.
+    let raw = Resource::Topic(running.names().raw());
+    let write = Acl::literal(raw, Operation::Write);
+    NODE.1.remove(operator, &write).expect("a rule less");
+    wait_for("WRITE on raw to be named", PATIENCE, || {
+        let ran = ctl(&["rejected", "redrive", "--all", "--reason=timestamp_stale"]);
+        Ok((ran.status == Some(1) && is_named(&ran, &write)).then_some(()))
+    })
+    .expect("a refusal");
 }
+
+/// Whether a line says which rule lacks. Of a topic's settings the client drops the refusal, so that the line
+/// says what may lack.
+fn is_named(ran: &Ran, rule: &Acl) -> bool {
+    let wanted = named(rule);
+    let may_lack = format!("may lack {}", rule.operation.name());
+    let says = |line: &str| {
+        let is_of_it = matches!(&rule.resource, Resource::Topic(name) if line.contains(name));
+        line.contains(&wanted) || (is_of_it && line.contains(&may_lack))
+    };
+    ran.err.lines().chain(ran.out.lines()).any(says)
+}
+
+/// Each kind of rule that the operator has, with a command that needs it.
+fn rules_and_commands(
+    running: &Running,
+    settings: &Settings,
+) -> Vec<(Acl, &'static [&'static str])> {
+    const AUDIT: &[&str] = &["audit"];
+    let names = running.names();
+    let (source, event) = source(running);
+    let event = source.topic(&names, event).expect("a topic");
+    let on = |topic: String, operation| Acl::literal(Resource::Topic(topic), operation);
+    let group = Resource::Group(settings.group_id());
+    vec![
+        (redrive_groups(settings), REDRIVE),
+        (Acl::literal(group, Operation::Describe), AUDIT),
+        (on(names.raw(), Operation::Read), AUDIT),
+        (on(event, Operation::Read), AUDIT),
+        (on(names.duplicates(), Operation::Read), AUDIT),
+        (on(names.rejected(), Operation::Read), &["rejected", "list"]),
+        (
+            on(names.dead_letter(), Operation::Read),
+            &["dead-letters", "list"],
+        ),
+        (
+            on(names.raw(), Operation::DescribeConfigs),
+            &["topics", "plan"],
+        ),
+    ]
+}
+
+/// Nothing to be sent, and its progress is kept all the same.
+const REDRIVE: &[&str] = &["rejected", "redrive", "--reason=token_missing"];
 
 fn while_they_run(secured: Secured) {
     let [ingest, processor] = [0, 1].map(|service| secured.rules(service));
