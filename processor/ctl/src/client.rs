@@ -13,6 +13,7 @@ use rdkafka::client::{ClientContext, DefaultClientContext};
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::producer::{BaseProducer, Producer, ProducerContext};
 use sluice_schemas::settings::Settings;
 use sluice_service::kafka::client::base_config;
 use sluice_service::kafka::oauth;
@@ -20,13 +21,12 @@ use sluice_service::kafka::oauth;
 /// How long one request to the brokers may take.
 pub const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The last thing that was said of each broker, by its address, whether the group or an idempotent producer was
-/// refused, and whether no broker was there.
+/// The last thing that was said of each broker, by its address, whether the group was refused, and whether no
+/// broker was there.
 #[derive(Debug, Clone, Default)]
 pub struct Heard {
     brokers: Arc<Mutex<BTreeMap<String, String>>>,
     group_refused: Arc<AtomicBool>,
-    writer_refused: Arc<AtomicBool>,
     all_down: Arc<AtomicBool>,
 }
 
@@ -39,12 +39,6 @@ impl Heard {
     /// Whether a broker refused the group: librdkafka asks for its coordinator again until the time is over.
     pub fn is_group_refused(&self) -> bool {
         self.group_refused.load(Ordering::Relaxed)
-    }
-
-    /// Whether a broker refused an idempotent producer: brokers since 2.8 do so where its user may write to no
-    /// topic at all.
-    pub fn is_writer_refused(&self) -> bool {
-        self.writer_refused.load(Ordering::Relaxed)
     }
 
     /// Whether all brokers were away, since the last call.
@@ -88,9 +82,6 @@ impl ClientContext for Heard {
     fn error(&self, error: KafkaError, reason: &str) {
         if error.rdkafka_error_code() == Some(RDKafkaErrorCode::GroupAuthorizationFailed) {
             self.group_refused.store(true, Ordering::Relaxed);
-        }
-        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::ClusterAuthorizationFailed) {
-            self.writer_refused.store(true, Ordering::Relaxed);
         }
         if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown) {
             self.all_down.store(true, Ordering::Relaxed);
@@ -167,6 +158,18 @@ pub fn is_refusal(code: RDKafkaErrorCode) -> bool {
             | RDKafkaErrorCode::ClusterAuthorizationFailed
             | RDKafkaErrorCode::TransactionalIdAuthorizationFailed
     )
+}
+
+/// Whether the principal may not write what an idempotent producer could not. Where it may write to no topic
+/// at all, brokers since 2.8 refuse the producer itself, for good, and the record's own error does not say
+/// so.
+pub fn is_write_refused<C: ProducerContext>(
+    producer: &BaseProducer<C>,
+    error: &KafkaError,
+) -> bool {
+    let fatal = producer.client().fatal_error().map(|(code, _)| code);
+    let codes = [fatal, error.rdkafka_error_code()];
+    codes.into_iter().flatten().any(is_refusal)
 }
 
 #[cfg(test)]

@@ -23,7 +23,7 @@ use super::again::again;
 use super::candidate::{Candidate, Place};
 use super::pace::Pace;
 use super::progress::{Group, Position, Run, State};
-use crate::client::{Heard, is_refusal};
+use crate::client::{Heard, is_write_refused};
 use crate::failure::Failure;
 use crate::records::reader::{Topics, refusal};
 
@@ -355,13 +355,8 @@ impl<'a> Sending<'a> {
     fn fail(&mut self, place: Place, error: &KafkaError) {
         let raw = self.settings.topics.names.raw();
         let (partition, offset) = place;
-        let fatal = self.producer.client().fatal_error().map(|(code, _)| code);
-        let is_refused = [fatal, error.rdkafka_error_code()]
-            .into_iter()
-            .flatten()
-            .any(is_refusal);
         let failure = match error.rdkafka_error_code() {
-            _ if is_refused || self.deliveries.heard.is_writer_refused() => {
+            _ if is_write_refused(&self.producer, error) => {
                 Failure::Failed(refusal(&raw, Operation::Write))
             }
             Some(RDKafkaErrorCode::MessageSizeTooLarge) => Failure::Failed(format!(

@@ -16,7 +16,7 @@ use sluice_service::kafka::client::base_config;
 use sluice_service::kafka::oauth;
 
 use super::shadow::{Shadow, ShadowTopic};
-use crate::client::is_refusal;
+use crate::client::is_write_refused;
 use crate::failure::Failure;
 use crate::records::reader::refusal;
 
@@ -118,7 +118,7 @@ impl<'a> Writer<'a> {
                     record = back;
                     self.producer.poll(Duration::from_millis(50));
                 }
-                Err((error, _)) => return Err(failure(topic, &error)),
+                Err((error, _)) => return Err(self.failure(topic, &error)),
             }
         }
     }
@@ -130,19 +130,19 @@ impl<'a> Writer<'a> {
         flushed.map_err(|error| Failure::TryAgain(format!("shadow topics: {error}")))
     }
 
+    fn failure(&self, topic: &str, error: &KafkaError) -> Failure {
+        if is_write_refused(&self.producer, error) {
+            return Failure::Failed(refusal(topic, Operation::Write));
+        }
+        Failure::TryAgain(format!(
+            "{topic} cannot be written: {error}; what is there is not all: delete it, or take another prefix"
+        ))
+    }
+
     fn look(&self) -> Result<(), Failure> {
         match &*self.deliveries.failed.lock() {
             None => Ok(()),
-            Some((topic, error)) => Err(failure(topic, error)),
+            Some((topic, error)) => Err(self.failure(topic, error)),
         }
-    }
-}
-
-fn failure(topic: &str, error: &KafkaError) -> Failure {
-    match error.rdkafka_error_code() {
-        Some(code) if is_refusal(code) => Failure::Failed(refusal(topic, Operation::Write)),
-        _ => Failure::TryAgain(format!(
-            "{topic} cannot be written: {error}; what is there is not all: delete it, or take another prefix"
-        )),
     }
 }
