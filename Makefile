@@ -33,6 +33,8 @@ DENY       := $(CACHE)/deny
 JAVA     := $(if $(JAVA_HOME),$(JAVA_HOME)/bin/java,java)
 MAVEN    := mvn -B -q
 ARGS     ?=
+# The end-to-end tests wait more than they compute.
+export RUST_TEST_THREADS ?= $(shell expr 2 \* $$(nproc))
 CARGO    := cargo --locked
 # The first release of format version 1: what an upgrade comes from.
 OLD_COMMIT := 9898d81

@@ -15,11 +15,12 @@ use sluice_tests::harness::wait::{PATIENCE, wait_for};
 
 use crate::harness::Running;
 
-/// What the clients of a broker that is gone say, and the two of us that were killed or drained.
+/// What the clients of a broker that is gone say, and the two of us that were killed or drained. A connection
+/// to one that dies or starts is refused or reset.
 const AWAY: &[&str] = &[
     "records are not delivered",
     "disconnected",
-    "Connection refused",
+    " failed: Connection re",
     "brokers are down",
     "timed out",
     "the spool is not empty",
