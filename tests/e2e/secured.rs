@@ -3,6 +3,8 @@
 
 mod rules;
 
+mod operators;
+
 mod suspended;
 
 mod rotation;

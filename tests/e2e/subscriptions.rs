@@ -13,7 +13,7 @@ use crate::ctl::{Ran, run, written};
 use crate::harness::site;
 
 #[path = "../../processor/ctl/tests/support/provider_api.rs"]
-mod provider_api;
+pub mod provider_api;
 
 use provider_api::{Fault, KEY, Server};
 

@@ -1,5 +1,6 @@
 //! With exactly the rules that are required an event goes through; each of them that lacks is named.
 
+use serde_json::Value;
 use sluice_schemas::acl::{Acl, Operation, Resource, Who, redrive_groups, required};
 use sluice_schemas::settings::Settings;
 use sluice_service::EXIT_CONFIG;
@@ -66,18 +67,22 @@ fn each_rule_that_lacks_is_named_at_the_start_and_while_the_services_run() {
     while_they_run(secured);
 }
 
+/// The settings with a user that may do nothing yet.
+pub fn as_operator(secured: &Secured, user: &str) -> Value {
+    NODE.1.scram(user, "operator").expect("a user");
+    secured.write("operator-username", user);
+    secured.write("operator-password", "operator");
+    let settings = secured.settings(0).to_string();
+    serde_json::from_str(&settings.replace("ingest-", "operator-")).expect("settings")
+}
+
 /// The operator's tools read in the name of the processor's group, with their own principal.
 #[test]
 fn the_operator_reads_all_topics_and_offsets_with_the_rules_of_a_reader() {
     let secured = scram("secured-operator");
     let names = secured.site.names();
     let operator = "secured-operator";
-    NODE.1.scram(operator, "operator").expect("a user");
-    secured.write("operator-username", operator);
-    secured.write("operator-password", "operator");
-    let settings = secured.settings(0).to_string();
-    let written = serde_json::from_str(&settings.replace("ingest-", "operator-"));
-    let written: serde_json::Value = written.expect("settings");
+    let written = as_operator(&secured, operator);
     let settings = load(&secured.site, "operator", &written);
     for rule in required(&settings, Who::Operator) {
         NODE.1.add(operator, &rule).expect("a rule");
@@ -109,7 +114,7 @@ fn the_operator_reads_all_topics_and_offsets_with_the_rules_of_a_reader() {
 /// `sluicectl` with the operator's principal: all is read, and a rule that lacks is named.
 fn the_command_line_reads_and_names_what_it_may_not(
     running: &Running,
-    settings: &serde_json::Value,
+    settings: &Value,
     operator: &str,
 ) {
     let ctl = |arguments: &[&str]| crate::ctl::run(&running.site, settings, arguments);
@@ -147,7 +152,7 @@ fn the_command_line_reads_and_names_what_it_may_not(
 
 /// Whether a line says which rule lacks. Of a topic's settings the client drops the refusal, so that the line
 /// says what may lack.
-fn is_named(ran: &Ran, rule: &Acl) -> bool {
+pub fn is_named(ran: &Ran, rule: &Acl) -> bool {
     let wanted = named(rule);
     let may_lack = format!("may lack {}", rule.operation.name());
     let says = |line: &str| {

@@ -5,13 +5,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use rdkafka::metadata::MetadataTopic;
+use rdkafka::types::RDKafkaErrorCode;
+use sluice_schemas::acl::Operation;
 use sluice_schemas::settings::Settings;
 use sluice_schemas::topic::{TopicNames, is_event_type};
 use sluice_service::kafka::topics::{TopicSpec, create_topics, wanted};
 
-use crate::client;
+use crate::client::{self, is_refusal};
 use crate::failure::Failure;
-use crate::records::reader::Topics;
+use crate::records::reader::{Topics, refusal};
 
 /// How long new topics may take to be seen with their leaders.
 const SEEN: Duration = Duration::from_secs(30);
@@ -118,8 +120,9 @@ impl Shadow {
             let Some(unseen) = self.specs.iter().find(|spec| !has_leaders(spec)) else {
                 return Ok(());
             };
+            let name = &unseen.name;
+            is_visible(topics, name)?;
             if since.elapsed() > SEEN {
-                let name = &unseen.name;
                 let line = format!("{name} was made, and its partitions have no leaders yet");
                 return Err(Failure::TryAgain(line));
             }
@@ -160,6 +163,17 @@ impl ShadowTopic {
             ));
         }
         Ok(Self(shadow))
+    }
+}
+
+/// A list of topics leaves out those that the user may not see; asked for by its name, the brokers
+/// refuse one. To have made it is not enough.
+fn is_visible(topics: &Topics, name: &str) -> Result<(), Failure> {
+    let metadata = topics.metadata(Some(name))?;
+    let error = metadata.topics().iter().find_map(MetadataTopic::error);
+    match error.map(RDKafkaErrorCode::from) {
+        Some(code) if is_refusal(code) => Err(Failure::Failed(refusal(name, Operation::Write))),
+        _ => Ok(()),
     }
 }
 
