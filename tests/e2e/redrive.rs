@@ -4,23 +4,24 @@ use std::collections::BTreeMap;
 use std::process::{Child, Command, Stdio};
 
 use serde_json::{Value, json};
-use sluice_schemas::event::{CONTENT_TYPE, WebhookEvent, decode};
-use sluice_schemas::fate::{REDRIVE_COUNT, REDRIVE_LIMIT};
+use sluice_schemas::fate::REDRIVE_COUNT;
 use sluice_schemas::raw::{REQUEST, RawRequest, TRACEPARENT};
 use sluice_schemas::record::Record;
-use sluice_schemas::topic::TopicNames;
 use sluice_tests::harness::client::Outgoing;
 use sluice_tests::harness::deployment::{Site, now};
 use sluice_tests::harness::offsets;
 use sluice_tests::harness::process::find;
-use sluice_tests::harness::topics::{Isolation, read, with_prefix};
 use sluice_tests::harness::wait::{PATIENCE, wait_for};
 
-use crate::ctl::{Ran, run, written};
+use crate::ctl::written;
 use crate::harness::{Running, produce_raw, site};
-use crate::refusals::signed;
+use reading::{events, has, only, raw_ends, records};
+
+mod limit;
 
 mod outages;
+
+mod reading;
 
 mod secrets;
 
@@ -73,46 +74,6 @@ impl Broken {
     }
 }
 
-#[track_caller]
-fn only(site: &Site, settings: &Value, arguments: &[&str], status: i32) -> Value {
-    let ran = run(site, settings, arguments);
-    result(&ran, status)
-}
-
-#[track_caller]
-fn result(ran: &Ran, status: i32) -> Value {
-    assert_eq!(ran.status, Some(status), "{}\n{}", ran.out, ran.err);
-    let objects = ran.objects();
-    assert_eq!(objects.len(), 1, "{}\n{}", ran.out, ran.err);
-    objects.into_iter().next().expect("one")
-}
-
-#[track_caller]
-fn has(found: &Value, expected: &[(&str, u64)]) {
-    for (member, count) in expected {
-        assert_eq!(found[member], json!(count), "{member}: {found}");
-    }
-}
-
-fn raw_ends(site: &Site) -> i64 {
-    let ends = offsets::ends(site.bootstrap(), &site.names().raw());
-    ends.expect("ends").iter().sum()
-}
-
-fn records(site: &Site, topic: &str) -> Vec<Record> {
-    read(site.bootstrap(), &[topic.to_owned()], Isolation::Committed).expect("records")
-}
-
-fn events(site: &Site) -> Vec<WebhookEvent> {
-    let names: TopicNames = site.names();
-    let mut topics = with_prefix(site.bootstrap(), &names.prefix).expect("topics");
-    topics.retain(|topic| topic.starts_with(&format!("{}events.", names.prefix)));
-    let records = read(site.bootstrap(), &topics, Isolation::Committed).expect("records");
-    let event =
-        |record: &Record| decode(record.text(CONTENT_TYPE), &record.value).expect("an event");
-    records.iter().map(event).collect()
-}
-
 #[test]
 fn a_thousand_dead_letters_are_each_one_event_although_the_redrive_is_killed() {
     let mut broken = Broken::on(site("redrive"));
@@ -126,8 +87,9 @@ fn a_thousand_dead_letters_are_each_one_event_although_the_redrive_is_killed() {
     running.wait_caught_up();
     each_is_one_event(&running, &thousand);
     nothing_is_left(&running, &group);
+    the_audit_balances(&running, &thousand);
     what_is_an_event_already_is_skipped(&mut running, &retried);
-    past_the_limit_it_is_refused(&mut running);
+    limit::past_the_limit_it_is_refused(&mut running);
     let mut quiet = running;
     quiet.ingest.stop().expect("ingest ends by itself");
     quiet
@@ -318,6 +280,24 @@ fn nothing_is_left(running: &Running, group: &str) {
     assert_eq!(raw_ends(site), before);
 }
 
+/// Each of them is on raw at least twice, as a dead letter and as the event, and all of it is accounted for.
+fn the_audit_balances(running: &Running, thousand: &[String]) {
+    let site = &running.site;
+    let found = only(site, &site.settings, &["audit", "--json"], 0);
+    assert_eq!(found["balanced"], json!(true), "{found}");
+    assert_eq!(found["raw"], json!(raw_ends(site)), "{found}");
+    has(
+        &found,
+        &[
+            ("events", thousand.len() as u64),
+            ("dead_letters", thousand.len() as u64 + 1),
+            ("rejected", 0),
+            ("in_flight", 0),
+            ("expired", 0),
+        ],
+    );
+}
+
 /// The provider's retry has become the event, and the window in which it suppresses repetitions is over.
 fn what_is_an_event_already_is_skipped(running: &mut Running, retried: &Outgoing) {
     let id = running.accept(retried);
@@ -358,35 +338,4 @@ fn what_is_an_event_already_is_skipped(running: &mut Running, retried: &Outgoing
     );
     running.wait_caught_up();
     assert_eq!(of_the_retry(&running.site), 2);
-}
-
-fn past_the_limit_it_is_refused(running: &mut Running) {
-    let source = running.source("flowcode");
-    let id = running.accept(&signed(&source, &[], "no JSON"));
-    running.wait_caught_up();
-    let request = running.raw_request(&id);
-    let count = REDRIVE_LIMIT.to_string();
-    produce_raw(
-        &running.site,
-        &request,
-        b"no JSON",
-        &[(REDRIVE_COUNT, &count)],
-    );
-    running.wait_caught_up();
-    let site = &running.site;
-    let before = raw_ends(site);
-    let select = ["dead-letters", "redrive", "--id", &id, "--json"];
-    // Judged as before, neither is sent; with --all the later copy is past the limit, and stands for both.
-    let found = only(site, &site.settings, &select, 0);
-    has(&found, &[("selected", 2), ("same_verdict", 2), ("sent", 0)]);
-    let found = only(site, &site.settings, &[&select[..], &["--all"]].concat(), 1);
-    has(
-        &found,
-        &[("redriven_before", 1), ("past_limit", 1), ("sent", 0)],
-    );
-    assert_eq!(raw_ends(site), before);
-    let nobody = ["dead-letters", "redrive", "--id", "nobody"];
-    let ran = run(site, &site.settings, &nobody);
-    assert_eq!(ran.status, Some(1), "{}", ran.err);
-    assert!(ran.err.contains("no such record on"), "{}", ran.err);
 }

@@ -7,7 +7,8 @@ use sluice_tests::harness::cluster::{Cluster, Options, Purpose};
 use sluice_tests::harness::deployment::{Site, now};
 use sluice_tests::harness::wait::{PATIENCE, wait_for};
 
-use super::{Broken, events, has, only, result, started};
+use super::reading::{events, has, only, result};
+use super::{Broken, started};
 use crate::ctl::run;
 use crate::harness::Running;
 

@@ -3,7 +3,7 @@
 use serde_json::json;
 use sluice_tests::harness::deployment::now;
 
-use super::{events, has, only};
+use super::reading::{events, has, only};
 use crate::ctl::run;
 use crate::harness::Running;
 

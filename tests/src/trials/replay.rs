@@ -6,12 +6,13 @@ use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
 use rdkafka::ClientConfig;
 use serde::Serialize;
 use serde_json::{Value, json};
+use sluice_schemas::timestamp::rfc3339;
 use sluice_service::kafka::read::{Isolation, Reader};
 use sluice_tests::harness::cluster::{Cluster, Purpose};
 use sluice_tests::harness::deployment::Site;
@@ -159,18 +160,23 @@ fn caught_up(site: &Site) -> Result<()> {
     offsets::wait_caught_up(site.bootstrap(), &site.group(), &raw, CATCH_UP)
 }
 
-/// A new secret before the old one, which stays.
+/// A new secret from now on, and the old one until now: each request has one secret that fits its time.
 fn rotate(site: &mut Site) -> Result<Vec<u8>> {
     let old = site
         .source(ROTATED)?
         .secret_file
         .clone()
         .context("a secret")?;
+    let millis = SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis();
+    let at = rfc3339(i64::try_from(millis)?).context("a time")?;
     let secret = b"whsec_bmV3bmV3bmV3bmV3bmV3bmV3bmV3bmV3".to_vec();
     std::fs::write(site.secret_path("new-secret"), &secret)?;
     site.set(
         &["sources", &format!("my-{ROTATED}"), "secrets"],
-        json!(["new-secret", old]),
+        json!([
+            {"name": "new-secret", "not_before": at, "key_id": "new"},
+            {"name": old, "not_after": at},
+        ]),
     );
     Ok(secret)
 }

@@ -31,7 +31,16 @@ pub struct Raw {
     /// Records of the changed source that prove who sent them and can be read.
     pub authentic: u64,
     /// Those that are repeated and redriven.
-    kept: Vec<(Source, Outgoing, bool)>,
+    kept: Vec<Kept>,
+}
+
+#[derive(Clone)]
+struct Kept {
+    source: Source,
+    request: Outgoing,
+    good: bool,
+    /// Its `received_at`, which a redrive keeps.
+    received_us: i64,
 }
 
 impl Raw {
@@ -61,16 +70,16 @@ impl Raw {
             let source = &site.sources[usize::try_from(n)? % site.sources.len()];
             let events = source.samples()?;
             let event = events[usize::try_from(n / 4)? % events.len()];
-            let (kind, source, request, count, good) = match n % 100 {
+            let (kind, source, request, redriven, good) = match n % 100 {
                 slot @ (10..22 | 30..32) if self.kept.len() > 100 => {
                     let back = usize::try_from(n * 7 % 97)? + 1;
-                    let (source, request, good) = self.kept[self.kept.len() - back].clone();
-                    let (kind, count) = if slot < 22 {
-                        ("repetition", 0)
+                    let kept = self.kept[self.kept.len() - back].clone();
+                    let (kind, redriven) = if slot < 22 {
+                        ("repetition", None)
                     } else {
-                        ("redriven", 1)
+                        ("redriven", Some(kept.received_us))
                     };
-                    (kind, source, request, count, good)
+                    (kind, kept.source, kept.request, redriven, kept.good)
                 }
                 slot @ 40..46 => {
                     let source = site.source(CHANGED)?;
@@ -79,45 +88,51 @@ impl Raw {
                         "sequence",
                         source.clone(),
                         article(source, n / 1_000, version, at)?,
-                        0,
+                        None,
                         true,
                     )
                 }
                 50..53 => match forged(source, event, n, at)? {
-                    Some(request) => ("forgery", source.clone(), request, 0, false),
+                    Some(request) => ("forgery", source.clone(), request, None, false),
                     None => (
                         "event",
                         source.clone(),
                         source.signed(event, n, at)?,
-                        0,
+                        None,
                         true,
                     ),
                 },
                 60..62 => {
                     let request = source.sign(&broken(source, event, n, at)?, at)?;
-                    ("broken", source.clone(), request, 0, false)
+                    ("broken", source.clone(), request, None, false)
                 }
                 _ => (
                     "event",
                     source.clone(),
                     source.signed(event, n, at)?,
-                    0,
+                    None,
                     true,
                 ),
             };
             self.authentic += u64::from(good && source.provider == CHANGED);
             *self.kinds.entry(kind).or_default() += 1;
+            let received_us = self.append(&source, &request, redriven)?;
             if !matches!(kind, "repetition" | "redriven") && n % 3 == 0 {
-                self.kept.push((source.clone(), request.clone(), good));
+                self.kept.push(Kept {
+                    source,
+                    request,
+                    good,
+                    received_us,
+                });
             }
-            self.append(&source, &request, count)?;
         }
         self.producer.flush(Duration::from_secs(60))?;
         Ok(())
     }
 
-    /// Lays a request out as ingest does.
-    fn append(&self, source: &Source, request: &Outgoing, redriven: u64) -> Result<()> {
+    /// Lays a request out as ingest does, or as a redrive does one that was received before; when it was
+    /// received.
+    fn append(&self, source: &Source, request: &Outgoing, redriven: Option<i64>) -> Result<i64> {
         let since = SystemTime::now().duration_since(UNIX_EPOCH)?;
         let headers = request.headers.iter();
         let headers =
@@ -126,7 +141,7 @@ impl Raw {
             id: Uuid::from_u128((7 << 76) | (2 << 62) | since.as_nanos()),
             source: source.name.clone(),
             provider: source.provider.to_owned(),
-            received_at: i64::try_from(since.as_micros())?,
+            received_at: redriven.map_or_else(|| i64::try_from(since.as_micros()), Ok)?,
             method: "POST".to_owned(),
             target: format!("/v1/hooks/{}", source.name),
             peer: IpAddr::from([127, 0, 0, 1]),
@@ -139,15 +154,15 @@ impl Raw {
             &raw.headers,
             &request.body,
         );
-        let (header, count) = (raw.encode(), redriven.to_string());
+        let header = raw.encode();
         let mut headers = OwnedHeaders::new().insert(Header {
             key: REQUEST,
             value: Some(&header),
         });
-        if redriven > 0 {
+        if redriven.is_some() {
             headers = headers.insert(Header {
                 key: REDRIVE_COUNT,
-                value: Some(&count),
+                value: Some("1"),
             });
         }
         let body: &[u8] = &request.body;
@@ -166,7 +181,7 @@ impl Raw {
             }
         }
         self.producer.poll(Duration::ZERO);
-        Ok(())
+        Ok(raw.received_at)
     }
 }
 
