@@ -1,15 +1,58 @@
 //! The ids of a request: its own, and those of its trace and spans. All are random.
 
+use parking_lot::Mutex;
 use ring::error::Unspecified;
 use ring::rand::{SecureRandom, SystemRandom};
 use sluice_schemas::trace::{TraceContext, is_sampled};
 use uuid::Uuid;
 
+/// Ten bytes for the request's id, sixteen for its trace, eight for each of two spans.
+const BYTES: usize = 42;
+
+/// How many requests a block of random bytes serves. A call of the system for each one would cost more than
+/// all else that is done for its ids.
+const BLOCK: usize = 64;
+
+/// Random bytes of the system's generator, fetched in blocks. Each byte is given out once.
+#[derive(Debug)]
+pub struct Random {
+    system: SystemRandom,
+    block: Mutex<Block>,
+}
+
+#[derive(Debug)]
+struct Block {
+    bytes: [[u8; BYTES]; BLOCK],
+    left: usize,
+}
+
+impl Random {
+    /// Fetches nothing yet.
+    pub fn new() -> Self {
+        Self {
+            system: SystemRandom::new(),
+            block: Mutex::new(Block {
+                bytes: [[0; BYTES]; BLOCK],
+                left: 0,
+            }),
+        }
+    }
+
+    fn next(&self) -> Result<[u8; BYTES], Unspecified> {
+        let mut block = self.block.lock();
+        if block.left == 0 {
+            self.system.fill(block.bytes.as_flattened_mut())?;
+            block.left = BLOCK;
+        }
+        block.left -= 1;
+        Ok(block.bytes[block.left])
+    }
+}
+
 /// The ids of one request.
 #[derive(Debug)]
 pub struct Ids {
-    /// Ten bytes for the request's id, sixteen for its trace, eight for each of two spans.
-    random: [u8; 42],
+    random: [u8; BYTES],
     sampled: bool,
 }
 
@@ -18,13 +61,11 @@ impl Ids {
     ///
     /// # Errors
     /// The system's generator does not fail once it has started; if it does, no id is unique.
-    pub fn new(generator: &SystemRandom, ratio: f64) -> Result<Self, Unspecified> {
-        let mut random = [0; 42];
-        generator.fill(&mut random)?;
-        Ok(Self::from_random(random, ratio))
+    pub fn new(random: &Random, ratio: f64) -> Result<Self, Unspecified> {
+        Ok(Self::from_random(random.next()?, ratio))
     }
 
-    fn from_random(random: [u8; 42], ratio: f64) -> Self {
+    fn from_random(random: [u8; BYTES], ratio: f64) -> Self {
         let mut ids = Self {
             random,
             sampled: false,
@@ -67,7 +108,19 @@ impl Ids {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
+
+    #[test]
+    fn no_random_bytes_are_given_out_twice() {
+        let random = Random::new();
+        let one = || random.next().expect("the system's generator");
+        let count = 3 * BLOCK + 1;
+        let distinct: BTreeSet<[u8; BYTES]> = (0..count).map(|_| one()).collect();
+        assert_eq!(distinct.len(), count);
+        assert!(!distinct.contains(&[0; BYTES]));
+    }
 
     #[test]
     fn ids_and_traces_have_their_form() {

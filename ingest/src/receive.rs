@@ -11,7 +11,6 @@ use hyper::body::Body;
 use hyper::header::EXPECT;
 use hyper::http::request::Parts;
 use hyper::{Method, Request, Version};
-use ring::rand::SystemRandom;
 use sluice_schemas::providers::partition_key;
 use sluice_schemas::raw::{Ack, RawRequest};
 use sluice_service::telemetry::Traces;
@@ -27,7 +26,7 @@ use crate::encoding::is_encoded;
 use crate::head::Head;
 use crate::http::body::{Inbound, Unread};
 use crate::http::body_buffer::{BodyBuffer, discard, max_chunks};
-use crate::ids::Ids;
+use crate::ids::{Ids, Random};
 use crate::metrics::{Metrics, Part};
 use crate::path::{self, Named};
 use crate::persist::{AcceptedRequest, Durable};
@@ -63,7 +62,7 @@ pub struct Receiver<P> {
     budget: ByteBudget,
     /// Permits to discard bodies over HTTP/2 while memory is full.
     discards: Semaphore,
-    random: SystemRandom,
+    random: Random,
 }
 
 impl<P: Publish> Receiver<P> {
@@ -78,7 +77,7 @@ impl<P: Publish> Receiver<P> {
             traces,
             budget,
             discards: Semaphore::new(DISCARDS),
-            random: SystemRandom::new(),
+            random: Random::new(),
         }
     }
 
