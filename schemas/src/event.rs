@@ -3,7 +3,8 @@
 use std::sync::LazyLock;
 
 use apache_avro::Schema;
-use serde::{Deserialize, Serialize};
+use serde::ser::SerializeTupleStruct;
+use serde::{Deserialize, Serialize, Serializer};
 
 mod decode;
 
@@ -99,6 +100,10 @@ impl<T: Column> Column for Option<T> {
     }
 }
 
+/// An event as its columns in the order of the schema, without their names: the Avro library then looks none
+/// of them up. A test compares the two orders.
+pub struct InOrder<'a>(pub &'a WebhookEvent);
+
 /// Writes each column once: groups in the order of the schema, `payload` for what the provider's payload
 /// fills ([`Fields`]), `envelope` for what the processor adds ([`Envelope`]). A test compares them with the
 /// schema.
@@ -136,6 +141,15 @@ macro_rules! columns {
             #[must_use]
             pub fn into_event(self, envelope: Envelope) -> WebhookEvent {
                 WebhookEvent { $($p: self.$p,)* $($e: envelope.$e,)* }
+            }
+        }
+
+        impl Serialize for InOrder<'_> {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                const COUNT: usize = [$(stringify!($c)),*].len();
+                let mut row = serializer.serialize_tuple_struct("WebhookEvent", COUNT)?;
+                $(row.serialize_field(&self.0.$c)?;)*
+                row.end()
             }
         }
 

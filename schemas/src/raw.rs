@@ -3,6 +3,7 @@
 //! The record's value is the body, byte for byte; its header [`REQUEST`] is this module's JSON. What
 //! is here does no I/O and reads no clock.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
@@ -88,6 +89,9 @@ impl Headers {
     }
 }
 
+/// What most encoded requests fit into, in bytes.
+const ENCODED_BYTES: usize = 1024;
+
 /// Why a record's header [`REQUEST`] cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum RawError {
@@ -99,24 +103,40 @@ pub enum RawError {
     Malformed(String),
 }
 
-/// The header as it stands on the wire.
-#[derive(Serialize, Deserialize)]
+/// The header as it stands on the wire, to be read.
+#[derive(Deserialize)]
 struct Wire<'a> {
     v: u64,
     id: Uuid,
     #[serde(borrow)]
-    source: std::borrow::Cow<'a, str>,
+    source: Cow<'a, str>,
     #[serde(borrow)]
-    provider: std::borrow::Cow<'a, str>,
+    provider: Cow<'a, str>,
     received_at: i64,
     #[serde(borrow)]
-    method: std::borrow::Cow<'a, str>,
+    method: Cow<'a, str>,
     #[serde(borrow)]
-    target: std::borrow::Cow<'a, str>,
+    target: Cow<'a, str>,
     peer: IpAddr,
     token: bool,
     ack: Ack,
     headers: Vec<(String, Latin1)>,
+}
+
+/// The same, to be written.
+#[derive(Serialize)]
+struct Written<'a> {
+    v: u64,
+    id: Uuid,
+    source: &'a str,
+    provider: &'a str,
+    received_at: i64,
+    method: &'a str,
+    target: &'a str,
+    peer: IpAddr,
+    token: bool,
+    ack: Ack,
+    headers: &'a Headers,
 }
 
 #[derive(Deserialize)]
@@ -127,15 +147,25 @@ struct Version {
 /// Bytes as text, each byte a code point, so that any byte survives JSON.
 struct Latin1(Vec<u8>);
 
-impl Serialize for Latin1 {
+/// The same, to be written.
+struct AsLatin1<'a>(&'a [u8]);
+
+impl Serialize for AsLatin1<'_> {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        if let Ok(text) = std::str::from_utf8(&self.0)
+        if let Ok(text) = std::str::from_utf8(self.0)
             && text.is_ascii()
         {
             return serializer.serialize_str(text);
         }
         let text: String = self.0.iter().copied().map(char::from).collect();
         serializer.serialize_str(&text)
+    }
+}
+
+impl Serialize for Headers {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let pairs = self.0.iter();
+        serializer.collect_seq(pairs.map(|(name, value)| (name, AsLatin1(value))))
     }
 }
 
@@ -166,34 +196,36 @@ impl<'de> Deserialize<'de> for Latin1 {
 impl RawRequest {
     /// The value of the header [`REQUEST`].
     pub fn encode(&self) -> Vec<u8> {
-        let wire = Wire {
+        let written = Written {
             v: VERSION,
             id: self.id,
-            source: self.source.as_str().into(),
-            provider: self.provider.as_str().into(),
+            source: &self.source,
+            provider: &self.provider,
             received_at: self.received_at,
-            method: self.method.as_str().into(),
-            target: self.target.as_str().into(),
+            method: &self.method,
+            target: &self.target,
             peer: self.peer,
             token: self.token,
             ack: self.ack,
-            headers: self
-                .headers
-                .0
-                .iter()
-                .map(|(name, value)| (name.clone(), Latin1(value.clone())))
-                .collect(),
+            headers: &self.headers,
         };
+        let mut json = Vec::with_capacity(ENCODED_BYTES);
         // Writing to memory cannot fail, and the type has no map with keys that are not text.
         #[expect(clippy::expect_used, clippy::allow_attributes_without_reason)]
-        serde_json::to_vec(&wire).expect("a request is always JSON")
+        serde_json::to_writer(&mut json, &written).expect("a request is always JSON");
+        json
     }
 
     /// Reads the value of the header [`REQUEST`].
     pub fn decode(bytes: &[u8]) -> Result<Self, RawError> {
         // The version is looked at first, for what a newer one looks like is not known.
         let malformed = |error: serde_json::Error| RawError::Malformed(place(&error));
-        let wire: Wire<'_> = match serde_json::from_slice(bytes) {
+        // As text its strings need not be looked at one by one.
+        let read = match std::str::from_utf8(bytes) {
+            Ok(text) => serde_json::from_str(text),
+            Err(_) => serde_json::from_slice(bytes),
+        };
+        let wire: Wire<'_> = match read {
             Ok(wire) => wire,
             Err(error) => {
                 let Version { v } = serde_json::from_slice(bytes).map_err(malformed)?;

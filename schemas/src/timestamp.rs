@@ -1,9 +1,18 @@
 //! The times that providers write, as milliseconds since 1970 (UTC).
 
 use std::borrow::Cow;
+use std::num::NonZeroU8;
 
 use time::OffsetDateTime;
+use time::format_description::well_known::iso8601::{Config, EncodedConfig, TimePrecision};
 use time::format_description::well_known::{Iso8601, Rfc3339};
+
+/// How times are written: years of four digits, and three digits behind the seconds.
+const WRITTEN: EncodedConfig = Config::DEFAULT
+    .set_time_precision(TimePrecision::Second {
+        decimal_digits: NonZeroU8::new(3),
+    })
+    .encode();
 
 /// Numbers below this, in absolute value, are seconds, the others milliseconds: as seconds it
 /// is the year 5138, as milliseconds March 1973, so no webhook's time is on the wrong side.
@@ -106,12 +115,7 @@ pub fn showable(millis: i64) -> Option<i64> {
 /// Connect's headers do, must not find a time in one record and text in the next.
 pub fn rfc3339(millis: i64) -> Option<String> {
     let time = OffsetDateTime::from_unix_timestamp_nanos(i128::from(millis) * 1_000_000).ok()?;
-    let (year, month, day) = time.to_calendar_date();
-    let (hour, minute, second, milli) = time.to_hms_milli();
-    (0..=9999).contains(&year).then(|| {
-        let month = u8::from(month);
-        format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{milli:03}Z")
-    })
+    time.format(&Iso8601::<WRITTEN>).ok()
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use apache_avro::writer::datum::GenericDatumWriter;
 use sluice_schemas::cloudevents::{SPECVERSION, attributes};
 use sluice_schemas::dedup_log::Entry;
 use sluice_schemas::event::{
-    CONTENT_TYPE, CONTENT_TYPE_CONFLUENT, CONTENT_TYPE_SINGLE_OBJECT, FINGERPRINT, PARSED,
+    CONTENT_TYPE, CONTENT_TYPE_CONFLUENT, CONTENT_TYPE_SINGLE_OBJECT, FINGERPRINT, InOrder, PARSED,
     WebhookEvent,
 };
 use sluice_schemas::identity::Fingerprint;
@@ -154,9 +154,13 @@ pub fn route<'a>(
     };
     let mut value = Vec::with_capacity(topic.prefix.len() + columns.data.len() + 512);
     value.extend(&topic.prefix);
-    // The struct has the schema's fields, and writing to memory cannot fail: should the library
-    // refuse all the same, the record is kept as a dead letter.
-    if router.writer.write_ser(&mut value, &columns).is_err() {
+    // The struct has the schema's columns in their order, and writing to memory cannot fail: should the
+    // library refuse all the same, the record is kept as a dead letter.
+    if router
+        .writer
+        .write_ser(&mut value, &InOrder(&columns))
+        .is_err()
+    {
         return Err(too_large("the event cannot be encoded"));
     }
     let headers = headers(&columns, topic.content_type, record, router.cloudevents);

@@ -8,7 +8,7 @@ use apache_avro::writer::datum::GenericDatumWriter;
 
 use super::api::{Authentic, partition_key};
 use super::fixture::{Fixture, fixtures, folder};
-use crate::event::{Envelope, FINGERPRINT, PARSED, WebhookEvent};
+use crate::event::{Envelope, FINGERPRINT, InOrder, PARSED, WebhookEvent};
 use crate::identity::{event_id, fingerprint};
 use hex::encode as hex;
 
@@ -86,11 +86,9 @@ fn event(fixture: &Fixture, authentic: Authentic<'_>, id: String) -> WebhookEven
 
 fn single_object(event: &WebhookEvent) -> Vec<u8> {
     let writer = GenericDatumWriter::builder(&PARSED).build();
-    let datum = writer.expect("a writer").write_ser_to_vec(event);
-    [
-        &[0xc3, 0x01],
-        FINGERPRINT.as_slice(),
-        &datum.expect("an event"),
-    ]
-    .concat()
+    let writer = writer.expect("a writer");
+    let datum = writer.write_ser_to_vec(event).expect("an event");
+    let in_order = writer.write_ser_to_vec(&InOrder(event));
+    assert_eq!(in_order.expect("an event"), datum, "columns by their names");
+    [&[0xc3, 0x01], FINGERPRINT.as_slice(), &datum].concat()
 }
