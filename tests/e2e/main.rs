@@ -42,6 +42,8 @@ mod network;
 
 mod traces;
 
+mod trickle;
+
 mod ctl;
 
 mod ctl_reads;

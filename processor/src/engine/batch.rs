@@ -15,6 +15,9 @@ pub struct Bounds {
     pub bytes: usize,
     /// The longest that it is collected, so that a slow trickle does not wait for company.
     pub time: Duration,
+    /// The least time from the begin of one transaction to that of the next, unless the batch is full: each
+    /// costs the brokers the same, however few records it has.
+    pub pace: Duration,
 }
 
 impl Default for Bounds {
@@ -23,6 +26,8 @@ impl Default for Bounds {
             records: 5_000,
             bytes: 8 << 20,
             time: Duration::from_millis(50),
+            // At most 56 transactions a second. A record that comes alone waits for none.
+            pace: Duration::from_millis(18),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Collecting: the only place that polls, and so the only place where partitions come and go.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::batch::{Batch, Bounds, Expected};
 use crate::kafka::{Consumer, Kafka, Polled};
@@ -22,15 +22,16 @@ pub struct PollSummary {
     pub fatal: Option<String>,
 }
 
-/// Polls until the batch is full, nothing more is at hand, or its time is up. Polls at least once, also with
-/// a full batch that an abort left: rebalances come no other way. `expected` says for a partition the epoch
-/// and whether its records are wanted; others are dropped, for they were read before a seek. Those of an
-/// epoch that ended meanwhile go with it, once the polls are over. `idle`: there is nothing to do with a
-/// batch now, so wait.
+/// Polls until the batch is full, nothing more is at hand, or its time is up. Where nothing is at hand before
+/// `begin`, the earliest that a transaction may begin, it waits for more until then. Polls at least once,
+/// also with a full batch that an abort left: rebalances come no other way. `expected` says for a partition
+/// the epoch and whether its records are wanted; others are dropped, for they were read before a seek. Those
+/// of an epoch that ended meanwhile go with it, once the polls are over. `idle`: there is nothing to do with
+/// a batch now, so wait.
 pub fn collect<K: Kafka>(
     kafka: &K,
     consumer: &K::Consumer,
-    (batch, bounds): (&mut Batch, &Bounds),
+    (batch, bounds, begin): (&mut Batch, &Bounds, Option<Instant>),
     expected: &BTreeMap<i32, Expected>,
     idle: bool,
 ) -> PollSummary {
@@ -43,7 +44,14 @@ pub fn collect<K: Kafka>(
     };
     loop {
         match consumer.poll(wait) {
-            Polled::Nothing => break,
+            Polled::Nothing => {
+                let early = begin.map(|begin| begin.saturating_duration_since(kafka.now()));
+                wait = early.unwrap_or_default();
+                if batch.is_empty() || wait.is_zero() {
+                    break;
+                }
+                continue;
+            }
             Polled::Record(record) => {
                 seen.progress.push((record.partition, true));
                 take(batch, expected, record, &mut seen);

@@ -1,5 +1,8 @@
-//! How much a transaction takes: half as much after an abort, twice as much after a commit. What fails for
-//! its size passes in parts, and a partition that is behind catches up in larger ones.
+//! How much a transaction takes, and when the next may begin. It takes half as much after an abort, twice as
+//! much after a commit: what fails for its size passes in parts, and a partition that is behind catches up in
+//! larger ones.
+
+use std::time::Instant;
 
 use super::batch::Bounds;
 
@@ -11,13 +14,18 @@ const GROWTH: usize = 4;
 pub struct Size {
     normal: Bounds,
     records: usize,
+    began: Option<Instant>,
 }
 
 impl Size {
     /// The normal one.
     pub fn new(normal: Bounds) -> Self {
         let records = normal.records;
-        Self { normal, records }
+        Self {
+            normal,
+            records,
+            began: None,
+        }
     }
 
     /// The most records that the next transaction takes.
@@ -32,13 +40,25 @@ impl Size {
             records,
             bytes,
             time,
+            pace,
         } = self.normal;
         let times = (self.records / records).max(1);
         Bounds {
             records: records * times,
             bytes: bytes * times,
             time: time * u32::try_from(times).unwrap_or(1),
+            pace,
         }
+    }
+
+    /// A transaction begins.
+    pub fn begins(&mut self, now: Instant) {
+        self.began = Some(now);
+    }
+
+    /// The earliest that the next one may begin; `None`: at once.
+    pub fn earliest(&self) -> Option<Instant> {
+        self.began.map(|began| began + self.normal.pace)
     }
 
     /// A transaction of so many records was aborted.
@@ -71,6 +91,7 @@ mod tests {
             records: 5_000,
             bytes: 8 << 20,
             time: Duration::from_millis(50),
+            pace: Duration::from_millis(18),
         };
         let mut size = Size::new(normal);
         for expected in [10_000, 20_000, 20_000] {

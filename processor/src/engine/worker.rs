@@ -251,7 +251,7 @@ impl<'a, K: Kafka> Worker<'a, K> {
         let seen = collect(
             self.kafka,
             &self.consumer,
-            (batch, &self.size.bounds()),
+            (batch, &self.size.bounds(), self.size.earliest()),
             &self.partitions.expected(),
             waits || lacks_room,
         );

@@ -94,6 +94,7 @@ impl<K: Kafka> Worker<'_, K> {
             Task::Write(..) => Selection::default(),
         };
         let began = self.kafka.now();
+        self.size.begins(began);
         let started = (Instant::now(), SystemTime::now());
         let context = self.shared.spans.begin();
         let logged = context.map(|context| {
