@@ -28,6 +28,10 @@ mod watchdog;
 pub use slot::{Failed, JudgedTo, Judging, Surveyed};
 use slot::{NOTHING, Slot, State, Trouble, Watch};
 
+/// So many committed repositions of a partition that leave the group without an offset are enough. The
+/// brokers may lose the markers of one.
+const REPOSITIONS: u32 = 3;
+
 /// The partitions of one worker.
 pub struct Partitions {
     assignments: Arc<Assignments>,
@@ -135,8 +139,10 @@ impl Partitions {
     /// A transaction with these positions was tried: what came of it, the restore sees.
     pub fn tried_repositions(&mut self, committed: bool) {
         for partition in std::mem::take(&mut self.repositions).into_keys() {
-            if let Some(slot) = self.slots.get(&partition) {
-                self.ask(partition, slot.epoch, None, committed);
+            if let Some(slot) = self.slots.get_mut(&partition) {
+                slot.repositions += u32::from(committed);
+                let epoch = slot.epoch;
+                self.restore(partition, epoch, None);
             }
         }
     }
@@ -229,16 +235,13 @@ impl Partitions {
     }
 
     fn restore(&mut self, partition: i32, epoch: u64, first: Option<First>) {
-        self.ask(partition, epoch, first, false);
-    }
-
-    fn ask(&mut self, partition: i32, epoch: u64, first: Option<First>, repositioned: bool) {
         self.questions += 1;
         let question = self.questions;
         self.repositions.remove(&partition);
         // What fails does so after a restore too, and is tried once that is over.
         let before = self.slots.remove(&partition);
         let before = before.filter(|slot| slot.epoch == epoch);
+        let repositions = before.as_ref().map_or(0, |slot| slot.repositions);
         let trouble = before.and_then(|slot| slot.trouble);
         let slot = Slot {
             epoch,
@@ -252,6 +255,7 @@ impl Partitions {
                 ..trouble
             }),
             aborts: 0,
+            repositions,
         };
         self.slots.insert(partition, slot);
         // The restorer lives as long as this sender.
@@ -259,7 +263,7 @@ impl Partitions {
             partition,
             epoch,
             question,
-            repositioned,
+            repositioned: repositions >= REPOSITIONS,
             first,
         });
     }

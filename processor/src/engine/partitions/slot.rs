@@ -37,6 +37,8 @@ pub struct Slot {
     pub trouble: Option<Trouble>,
     /// Transactions with its records that were aborted since one was committed.
     pub aborts: u32,
+    /// Repositions that were committed since it was assigned.
+    pub repositions: u32,
 }
 
 impl Slot {
@@ -161,6 +163,7 @@ mod tests {
             watch: Watch::End,
             trouble: None,
             aborts: 0,
+            repositions: 0,
         };
         let part = |base_offset, previous_position| PartitionBatch {
             epoch: 1,

@@ -19,8 +19,8 @@ pub struct Wanted {
     pub epoch: u64,
     /// Which question about this partition it is: an answer to an earlier one is of no use.
     pub question: u64,
-    /// A reposition was committed: a broker that gives no offset all the same (the mock) is not asked for
-    /// ever.
+    /// Repositions were committed more often than brokers lose one: a broker that gives no offset all the
+    /// same (the mock) is not asked for ever.
     pub repositioned: bool,
     /// Where reading began, if it waited there for a first record and has one.
     pub first: Option<First>,
