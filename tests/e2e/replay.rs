@@ -322,7 +322,10 @@ fn shadows(running: &Running, count: u64) {
         written.summary
     );
     assert!(
-        written.ran.err.contains("shadow topics"),
+        written
+            .ran
+            .err
+            .contains("--delete --topic 'shadow-of-replay\\..*'"),
         "{}",
         written.ran.err
     );

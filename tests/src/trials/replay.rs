@@ -142,6 +142,7 @@ fn faults(
     must("judged", &unchanged["judged"], records);
     must("same", &unchanged["same"], records);
     must("differences", &unchanged["differences"], 0);
+    must("redriven", &unchanged["redriven"], 0);
     must("changed differences", &changed["differences"], authentic);
     let became = changed["changes"].as_array().map_or(&[][..], Vec::as_slice);
     let to = "dead_letter environment_not_accepted";

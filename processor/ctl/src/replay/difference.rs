@@ -88,6 +88,8 @@ pub struct Found<'a> {
     pub known: Option<Known<'a>>,
     /// It may come from what raw has no more.
     pub uncertain: bool,
+    /// An earlier record, refused then, would be the event now.
+    pub overtaken: bool,
 }
 
 /// In what a judged record differs from what is known of it.
@@ -109,11 +111,15 @@ pub fn differs(known: &Known<'_>, out: &Outgoing<'_>) -> Vec<&'static str> {
     if known.reason != out.label.reason.map_or("", Reason::name) {
         differs.push("reason");
     }
-    if fate == Fate::Duplicate && known.id != number(&header(out, DUPLICATE_OF).unwrap_or_default())
-    {
+    if fate == Fate::Duplicate && known.id != repeats(out) {
         differs.push("duplicate_of");
     }
     differs
+}
+
+/// The event that a judged record repeats, as a number; 0 where it repeats none.
+pub fn repeats(out: &Outgoing<'_>) -> u128 {
+    number(&header(out, DUPLICATE_OF).unwrap_or_default())
 }
 
 fn header(out: &Outgoing<'_>, name: &str) -> Option<String> {
@@ -138,10 +144,14 @@ impl Difference {
                 .then(|| header(out, DUPLICATE_OF))
                 .flatten(),
         };
-        let hint = hint(
-            found.known.as_ref().map(|known| known.fate),
-            out.label.reason,
-        );
+        let hint = if found.overtaken {
+            Some(OVERTAKEN)
+        } else {
+            hint(
+                found.known.as_ref().map(|known| known.fate),
+                out.label.reason,
+            )
+        };
         Self {
             kind: "difference",
             raw: Place {
@@ -261,6 +271,10 @@ fn there(known: &Known<'_>) -> Side {
     }
 }
 
+/// Of an event that an earlier record would be now.
+const OVERTAKEN: &str = "an earlier record of the same event, refused then, would be the event now; this one \
+                         stays the event in the topics";
+
 /// What may explain a difference that no option brings about.
 fn hint(known: Option<Fate>, judged: Option<Reason>) -> Option<&'static str> {
     match (known, judged) {
@@ -269,9 +283,17 @@ fn hint(known: Option<Fate>, judged: Option<Reason>) -> Option<&'static str> {
             "it was verified by a secret that is not configured any more, or not by this content: \
              sources.*.secrets",
         ),
-        (Some(Fate::Rejected), None | Some(Reason::Duplicate)) => Some(
-            "secrets or tolerance were others then: `sluicectl rejected redrive` would let it through",
+        (Some(Fate::Rejected), None) => Some(
+            "secrets or tolerance were others then: `sluicectl rejected redrive` lets it through, unless its \
+             event came by another request meanwhile",
         ),
+        (Some(Fate::DeadLetter), None) => Some(
+            "options or the release were others then: `sluicectl dead-letters redrive` lets it through, \
+             unless its event came by another request meanwhile",
+        ),
+        (Some(Fate::Rejected | Fate::DeadLetter), Some(Reason::Duplicate)) => {
+            Some("it was refused then, and would repeat an event now: nothing is to be redriven")
+        }
         _ => None,
     }
 }
@@ -308,7 +330,12 @@ mod tests {
         let mismatch = Some(Reason::SignatureMismatch);
         assert!(hint(Some(Fate::Event), mismatch).is_some_and(|text| text.contains("secret")));
         assert!(hint(None, None).is_some_and(|text| text.contains("audit")));
-        assert!(hint(Some(Fate::Rejected), None).is_some_and(|text| text.contains("redrive")));
+        for (fate, command) in [
+            (Fate::Rejected, "rejected redrive"),
+            (Fate::DeadLetter, "dead-letters redrive"),
+        ] {
+            assert!(hint(Some(fate), None).is_some_and(|text| text.contains(command)));
+        }
         let environment = Some(Reason::EnvironmentNotAccepted);
         assert_eq!(hint(Some(Fate::Event), environment), None);
     }

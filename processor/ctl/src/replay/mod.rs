@@ -25,6 +25,8 @@ mod judge;
 
 mod ranges;
 
+mod redriven;
+
 mod run;
 
 mod shadow;
@@ -56,7 +58,7 @@ EXAMPLES
   $ sluicectl replay --since 2h --settings new.yaml --into shadow.
 
 EXIT STATUS
-  0   Nothing differs; what is uncertain, expired or in flight is counted and said
+  0   Nothing differs; what is redriven, uncertain, expired or in flight is counted
   1   Something differs, or a record could not be judged or read
   2   The command line cannot be carried out; shadow topics hold records
   75  The brokers are away, try again
@@ -125,6 +127,9 @@ pub fn run(file: &Path, options: &Options) -> Result<bool, Failure> {
     }
     for line in summary.remarks(&plan, cut) {
         eprintln!("{line}");
+    }
+    if let Some(shadow) = &shadow {
+        eprintln!("{}", shadow.ends(summary.written));
     }
     let is_all_read = notes.report();
     Ok(summary.differences == 0 && summary.not_judged == 0 && is_all_read)

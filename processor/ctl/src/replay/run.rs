@@ -14,6 +14,7 @@ use super::difference::{Difference, Found, differs};
 use super::fates::{Fates, Held, received};
 use super::judge::{Judged, Partition};
 use super::ranges::{Plan, Slice};
+use super::redriven::{Redriven, Why, copies};
 use super::summary::Summary;
 use super::writer::Writer;
 use crate::failure::Failure;
@@ -49,6 +50,7 @@ pub struct Run<'a> {
     shape: Shape,
     topics: &'a FateTopics,
     summary: Summary,
+    redriven: Redriven,
     notes: Notes,
     cut: Option<i64>,
     held: Vec<Difference>,
@@ -73,6 +75,7 @@ impl<'a> Run<'a> {
             shape,
             topics,
             summary: Summary::new(in_flight),
+            redriven: Redriven::default(),
             notes: Notes::default(),
             cut: None,
             held: Vec::new(),
@@ -153,6 +156,9 @@ impl<'a> Run<'a> {
     ) -> Result<(), Failure> {
         let known = held.table.get(record.partition, record.offset);
         let judged = state.judge(record, (rules, self.topics), known.as_ref());
+        if let Some(judged) = &judged {
+            self.redriven.take(known.as_ref(), &judged.out);
+        }
         let is_ahead = record.offset < slice.part.since;
         self.progress();
         if is_ahead {
@@ -186,11 +192,21 @@ impl<'a> Run<'a> {
         }
         let request = record.header(REQUEST).map(RawRequest::decode);
         let request = request.and_then(Result::ok);
+        let (settings, plan) = (self.settings, self.plan);
+        let sides = (known.as_ref(), &out);
+        let why = self
+            .redriven
+            .why((record, request.as_ref()), sides, || copies(settings, plan))?;
+        if why == Why::Redriven {
+            self.summary.redriven += 1;
+            return Ok(());
+        }
         let found = Found {
             place: (record.partition, record.offset),
             request: request.as_ref(),
             known,
             uncertain,
+            overtaken: why == Why::Overtaken,
         };
         self.hold(Difference::new(&found, &out, differs))
     }

@@ -130,6 +130,17 @@ impl Shadow {
         }
     }
 
+    /// What was written where, and how it is deleted.
+    pub fn ends(&self, written: u64) -> String {
+        format!(
+            "{written} records written to shadow topics: {} topics {}*; they hold persons' data: delete them \
+             after use: kafka-topics.sh --bootstrap-server … --delete --topic '{}.*'",
+            self.topics.len(),
+            self.prefix,
+            self.prefix.replace('.', "\\.")
+        )
+    }
+
     /// The shadow of a topic.
     pub fn of(&self, topic: &str) -> Option<&ShadowTopic> {
         self.topics.get(topic)

@@ -19,6 +19,8 @@ pub struct Summary {
     pub same: u64,
     /// Differences.
     pub differences: u64,
+    /// Records that differ by a redrive alone; not among the differences.
+    pub redriven: u64,
     /// Differences that may come from what raw has no more; not among the former.
     pub uncertain: u64,
     /// Records whose fates retention may have deleted.
@@ -77,6 +79,7 @@ impl Summary {
             "judged": self.judged,
             "same": self.same,
             "differences": self.differences,
+            "redriven": self.redriven,
             "uncertain": self.uncertain,
             "expired": self.expired,
             "in_flight": self.in_flight,
@@ -91,18 +94,29 @@ impl Summary {
     /// For people.
     pub fn lines(&self) -> Vec<String> {
         let mut lines = vec![format!(
-            "{} records judged, {} read ahead of them: {} as in the topics, {} different, {} uncertain, \
-             {} expired, {} in flight",
+            "{} records judged, {} read ahead of them: {} as in the topics, {} different, {} redriven, \
+             {} uncertain, {} expired, {} in flight",
             self.judged,
             self.read_ahead,
             self.same,
             self.differences,
+            self.redriven,
             self.uncertain,
             self.expired,
             self.in_flight
         )];
+        if self.differences > 0 {
+            lines.push("different, in the topics -> judged now:".to_owned());
+        }
         for ((from, to), count) in &self.changes {
-            lines.push(format!("  {count:>9}  {from} -> {to}"));
+            lines.push(if from == to {
+                format!("  {count:>9}  {from}, otherwise")
+            } else {
+                format!("  {count:>9}  {from} -> {to}")
+            });
+        }
+        if self.differences > 0 {
+            lines.push("different, in what (a record may be in several):".to_owned());
         }
         for (field, count) in &self.fields {
             lines.push(format!("  {count:>9}  {field}"));
@@ -125,6 +139,13 @@ impl Summary {
                  may be judged an event whose original is deleted; such differences are marked uncertain",
                 shown(since),
                 shown(since.saturating_add(plan.reach_ms))
+            ));
+        }
+        if self.redriven > 0 {
+            lines.push(format!(
+                "{} records differ by a redrive alone, as what was refused or as the copy of it that became \
+                 the event: not printed, and no difference",
+                self.redriven
             ));
         }
         if self.expired > 0 {
@@ -152,5 +173,73 @@ impl Summary {
             ));
         }
         lines
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::difference::Side;
+    use super::*;
+    use crate::records::view::Place;
+
+    fn difference(from: &'static str, to: &'static str, differs: &'static str) -> Difference {
+        let side = |fate: &'static str| Side {
+            fate,
+            reason: None,
+            detail: None,
+            topic: String::new(),
+            partition: None,
+            offset: None,
+            duplicate_of: None,
+        };
+        Difference {
+            kind: "difference",
+            raw: Place {
+                partition: 0,
+                offset: 0,
+            },
+            request_id: None,
+            source: None,
+            provider: None,
+            received_at: None,
+            uncertain: false,
+            topics: Some(side(from)),
+            judged: side(to),
+            differs: vec![differs],
+            columns: Vec::new(),
+            hint: None,
+            value: None,
+        }
+    }
+
+    #[test]
+    fn each_list_of_numbers_says_what_it_counts() {
+        let mut summary = Summary::new(0);
+        assert_eq!(summary.lines().len(), 1);
+        summary.add(&difference("rejected", "event", "fate"));
+        summary.add(&difference("event", "event", "topic"));
+        summary.redriven = 4;
+        let lines = summary.lines();
+        assert!(lines[0].contains("2 different, 4 redriven,"), "{lines:?}");
+        assert_eq!(
+            lines[1..],
+            [
+                "different, in the topics -> judged now:",
+                "          1  event, otherwise",
+                "          1  rejected -> event",
+                "different, in what (a record may be in several):",
+                "          1  fate",
+                "          1  topic",
+            ]
+        );
+        let window = Window {
+            since: 0,
+            until: None,
+        };
+        assert_eq!(summary.json(window)["redriven"], json!(4));
+        assert_eq!(
+            summary.json(window)["fields"],
+            json!({"fate": 1, "topic": 1})
+        );
     }
 }

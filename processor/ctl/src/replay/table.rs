@@ -60,13 +60,14 @@ pub struct Table {
 
 /// Texts by number: there are few.
 #[derive(Debug, Default)]
-struct Texts {
+pub struct Texts {
     all: Vec<String>,
     numbers: HashMap<String, u16>,
 }
 
 impl Texts {
-    fn number(&mut self, text: &str) -> u16 {
+    /// The number of a text.
+    pub fn number(&mut self, text: &str) -> u16 {
         if let Some(number) = self.numbers.get(text) {
             return *number;
         }
@@ -79,7 +80,8 @@ impl Texts {
         number
     }
 
-    fn text(&self, number: u16) -> &str {
+    /// The text of a number.
+    pub fn text(&self, number: u16) -> &str {
         self.all.get(usize::from(number)).map_or("", String::as_str)
     }
 }
