@@ -73,6 +73,11 @@ fn a_request_is_explained_by_its_id_and_by_a_file() {
             &of_event["event"]
         )
     );
+    let dedup = &of_repeated["steps"][8];
+    assert_eq!(
+        (&dedup["step"], &dedup["state"]),
+        (&json!("dedup"), &json!("ok"))
+    );
     let of_refused = explained(&running, &[&refused], 1);
     assert_eq!(
         (

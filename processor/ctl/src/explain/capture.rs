@@ -1,4 +1,4 @@
-//! A request as a proxy or `curl -v` wrote it. Becomes the raw record that ingest would have written of it,
+//! A request as a proxy wrote it. Becomes the raw record that ingest would have written of it,
 //! or the answer by which ingest would have refused it.
 
 use std::net::{IpAddr, Ipv4Addr};
@@ -10,6 +10,7 @@ use sluice_schemas::settings::{Settings, Source};
 use uuid::Uuid;
 
 use super::cause::{Cause, Finding};
+use super::curl;
 use super::guess::body::{dechunked, unescaped};
 
 /// Where webhooks come in.
@@ -54,6 +55,7 @@ pub struct NotTaken {
 pub fn parse(content: &[u8]) -> Result<Capture, String> {
     let mut capture = Capture::default();
     let mut rest = content;
+    let mut is_verbose = false;
     loop {
         let end = rest.iter().position(|byte| *byte == b'\n');
         let (line, behind) = match end {
@@ -63,10 +65,9 @@ pub fn parse(content: &[u8]) -> Result<Capture, String> {
         let is_last = end.is_none();
         rest = behind;
         let line = line.strip_suffix(b"\r").unwrap_or(line);
-        let line = line
-            .strip_prefix(b"> ")
-            .or(line.strip_prefix(b">"))
-            .unwrap_or(line);
+        let marked = line.strip_prefix(b"> ").or(line.strip_prefix(b">"));
+        is_verbose |= marked.is_some();
+        let line = marked.unwrap_or(line);
         if line.is_empty() && !capture.method.is_empty() {
             break;
         }
@@ -82,6 +83,7 @@ pub fn parse(content: &[u8]) -> Result<Capture, String> {
                 .to_owned(),
         );
     }
+    let rest = curl::body(rest, &capture.headers, is_verbose)?;
     capture.body = rest.to_vec();
     let chunked = capture
         .headers
@@ -100,8 +102,8 @@ impl Capture {
         let bytes = |text: &str| text.chars().filter_map(|c| u8::try_from(c).ok()).collect();
         if let Some(setting) = text.strip_prefix('#') {
             self.setting(setting.trim());
-        } else if text.trim().is_empty() || text.starts_with("* ") || text.starts_with("< ") {
-            // What `curl -v` says of itself.
+        } else if text.trim().is_empty() || curl::is_of_curl(line) {
+            // Not of the request.
         } else if text.starts_with([' ', '\t']) && !self.headers.0.is_empty() {
             if let Some((_, value)) = self.headers.0.last_mut() {
                 value.push(b' ');
@@ -344,7 +346,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_request_is_read_as_proxies_and_curl_write_it() {
+    fn a_request_is_read_as_proxies_write_it() {
         for text in [
             "POST /v1/hooks/a/t?x=1 HTTP/1.1\nHost: h\nX-Sig: \u{e9}=\n\n{\"a\":\n\n1}",
             "POST /v1/hooks/a/t?x=1 HTTP/1.1\r\nHost: h\r\nX-Sig: \u{e9}=\r\n\r\n{\"a\":\n\n1}",

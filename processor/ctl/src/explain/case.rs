@@ -132,6 +132,16 @@ pub fn fits(
     if reason.is_some_and(|reason| before.contains(&reason)) {
         return false;
     }
+    is_compared(verifier, credentials, request, body)
+}
+
+/// Whether secrets are tried on a request at all: it has a signature that can be read, and what it is over.
+pub fn is_compared(
+    verifier: &dyn Verifier,
+    credentials: &Credentials,
+    request: &RawRequest,
+    body: &[u8],
+) -> bool {
     let nobodys = only(
         &Key::hmac(b"a secret of nobody, to compare with"),
         credentials,

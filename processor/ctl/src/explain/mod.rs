@@ -35,6 +35,8 @@ mod diagnose;
 
 mod capture;
 
+mod curl;
+
 mod stored;
 
 mod steps;

@@ -7,7 +7,8 @@ use sluice_schemas::raw::{RawRequest, Single};
 use sluice_schemas::reason::Reason;
 use sluice_schemas::record::Record;
 
-use super::case::{Case, fits, only};
+use super::case::{Case, fits, is_compared, only};
+use super::guess::mac::signs_no_object;
 use super::guess::secrets::plain;
 use crate::records::window::shown;
 
@@ -59,6 +60,9 @@ pub const STEPS: [&str; 11] = [
     "route",
 ];
 
+/// The step that looks for an event of the same identity.
+const DEDUP: usize = 8;
+
 /// At which step a refusal ends a record.
 pub const fn failing(reason: Reason) -> usize {
     match reason {
@@ -70,7 +74,7 @@ pub const fn failing(reason: Reason) -> usize {
         Reason::SignatureMismatch => 5,
         Reason::NotUtf8 | Reason::MalformedJson => 6,
         Reason::ContradictoryHeaders | Reason::EnvironmentNotAccepted | Reason::MissingField => 7,
-        Reason::Duplicate => 8,
+        Reason::Duplicate => DEDUP,
         Reason::TooLargeForTopic => 10,
     }
 }
@@ -96,7 +100,8 @@ impl Way<'_> {
             let mut step = self.step(at, name);
             if let Some((end, why)) = &self.fails {
                 if *end == at {
-                    step.state = State::Fail;
+                    // A repetition is what the step is for.
+                    step.state = if at == DEDUP { State::Ok } else { State::Fail };
                     step.says = match step.says.as_str() {
                         "" => why.clone(),
                         says => format!("{why}; {says}"),
@@ -124,30 +129,24 @@ impl Way<'_> {
                 "the request had none".to_owned()
             }
             (3, _, Some(case)) => headers(case),
-            (4, _, Some(case)) => time(case),
+            (4, _, Some(case)) => {
+                let (has_time, says) = time(case);
+                if !has_time {
+                    state = State::Skip;
+                }
+                says
+            }
             (5, _, Some(case)) => {
-                let tried = tried(case);
-                let fitting: Vec<&str> = tried
-                    .iter()
-                    .filter(|one| one.matches)
-                    .map(|one| one.key_id.as_str())
-                    .collect();
-                let says = match (fitting.is_empty(), self.fails.is_none()) {
-                    (false, _) => format!("fits under {}", fitting.join(", ")),
-                    (true, true) => {
-                        state = State::Skip;
-                        "no signature was needed".to_owned()
-                    }
-                    (true, false) => {
-                        state = State::Skip;
-                        "fits under no secret".to_owned()
-                    }
-                };
+                let (fits, says, tried) = self.signature(case);
+                if !fits {
+                    state = State::Skip;
+                }
                 secrets = Some(tried);
                 says
             }
+            (6, _, Some(case)) if self.ends_at(6) => format!("{} bytes", case.body.len()),
             (6, _, Some(case)) => format!("{} bytes of UTF-8 and JSON", case.body.len()),
-            (8, ..) => self.dedup.clone(),
+            (DEDUP, ..) => self.dedup.clone(),
             (10, ..) => self.topic.clone().unwrap_or_default(),
             _ => String::new(),
         };
@@ -157,6 +156,37 @@ impl Way<'_> {
             says,
             secrets,
         }
+    }
+
+    fn ends_at(&self, at: usize) -> bool {
+        self.fails.as_ref().is_some_and(|(end, _)| *end == at)
+    }
+
+    /// Whether a secret fits, what is to be said of it, and each that was tried.
+    fn signature(&self, case: &Case<'_>) -> (bool, String, Vec<Tried>) {
+        let tried = tried(case);
+        let fitting: Vec<&str> = tried
+            .iter()
+            .filter(|one| one.matches)
+            .map(|one| one.key_id.as_str())
+            .collect();
+        if !fitting.is_empty() {
+            let names = fitting.join(", ");
+            let says = if self.ends_at(5) {
+                format!("{names} gives it over this body, which is no JSON object")
+            } else {
+                format!("fits under {names}")
+            };
+            return (true, says, tried);
+        }
+        if self.fails.is_none() {
+            return (false, "no signature was needed".to_owned(), tried);
+        }
+        let (verifier, own) = (case.verifier(), &case.credentials);
+        if !self.ends_at(5) && !is_compared(verifier, own, &case.request, &case.body) {
+            return (false, "not reached".to_owned(), Vec::new());
+        }
+        (false, "fits under no secret".to_owned(), tried)
     }
 
     fn redriven(&self) -> String {
@@ -186,24 +216,34 @@ fn headers(case: &Case<'_>) -> String {
     }
 }
 
-fn time(case: &Case<'_>) -> String {
+/// Whether the request says when it was signed, and what is to be said of that.
+fn time(case: &Case<'_>) -> (bool, String) {
     let delivery = Delivery {
         request: &case.request,
         body: &case.body,
     };
-    let received = case.request.received_at.div_euclid(1000);
+    let received = shown(case.request.received_at.div_euclid(1000));
     match case.verifier().signed_at(delivery) {
-        Some(signed) => format!("says {}, received {}", shown(signed), shown(received)),
-        None => format!(
-            "none, or none that can be read; received {}",
-            shown(received)
+        Some(signed) => (true, format!("says {}, received {received}", shown(signed))),
+        None => (
+            false,
+            format!("none, or none that can be read; received {received}"),
         ),
     }
 }
 
 fn tried(case: &Case<'_>) -> Vec<Tried> {
+    let of_no_object = |key_id: &str| {
+        let mut secrets = case.source.secrets.iter();
+        let secret = secrets.find(|secret| secret.key_id == key_id);
+        let content = secret.and_then(|secret| case.secrets.get(&secret.file));
+        content.is_some_and(|content| signs_no_object(case, content))
+    };
     let own = case.secrets_tried().into_iter();
-    let own = own.map(|(key_id, matches)| Tried { key_id, matches });
+    let own = own.map(|(key_id, matches)| Tried {
+        matches: matches || of_no_object(&key_id),
+        key_id,
+    });
     let given = case.given.as_ref().map(|content| {
         let key = plain(case.verifier(), content);
         let matches = key.is_some_and(|key| {

@@ -16,6 +16,8 @@ use crate::judging::Judging;
 
 mod changed;
 
+mod steps;
+
 const AT: i64 = 1_700_000_000;
 
 pub fn unbase64(text: &str) -> Vec<u8> {

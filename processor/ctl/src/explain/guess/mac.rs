@@ -15,7 +15,7 @@ const SHORTEST: usize = 12;
 
 /// Whether a header holds a part of the right signature, or the right one in other letters.
 pub fn damaged(case: &Case<'_>) -> Option<Finding> {
-    let expected = expected(case);
+    let expected = expected(case, case.secrets.values());
     for name in case.source.provider.spec().headers {
         for value in case.request.headers.all(name) {
             let Ok(text) = std::str::from_utf8(value) else {
@@ -33,13 +33,23 @@ pub fn damaged(case: &Case<'_>) -> Option<Finding> {
     None
 }
 
-/// Whether a secret gives the signature over a body that is no object, which the source does not take.
-pub fn of_no_object(case: &Case<'_>) -> Option<Finding> {
+/// Whether this secret gives the signature over a body that is no object.
+pub fn signs_no_object(case: &Case<'_>, secret: &Vec<u8>) -> bool {
+    if sluice_schemas::json::is_object(&case.body) {
+        return false;
+    }
     let names = case.source.provider.spec().headers.iter();
     let mut values = names.flat_map(|name| case.request.headers.all(name));
-    let expected = expected(case);
-    let is_right = |value: &[u8]| expected.iter().any(|form| form.as_bytes() == value);
-    let is_found = !sluice_schemas::json::is_object(&case.body) && values.any(is_right);
+    let expected = expected(case, [secret]);
+    values.any(|value| expected.iter().any(|form| form.as_bytes() == value))
+}
+
+/// Whether a secret gives the signature over a body that is no object, which the source does not take.
+pub fn of_no_object(case: &Case<'_>) -> Option<Finding> {
+    let is_found = case
+        .secrets
+        .values()
+        .any(|secret| signs_no_object(case, secret));
     let says = "a secret of the source gives the signature over the body, which is no JSON object: it may have \
                 been signed for something else";
     is_found.then(|| Finding::proved(Cause::NotJson, says))
@@ -70,8 +80,8 @@ fn compared(name: &str, text: &str, form: &str) -> Option<Finding> {
     })
 }
 
-/// The right signature under each secret, in all forms.
-fn expected(case: &Case<'_>) -> Vec<String> {
+/// The right signature under each of these secrets, in all forms.
+fn expected<'s>(case: &Case<'_>, secrets: impl IntoIterator<Item = &'s Vec<u8>>) -> Vec<String> {
     let names = case.source.provider.spec().headers;
     let text = |value: &[u8]| String::from_utf8_lossy(value).into_owned();
     let headers = case.request.headers.0.iter();
@@ -97,7 +107,7 @@ fn expected(case: &Case<'_>) -> Vec<String> {
     };
     let sender = case.source.provider.sender();
     let mut forms = Vec::new();
-    for secret in case.secrets.values() {
+    for secret in secrets {
         let source = SendingSource {
             options: &case.source.options,
             secrets: std::slice::from_ref(secret),
