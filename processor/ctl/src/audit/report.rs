@@ -191,12 +191,16 @@ impl Report {
         count(self.rejected, "rejected");
         count(self.dead_letters, "dead letters");
         count(self.expired, "expired: their fates may be deleted");
-        count(self.missing_fates, "missing");
+        count(self.missing_fates, "missing: raw records without a fate");
         if let Some(since) = &self.in_flight_since {
             let since = format!("in flight, the oldest appended at {since}");
             count(self.in_flight, &since);
         }
         for (number, what) in [
+            (
+                self.missing_total.saturating_sub(self.missing_fates),
+                "missing originals: events that duplicates repeat",
+            ),
             (
                 self.expired_originals,
                 "duplicates whose original may be deleted",

@@ -186,6 +186,7 @@ fn a_raw_record_without_a_fate_is_missing_and_the_list_is_bounded() {
             .iter()
             .any(|line| line.starts_with("missing  webhooks.raw/0/3 has no fate"))
     );
+    assert!(!lines.iter().any(|line| line.contains("originals")));
 
     let mut scene = Scene::sound();
     for offset in 4..300 {
@@ -258,6 +259,13 @@ fn a_duplicate_has_its_original_or_it_is_named() {
         (missing.topic.as_str(), report.missing_fates),
         ("webhooks.duplicates", 0)
     );
+    let lines = report.lines();
+    for line in [
+        "           0  missing: raw records without a fate",
+        "           1  missing originals: events that duplicates repeat",
+    ] {
+        assert!(lines.contains(&line.to_owned()), "{lines:?}");
+    }
 
     // Records of its topic are deleted: long after its time by retention, before that by somebody.
     scene.fronts = vec!["events.flock.a"];

@@ -156,6 +156,12 @@ impl Redriving<'_> {
             plan.tally.sent = sent;
         }
         self.report(&name, &run, &plan);
+        if plan.tally.sent > 0 {
+            eprintln!(
+                "the processor judges each again: where the dedup-log still knows an event of its identity, that \
+                 was deleted or whose topic was made again, it becomes a duplicate; `sluicectl find ID` says which"
+            );
+        }
         let is_missing = plan.tally.selected() == 0 && !run.is_resumed;
         if is_missing {
             eprintln!(

@@ -143,6 +143,7 @@ impl Tally {
 
     /// For people: a line for each kind of record, then the numbers.
     pub fn lines(&self, is_dry_run: bool) -> Vec<String> {
+        let is_sent = !is_dry_run && self.sent >= self.of(Outcome::Send);
         let mut lines = Vec::new();
         for ((row, outcome), count) in &self.counts {
             let Row {
@@ -151,7 +152,10 @@ impl Tally {
                 now,
             } = &self.rows[*row];
             let now = now.map_or("event", Reason::name);
-            let words = outcome.words();
+            let words = match outcome {
+                Outcome::Send if is_sent => "sent",
+                other => other.words(),
+            };
             lines.push(plain(&format!(
                 "{count:>8}  {source}  {reason} -> {now}  {words}"
             )));
@@ -233,6 +237,11 @@ mod tests {
             lines.last().map(String::as_str),
             Some("4 selected, 2 would be sent, nothing was sent")
         );
+        assert!(tally.lines(false)[0].ends_with("  to be sent"));
+        tally.sent = 2;
+        assert!(tally.lines(false)[0].ends_with("event  sent"));
+        assert!(tally.lines(true)[0].ends_with("  to be sent"));
+        tally.sent = 1;
         let object = tally.object();
         assert_eq!(
             (&object["to_send"], &object["sent"], &object["unreadable"]),
