@@ -60,6 +60,7 @@ pub fn run(options: &Options) -> Result<bool> {
         "Files:       {} (settings, secrets, logs; gone at the end)\n",
         site.dir().display()
     );
+    println!("{}", hints::sluicectl(&site)?);
     println!("{}", hints::curl(&site)?);
     println!("Ctrl-C ends it.");
     until_ctrl_c::until_interrupted(&mut [&mut ingest, &mut processor], || {

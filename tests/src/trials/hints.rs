@@ -1,8 +1,8 @@
 //! The command lines with which a developer sends a webhook.
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use sluice_tests::harness::deployment::Site;
-use sluice_tests::harness::process::Service;
+use sluice_tests::harness::process::{Service, find};
 
 /// Copy-and-paste lines for a signed request and for one that a token proves.
 pub fn curl(site: &Site) -> Result<String> {
@@ -23,6 +23,33 @@ A second time, each is a duplicate. Change a letter of the signature and it is r
 "#,
         flock = flock.path(),
         waitlist = waitlist.path(),
+    ))
+}
+
+/// Copy-and-paste lines for `sluicectl`, with a settings file of its own: those of the services differ.
+pub fn sluicectl(site: &Site) -> Result<String> {
+    let file = site.dir().join("sluicectl.yaml");
+    // JSON is YAML.
+    std::fs::write(&file, serde_json::to_vec_pretty(&site.settings)?)?;
+    let binary = find("sluicectl")?;
+    let folder = binary.parent().context("a folder")?;
+    let names: Vec<&str> = site
+        .sources
+        .iter()
+        .map(|source| source.name.as_str())
+        .collect();
+    Ok(format!(
+        "Look and send with sluicectl (sources: {names}):
+
+  export PATH=\"{folder}:$PATH\" SLUICE_CONFIG={file}
+  sluicectl check
+  sluicectl send my-flock --url http://{listen} --wait
+  sluicectl tail
+",
+        names = names.join(", "),
+        folder = folder.display(),
+        file = file.display(),
+        listen = site.listen(),
     ))
 }
 
