@@ -60,7 +60,9 @@ fn topics_are_made_and_altered_as_planned_and_nothing_is_lost() {
         plan.out
     );
     assert_eq!(states(&plan, &rejected), ["create"]);
-    ended(&site, settings, "apply", 0);
+    let applied = ended(&site, settings, "apply", 0);
+    let altered = "altered: retention.ms was 1000 and is 2419200000";
+    assert!(applied.out.contains(altered), "{}", applied.out);
     let setting = |topic: &str, key: &str| {
         offsets::topic_setting(site.bootstrap(), topic, key).expect("a setting")
     };
@@ -73,6 +75,8 @@ fn topics_are_made_and_altered_as_planned_and_nothing_is_lost() {
     let grown = with(&site, "/topics/event_partitions", json!(2));
     let applied = ended(&site, &grown, "apply", 0);
     assert_eq!(states(&applied, &rejected), ["done"]);
+    let done = "grown: partitions were 1 and are 2;";
+    assert!(applied.out.contains(done), "{}", applied.out);
     assert_eq!(
         offsets::ends(site.bootstrap(), &rejected)
             .expect("ends")

@@ -19,6 +19,10 @@ use crate::records::window::now_us;
 /// Fewer bits than this, and a stranger who has one signed request may guess the secret.
 const GUESSABLE_BITS: u64 = 80;
 
+/// What a short secret leaves open, and what mends it.
+const GUESSABLE: &str = "who has one signed request may guess it: take a longer one where the provider lets \
+                         you choose it, and where it issues secrets, ask it";
+
 const CHECK: &str = layout!(
     "Each argument is a source of the settings, whose files are all looked at, or the name of one of their
 files; without any, all sources. With --provider each argument is the path of a file that no settings
@@ -112,6 +116,8 @@ struct Found {
     bits_at_most: Option<u64>,
     around: Option<String>,
     fault: Option<String>,
+    /// What `WARN` says, a sentence each.
+    warnings: Vec<String>,
 }
 
 /// A file that is to be looked at.
@@ -202,12 +208,16 @@ impl Asked<'_> {
             bits_at_most: None,
             around: None,
             fault: None,
+            warnings: Vec::new(),
         };
         match read_secret(self.dir, self.file) {
             Ok(content) => self.judge(&content, &mut found),
             Err(message) => found.fault = Some(message),
         }
         found.ok = found.fault.is_none();
+        if found.ok {
+            found.warnings = found.all_warnings();
+        }
         found
     }
 
@@ -254,25 +264,45 @@ impl Found {
                 .as_ref()
                 .map(|until| format!("until {until}")),
         );
-        let warnings = self.warnings();
-        let state = if warnings.is_empty() { "ok" } else { "WARN" };
-        said.extend(warnings);
+        let state = if self.warnings.is_empty() {
+            "ok"
+        } else {
+            "WARN"
+        };
+        said.extend(self.warnings.iter().cloned());
         format!("{}  {}", begin(state), said.join(", "))
     }
 
-    fn warnings(&self) -> Vec<String> {
+    fn is_guessable(&self) -> bool {
+        self.bits_at_most.is_some_and(|bits| bits < GUESSABLE_BITS)
+    }
+
+    fn all_warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
         if let Some(around) = &self.around {
             warnings.push(format!("{around}, which counts as part of it"));
         }
-        if self.bits_at_most.is_some_and(|bits| bits < GUESSABLE_BITS) {
-            warnings.push("who has one signed request may guess it: take a longer one".to_owned());
+        if self.is_guessable() {
+            warnings.push(GUESSABLE.to_owned());
         }
         if !self.valid_now {
             warnings.push("not valid now".to_owned());
         }
         warnings
     }
+}
+
+/// What is weak about the secrets of a source, a sentence each.
+pub fn weak(settings: &Settings, source: &Source) -> Vec<String> {
+    let found = files(settings, source)
+        .into_iter()
+        .map(|asked| asked.look());
+    let weak = found.filter(|one| one.ok && one.is_guessable());
+    weak.map(|one| {
+        let bits = one.bits_at_most.unwrap_or_default();
+        format!("the file {} has at most {bits} bits: {GUESSABLE}", one.file)
+    })
+    .collect()
 }
 
 fn time(micros: i64) -> Option<String> {
@@ -349,6 +379,16 @@ mod tests {
                 .fault
                 .is_some_and(|fault| fault.ends_with("is empty"))
         );
+    }
+
+    #[test]
+    fn a_warning_stands_in_the_line_and_in_the_object() {
+        let found = look(b"whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAEC");
+        assert!(found.ok, "{found:?}");
+        assert!(found.line().starts_with("WARN"), "{}", found.line());
+        assert_eq!(json!(found)["warnings"], json!([GUESSABLE]));
+        assert_eq!(json!(look(SECRET))["warnings"], json!([]));
+        assert_eq!(json!(look(b""))["warnings"], json!([]));
     }
 
     #[test]

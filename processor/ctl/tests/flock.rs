@@ -175,6 +175,9 @@ fn each_call_sends_what_is_documented_and_prints_ids() {
         let expected = (method.to_owned(), target.to_owned(), body);
         assert_eq!(world.last(), expected, "{call}");
     }
+    let without = "ingest-checkpoint paid --environment production --customer-file -";
+    let (out, _) = world.ends(without, 0);
+    assert_eq!(out, "ingest-checkpoint  200  no id in the answer\n");
     world.ends("validate-code --referral-code JACK", 1);
     let shown = world.run("validate-code --referral-code JANE123 --show-bodies", "");
     let out = String::from_utf8_lossy(&shown.stdout).into_owned();
@@ -223,7 +226,7 @@ fn what_cannot_be_sent_is_not() {
         (
             "validate-code --referral-code x --api-key-file gone",
             78,
-            "gone is not there",
+            "gone is not there (in ",
         ),
         (
             "validate-code --referral-code x --api-key-file two-lines",

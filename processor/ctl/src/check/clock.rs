@@ -7,6 +7,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use rdkafka::consumer::Consumer;
 use rdkafka::error::KafkaError;
 use rdkafka::{Offset, TopicPartitionList};
+use sluice_schemas::fate::REDRIVE_COUNT;
 use sluice_schemas::raw::{Ack, REQUEST, RawRequest};
 use sluice_schemas::record::Record;
 use sluice_schemas::settings::Settings;
@@ -20,6 +21,9 @@ const CHECK: &str = "clock";
 /// From here on two clocks are apart, in milliseconds.
 const CLOCKS_APART: i64 = 30_000;
 
+/// So many records of a partition are looked at, from its end.
+const LAST: i64 = 10;
+
 /// How long the last records of all partitions may take.
 const PATIENCE: Duration = Duration::from_secs(3);
 
@@ -31,7 +35,7 @@ pub fn check(settings: &Settings) -> Vec<Finding> {
         Ok(None) => Finding::skip(
             CHECK,
             &raw,
-            "it has no record that went to the brokers at once; ingest measures with each that does \
+            "its last records did not go to the brokers at once; ingest measures with each that does \
              (sluice_clock_difference_seconds)",
         ),
         Ok(Some((record, request))) => compared(settings, &record, &request, now()),
@@ -47,7 +51,8 @@ fn compared(settings: &Settings, record: &Record, request: &RawRequest, now: i64
     let longest = i64::try_from(settings.ingest.ack_timeout.as_millis()).unwrap_or(i64::MAX);
     let ahead_of_us = record.timestamp - now;
     let message = format!(
-        "the broker appended it {later} ms after ingest received it, {} s ago",
+        "the broker appended it {} s after ingest received it, {} s ago",
+        seconds(later),
         (now - record.timestamp) / 1000
     );
     if later < -CLOCKS_APART || later > longest.saturating_add(CLOCKS_APART) {
@@ -61,7 +66,24 @@ fn compared(settings: &Settings, record: &Record, request: &RawRequest, now: i64
     Finding::ok(CHECK, &place, &message)
 }
 
-/// The newest of the last records of all partitions, of those that did not wait on a spool.
+/// Milliseconds as seconds, with one digit behind the point.
+fn seconds(millis: i64) -> String {
+    let sign = if millis < 0 { "-" } else { "" };
+    let tenths = (millis.unsigned_abs() + 50) / 100;
+    format!("{sign}{}.{}", tenths / 10, tenths % 10)
+}
+
+/// The request of a record that was appended when it was received: it neither waited on a spool nor was
+/// redriven later.
+fn at_once(record: &Record) -> Option<RawRequest> {
+    if record.header(REDRIVE_COUNT).is_some() {
+        return None;
+    }
+    let request = RawRequest::decode(record.header(REQUEST)?).ok()?;
+    (request.ack == Ack::Broker).then_some(request)
+}
+
+/// The newest of the last records of all partitions, of those that were appended when they were received.
 fn newest(settings: &Settings, raw: &str) -> Result<Option<(Record, RawRequest)>, String> {
     let words = |error: KafkaError| error.to_string();
     let config = client::config(settings)?;
@@ -82,7 +104,7 @@ fn newest(settings: &Settings, raw: &str) -> Result<Option<(Record, RawRequest)>
     }
     let mut list = TopicPartitionList::new();
     for partition in &open {
-        list.add_partition_offset(raw, *partition, Offset::OffsetTail(1))
+        list.add_partition_offset(raw, *partition, Offset::OffsetTail(LAST))
             .map_err(words)?;
     }
     consumer.assign(&list).map_err(words)?;
@@ -92,14 +114,10 @@ fn newest(settings: &Settings, raw: &str) -> Result<Option<(Record, RawRequest)>
         match consumer.poll(Duration::from_millis(50)) {
             Some(Ok(message)) => {
                 let record = record(&message);
-                let request = record.header(REQUEST).map(RawRequest::decode);
                 let newer = newest
                     .as_ref()
                     .is_none_or(|(other, _)| other.timestamp < record.timestamp);
-                if let Some(Ok(request)) = request
-                    && request.ack == Ack::Broker
-                    && newer
-                {
+                if newer && let Some(request) = at_once(&record) {
                     newest = Some((record, request));
                 }
             }
@@ -121,4 +139,64 @@ fn now() -> i64 {
     since.map_or(0, |since| {
         i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::IpAddr;
+
+    use sluice_schemas::raw::Headers;
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn appended(ack: Ack, more: Option<&str>) -> Record {
+        let request = RawRequest {
+            id: Uuid::from_u128(1),
+            source: "s".to_owned(),
+            provider: "flock".to_owned(),
+            received_at: 0,
+            method: "POST".to_owned(),
+            target: "/v1/hooks/s".to_owned(),
+            peer: IpAddr::from([127, 0, 0, 1]),
+            token: false,
+            ack,
+            headers: Headers(Vec::new()),
+        };
+        let mut headers = vec![(REQUEST.to_owned(), request.encode())];
+        headers.extend(more.map(|count| (REDRIVE_COUNT.to_owned(), count.into())));
+        Record {
+            topic: "webhooks.raw".to_owned(),
+            partition: 0,
+            offset: 6,
+            timestamp: 219_124,
+            key: Vec::new(),
+            value: Vec::new(),
+            headers,
+        }
+    }
+
+    #[test]
+    fn what_was_redriven_or_spooled_says_nothing_of_clocks() {
+        assert!(at_once(&appended(Ack::Broker, None)).is_some());
+        for record in [
+            appended(Ack::Broker, Some("1")),
+            appended(Ack::Spool, None),
+            appended(Ack::Spool, Some("1")),
+        ] {
+            assert!(at_once(&record).is_none());
+        }
+    }
+
+    #[test]
+    fn a_difference_is_said_in_seconds() {
+        for (millis, said) in [
+            (0, "0.0"),
+            (49, "0.0"),
+            (219_124, "219.1"),
+            (-1_960, "-2.0"),
+        ] {
+            assert_eq!(seconds(millis), said);
+        }
+    }
 }

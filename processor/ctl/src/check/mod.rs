@@ -73,7 +73,11 @@ pub async fn run(file: &Path, options: &Options) -> Result<bool, Failure> {
         Ok(settings) => Arc::new(settings),
         Err(faults) => {
             for fault in &faults {
-                let mend = format!("correct it in {}", file.display());
+                let mend = if file.exists() {
+                    format!("correct it in {}", file.display())
+                } else {
+                    "name the settings file: --config FILE, or SLUICE_CONFIG".to_owned()
+                };
                 let finding = Finding::fail("settings", &fault.path, &fault.message);
                 report.add(&finding.mend(mend));
             }

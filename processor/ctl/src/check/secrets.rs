@@ -5,6 +5,7 @@ use sluice_service::kafka::client::base_config;
 use sluice_service::secrets::{examine, read_secret};
 
 use super::finding::Finding;
+use crate::secret::weak as weak_secrets;
 
 const CHECK: &str = "secrets";
 
@@ -23,7 +24,12 @@ pub fn check(settings: &Settings) -> Vec<Finding> {
             let mend = "where that is a mistake, write it again: printf %s SECRET > FILE";
             found.push(Finding::warn(CHECK, &path, &message).mend(mend));
         }
-        if source.faults.is_empty() && source.strays.is_empty() {
+        let weak = settings.sources.get(&source.source);
+        let weak = weak.map_or_else(Vec::new, |source| weak_secrets(settings, source));
+        for message in &weak {
+            found.push(Finding::warn(CHECK, &path, message));
+        }
+        if source.faults.is_empty() && source.strays.is_empty() && weak.is_empty() {
             found.push(Finding::ok(CHECK, &path, &files(source.files)));
         }
     }

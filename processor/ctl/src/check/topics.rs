@@ -11,6 +11,13 @@ use crate::client::{self, TIMEOUT};
 
 const CHECK: &str = "topics";
 
+/// What makes and alters topics.
+const APPLY: &str = "sluicectl topics apply";
+
+fn or_by_hand(command: &str) -> String {
+    format!("{APPLY}; or by hand: {command}")
+}
+
 /// All topics, as the processor verifies them. Makes none.
 pub fn check(
     settings: &Settings,
@@ -38,13 +45,14 @@ fn findings(settings: &Settings, topic: &Examined) -> Vec<Finding> {
         let message = "is missing, or may not be seen";
         let finding = if name == settings.topics.names.subscriptions() {
             let message = format!("{message}: sluicectl keeps in it what it subscribed to");
-            let mend = "sluicectl topics apply";
-            Finding::warn(CHECK, name, &message).mend(mend)
+            Finding::warn(CHECK, name, &message).mend(APPLY)
         } else if settings.topics.create {
-            let message = format!("{message}: a service makes it at its start (topics.create)");
-            Finding::warn(CHECK, name, &message)
+            let message = format!(
+                "{message}: a service makes it at its start (topics.create), and one that runs already does not"
+            );
+            Finding::warn(CHECK, name, &message).mend(APPLY)
         } else {
-            Finding::fail(CHECK, name, message).mend(creation(settings, spec))
+            Finding::fail(CHECK, name, message).mend(or_by_hand(&creation(settings, spec)))
         };
         return vec![finding];
     }
@@ -68,7 +76,8 @@ fn findings(settings: &Settings, topic: &Examined) -> Vec<Finding> {
                         some.iter().map(|one| one.sentence.as_str()).collect();
                     let finding = make(CHECK, name, &sentences.join(", "));
                     let configs = some.iter().map(|one| one.config());
-                    found.push(finding.mend(alteration(&configs_tool(settings), name, configs)));
+                    let command = alteration(&configs_tool(settings), name, configs);
+                    found.push(finding.mend(or_by_hand(&command)));
                 }
             }
         }
@@ -80,4 +89,33 @@ fn findings(settings: &Settings, topic: &Examined) -> Vec<Finding> {
         found.push(Finding::ok(CHECK, name, &message));
     }
     found
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::super::finding::State;
+    use super::*;
+
+    #[test]
+    fn a_topic_that_is_missing_has_a_mend_with_topics_create_or_without() {
+        for (create, state) in [(true, State::Warn), (false, State::Fail)] {
+            let dir = tempfile::tempdir().expect("a folder");
+            let file = dir.path().join("settings.yaml");
+            let text = format!(
+                "kafka: {{bootstrap_servers: b}}\ntopics: {{create: {create}}}\n\
+                 sources: {{s: {{provider: flock, secrets: [a]}}}}\n"
+            );
+            std::fs::write(&file, text).expect("the settings");
+            let settings = sluice_service::settings::load(&file).expect("settings");
+            let examined = examine(&settings, &BTreeMap::new());
+            let raw = examined.iter().find(|one| one.spec.name == "webhooks.raw");
+            let found = findings(&settings, raw.expect("raw"));
+            assert_eq!(found[0].state, state);
+            let mend = found[0].mend.as_deref().unwrap_or_default();
+            assert!(mend.starts_with(APPLY), "{mend}");
+            assert_eq!(mend.contains("kafka-topics.sh"), !create, "{mend}");
+        }
+    }
 }

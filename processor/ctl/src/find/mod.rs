@@ -9,8 +9,15 @@ use crate::help::layout;
 use crate::output;
 use crate::records::reader::{Opened, Range, Topics};
 use crate::records::view::read;
-use crate::records::window::{Since, Window, shown};
+use crate::records::window::{Moment, Window, moment, now, shown};
 use crate::records::{self, Notes, fate_topics};
+
+/// How far back is looked where nothing else says it, in milliseconds.
+const DAY: i64 = 86_400_000;
+
+/// How much earlier than the time in an id its request may have been received by another clock, in
+/// milliseconds.
+const CLOCKS: i64 = 60_000;
 
 mod trail;
 
@@ -46,8 +53,10 @@ EXIT STATUS
 pub struct Options {
     /// The request's id that ingest answered, the event's id, or the provider's id of the delivery
     id: String,
-    #[command(flatten)]
-    since: Since,
+    /// From here on: RFC 3339, or a duration before now (s, m, h, d); without it 24h before now, or the
+    /// time in the id where that is earlier
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    since: Option<Moment>,
     /// Print one JSON object a line
     #[arg(long)]
     json: bool,
@@ -55,8 +64,14 @@ pub struct Options {
 
 /// Looks for the id; whether it was found.
 pub fn run(file: &Path, options: &Options) -> Result<bool, Failure> {
-    let window = options.since.window()?;
     let id = options.id.trim();
+    let window = match options.since {
+        Some(since) => Window::new(since, None, now())?,
+        None => Window {
+            since: since(id, now()),
+            until: None,
+        },
+    };
     if id.is_empty() {
         return Err(Failure::Usage("the id is empty".to_owned()));
     }
@@ -105,6 +120,13 @@ fn look(
     Ok((opened, trail, notes))
 }
 
+/// A day before now, or shortly before the time in an id where that is earlier.
+fn since(id: &str, now: i64) -> i64 {
+    let received = id.parse::<uuid::Uuid>().ok().as_ref().and_then(received);
+    let day = now - DAY;
+    received.map_or(day, |received| day.min(received - CLOCKS))
+}
+
 fn print(answer: &Answer, json: bool) {
     if json {
         output::line(&serde_json::json!(answer).to_string());
@@ -126,7 +148,8 @@ fn nothing(id: &str, window: Window, opened: &Opened) -> String {
             let received = shown(received);
             format!("it is an id of {received}, before that range: --since {received}")
         }
-        _ => "--since looks further back".to_owned(),
+        Some(received) => format!("it is an id of {}, within that range", shown(received)),
+        None => "--since looks further back".to_owned(),
     });
     let is_cut = |range: &&Range| range.from == range.begin && range.begin > 0;
     let mut cut: Vec<&str> = opened
@@ -142,7 +165,7 @@ fn nothing(id: &str, window: Window, opened: &Opened) -> String {
             cut.join(", ")
         )),
         (true, Some(raw)) => parts.push(format!(
-            "{} and the topics of fates reach back that far",
+            "from {} and the topics of fates nothing of that range is deleted",
             raw.topic
         )),
         (true, None) => {}
@@ -171,6 +194,20 @@ mod tests {
     }
 
     #[test]
+    fn an_older_id_is_looked_for_from_its_own_time() {
+        let (now, id) = (1_800_000_000_000, "018bcfe5-6800-7000-8000-000000000001");
+        assert_eq!(since(id, now), 1_700_000_000_000 - CLOCKS);
+        // Of today, or without a time: a day.
+        for id in [
+            "01a3185c-5000-7000-8000-000000000001",
+            "018bcfe5-6800-4000-8000-000000000001",
+            "msg_1",
+        ] {
+            assert_eq!(since(id, now), now - DAY, "{id}");
+        }
+    }
+
+    #[test]
     fn what_is_not_found_says_where_was_looked_and_what_to_do() {
         let window = Window {
             since: 1_800_000_000_000,
@@ -187,7 +224,7 @@ mod tests {
         assert_eq!(
             text,
             "msg\u{fffd}_1 was not found from 2027-01-15T08:00:00.000Z to now; --since looks further back; \
-             webhooks.raw and the topics of fates reach back that far"
+             from webhooks.raw and the topics of fates nothing of that range is deleted"
         );
         let text = with(vec![range(7, 7), range(8, 8)], "x");
         assert!(

@@ -66,7 +66,7 @@ pub struct Options {
     /// Of these sources alone; several with commas
     #[arg(long, value_name = "SOURCE", value_delimiter = ',')]
     source: Vec<String>,
-    /// Events of these types alone; several with commas
+    /// Events of these types alone, so not with --raw; several with commas
     #[arg(
         long,
         value_name = "TYPE",

@@ -49,10 +49,15 @@ fn file_name(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
+/// A fault of a file under `secrets_dir`, with that folder.
+fn in_folder(message: &str, dir: &Path) -> String {
+    format!("{message} (in {})", dir.display())
+}
+
 /// The `Authorization` header of a key in a file: `prefix` and the key. Debug output has neither.
 fn authorization(dir: &Path, file: &str, prefix: &str) -> Result<HeaderValue, Failure> {
     let fault = |message: String| Failure::Config(vec![message]);
-    let key = read_secret(dir, file).map_err(fault)?;
+    let key = read_secret(dir, file).map_err(|message| fault(in_folder(&message, dir)))?;
     let value = [prefix.as_bytes(), &key].concat();
     let is_plain = key.iter().all(u8::is_ascii_graphic);
     let value = HeaderValue::from_bytes(&value).ok().filter(|_| is_plain);

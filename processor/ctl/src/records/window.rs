@@ -50,14 +50,6 @@ pub struct Times {
     until: Option<Moment>,
 }
 
-/// The options of a command that looks from a time to now.
-#[derive(Debug, Clone, Copy, clap::Args)]
-pub struct Since {
-    /// From here on: RFC 3339, or a duration before now (m, h, d)
-    #[arg(long, value_name = "TIME", default_value = "24h", value_parser = moment)]
-    since: Moment,
-}
-
 /// The options of a command that looks at all that is there, unless it is given a window.
 #[derive(Debug, Clone, Copy, clap::Args)]
 pub struct Whole {
@@ -80,13 +72,6 @@ impl Times {
     /// The window, as of now.
     pub fn window(self) -> Result<Window, Failure> {
         Window::new(self.since, self.until, now())
-    }
-}
-
-impl Since {
-    /// The window, as of now.
-    pub fn window(self) -> Result<Window, Failure> {
-        Window::new(self.since, None, now())
     }
 }
 

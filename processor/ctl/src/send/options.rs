@@ -52,10 +52,10 @@ pub struct Options {
     /// How many to send
     #[arg(long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub count: u32,
-    /// With the signature of another request
+    /// With the signature of another request; not with --stale
     #[arg(long, conflicts_with = "stale")]
     pub forge: bool,
-    /// Signed a day ago
+    /// Signed a day ago; not with --forge
     #[arg(long)]
     pub stale: bool,
     /// Find the fate of each on the topics, for 30s or this long

@@ -146,7 +146,20 @@ impl Fragment {
             "add the source to the settings: both services take it over without a restart"
                 .to_owned(),
         );
+        let kind = self.provider.spec().name;
+        let sample = self.provider.sender().events()[0];
+        next.push(format!(
+            "its events go to events.{kind}.other; for a topic of its own name each type in the source, such \
+             as events: [{sample}]"
+        ));
+        next.push("sluicectl topics apply".to_owned());
         next.push("sluicectl check".to_owned());
+        if self.token.is_some() {
+            next.push(
+                "write the token above into FILE, which nobody else may read, for the next command"
+                    .to_owned(),
+            );
+        }
         let token = self.token.as_ref().map_or("", |_| " --token-file FILE");
         next.push(format!("sluicectl send {name} --wait{token}"));
         next.push("paste the URL at the provider".to_owned());
@@ -259,6 +272,12 @@ mod tests {
                 let source = &read.sources["new-1"];
                 assert_eq!(source.provider.spec().name, provider.spec().name);
                 assert_eq!(source.token_sha256.is_empty(), !fragment.has_token());
+                let next = fragment.next();
+                let at = |what: &str| next.iter().position(|step| step.contains(what));
+                let other = format!("events.{}.other", provider.spec().name);
+                assert!(at(&other) < at("sluicectl topics apply"), "{next:?}");
+                assert!(at("sluicectl topics apply") < at("sluicectl check"));
+                assert_eq!(at("token above into FILE").is_some(), fragment.has_token());
                 let named: Vec<&String> = fragment.files.keys().collect();
                 let mut expected: Vec<&String> =
                     source.secrets.iter().map(|secret| &secret.file).collect();

@@ -67,18 +67,13 @@ impl Applying<'_> {
         let left = self.left(&done)?;
         for step in done {
             let is_left = left.iter().any(|one| is_same(one, step));
-            let message = &step.message;
             holds &= !is_left;
             report(&if is_left {
+                let message = &step.message;
                 let message = format!("{message}: the brokers took it and do not show it yet");
                 step.became(State::Failed, message)
             } else {
-                let verb = match step.state {
-                    State::Create => "made",
-                    State::Grow => "grown",
-                    _ => "altered",
-                };
-                step.became(State::Done, format!("{verb}: {message}"))
+                step.became(State::Done, step.done.as_str())
             });
         }
         Ok(holds)

@@ -62,16 +62,21 @@ pub struct Step {
     /// How many partitions it is to have.
     #[serde(skip)]
     pub partitions: usize,
+    /// What there is to say once it is done.
+    #[serde(skip)]
+    pub done: String,
 }
 
 impl Step {
     /// A step without a command.
     pub fn new(state: State, topic: &str, message: impl Into<String>) -> Self {
+        let message = message.into();
         Self {
             state,
             topic: topic.to_owned(),
             required: true,
-            message: message.into(),
+            done: format!("made: {message}"),
+            message,
             mend: None,
             configs: Vec::new(),
             partitions: 0,
@@ -152,6 +157,10 @@ fn partitions(settings: &Settings, topic: &Examined, fault: &str) -> Step {
     Step {
         mend,
         partitions: usize::try_from(*partitions).unwrap_or_default(),
+        done: format!(
+            "grown: partitions were {} and are {partitions}; from now on keys come to other partitions",
+            topic.partitions
+        ),
         ..Step::new(
             State::Grow,
             name,
@@ -177,6 +186,7 @@ fn alterations(
                 .iter()
                 .map(|one| (one.key, one.wanted.clone()))
                 .collect(),
+            done: format!("altered: {}", changes(some)),
             ..Step::new(state, name, message)
         }
     };
@@ -195,6 +205,15 @@ fn alterations(
         steps.push(step(State::Alter, some, sentences.join(", ")));
     }
     steps
+}
+
+/// What settings were before they were altered, and what they are.
+fn changes(some: &[&Difference]) -> String {
+    let change = |one: &&Difference| match &one.has {
+        Some(has) => format!("{} was {has} and is {}", one.key, one.wanted),
+        None => format!("{} is {}", one.key, one.wanted),
+    };
+    some.iter().map(change).collect::<Vec<_>>().join(", ")
 }
 
 /// Why a setting is not altered here: what it could delete, or whom it could stop.

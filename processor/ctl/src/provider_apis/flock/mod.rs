@@ -163,7 +163,9 @@ fn print(done: &Done, call: &str, shown: Option<&Value>, json: bool) {
         Some(false) => "  not valid",
         None => "",
     };
-    let id = id.as_deref().map_or("-".to_owned(), output::plain);
+    let id = id
+        .as_deref()
+        .map_or("no id in the answer".to_owned(), output::plain);
     output::line(&format!("{call}  {status}{valid}  {id}"));
     if let Some(answer) = shown {
         output::line(&output::plain(&answer.to_string()));

@@ -11,6 +11,7 @@ use sluice_service::secrets::read_secret;
 
 use super::ledger::Key;
 use crate::failure::Failure;
+use crate::provider_apis::in_folder;
 
 /// The URL of a source of ours, which carries its token. It is never printed.
 pub struct Target {
@@ -31,7 +32,8 @@ impl Target {
             let path = format!("sources.{}.options.subscribe.target_url_file", source.name);
             Failure::Config(vec![format!("{path}: {message}")])
         };
-        let content = read_secret(&settings.secrets_dir, file).map_err(fault)?;
+        let dir = &settings.secrets_dir;
+        let content = read_secret(dir, file).map_err(|message| fault(in_folder(&message, dir)))?;
         let text = String::from_utf8(content).ok();
         let url = text.as_deref().and_then(|text| Url::parse(text).ok());
         let url = url.filter(|url| url.scheme() == "https" && url.fragment().is_none());
