@@ -1,14 +1,21 @@
 //! How the program is called.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{Parser, Subcommand};
+use clap::error::ContextKind;
+use clap::{FromArgMatches, Parser, Subcommand};
 
 use crate::help::{GROUP, layout};
+use crate::output;
 use crate::{
     audit, check, explain, fates, find, listen, provider_apis, providers, replay, secret, send,
     show, sources, tail, token, topics,
 };
+
+mod tree;
+
+pub use tree::command;
 
 const EXAMPLES: &str = "\
 EXAMPLES
@@ -29,11 +36,21 @@ const COMPLETIONS: &str = "\
 EXAMPLES
   $ sluicectl completions bash > /etc/bash_completion.d/sluicectl
   $ sluicectl completions zsh > \"${fpath[1]}/_sluicectl\"
-  $ sluicectl completions fish > ~/.config/fish/completions/sluicectl.fish";
+  $ sluicectl completions fish > ~/.config/fish/completions/sluicectl.fish
+
+EXIT STATUS
+  0   They were printed
+  1   They could not be written
+  2   The command line cannot be carried out";
 
 const MAN: &str = "\
 EXAMPLES
-  $ sluicectl man /usr/local/share/man/man1";
+  $ sluicectl man /usr/local/share/man/man1
+
+EXIT STATUS
+  0   The pages were written
+  1   One could not be written
+  2   The command line cannot be carried out";
 
 /// Check an installation of Sluice, try it, and ask what became of its requests.
 #[derive(Debug, Parser)]
@@ -57,6 +74,37 @@ pub struct Arguments {
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
+}
+
+impl Arguments {
+    /// Those of the process, which ends where they ask for help or cannot be carried out.
+    pub fn of_process() -> Self {
+        let parsed = command()
+            .try_get_matches_from(asked(std::env::args_os().collect()))
+            .and_then(|mut matches| Self::from_arg_matches_mut(&mut matches));
+        let mut refused = match parsed {
+            Ok(arguments) => return arguments,
+            Err(refused) => refused,
+        };
+        // It is the way to write `--unknown` as a value, which nobody wants.
+        refused.remove(ContextKind::Suggested);
+        let printed = refused.print();
+        if let Err(error) = printed
+            && !refused.use_stderr()
+        {
+            output::is_reader_gone(&error);
+        }
+        std::process::exit(refused.exit_code())
+    }
+}
+
+/// `sluicectl help COMMAND` is `sluicectl COMMAND --help`.
+fn asked(mut words: Vec<OsString>) -> Vec<OsString> {
+    if words.get(1).is_some_and(|word| word == "help") {
+        words.remove(1);
+        words.push("--help".into());
+    }
+    words
 }
 
 /// What to do.

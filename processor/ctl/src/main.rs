@@ -60,12 +60,11 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use arguments::{Arguments, Command};
-use clap::Parser;
 use failure::Failure;
 
 fn main() -> ExitCode {
     sluice_service::panics::end_process();
-    let Arguments { config, command } = Arguments::parse();
+    let Arguments { config, command } = Arguments::of_process();
     // Manual pages are for everybody.
     if !matches!(command, Command::Man { .. }) {
         sluice_service::privacy::protect_process();

@@ -2,17 +2,42 @@
 
 use std::io::{self, Write};
 
+/// Exit status where results cannot be written.
+const NOT_WRITTEN: i32 = 1;
+
 /// Writes a line; whether it was written. A reader that went away, such as `head`, changes neither what is
-/// done nor the exit status; who writes for ever ends there.
+/// done nor the exit status; who writes for ever ends there. Any other fault, such as a full disk, ends the
+/// process: what was done before a line is done, and no command goes on without its results.
 pub fn line(text: &str) -> bool {
     let mut out = io::stdout().lock();
     let written = writeln!(out, "{text}").and_then(|()| out.flush());
-    if let Err(error) = &written
-        && error.kind() != io::ErrorKind::BrokenPipe
-    {
-        eprintln!("error: standard output cannot be written: {error}");
+    written.map_or_else(|error| is_reader_gone(&error), |()| true)
+}
+
+/// Writes a text as it is.
+pub fn bytes(text: &[u8]) {
+    let mut out = io::stdout().lock();
+    let written = out.write_all(text).and_then(|()| out.flush());
+    let _ = written.map_err(|error| is_reader_gone(&error));
+}
+
+/// The process ends unless it is the reader who went away. Never `true`.
+pub fn is_reader_gone(error: &io::Error) -> bool {
+    if error.kind() != io::ErrorKind::BrokenPipe {
+        // Standard error may be on the same full disk.
+        let _ = writeln!(
+            io::stderr(),
+            "error: standard output cannot be written: {error}"
+        );
+        std::process::exit(NOT_WRITTEN);
     }
-    written.is_ok()
+    false
+}
+
+/// A number of things, which have one where it is 1.
+pub fn counted(count: u64, thing: &str) -> String {
+    let s = if count == 1 { "" } else { "s" };
+    format!("{count} {thing}{s}")
 }
 
 /// A text of another's for a terminal: with U+FFFD for characters that steer one or turn its lines around.

@@ -108,6 +108,11 @@ const HELP: &[&[&str]] = &[
     ],
     &["rejected", "list", "--until", "soon"],
     &["audit", "--since", "yesterday"],
+    &["find", "x", "--until", "1h"],
+    &["rejected", "list", "--since", "-1h"],
+    &["send", "codes", "--count", "-1"],
+    &["help", "topics", "plan"],
+    &["topics", "help"],
 ];
 
 #[test]
@@ -322,11 +327,31 @@ fn completions_and_pages_have_every_command() {
     );
     let expected: BTreeSet<String> = expected.map(|name| format!("sluicectl{name}.1")).collect();
     assert_eq!(pages, expected);
-    let page = std::fs::read_to_string(dir.path().join("sluicectl-send.1")).expect("a page");
-    assert!(
-        page.contains("EXIT STATUS") && page.contains("token\\-file"),
-        "{page}"
-    );
+    pages_have_all_that_the_help_has(dir.path());
+}
+
+fn pages_have_all_that_the_help_has(dir: &Path) {
+    for (name, words) in [
+        (
+            "send",
+            ["SH ENVIRONMENT", "SLUICE_TOKEN_FILE", "token\\-file"],
+        ),
+        (
+            "audit",
+            ["SLUICE_CONFIG", "each raw record", "duplicate\\*(Aqs"],
+        ),
+        (
+            "topics-plan",
+            [".SH \"EXAMPLES\"", "where\nrecords", "jq \\-r"],
+        ),
+    ] {
+        let page = dir.join(format!("sluicectl-{name}.1"));
+        let page = std::fs::read_to_string(page).expect("a page");
+        for word in words.iter().chain(&[".SH \"EXIT STATUS\"\n.nf\n  0 "]) {
+            assert!(page.contains(word), "{name}: {word}: {page}");
+        }
+        assert!(!page.contains("EXTRA"), "{page}");
+    }
 }
 
 #[test]
@@ -345,4 +370,25 @@ fn a_reader_that_goes_away_changes_no_status() {
     let written = String::from_utf8_lossy(&ended.stderr);
     assert_eq!(ended.status.code(), Some(78), "{written}");
     assert!(!written.contains("panicked"), "{written}");
+}
+
+#[test]
+fn an_output_that_cannot_be_written_is_said_once_with_status_1() {
+    for call in [
+        &["providers"] as &[&str],
+        &["token", "new"],
+        &["completions", "bash"],
+        &["check", "--help"],
+    ] {
+        let full = std::fs::File::options().write(true).open("/dev/full");
+        let ran = run(command(call).stdout(full.expect("a full disk")));
+        let said = String::from_utf8_lossy(&ran.stderr);
+        assert_eq!(ran.status.code(), Some(1), "{call:?}: {said}");
+        assert_eq!(
+            said.matches("cannot be written").count(),
+            1,
+            "{call:?}: {said}"
+        );
+        assert_eq!(said.lines().count(), 1, "{call:?}: {said}");
+    }
 }

@@ -41,7 +41,8 @@ EXAMPLES
 
 EXIT STATUS
   0   All holds; there may be warnings
-  1   Something fails
+  1   Something fails; a broker or the registry that is away does too
+  2   The command line cannot be carried out
   78  The settings are at fault";
 
 /// The options of `sluicectl check`.

@@ -22,20 +22,41 @@ mod stats;
 
 use stats::Stats;
 
-const EXAMPLES: &str = "\
-EXAMPLES
-  $ sluicectl rejected stats --since 7d
-  $ sluicectl dead-letters list --reason malformed_json --source codes
-  $ sluicectl duplicates list --id msg_2Lhn --json
-  $ sluicectl dead-letters show 0 17 --show-bodies
-  $ sluicectl rejected redrive --reason signature_mismatch --dry-run
-
-EXIT STATUS
+/// Examples of a group, and its exit statuses.
+macro_rules! behind {
+    ($examples:literal) => {
+        concat!(
+            "EXAMPLES\n",
+            $examples,
+            "\n\nEXIT STATUS
   0   It was done, and nothing was left out
   1   There is no such record, or a topic or a record could not be read
   2   The command line cannot be carried out
   75  The brokers are away, try again
-  78  The settings or the secrets are at fault";
+  78  The settings or the secrets are at fault"
+        )
+    };
+}
+
+const DEAD_LETTERS: &str = behind!(
+    "  $ sluicectl dead-letters stats --since 7d
+  $ sluicectl dead-letters list --reason malformed_json --source codes
+  $ sluicectl dead-letters show 0 17 --show-bodies
+  $ sluicectl dead-letters redrive --reason malformed_json --dry-run"
+);
+
+const REJECTED: &str = behind!(
+    "  $ sluicectl rejected stats --since 7d
+  $ sluicectl rejected list --reason signature_mismatch --json
+  $ sluicectl rejected show 2 4 --show-bodies
+  $ sluicectl rejected redrive --reason signature_mismatch --dry-run"
+);
+
+const DUPLICATES: &str = behind!(
+    "  $ sluicectl duplicates stats --since 7d
+  $ sluicectl duplicates list --id msg_2Lhn --json
+  $ sluicectl duplicates show 1 9 --show-bodies"
+);
 
 const LIST: &str = layout!(
     "For each record, in the order of its partition: time, reason, source, ids, its place on raw and
@@ -56,7 +77,7 @@ const STATS: &str =
 #[command(
     about = "Look at dead letters, authentic but no event, and redrive them",
     help_template = GROUP,
-    after_help = EXAMPLES,
+    after_help = DEAD_LETTERS,
     disable_help_subcommand = true,
     arg_required_else_help = true
 )]
@@ -70,7 +91,7 @@ pub struct DeadLetters {
 #[command(
     about = "Look at what did not prove who sent it, and redrive it",
     help_template = GROUP,
-    after_help = EXAMPLES,
+    after_help = REJECTED,
     disable_help_subcommand = true,
     arg_required_else_help = true
 )]
@@ -84,7 +105,7 @@ pub struct Rejected {
 #[command(
     about = "Look at repetitions of events",
     help_template = GROUP,
-    after_help = EXAMPLES,
+    after_help = DUPLICATES,
     disable_help_subcommand = true,
     arg_required_else_help = true
 )]
@@ -237,7 +258,7 @@ fn each(
             filter.window
         );
     } else {
-        eprintln!("{count} records");
+        eprintln!("{}", output::counted(count, "record"));
     }
     Ok(notes.report())
 }

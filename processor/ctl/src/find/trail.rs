@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::output::plain;
+use crate::output::{counted, plain};
 use crate::records::filter::has_id;
 use crate::records::view::{Place, Read, View};
 
@@ -231,7 +231,7 @@ impl Answer {
         add(name, self.event.clone());
         add("type", self.r#type.clone());
         add("delivery", self.delivery_id.clone());
-        let redriven = (self.redrive_count > 0).then(|| format!("{} times", self.redrive_count));
+        let redriven = (self.redrive_count > 0).then(|| counted(self.redrive_count, "time"));
         add("redriven", redriven);
         for duplicate in &self.duplicates {
             let raw = duplicate.raw.map(|raw| format!(", raw {raw}"));

@@ -21,6 +21,7 @@ use sluice_schemas::fate::Fate;
 use sluice_schemas::settings::Settings;
 
 use crate::failure::Failure;
+use crate::output::counted;
 use reader::Topics;
 
 /// The settings, or their faults.
@@ -74,15 +75,15 @@ impl Notes {
         }
         if self.newer > 0 {
             eprintln!(
-                "{} records are of a newer release than this sluicectl, and only a part of them is known: use \
-                 the sluicectl of that release",
-                self.newer
+                "{} of a newer release than this sluicectl, of which only a part is known: use the sluicectl \
+                 of that release",
+                counted(self.newer, "record")
             );
         }
         if self.unreadable > 0 {
             eprintln!(
-                "{} records are not what any release writes: who else writes to these topics?",
-                self.unreadable
+                "{} that no release writes: who else writes to these topics?",
+                counted(self.unreadable, "record")
             );
         }
         self.lacking.is_empty() && self.newer == 0

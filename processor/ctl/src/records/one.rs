@@ -23,14 +23,15 @@ pub fn record(topics: Topics, topic: &str, place: (i32, i64)) -> Result<Record, 
     if let Some(line) = opened.lacking.first() {
         return Err(Failure::Failed(line.clone()));
     }
-    let count = opened.ranges.len();
+    let last = opened.ranges.len().saturating_sub(1);
     let mut ranges = opened.ranges.into_iter();
     let range = ranges.find(|range| range.partition == partition);
     let range = range.ok_or_else(|| {
-        Failure::Usage(format!(
-            "{topic} has the partitions 0 to {}, and no partition {partition}",
-            count.saturating_sub(1)
-        ))
+        // The same status as of an offset that is not there: there is no such record.
+        Failure::Failed(match last {
+            0 => format!("{topic} has partition 0 alone, and no partition {partition}"),
+            _ => format!("{topic} has the partitions 0 to {last}, and no partition {partition}"),
+        })
     })?;
     if let Some(line) = outside(&range, offset) {
         return Err(Failure::Failed(line));

@@ -13,7 +13,7 @@ use sluice_schemas::topic::TopicNames;
 use sluice_schemas::trace::TraceContext;
 
 use super::window::shown;
-use crate::output::plain;
+use crate::output::{counted, plain};
 
 /// The place of a raw record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -229,7 +229,8 @@ impl View {
         parts.extend(self.raw.map(|place| format!("raw {place}")));
         parts.push(format!("{}/{}/{}", self.topic, self.partition, self.offset));
         if self.redrive_count > 0 {
-            parts.push(format!("redriven {} times", self.redrive_count));
+            let times = counted(self.redrive_count, "time");
+            parts.push(format!("redriven {times}"));
         }
         parts.extend(self.detail.clone());
         parts.extend(self.unread.as_ref().map(|unread| match unread {
