@@ -63,6 +63,12 @@ impl Heard {
         let address = broker.rsplit("://").next().unwrap_or(broker);
         let address = address.split('/').next().unwrap_or(address);
         let reason = reason.split(" (after ").next().unwrap_or(reason);
+        // librdkafka takes an answer that is none of Kafka's for one that is too large.
+        let reason = if reason.contains("receive.message.max.bytes") {
+            "what answers is no Kafka listener, or one that wants TLS"
+        } else {
+            reason
+        };
         if address.contains(':') {
             let mut brokers = self.brokers.lock();
             brokers.insert(address.to_owned(), reason.to_owned());
@@ -184,6 +190,10 @@ mod tests {
         );
         heard.take("kafka-2:9092/2: Connect to ipv4#10.0.0.1:9092 failed: Connection refused");
         heard.take("1/1 brokers are down");
+        heard.take(
+            "localhost:80/bootstrap: Receive failed: Invalid response size 1213486160 (0..100000000): increase \
+             receive.message.max.bytes (after 1ms in state APIVERSION_QUERY)",
+        );
         let all: Vec<_> = heard.all().into_iter().collect();
         assert_eq!(
             all,
@@ -192,6 +202,10 @@ mod tests {
                 (
                     "kafka-2:9092",
                     "Connect to ipv4#10.0.0.1:9092 failed: Connection refused"
+                ),
+                (
+                    "localhost:80",
+                    "what answers is no Kafka listener, or one that wants TLS"
                 ),
             ]
             .map(|(broker, reason)| (broker.to_owned(), reason.to_owned()))

@@ -155,7 +155,7 @@ sources:
 }
 
 /// Calls that end without a broker and without ingest, in the folder of the settings.
-const CALLS: [&str; 51] = [
+const CALLS: [&str; 56] = [
     "--config no.yaml check",
     "--config bad.yaml check",
     "--config bad.yaml check --json",
@@ -176,11 +176,16 @@ const CALLS: [&str; 51] = [
     "--config good.yaml send waitlist --token-file token --url http://127.0.0.1:1 --json",
     "--config bad.yaml find x",
     "--config good.yaml find x --since 2999-01-01T00:00:00Z",
-    "--config good.yaml rejected list --since 1h --until 2h",
+    "--config good.yaml rejected list --since 2026-01-02T00:00:00Z --until 2026-01-01T00:00:00Z",
+    "--config good.yaml rejected list --provider flok",
     "--config good.yaml rejected list --reason malformed_json",
     "--config good.yaml show --raw -- -1 7",
     "--config good.yaml show --raw 99999999999 7",
     "--config bad.yaml tail",
+    "--config good.yaml tail --type scan.created --fate rejected",
+    "--config good.yaml send --wait codes",
+    "--config good.yaml send waitlist --token-file token --wait",
+    "--config good.yaml send waitlist --token-file token --url http://h/v1/hooks/waitlist/t0ken",
     "--config bad.yaml listen --forward http://localhost:3000",
     "--config good.yaml listen --forward localhost:3000",
     "--config good.yaml listen --forward http://me:secret@localhost:3000",

@@ -10,7 +10,7 @@ use crate::failure::Failure;
 use crate::help::layout;
 use crate::output;
 use crate::records;
-use crate::records::window::{Moment, Window, moment, now};
+use crate::records::window::{Moment, Window, moment, now, shown};
 
 mod deleted;
 
@@ -58,7 +58,7 @@ EXIT STATUS
     after_help = EXAMPLES
 )]
 pub struct Options {
-    /// From here on: RFC 3339, or a duration before now (m, h, d); else from raw's start
+    /// From here on: RFC 3339, or a duration before now (s, m, h, d); else from raw's start
     #[arg(long, value_name = "TIME", value_parser = moment)]
     since: Option<Moment>,
     /// Up to here, not included; else all
@@ -74,9 +74,21 @@ pub fn run(file: &Path, options: &Options) -> Result<bool, Failure> {
     let since = options.since.unwrap_or(Moment::At(0));
     let window = Window::new(since, options.until, now())?;
     let settings = records::settings(file)?;
+    match options.since {
+        Some(_) => eprintln!("auditing what is on raw {window}"),
+        None => match window.until {
+            Some(until) => eprintln!("auditing what is on raw up to {}", shown(until)),
+            None => eprintln!("auditing all that is on raw"),
+        },
+    }
     let report = work::audit(&settings, window)?;
     if report.raw == 0 && report.in_flight == 0 {
-        eprintln!("no raw record is in the range: --since looks further back");
+        let hint = match (options.since, options.until) {
+            (Some(_), _) => ": --since looks further back",
+            (None, Some(_)) => ": raw begins later, or is empty",
+            (None, None) => ": raw is empty",
+        };
+        eprintln!("no raw record is in the range {window}{hint}");
     }
     if options.json {
         output::line(&serde_json::json!(report).to_string());

@@ -100,6 +100,9 @@ fn mend(reason: &str) -> &'static str {
          kafka.secret_properties"
     } else if says(&["ssl", "certificate"]) {
         "correct security.protocol, ssl.ca.location and the client's certificate under kafka.properties"
+    } else if says(&["no kafka listener"]) {
+        "correct kafka.bootstrap_servers, or set security.protocol under kafka.properties to that of the \
+         listener"
     } else if says(&["apiversion", "disconnected"]) {
         "set security.protocol under kafka.properties to that of the listener"
     } else if says(&["resolve"]) {
@@ -192,6 +195,10 @@ mod tests {
             ),
             (
                 "Disconnected while requesting ApiVersion",
+                "security.protocol",
+            ),
+            (
+                "what answers is no Kafka listener, or one that wants TLS",
                 "security.protocol",
             ),
             (

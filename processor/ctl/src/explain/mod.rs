@@ -142,9 +142,15 @@ fn content(subject: &str) -> Result<Option<Vec<u8>>, Failure> {
         std::fs::File::open(subject).and_then(|file| file.take(LARGEST).read_to_end(&mut content))
     };
     read.map_err(|error| {
-        let subject = output::plain(subject);
+        let shown = output::plain(subject);
+        let is_missing = error.kind() == std::io::ErrorKind::NotFound;
+        let hint = if is_missing && !subject.contains(['/', '.', ' ']) {
+            format!("; of another id `sluicectl find {shown}` prints the request's")
+        } else {
+            String::new()
+        };
         Failure::Usage(format!(
-            "{subject} is no id of a request, and as a file it cannot be read: {error}"
+            "{shown} is no id of a request, and as a file it cannot be read: {error}{hint}"
         ))
     })?;
     Ok(Some(content))

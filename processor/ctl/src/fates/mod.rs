@@ -230,6 +230,7 @@ fn each(
 ) -> Result<bool, Failure> {
     let filter = filter(fate, which)?;
     let settings = records::settings(file)?;
+    filter.warn(&settings);
     let names = &settings.topics.names;
     let topic = topic_of(&settings, fate);
     let topics = Topics::new(&settings)?;

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sluice_schemas::record::Record;
-use sluice_schemas::settings::Settings;
 use sluice_schemas::settings::reader::duration;
 use tokio::sync::mpsc;
 
@@ -77,7 +76,7 @@ pub struct Options {
     /// Raw requests as they came, judged or not; forgeries and repetitions too
     #[arg(long)]
     raw: bool,
-    /// Begin here, not now: RFC 3339, or a duration before now (m, h, d)
+    /// Begin here, not now: RFC 3339, or a duration before now (s, m, h, d)
     #[arg(long, value_name = "TIME", value_parser = moment)]
     since: Option<Moment>,
     /// For how long one is tried again; 0s: not at all
@@ -108,10 +107,13 @@ fn parse_timeout(text: &str) -> Result<Duration, String> {
 pub async fn run(file: &Path, options: &Options) -> Result<bool, Failure> {
     let target = Target::new(&options.forward, options.timeout, options.retry)?;
     let settings = Arc::new(records::settings(file)?);
-    warn(&settings, options, &target);
+    if let Some(warning) = target.warning() {
+        eprintln!("warning: {warning}");
+    }
     let mut filter = follow::filter(options.since)?;
     filter.sources.clone_from(&options.source);
     filter.types.clone_from(&options.r#type);
+    filter.warn(&settings);
     let topics = if options.raw {
         vec![settings.topics.names.raw()]
     } else {
@@ -135,17 +137,6 @@ pub async fn run(file: &Path, options: &Options) -> Result<bool, Failure> {
     let shown = target.shown();
     eprintln!("re-sent {delivered} to {shown}, {failed} not");
     done.unwrap_or_else(|error| Err(Failure::Failed(error.to_string())))
-}
-
-/// What the operator should know before the first record.
-fn warn(settings: &Settings, options: &Options, target: &Target) {
-    if let Some(warning) = target.warning() {
-        eprintln!("warning: {warning}");
-    }
-    let unknown = options.source.iter();
-    for name in unknown.filter(|name| !settings.sources.contains_key(*name)) {
-        eprintln!("warning: the settings have no source {name}, so nothing new comes from it");
-    }
 }
 
 /// How many were taken by the target, and how many were not.

@@ -1,13 +1,17 @@
 //! Which records of a fate: by time, source, provider, reason, type and id.
 
+use std::collections::BTreeSet;
+
 use sluice_schemas::fate::Fate;
 use sluice_schemas::raw::RawRequest;
 use sluice_schemas::reason::Reason;
+use sluice_schemas::settings::{Settings, Source};
 
 use super::view::{Read, View};
 use super::window::Window;
 use crate::failure::Failure;
 use crate::output;
+use crate::providers::provider;
 
 /// What a record must be; an empty list stands for any.
 #[derive(Debug, Clone)]
@@ -43,8 +47,11 @@ pub struct Of {
 }
 
 impl Of {
-    /// Those of a fate within a window, which must have the reasons.
+    /// Those of a fate within a window, which must have the reasons. Providers must be known.
     pub fn filter(&self, fate: Fate, window: Window) -> Result<Filter, Failure> {
+        for name in &self.provider {
+            provider(name)?;
+        }
         Ok(Filter {
             reasons: reasons(fate, &self.reason)?,
             sources: self.source.clone(),
@@ -66,6 +73,34 @@ impl Filter {
             fates: Vec::new(),
             id: None,
         }
+    }
+
+    /// Says which names are in no settings. Records may have them all the same: those of a source that the
+    /// settings have no more, and those of a type that no page of its provider names.
+    pub fn warn(&self, settings: &Settings) {
+        for line in self.unknown(settings) {
+            eprintln!("warning: {line}");
+        }
+    }
+
+    fn unknown(&self, settings: &Settings) -> Vec<String> {
+        let sources: BTreeSet<&str> = settings.sources.keys().map(String::as_str).collect();
+        let all = settings.sources.values();
+        let types: BTreeSet<&str> = all.flat_map(Source::topic_types).collect();
+        let unknown = |wanted: &[String], known: &BTreeSet<&str>, what: &str| {
+            let unknown = wanted.iter().filter(|one| !known.contains(one.as_str()));
+            let names: Vec<&str> = known.iter().copied().collect();
+            let line = |one: &String| {
+                let (one, names) = (output::plain(one), names.join(", "));
+                format!("the settings have no {what} {one}; they have {names}")
+            };
+            unknown.map(line).collect::<Vec<String>>()
+        };
+        [
+            unknown(&self.sources, &sources, "source"),
+            unknown(&self.types, &types, "source with the type"),
+        ]
+        .concat()
     }
 
     /// Whether a record is one of these.
@@ -120,4 +155,27 @@ pub fn has_id(read: &Read, id: &str) -> bool {
 fn names(request: &RawRequest, id: &str) -> bool {
     let mut values = request.headers.0.iter().map(|(_, value)| value.as_slice());
     values.any(|value| value == id.as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_no_settings_have_are_named_with_those_that_they_have() {
+        let settings = crate::redrive::testing::settings();
+        let mut filter = Filter::all(Window {
+            since: 0,
+            until: None,
+        });
+        assert!(filter.unknown(&settings).is_empty());
+        filter.sources = vec!["nowhere".to_owned()];
+        filter.types = vec!["scan.creatd".to_owned()];
+        let lines = filter.unknown(&settings);
+        assert_eq!(lines.len(), 2);
+        assert!(lines[0].starts_with("the settings have no source nowhere; they have "));
+        assert!(
+            lines[1].starts_with("the settings have no source with the type scan.creatd; they")
+        );
+    }
 }

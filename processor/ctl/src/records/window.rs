@@ -42,7 +42,7 @@ pub fn moment(text: &str) -> Result<Moment, String> {
 /// The options that give a command its window.
 #[derive(Debug, Clone, Copy, clap::Args)]
 pub struct Times {
-    /// From here on: RFC 3339, or a duration before now (m, h, d)
+    /// From here on: RFC 3339, or a duration before now (s, m, h, d)
     #[arg(long, value_name = "TIME", default_value = "24h", value_parser = moment)]
     since: Moment,
     /// Up to here, not included; the end as it is now where it is not given
@@ -53,7 +53,7 @@ pub struct Times {
 /// The options of a command that looks at all that is there, unless it is given a window.
 #[derive(Debug, Clone, Copy, clap::Args)]
 pub struct Whole {
-    /// From here on: RFC 3339, or a duration before now (m, h, d); all that is there where it is not given
+    /// From here on: RFC 3339, or a duration before now (s, m, h, d); all that is there where it is not given
     #[arg(long, value_name = "TIME", value_parser = moment)]
     pub since: Option<Moment>,
     /// Up to here, not included; the end as it is now where it is not given
@@ -98,9 +98,10 @@ impl Window {
             )));
         }
         if window.until.is_some_and(|until| until <= window.since) {
-            return Err(Failure::Usage(
-                "--until must be later than --since".to_owned(),
-            ));
+            let (until, since) = (shown(window.until.unwrap_or_default()), shown(window.since));
+            return Err(Failure::Usage(format!(
+                "--until {until} must be later than --since {since} (24h before now where it is not given)"
+            )));
         }
         Ok(window)
     }

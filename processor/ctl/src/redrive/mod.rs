@@ -43,7 +43,7 @@ mod pace;
 mod send;
 
 #[cfg(test)]
-mod testing;
+pub mod testing;
 
 use plan::Plan;
 use progress::{Group, Run, State};
@@ -101,6 +101,7 @@ pub struct Options {
 pub fn run(file: &Path, fate: Fate, options: &Options) -> Result<bool, Failure> {
     let selection = Selection::new(fate, &options.which)?;
     let judging = Judging::new(records::settings(file)?)?;
+    selection.filter.warn(judging.settings());
     let redriving = Redriving {
         topic: topic_of(judging.settings(), fate),
         judging: &judging,

@@ -127,7 +127,7 @@ mod tests {
             group(&["--all"]),
             group(&["--reason", "missing_field"]),
             group(&["--source", "missing_field"]),
-            group(&["--provider", "missing_field"]),
+            group(&["--provider", "flock"]),
             group(&["--id", "missing_field"]),
             group(&["--since", "2h"]),
             group(&["--since", "2026-01-31T08:00:00Z"]),

@@ -6,6 +6,7 @@ use std::time::Duration;
 use sluice_schemas::settings::Settings;
 
 use crate::failure::Failure;
+use crate::records::reader::Topics;
 
 mod options;
 
@@ -55,16 +56,20 @@ pub async fn run(file: &Path, options: &Options) -> Result<bool, Failure> {
     if let (Some(fates), Some(patience)) = (fates, options.wait) {
         wait_for(fates, sent, patience, &mut report).await?;
     }
-    Ok(report.holds())
+    report.end(client.shown())
 }
 
 /// Opens the topics at their ends, before anything is sent.
 async fn look(settings: &Settings, request: &Request) -> Result<Fates, Failure> {
     let topics = wait::topics(settings, request);
     let names = settings.topics.names.clone();
-    let base = wait::base(settings)?;
+    let reader = Topics::new(settings)?;
     eprintln!("opening {}", topics.join(", "));
-    blocking(move || Fates::new(&base, names, &topics)).await
+    let opened = blocking(move || Fates::new(reader, names, &topics)).await;
+    opened.map_err(|failure| match failure {
+        Failure::TryAgain(line) => Failure::TryAgain(format!("{line}; nothing was sent")),
+        other => other,
+    })
 }
 
 /// Looks for the fates, and reports each as it is found; at the end, those that are not.
@@ -79,12 +84,12 @@ async fn wait_for(
     }
     eprintln!("waiting for {} at most {patience:?}", sent.len());
     let ids = sent.iter().filter_map(Sent::id).collect();
-    let found = blocking(move || fates.find(ids, patience)).await?;
+    let (found, looked) = blocking(move || Ok(fates.find(ids, patience))).await?;
     for one in &sent {
         let fate = one.id().and_then(|id| found.get(&id));
         report.add(one, fate);
     }
-    Ok(())
+    looked
 }
 
 /// Runs what blocks, as all of librdkafka does.

@@ -26,6 +26,7 @@ EXIT STATUS
   0   All were accepted and, with --wait, have the fate that they must have
   1   One was not, has another fate, or has none in time
   2   The command line cannot be carried out, as where the source or the event is not known
+  75  Ingest or, with --wait, the brokers are away, try again
   78  The settings or the secrets are at fault";
 
 /// The options of `sluicectl send`.
@@ -40,7 +41,7 @@ pub struct Options {
     pub source: String,
     /// The event type; the provider's first one where it is not given
     pub event: Option<String>,
-    /// Where ingest is
+    /// Where ingest is, without the path of a source
     #[arg(
         long,
         env = "SLUICE_URL",
@@ -64,7 +65,7 @@ pub struct Options {
         value_name = "DURATION",
         num_args = 0..=1,
         default_missing_value = "30s",
-        value_parser = parse_duration
+        value_parser = parse_wait
     )]
     pub wait: Option<Duration>,
     /// The file with the token of the source's URL
@@ -95,6 +96,10 @@ pub struct Options {
     pub json: bool,
 }
 
-fn parse_duration(text: &str) -> Result<Duration, String> {
-    duration(text).ok_or_else(|| "must be a duration such as 500ms, 30s or 5m".to_owned())
+fn parse_wait(text: &str) -> Result<Duration, String> {
+    let long = duration(text).filter(|long| !long.is_zero());
+    long.ok_or_else(|| {
+        "must be a duration over zero, such as 500ms, 30s or 5m; before the source it is written --wait=30s"
+            .to_owned()
+    })
 }

@@ -1,6 +1,8 @@
 //! Requests to ingest, and its answers.
 
+use std::error::Error as _;
 use std::fs;
+use std::io::{self, ErrorKind};
 use std::path::Path;
 use std::time::Duration;
 
@@ -29,6 +31,8 @@ pub enum Answer {
     Refused(u16, &'static str),
     /// There was no answer, for this reason.
     Failed(String),
+    /// There was no connection, for this reason: it may be there later.
+    Away(String),
 }
 
 #[derive(Deserialize)]
@@ -58,6 +62,13 @@ impl Client {
             .filter(|url| matches!(url.scheme(), "http" | "https"));
         let url = url
             .ok_or_else(|| usage("--url must be a URL such as http://localhost:8080".to_owned()))?;
+        // It is not shown: a token may stand behind it.
+        if base.contains("/v1/hooks") {
+            return Err(usage(format!(
+                "--url must be ingest's address alone, such as http://localhost:8080: /v1/hooks/{} is put behind it",
+                target.source.name
+            )));
+        }
         let mut builder = reqwest::Client::builder()
             .timeout(TIMEOUT)
             .connect_timeout(CONNECT_TIMEOUT)
@@ -91,6 +102,23 @@ impl Client {
         &self.shown
     }
 
+    /// What it means that there was no answer.
+    fn unanswered(&self, error: reqwest::Error) -> Answer {
+        let is_away = error.is_connect() && is_away(&error);
+        let words = in_words(error);
+        let hint = if words.contains("InvalidContentType") {
+            ": it answers without TLS, so is it http?"
+        } else {
+            ""
+        };
+        let words = format!("{}: {words}{hint}", self.shown);
+        if is_away {
+            Answer::Away(words)
+        } else {
+            Answer::Failed(words)
+        }
+    }
+
     /// Sends one request.
     pub async fn post(&self, request: &Request) -> Answer {
         let mut post = self.http.post(self.url.clone());
@@ -99,7 +127,7 @@ impl Client {
         }
         let response = match post.body(request.body.clone()).send().await {
             Ok(response) => response,
-            Err(error) => return Answer::Failed(in_words(error)),
+            Err(error) => return self.unanswered(error),
         };
         let status = response.status().as_u16();
         if status != 200 {
@@ -110,6 +138,26 @@ impl Client {
             Err(_) => Answer::Failed("it answered 200 without an id: is it ingest?".to_owned()),
         }
     }
+}
+
+/// Whether ingest may be there later. What is said in a connection is not of this kind.
+fn is_away(error: &reqwest::Error) -> bool {
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        if let Some(fault) = inner.downcast_ref::<io::Error>()
+            && matches!(
+                fault.kind(),
+                ErrorKind::ConnectionRefused
+                    | ErrorKind::HostUnreachable
+                    | ErrorKind::NetworkUnreachable
+                    | ErrorKind::TimedOut
+            )
+        {
+            return true;
+        }
+        cause = inner.source();
+    }
+    error.is_timeout()
 }
 
 fn read(file: &Path) -> Result<Vec<u8>, Failure> {

@@ -7,6 +7,7 @@ use super::post::Answer;
 use super::request::{Expected, Kind, Request};
 use super::target::Target;
 use super::wait::Found;
+use crate::failure::Failure;
 use crate::output;
 use sluice_schemas::reason::Reason;
 
@@ -36,7 +37,7 @@ impl Sent {
     pub fn id(&self) -> Option<Uuid> {
         match self.answer {
             Answer::Accepted(id) => Some(id),
-            Answer::Refused(..) | Answer::Failed(_) => None,
+            Answer::Refused(..) | Answer::Failed(_) | Answer::Away(_) => None,
         }
     }
 }
@@ -66,6 +67,8 @@ pub struct Report {
     json: bool,
     holds: bool,
     waits: bool,
+    /// Whether ingest was away, and nothing else was the matter.
+    is_away: Option<bool>,
 }
 
 impl Report {
@@ -75,6 +78,7 @@ impl Report {
             json,
             holds: true,
             waits,
+            is_away: None,
         }
     }
 
@@ -82,6 +86,10 @@ impl Report {
     pub fn add(&mut self, sent: &Sent, found: Option<&Found>) {
         let line = self.line(sent, found);
         self.holds &= line.ok;
+        if !line.ok {
+            let is_away = matches!(sent.answer, Answer::Away(_));
+            self.is_away = Some(is_away && self.is_away.unwrap_or(true));
+        }
         if self.json {
             output::line(&serde_json::json!(line).to_string());
         } else {
@@ -89,9 +97,12 @@ impl Report {
         }
     }
 
-    /// Whether each was as it must be.
-    pub fn holds(&self) -> bool {
-        self.holds
+    /// Whether each was as it must be. Where ingest was away for those that were not, they may be later.
+    pub fn end(&self, at: &str) -> Result<bool, Failure> {
+        if self.is_away == Some(true) {
+            return Err(Failure::TryAgain(format!("ingest is not there: {at}")));
+        }
+        Ok(self.holds)
     }
 
     fn line<'a>(&self, sent: &'a Sent, found: Option<&'a Found>) -> Line<'a> {
@@ -104,7 +115,7 @@ impl Report {
             Answer::Accepted(_) if as_expected => (Some(200), None),
             Answer::Accepted(_) => (Some(200), Some(unexpected(sent, found))),
             Answer::Refused(status, meaning) => (Some(*status), Some((*meaning).to_owned())),
-            Answer::Failed(reason) => (None, Some(reason.clone())),
+            Answer::Failed(reason) | Answer::Away(reason) => (None, Some(reason.clone())),
         };
         let filled = |text: &'a str| Some(text).filter(|text| !text.is_empty());
         Line {
@@ -273,6 +284,20 @@ mod tests {
             assert_eq!(line.ok, text.starts_with("ok"));
             assert_eq!(line.text(), text);
         }
+    }
+
+    #[test]
+    fn ingest_that_is_away_is_worth_another_try_where_nothing_else_is_the_matter() {
+        let away = || sent(Kind::Good, Fate::Event, Answer::Away("refused".to_owned()));
+        let mut report = Report::new(true, false);
+        assert!(report.end("http://h").expect("nothing was sent"));
+        report.add(&away(), None);
+        report.add(&accepted(Kind::Good, Fate::Event), None);
+        assert!(matches!(report.end("http://h"), Err(Failure::TryAgain(_))));
+        let refused = Answer::Refused(404, "no such source");
+        report.add(&sent(Kind::Good, Fate::Event, refused), None);
+        report.add(&away(), None);
+        assert!(!report.end("http://h").expect("a verdict"));
     }
 
     #[test]

@@ -18,7 +18,7 @@ use crate::records::{self, fate_topics};
 
 const LAYOUT: &str = layout!(
     "One line for each event and each other fate, as a committed reader sees it, until Ctrl-C. Partitions are
-read next to each other, so that their records are not in one order. Where the brokers are away it
+read next to each other, so that their records are not in one order. Where the brokers go away it
 waits for a minute. No body is printed unless --show-bodies.",
 );
 
@@ -81,7 +81,7 @@ pub struct Options {
         hide_possible_values = true
     )]
     fate: Vec<Wanted>,
-    /// Begin here, not now: RFC 3339, or a duration before now (m, h, d)
+    /// Begin here, not now: RFC 3339, or a duration before now (s, m, h, d)
     #[arg(long, value_name = "TIME", value_parser = moment)]
     since: Option<Moment>,
     /// With the columns of events and the bodies of others: persons' data
@@ -94,8 +94,9 @@ pub struct Options {
 
 /// Prints what comes until it is ended; whether all topics could be read.
 pub async fn run(file: &Path, options: &Options) -> Result<bool, Failure> {
-    let settings = Arc::new(records::settings(file)?);
     let filter = filter(options)?;
+    let settings = Arc::new(records::settings(file)?);
+    filter.warn(&settings);
     let wanted = topics(&settings, &filter);
     let following = Following::new(&settings, filter, wanted, options.since.is_none());
     let stop = following.stop();
@@ -122,6 +123,15 @@ fn filter(options: &Options) -> Result<Filter, Failure> {
         .iter()
         .map(|wanted| wanted.fate().name().to_owned());
     filter.fates = fates.collect();
+    if !options.r#type.is_empty()
+        && !options.fate.is_empty()
+        && !options.fate.contains(&Wanted::Event)
+    {
+        return Err(Failure::Usage(
+            "events alone have a type, and --fate leaves them out: give --type or --fate"
+                .to_owned(),
+        ));
+    }
     Ok(filter)
 }
 

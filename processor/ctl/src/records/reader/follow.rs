@@ -38,7 +38,12 @@ impl Topics {
                 None => {}
             }
             if self.heard.take_all_down() && away.is_none() {
-                eprintln!("no broker answers: {}; waiting", self.heard.reasons());
+                let (servers, reasons) = (&self.servers, self.heard.reasons());
+                let reasons = match reasons.as_str() {
+                    "" => String::new(),
+                    reasons => format!(": {reasons}"),
+                };
+                eprintln!("the brokers ({servers}) do not answer{reasons}; waiting for a minute");
                 away = Some(Instant::now());
             }
             if let Some(since) = away {
