@@ -182,7 +182,7 @@ fn a_raw_record_is_a_file(running: &Running, sent: &Sent, found: &[Value; 2]) {
         &running.site.settings,
         &["show", "--raw", "3", "0"],
     );
-    assert_eq!(beyond.status, Some(2), "{}", beyond.err);
+    assert_eq!(beyond.status, Some(1), "{}", beyond.err);
     assert!(beyond.err.contains("no partition 3"), "{}", beyond.err);
 }
 

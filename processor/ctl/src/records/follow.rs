@@ -12,6 +12,7 @@ use super::view::{Read, read};
 use super::window::{Moment, Window, now};
 use super::{Notes, mask};
 use crate::failure::Failure;
+use crate::output::counted;
 
 /// Which records are followed.
 pub struct Following {
@@ -84,7 +85,8 @@ impl Following {
             return Ok(whole);
         }
         let count = self.topics.len() - notes.lacking.len();
-        eprintln!("reading {count} topics, until Ctrl-C");
+        let count = counted(u64::try_from(count).unwrap_or(u64::MAX), "topic");
+        eprintln!("reading {count}, until Ctrl-C");
         notes.lacking.clear();
         topics.follow(&ranges, &self.stop, &mut |record| {
             let read = read(&self.settings.topics.names, &record);

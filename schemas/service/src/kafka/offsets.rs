@@ -142,12 +142,6 @@ mod tests {
         let first =
             (0..300).find_map(|_| reader.next(Duration::from_millis(100)).expect("records"));
         assert_eq!(first.as_ref(), records.first());
-        let reader = Reader::from_ends(&base, &topics, Isolation::Committed).expect("a reader");
-        let late = BaseRecord::<str, str>::to(topic).partition(1).payload("d");
-        producer.send(late).expect("a queue");
-        let first =
-            (0..300).find_map(|_| reader.next(Duration::from_millis(100)).expect("records"));
-        assert_eq!(first.map(|one| one.value), Some(b"d".to_vec()));
 
         let group = |group| committed(&base, group, topic, PATIENCE).expect("offsets");
         assert_eq!(group("sluice-reader"), [None, None]);

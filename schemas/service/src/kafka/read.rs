@@ -86,25 +86,6 @@ impl Reader {
         Ok(Self { consumer })
     }
 
-    /// A reader of what comes to these topics, which must exist, from now on: from the ends that an
-    /// uncommitted reader sees.
-    pub fn from_ends(
-        base: &ClientConfig,
-        topics: &[String],
-        isolation: Isolation,
-    ) -> Result<Self, ReadError> {
-        let consumer = client(base, isolation)?;
-        let mut list = TopicPartitionList::new();
-        for topic in topics {
-            for partition in 0..partitions(&consumer, topic)? {
-                let (_, end) = consumer.fetch_watermarks(topic, partition, REQUEST_TIMEOUT)?;
-                list.add_partition_offset(topic, partition, Offset::Offset(end))?;
-            }
-        }
-        consumer.assign(&list)?;
-        Ok(Self { consumer })
-    }
-
     /// The next record, if one comes within this time. The records of a partition come in their order.
     pub fn next(&self, wait: Duration) -> Result<Option<Record>, ReadError> {
         match self.consumer.poll(wait) {
