@@ -24,7 +24,7 @@ use crate::clock;
 use crate::config::Config;
 use crate::encoding::is_encoded;
 use crate::head::Head;
-use crate::http::body::{Inbound, Unread};
+use crate::http::body::Unread;
 use crate::http::body_buffer::{BodyBuffer, discard, max_chunks};
 use crate::ids::{Ids, Random};
 use crate::metrics::{Metrics, Part};
@@ -99,7 +99,10 @@ impl<P: Publish> Receiver<P> {
     }
 
     /// Answers one request, and counts the answer.
-    pub async fn receive(&self, request: Request<Inbound>, origin: &Origin) -> Answer {
+    pub async fn receive<B>(&self, request: Request<B>, origin: &Origin) -> Answer
+    where
+        B: Body<Data = Bytes, Error = Unread> + Unpin,
+    {
         let (head, mut body) = request.into_parts();
         let config = self.config();
         let authorized = authorize(&config, &head, origin);
@@ -147,7 +150,7 @@ impl<P: Publish> Receiver<P> {
         &self,
         config: &Config,
         head: Parts,
-        body: &mut Inbound,
+        body: &mut (impl Body<Data = Bytes, Error = Unread> + Unpin),
         (route, origin): (&Route, &Origin),
         open: &mut Open<'_>,
     ) -> Answer {
@@ -167,7 +170,7 @@ impl<P: Publish> Receiver<P> {
         &self,
         config: &Config,
         head: Parts,
-        body: &mut Inbound,
+        body: &mut (impl Body<Data = Bytes, Error = Unread> + Unpin),
         (route, origin): (&Route, &Origin),
         (ids, open): (&Ids, &mut Open<'_>),
     ) -> Answer {
@@ -216,7 +219,7 @@ impl<P: Publish> Receiver<P> {
         &self,
         version: Version,
         head: &Head,
-        body: &mut Inbound,
+        body: &mut (impl Body<Data = Bytes, Error = Unread> + Unpin),
         (route, origin): (&Route, &Origin),
     ) -> Result<(Bytes, Permit), Answer> {
         let bytes = |count| usize::try_from(count).unwrap_or(usize::MAX);
