@@ -13,6 +13,9 @@ CONTROL  := $(CACHE)/kafka-4.2.2
 REGISTRY := $(CACHE)/apicurio-3.3.3
 FAKETIME := $(CACHE)/faketime
 CARGO_FUZZ := $(CACHE)/cargo-fuzz-0.13.2
+# The runner is as old as the library of the same name in Cargo.toml.
+GUNGRAUN := $(CACHE)/gungraun-0.20.0
+VALGRIND := $(CACHE)/valgrind
 HOSTILE  := $(CACHE)/hostile
 VENV     := $(CACHE)/venv
 PROMETHEUS := $(CACHE)/prometheus-2.42
@@ -48,7 +51,7 @@ help: ## lists the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort
 
 .PHONY: run dev test check chart audit replay faults outage forbidden observe roll rotate hostile upgrade mutants bench \
-  bench-dedup fuzz dashboards dashboards-json image pod deny clean
+  bench-dedup instructions fuzz dashboards dashboards-json image pod deny clean
 run: rust ## the playground on an embedded broker; ARGS="--once --json" ends with the account as JSON
 	@$(CARGO) build --quiet --workspace --bins
 	@target/debug/sluice-tests playground $(ARGS)
@@ -68,13 +71,14 @@ chart: rust chart-tools ## the chart: schemas, snapshots, unit tests, bad values
 	@$(if $(findstring --server,$(ARGS)),$(MAKE) --no-print-directory chart-server)
 	@$(CHART_VENV)/bin/python -B tests/chart/run.py $(ARGS)
 
-check: rust ## format, lints, what tests/tidy asks of the tree, that the mutants' patches fit, make dashboards and make deny
+check: rust ## format, lints, what tests/tidy asks of the tree, that the mutants' patches fit, make dashboards, make deny and make instructions
 	@cargo fmt --all --check
 	@$(CARGO) clippy --workspace --all-targets -- -D warnings
 	@$(CARGO) test --quiet -p sluice-tests --test tidy
 	@for patch in tests/mutants/*.patch; do git apply --check $$patch || exit 1; done
 	@$(MAKE) --no-print-directory dashboards
 	@$(MAKE) --no-print-directory deny ARGS=
+	@$(MAKE) --no-print-directory instructions ARGS=
 
 audit: rust kafka ## 100,000 requests through real Kafka while the processor is killed, and the audit; at most 5 minutes; sluicectl's over 1,000,000 by ARGS="--ctl"
 	@$(CARGO) build --release --workspace --bins
@@ -129,6 +133,9 @@ bench: rust kafka ## rates, CPU and memory of both services beside their floors;
 bench-dedup: rust ## a dedup index of 20 million identities from their dedup-log records: seconds, and bytes a key
 	@$(CARGO) bench --quiet -p sluice-processor --bench dedup
 
+instructions: rust $(GUNGRAUN)/bin/gungraun-runner $(VALGRIND)/valgrind ## instructions of a record and a request, stage by stage, against the committed table; ARGS=--update writes it
+	@python3 -B tests/instructions/run.py --runner $(GUNGRAUN)/bin/gungraun-runner --valgrind $(VALGRIND)/valgrind $(ARGS)
+
 dashboards: $(PROMETHEUS)/.done $(TELEMETRY)/.done $(TYPES)/.done ## dashboards, alerts and runbooks against each other, Grafana's types and the metrics; 20 s
 	@$(TELEMETRY)/bin/python -B tests/telemetry/check.py $(PROMETHEUS)/promtool $(TYPES)
 
@@ -163,6 +170,10 @@ old: $(OLD)/sluice-processor ## the services of an older build, into .cache
 $(CARGO_FUZZ)/bin/cargo-fuzz:
 	@echo "building cargo-fuzz into $(CARGO_FUZZ)" >&2
 	@cargo install --quiet --locked --root $(CARGO_FUZZ) cargo-fuzz@0.13.2
+
+$(GUNGRAUN)/bin/gungraun-runner:
+	@echo "building gungraun-runner into $(GUNGRAUN)" >&2
+	@cargo install --quiet --locked --debug --root $(GUNGRAUN) gungraun-runner@0.20.0
 
 $(OLD)/sluice-processor: tests/old.sh
 	@echo "building the services of $(OLD_COMMIT)" >&2
@@ -222,6 +233,18 @@ $(FAKETIME)/.done:
 	  { echo "the package libfaketime has no libfaketimeMT.so.1" >&2; exit 1; }
 	@rm -rf $(FAKETIME)/package
 	@touch $@
+
+# Whatever version the system's release has, which the table of the counts names. A script calls it that says
+# where its parts are, and makes random bytes and the time the same in each run.
+$(VALGRIND)/valgrind: tests/instructions/fixed.c
+	@$(call need,apt-get,put a script that runs your system's valgrind at $@)
+	@echo "fetching valgrind into $(VALGRIND)" >&2
+	@rm -rf $(VALGRIND)
+	@tests/debian.sh $(VALGRIND)/package valgrind
+	@cc -O2 -shared -fPIC -o $(VALGRIND)/fixed.so $<
+	@printf '%s\n' '#!/bin/sh' 'here=$${0%/*}' 'export VALGRIND_LIB="$$here/package/usr/libexec/valgrind"' \
+	  'LD_PRELOAD="$$here/fixed.so" exec "$$here/package/usr/bin/valgrind.bin" "$$@"' > $@
+	@chmod +x $@
 
 # Whatever versions the system's release has, with the two libraries that nothing else here brings.
 $(HOSTILE)/.done:
