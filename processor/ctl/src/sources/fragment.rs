@@ -135,6 +135,25 @@ impl Fragment {
         values
     }
 
+    /// Where its events go, and how a type gets a topic of its own.
+    fn topics(&self) -> String {
+        let kind = self.provider.spec().name;
+        let verifier = providers::verifier(self.provider, self.settings["options"].clone());
+        let own = verifier.topic_types();
+        let (own, sample) = if own.is_empty() {
+            ("its events go", self.provider.sender().events()[0])
+        } else {
+            (
+                "each documented type has a topic, and events of all others go",
+                "TYPE",
+            )
+        };
+        format!(
+            "{own} to events.{kind}.other; for a topic of its own name the type in the source, such as \
+             events: [{sample}]"
+        )
+    }
+
     fn next(&self) -> Vec<String> {
         let name = &self.name;
         let mut next = Vec::new();
@@ -146,12 +165,7 @@ impl Fragment {
             "add the source to the settings: both services take it over without a restart"
                 .to_owned(),
         );
-        let kind = self.provider.spec().name;
-        let sample = self.provider.sender().events()[0];
-        next.push(format!(
-            "its events go to events.{kind}.other; for a topic of its own name each type in the source, such \
-             as events: [{sample}]"
-        ));
+        next.push(self.topics());
         next.push("sluicectl topics apply".to_owned());
         next.push("sluicectl check".to_owned());
         if self.token.is_some() {
