@@ -23,6 +23,9 @@ pub const CHOICES: [(&str, &[Lowercase]); 5] = [
     ("ascii", &[Lowercase::Ascii]),
 ];
 
+/// The one letter whose lower case depends on what stands around it.
+const CAPITAL_SIGMA: char = '\u{3a3}';
+
 /// The one letter whose lower case is two characters under the full mapping.
 const CAPITAL_I_WITH_DOT: char = '\u{130}';
 
@@ -46,33 +49,50 @@ impl Lowercase {
             return text.to_ascii_lowercase();
         }
         let mut out = Vec::with_capacity(text.len());
+        if let Ok(text) = std::str::from_utf8(text) {
+            self.append(text, &mut out);
+            return out;
+        }
         for chunk in text.utf8_chunks() {
-            if self == Self::FinalSigma {
-                // This rule looks around each sigma, which the library does.
-                out.extend_from_slice(chunk.valid().to_lowercase().as_bytes());
-            } else {
-                self.each(chunk.valid(), &mut out);
-            }
+            self.append(chunk.valid(), &mut out);
             out.extend_from_slice(chunk.invalid());
         }
         out
     }
 
-    /// Lower-cases one character at a time.
-    fn each(self, text: &str, out: &mut Vec<u8>) {
-        for c in text.chars() {
-            if let Ok(byte) = u8::try_from(c)
-                && byte.is_ascii()
-            {
-                out.push(byte.to_ascii_lowercase());
-            } else if self == Self::Simple && c == CAPITAL_I_WITH_DOT {
-                // Every other character's full mapping is one character, and so the simple one.
-                out.push(b'i');
-            } else {
-                for lower in c.to_lowercase() {
-                    out.extend_from_slice(lower.encode_utf8(&mut [0; 4]).as_bytes());
-                }
+    fn append(self, text: &str, out: &mut Vec<u8>) {
+        if self == Self::FinalSigma && text.contains(CAPITAL_SIGMA) {
+            // The rule looks around each sigma, which the library does.
+            out.extend_from_slice(text.to_lowercase().as_bytes());
+        } else {
+            self.append_each(text, out);
+        }
+    }
+
+    /// Lower-cases ASCII, which most of it is, a run at a time, and all else one character at a time.
+    fn append_each(self, text: &str, out: &mut Vec<u8>) {
+        let mut rest = text;
+        while !rest.is_empty() {
+            let (run, others) = rest.split_at(rest.bytes().take_while(u8::is_ascii).count());
+            let from = out.len();
+            out.extend_from_slice(run.as_bytes());
+            out[from..].make_ascii_lowercase();
+            let mut chars = others.chars();
+            if let Some(c) = chars.next() {
+                self.append_one(c, out);
             }
+            rest = chars.as_str();
+        }
+    }
+
+    fn append_one(self, c: char, out: &mut Vec<u8>) {
+        if self == Self::Simple && c == CAPITAL_I_WITH_DOT {
+            // Every other character's full mapping is one character, and so the simple one.
+            out.push(b'i');
+            return;
+        }
+        for lower in c.to_lowercase() {
+            out.extend_from_slice(lower.encode_utf8(&mut [0; 4]).as_bytes());
         }
     }
 }
