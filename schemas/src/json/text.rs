@@ -30,7 +30,7 @@ pub fn unquoted(text: &str) -> Option<&str> {
 
 /// The text of what stands between a string's quotes.
 pub fn unescape(inside: &str) -> Cow<'_, str> {
-    if !inside.as_bytes().contains(&b'\\') {
+    if !inside.contains('\\') {
         return Cow::Borrowed(inside);
     }
     let mut out = String::with_capacity(inside.len());
