@@ -92,7 +92,7 @@ impl Arguments {
         if let Err(error) = printed
             && !refused.use_stderr()
         {
-            output::is_reader_gone(&error);
+            output::end_unless_reader_is_gone(&error);
         }
         std::process::exit(refused.exit_code())
     }

@@ -11,18 +11,22 @@ const NOT_WRITTEN: i32 = 1;
 pub fn line(text: &str) -> bool {
     let mut out = io::stdout().lock();
     let written = writeln!(out, "{text}").and_then(|()| out.flush());
-    written.map_or_else(|error| is_reader_gone(&error), |()| true)
+    written
+        .map_err(|error| end_unless_reader_is_gone(&error))
+        .is_ok()
 }
 
 /// Writes a text as it is.
 pub fn bytes(text: &[u8]) {
     let mut out = io::stdout().lock();
     let written = out.write_all(text).and_then(|()| out.flush());
-    let _ = written.map_err(|error| is_reader_gone(&error));
+    if let Err(error) = written {
+        end_unless_reader_is_gone(&error);
+    }
 }
 
-/// The process ends unless it is the reader who went away. Never `true`.
-pub fn is_reader_gone(error: &io::Error) -> bool {
+/// Ends the process, unless the reader went away.
+pub fn end_unless_reader_is_gone(error: &io::Error) {
     if error.kind() != io::ErrorKind::BrokenPipe {
         // Standard error may be on the same full disk.
         let _ = writeln!(
@@ -31,7 +35,6 @@ pub fn is_reader_gone(error: &io::Error) -> bool {
         );
         std::process::exit(NOT_WRITTEN);
     }
-    false
 }
 
 /// A number of things, which have one where it is 1.
