@@ -372,3 +372,6 @@ impl Partitions {
         !elsewhere.is_empty()
     }
 }
+
+#[cfg(test)]
+mod tests;
