@@ -13,7 +13,7 @@ const INTERVAL: Duration = Duration::from_millis(5);
 /// The most transactions a second of a worker.
 const MOST: f64 = 60.0;
 
-/// What may come on top: of the worker's begin, and of the second that is counted in part.
+/// What may come on top: of the worker's start, and of the second that is counted in part.
 const MARGIN: f64 = 10.0;
 
 #[test]

@@ -15,7 +15,7 @@ pub struct Bounds {
     pub bytes: usize,
     /// The longest that it is collected, so that a slow trickle does not wait for company.
     pub time: Duration,
-    /// The least time from the begin of one transaction to that of the next, unless the batch is full: each
+    /// The least time from the start of one transaction to that of the next, unless the batch is full: each
     /// costs the brokers the same, however few records it has.
     pub pace: Duration,
 }
