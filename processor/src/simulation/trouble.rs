@@ -58,7 +58,7 @@ impl Run {
     }
 
     /// What the engine counted, all series of a metric together.
-    fn counted(&self, name: &str) -> f64 {
+    pub(super) fn counted(&self, name: &str) -> f64 {
         let mut sums = BTreeMap::new();
         self.site.add_counted(&mut sums);
         let named = sums.iter().filter(|(series, _)| series.starts_with(name));
