@@ -96,11 +96,11 @@ fn by_the_letter(text: &str) -> Cow<'_, str> {
     let Some((date, time)) = parts else {
         return Cow::Borrowed(text);
     };
-    let utc = time.strip_suffix('z').or_else(|| time.strip_suffix(" UTC"));
-    Cow::Owned(match utc {
-        Some(time) => format!("{date}T{time}Z"),
-        None => format!("{date}T{time}"),
-    })
+    match time.strip_suffix('z').or_else(|| time.strip_suffix(" UTC")) {
+        Some(time) => Cow::Owned(format!("{date}T{time}Z")),
+        None if text[10..].starts_with('T') => Cow::Borrowed(text),
+        None => Cow::Owned(format!("{date}T{time}")),
+    }
 }
 
 /// A time that may stand in an event: within the years 1 to 9999, which is what readers can show.
