@@ -10,6 +10,8 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use uuid::Uuid;
 
+mod written;
+
 /// The version of the header [`REQUEST`] that this build writes, and the newest that it reads.
 pub const VERSION: u64 = 1;
 
@@ -89,9 +91,6 @@ impl Headers {
     }
 }
 
-/// What most encoded requests fit into, in bytes.
-const ENCODED_BYTES: usize = 1024;
-
 /// Why a record's header [`REQUEST`] cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum RawError {
@@ -123,22 +122,6 @@ struct Wire<'a> {
     headers: Vec<(String, Latin1)>,
 }
 
-/// The same, to be written.
-#[derive(Serialize)]
-struct Written<'a> {
-    v: u64,
-    id: Uuid,
-    source: &'a str,
-    provider: &'a str,
-    received_at: i64,
-    method: &'a str,
-    target: &'a str,
-    peer: IpAddr,
-    token: bool,
-    ack: Ack,
-    headers: &'a Headers,
-}
-
 #[derive(Deserialize)]
 struct Version {
     v: u64,
@@ -146,28 +129,6 @@ struct Version {
 
 /// Bytes as text, each byte a code point, so that any byte survives JSON.
 struct Latin1(Vec<u8>);
-
-/// The same, to be written.
-struct AsLatin1<'a>(&'a [u8]);
-
-impl Serialize for AsLatin1<'_> {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        if let Ok(text) = std::str::from_utf8(self.0)
-            && text.is_ascii()
-        {
-            return serializer.serialize_str(text);
-        }
-        let text: String = self.0.iter().copied().map(char::from).collect();
-        serializer.serialize_str(&text)
-    }
-}
-
-impl Serialize for Headers {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let pairs = self.0.iter();
-        serializer.collect_seq(pairs.map(|(name, value)| (name, AsLatin1(value))))
-    }
-}
 
 impl<'de> Deserialize<'de> for Latin1 {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -196,24 +157,7 @@ impl<'de> Deserialize<'de> for Latin1 {
 impl RawRequest {
     /// The value of the header [`REQUEST`].
     pub fn encode(&self) -> Vec<u8> {
-        let written = Written {
-            v: VERSION,
-            id: self.id,
-            source: &self.source,
-            provider: &self.provider,
-            received_at: self.received_at,
-            method: &self.method,
-            target: &self.target,
-            peer: self.peer,
-            token: self.token,
-            ack: self.ack,
-            headers: &self.headers,
-        };
-        let mut json = Vec::with_capacity(ENCODED_BYTES);
-        // Writing to memory cannot fail, and the type has no map with keys that are not text.
-        #[expect(clippy::expect_used, clippy::allow_attributes_without_reason)]
-        serde_json::to_writer(&mut json, &written).expect("a request is always JSON");
-        json
+        written::request(self)
     }
 
     /// Reads the value of the header [`REQUEST`].
