@@ -28,7 +28,7 @@ pub fn named(path: &str) -> Named<'_> {
 /// Path and query as they came, but for the token: the path is the one that names the source alone.
 pub fn target_without_token(uri: &hyper::Uri, source: &str, mask: Option<Mask<'_>>) -> String {
     let Some(query) = uri.query() else {
-        return format!("{HOOKS}{source}");
+        return [HOOKS, source].concat();
     };
     let covered = mask.map_or(query.as_bytes().into(), |mask| mask.cover(query.as_bytes()));
     // A query is text, and so is what is left of it.

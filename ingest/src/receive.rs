@@ -291,7 +291,7 @@ fn build_record(
     let received_at = clock::now();
     let raw = RawRequest {
         id: ids.request_id(received_at),
-        source: route.name.to_string(),
+        source: route.name.as_ref().to_owned(),
         provider: route.provider.to_owned(),
         received_at,
         method: head.method,

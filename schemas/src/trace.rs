@@ -55,8 +55,9 @@ impl TraceContext {
 
 impl fmt::Display for TraceContext {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (trace, span) = (hex::encode(self.trace_id), hex::encode(self.span_id));
-        write!(f, "00-{trace}-{span}-{:02x}", u8::from(self.sampled))
+        let trace = u128::from_be_bytes(self.trace_id);
+        let span = u64::from_be_bytes(self.span_id);
+        write!(f, "00-{trace:032x}-{span:016x}-0{}", u8::from(self.sampled))
     }
 }
 

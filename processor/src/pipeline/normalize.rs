@@ -7,6 +7,7 @@ use sluice_schemas::event::{Envelope, WebhookEvent};
 use sluice_schemas::identity::event_id;
 use sluice_schemas::reason::{Reason, Refusal};
 use sluice_schemas::settings::Source;
+use uuid::Uuid;
 
 use crate::pipeline::dedupe::Fresh;
 use crate::record::Record;
@@ -32,11 +33,11 @@ pub fn normalize<'s>(fresh: Fresh<'s, '_>, record: &Record) -> Result<Event<'s>,
         .map_err(|_| Reason::NotUtf8.because("the body is not UTF-8"))?
         .to_owned();
     let subject = match (&fields.entity_type, &fields.entity_id) {
-        (Some(kind), Some(id)) => Some(format!("{kind}/{id}")),
+        (Some(kind), Some(id)) => Some([kind, "/", id].concat()),
         _ => None,
     };
     let columns = fields.into_event(Envelope {
-        id: event_id(&entry.identity).to_string(),
+        id: text(event_id(&entry.identity)),
         source: request.source.clone(),
         provider: request.provider.clone(),
         subject,
@@ -44,7 +45,7 @@ pub fn normalize<'s>(fresh: Fresh<'s, '_>, record: &Record) -> Result<Event<'s>,
         authenticity: proof.authenticity.name().to_owned(),
         signature_scheme: proof.scheme.map(str::to_owned),
         key_id: proof.key_id,
-        request_id: request.id.to_string(),
+        request_id: text(request.id),
         raw_partition: record.partition,
         raw_offset: record.offset,
         data,
@@ -56,4 +57,10 @@ pub fn normalize<'s>(fresh: Fresh<'s, '_>, record: &Record) -> Result<Event<'s>,
         unverified_signature: proof.unverified_signature,
         _only_here: (),
     })
+}
+
+/// The id as text.
+fn text(id: Uuid) -> String {
+    let mut digits = Uuid::encode_buffer();
+    id.hyphenated().encode_lower(&mut digits).to_owned()
 }

@@ -171,6 +171,11 @@ impl<'a> Reader<'a> {
 fn write_string(quoted: &str, out: &mut String) {
     let inside = unquoted(quoted).unwrap_or(quoted);
     out.push('"');
+    if !inside.contains('\\') {
+        out.push_str(inside);
+        out.push('"');
+        return;
+    }
     for piece in (Pieces { rest: inside }) {
         match piece {
             Piece::Plain(text) => out.push_str(text),

@@ -2,6 +2,7 @@
 //! escapes, so each is looked at in runs of bytes and copied whole; what has one is written by the library.
 
 use serde::Serialize;
+use uuid::Uuid;
 
 use super::{RawRequest, VERSION};
 
@@ -24,7 +25,9 @@ pub fn request(request: &RawRequest) -> Vec<u8> {
     } = request;
     let mut json = Vec::with_capacity(ENCODED_BYTES);
     member("{\"v\":", &VERSION, &mut json);
-    member(",\"id\":", id, &mut json);
+    let mut digits = Uuid::encode_buffer();
+    let id = id.hyphenated().encode_lower(&mut digits);
+    quoted(",\"id\":", id.as_bytes(), &mut json);
     text(",\"source\":", source, &mut json);
     text(",\"provider\":", provider, &mut json);
     member(",\"received_at\":", received_at, &mut json);
