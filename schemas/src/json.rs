@@ -18,8 +18,11 @@ mod text;
 
 mod members;
 
+mod once;
+
 mod rewrite;
 
+pub use once::{Inner, at_once};
 pub use rewrite::{MAX_DEPTH, canonical, compact};
 use text::{is_blank, unescape, unquoted};
 

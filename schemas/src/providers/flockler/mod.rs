@@ -142,14 +142,12 @@ struct Said<'a> {
 
 impl Source {
     fn said<'a>(&self, headers: SignedHeaders<'_>, body: &'a [u8]) -> Result<Said<'a>, Refusal> {
-        let members = json::utf8(body).and_then(json::object::<Body<'_>>)?;
-        let members = members.unwrap_or_default();
-        let article: Article<'_> = json::inner(members.article)?;
+        let Body { action, article } = json::utf8(body).and_then(Body::read)?;
+        let named = json::string(action);
 
         // The signature ignores case, so these are as they should be only once they are in their sets.
         let action = one_of(headers.action, ACTION, &ACTIONS)?;
         let environment = one_of(headers.environment, ENVIRONMENT, &ENVIRONMENTS)?;
-        let named = json::string(members.action);
         if named.as_deref().is_some_and(|named| named != action) {
             return Err(Reason::ContradictoryHeaders
                 .because(format!("{ACTION} and the body tell different actions")));

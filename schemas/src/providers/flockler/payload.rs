@@ -2,16 +2,33 @@
 
 use serde::Deserialize;
 
-use crate::json::{self, RawField};
+use crate::json::{self, Inner, RawField};
 use crate::providers::api::PartitionKey;
+use crate::reason::Refusal;
 
-/// The envelope.
+/// The envelope, with what is made of the article.
 #[derive(Debug, Default, Deserialize)]
-pub struct Body<'a> {
+pub struct Body<'a, A> {
     #[serde(borrow)]
     pub action: RawField<'a>,
-    #[serde(borrow)]
-    pub article: RawField<'a>,
+    pub article: A,
+}
+
+impl<'a> Body<'a, Article<'a>> {
+    /// Reads the envelope and the article; empty where they are absent or no objects.
+    pub fn read(text: &'a str) -> Result<Self, Refusal> {
+        let at_once = json::at_once(text);
+        if let Some(Body { action, article }) = at_once {
+            let article: Option<Inner<_>> = article;
+            let Inner(article) = article.unwrap_or_default();
+            return Ok(Self { action, article });
+        }
+        let members: Body<'_, RawField<'_>> = json::object(text)?.unwrap_or_default();
+        Ok(Self {
+            action: members.action,
+            article: json::inner(members.article)?,
+        })
+    }
 }
 
 /// The article, as far as its columns go.
@@ -41,7 +58,6 @@ pub struct Article<'a> {
 
 /// The article.
 pub fn partition_key(body: &[u8]) -> Option<PartitionKey> {
-    let members: Body<'_> = json::object(json::utf8(body).ok()?).ok()??;
-    let article: Article<'_> = json::inner(members.article).ok()?;
+    let Body { article, .. } = Body::read(json::utf8(body).ok()?).ok()?;
     Some(PartitionKey::Text(json::id(article.id)?.into_owned()))
 }

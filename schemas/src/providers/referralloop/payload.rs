@@ -2,18 +2,17 @@
 
 use serde::Deserialize;
 
-use crate::json::{self, RawField};
+use crate::json::{self, Inner, RawField};
 use crate::providers::api::PartitionKey;
 
-/// The envelope.
+/// The envelope, with what is made of the signup.
 #[derive(Debug, Default, Deserialize)]
-pub struct Body<'a> {
+pub struct Body<'a, D = RawField<'a>> {
     #[serde(borrow)]
     pub event_type: RawField<'a>,
     #[serde(borrow)]
     pub waitlist_id: RawField<'a>,
-    #[serde(borrow)]
-    pub data: RawField<'a>,
+    pub data: D,
     #[serde(borrow)]
     pub timestamp: RawField<'a>,
 }
@@ -39,8 +38,18 @@ pub struct Signup<'a> {
 
 /// The waitlist and the signup.
 pub fn partition_key(body: &[u8]) -> Option<PartitionKey> {
-    let members: Body<'_> = json::object(json::utf8(body).ok()?).ok()??;
-    let signup: Signup<'_> = json::inner(members.data).ok()?;
-    let (waitlist, id) = (json::id(members.waitlist_id)?, json::id(signup.id)?);
-    Some(PartitionKey::Text(format!("{waitlist}/{id}")))
+    let text = json::utf8(body).ok()?;
+    let at_once = json::at_once(text);
+    let (waitlist_id, signup) = if let Some(Body {
+        waitlist_id, data, ..
+    }) = at_once
+    {
+        let data: Option<Inner<Signup<'_>>> = data;
+        (waitlist_id, data.unwrap_or_default().0)
+    } else {
+        let members: Body<'_> = json::object(text).ok()??;
+        (members.waitlist_id, json::inner(members.data).ok()?)
+    };
+    let (waitlist, id) = (json::id(waitlist_id)?, json::id(signup.id)?);
+    Some(PartitionKey::Text([&waitlist, "/", &id].concat()))
 }
