@@ -47,16 +47,15 @@ pub fn kept(
                 .iter()
                 .any(|other| other.eq_ignore_ascii_case(name.as_str().as_bytes()))
     };
-    let kept = all.iter().filter(|(name, _)| !is_dropped(name));
-    Headers(
-        kept.map(|(name, value)| {
-            let (name, value) = (name.as_str(), value.as_bytes());
-            let mask = mask.filter(|_| !exact.contains(&name));
-            let value = mask.map_or(value.into(), |mask| mask.cover(value));
-            (name.to_owned(), value.into_owned())
-        })
-        .collect(),
-    )
+    // Most are kept.
+    let mut kept = Vec::with_capacity(all.len());
+    for (name, value) in all.iter().filter(|(name, _)| !is_dropped(name)) {
+        let (name, value) = (name.as_str(), value.as_bytes());
+        let mask = mask.filter(|_| !exact.contains(&name));
+        let value = mask.map_or(value.into(), |mask| mask.cover(value));
+        kept.push((name.to_owned(), value.into_owned()));
+    }
+    Headers(kept)
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 use std::borrow::Cow;
 use std::net::IpAddr;
 
+use serde::de::SeqAccess;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use uuid::Uuid;
@@ -91,6 +92,9 @@ impl Headers {
     }
 }
 
+/// As many headers most requests have at most.
+const MOST_HEADERS: usize = 16;
+
 /// Why a record's header [`REQUEST`] cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum RawError {
@@ -119,7 +123,7 @@ struct Wire<'a> {
     peer: IpAddr,
     token: bool,
     ack: Ack,
-    headers: Vec<(String, Latin1)>,
+    headers: Headers,
 }
 
 #[derive(Deserialize)]
@@ -129,6 +133,28 @@ struct Version {
 
 /// Bytes as text, each byte a code point, so that any byte survives JSON.
 struct Latin1(Vec<u8>);
+
+impl<'de> Deserialize<'de> for Headers {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+        impl<'de> serde::de::Visitor<'de> for Visitor {
+            type Value = Headers;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("pairs of a name and a value")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut pairs: A) -> Result<Headers, A::Error> {
+                let mut headers = Vec::with_capacity(MOST_HEADERS);
+                while let Some((name, Latin1(value))) = pairs.next_element()? {
+                    headers.push((name, value));
+                }
+                Ok(Headers(headers))
+            }
+        }
+        deserializer.deserialize_seq(Visitor)
+    }
+}
 
 impl<'de> Deserialize<'de> for Latin1 {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -196,12 +222,7 @@ impl RawRequest {
             peer: wire.peer,
             token: wire.token,
             ack: wire.ack,
-            headers: Headers(
-                wire.headers
-                    .into_iter()
-                    .map(|(name, Latin1(value))| (name, value))
-                    .collect(),
-            ),
+            headers: wire.headers,
         })
     }
 }

@@ -55,9 +55,13 @@ impl TraceContext {
 
 impl fmt::Display for TraceContext {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let trace = u128::from_be_bytes(self.trace_id);
-        let span = u64::from_be_bytes(self.span_id);
-        write!(f, "00-{trace:032x}-{span:016x}-0{}", u8::from(self.sampled))
+        // One is made for each request: the formatter takes four times as long for its numbers.
+        let mut text = *b"00---------------------------------------------------00";
+        let hex = |bytes: &[u8], digits: &mut [u8]| hex::encode_to_slice(bytes, digits);
+        hex(&self.trace_id, &mut text[3..35]).map_err(|_| fmt::Error)?;
+        hex(&self.span_id, &mut text[36..52]).map_err(|_| fmt::Error)?;
+        text[54] += u8::from(self.sampled);
+        f.write_str(std::str::from_utf8(&text).map_err(|_| fmt::Error)?)
     }
 }
 
