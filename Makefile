@@ -126,7 +126,8 @@ hostile: rust kafka hostile-tools ## slow, huge, flooding, smuggling and replayi
 fuzz: rust $(CARGO_FUZZ)/bin/cargo-fuzz ## functions of bytes against their oracles under libFuzzer, 60 s each or ARGS="--seconds 300 --target NAME --jobs 2"; needs a nightly Rust
 	@python3 -B tests/fuzz/run.py --cargo-fuzz $(CARGO_FUZZ)/bin/cargo-fuzz $(ARGS)
 
-bench: rust kafka ## rates, CPU and memory of both services beside their floors; at most 5 minutes
+bench: rust kafka ## CPU, rates, times and memory of both services next to their floors, pinned; at most 25 minutes, a part by ARGS="--part ingest"
+	@$(call need,taskset,apt-get install util-linux)
 	@$(CARGO) build --release --workspace --bins
 	@target/release/sluice-tests bench $(ARGS)
 

@@ -14,6 +14,10 @@ use trials::{
     rotate,
 };
 
+/// The services' allocator: the floors of the benchmarks are a part of this program.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 #[derive(Parser)]
 #[command(about = "Sluice: playground, trials and audit")]
 enum Command {

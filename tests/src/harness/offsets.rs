@@ -109,6 +109,19 @@ pub fn delete_topic(bootstrap: &str, topic: &str) -> Result<()> {
     })
 }
 
+/// Deletes all topics with a prefix, without waiting until they are gone.
+pub fn delete_topics(bootstrap: &str, prefix: &str) -> Result<()> {
+    let names = with_prefix(bootstrap, prefix)?;
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let answer = admin(bootstrap, |admin, options| async move {
+        admin.delete_topics(&names, &options).await
+    })?;
+    for one in answer {
+        one.map_err(|(topic, code)| anyhow::anyhow!("cannot delete {topic}: {code}"))?;
+    }
+    Ok(())
+}
+
 /// What a topic's setting says; `None` where the broker knows no such setting.
 pub fn topic_setting(bootstrap: &str, topic: &str, key: &str) -> Result<Option<String>> {
     let topic = ResourceSpecifier::Topic(topic);

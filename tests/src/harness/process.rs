@@ -103,6 +103,11 @@ impl Service {
         self.child.id()
     }
 
+    /// An error with the end of its log, if it has ended.
+    pub fn must_run(&mut self) -> Result<()> {
+        self.child.must_run()
+    }
+
     /// `kill -9`; returns when it is gone.
     pub fn kill(&mut self) -> Result<()> {
         self.child.kill()

@@ -4,11 +4,11 @@ use std::path::Path;
 
 use anyhow::{Result, ensure};
 
-use super::measure::Options;
+use super::measure::Bench;
 use super::pairs::{self, Pair};
 
 /// Runs it; whether this build costs at most the bound.
-pub fn run(bootstrap: &str, folder: &Path, options: &Options) -> Result<bool> {
+pub fn run(bench: &Bench<'_>, folder: &Path) -> Result<bool> {
     for binary in ["sluice-ingest", "sluice-processor"] {
         ensure!(
             folder.join(binary).is_file(),
@@ -22,5 +22,5 @@ pub fn run(bootstrap: &str, folder: &Path, options: &Options) -> Result<bool> {
         base: &|site| site.build = Some(folder.to_owned()),
         changed: &|_| {},
     };
-    pairs::run(bootstrap, &pair, options)
+    pairs::run(bench, &pair)
 }

@@ -1,6 +1,10 @@
-//! The floors, each a process of its own so that its processor time and memory can be measured.
+//! The floors, each a process of its own so that its processor time and memory can be measured: the simplest
+//! programs that do the same work with nothing between. Their clients have the properties of ours that matter
+//! for speed, and this binary has our allocator.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -11,7 +15,7 @@ use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::message::{BorrowedHeaders, Message, OwnedHeaders};
+use rdkafka::message::{BorrowedHeaders, BorrowedMessage, Message, OwnedHeaders};
 use rdkafka::producer::{
     BaseProducer, BaseRecord, DeliveryResult, Producer, ProducerContext, ThreadedProducer,
 };
@@ -21,7 +25,13 @@ use sluice_tests::harness::janitor;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
-use super::measure::Measure;
+/// The bounds of a transaction of the copy: the normal ones of the processor.
+const BATCH_RECORDS: usize = 5_000;
+const BATCH_BYTES: usize = 8 << 20;
+const BATCH_TIME: Duration = Duration::from_millis(50);
+
+/// How long a coordinator may take.
+const COORDINATOR: Duration = Duration::from_secs(30);
 
 /// A floor to run in this process.
 #[derive(Debug, Clone, clap::Subcommand)]
@@ -113,16 +123,16 @@ impl Floor {
 pub struct FloorProcess(Child);
 
 impl FloorProcess {
-    /// Starts it.
-    pub fn start(floor: &Floor) -> Result<Self> {
-        let program = std::env::current_exe()?;
+    /// Starts it under a program with its arguments, as a service is; none: it runs alone.
+    pub fn start(floor: &Floor, under: &[String]) -> Result<Self> {
+        let own = std::env::current_exe()?;
         let log = janitor::folder("floor")?.join("log");
-        Ok(Self(Child::start(
-            "floor",
-            &program,
-            &floor.arguments(),
-            &log,
-        )?))
+        let mut line = under.to_vec();
+        line.push(own.display().to_string());
+        line.extend(floor.arguments());
+        let (program, arguments) = line.split_first().context("a program")?;
+        let child = Child::start("floor", Path::new(program), arguments, &log)?;
+        Ok(Self(child))
     }
 
     /// Its process id.
@@ -130,24 +140,15 @@ impl FloorProcess {
         self.0.id()
     }
 
+    /// An error with the end of what it wrote, if it has ended.
+    pub fn must_run(&mut self) -> Result<()> {
+        self.0.must_run()
+    }
+
     /// What it has written.
     pub fn output(&mut self) -> Result<String> {
-        self.0.must_run()?;
+        self.must_run()?;
         Ok(std::fs::read_to_string(self.0.log())?)
-    }
-}
-
-/// Figures of some work.
-pub fn measure_of(done: u64, time: Duration, cpu: Duration, peak: u64) -> Measure {
-    #[expect(
-        clippy::cast_precision_loss,
-        reason = "counts and bytes far below 2^53"
-    )]
-    let (done, peak) = (done as f64, peak as f64);
-    Measure {
-        per_second: done / time.as_secs_f64(),
-        cpu_seconds_per_million: cpu.as_secs_f64() / done * 1e6,
-        peak_mebibytes: peak / f64::from(1 << 20),
     }
 }
 
@@ -172,6 +173,8 @@ fn serve(bootstrap: &str, topic: &str, listen: SocketAddr) -> Result<()> {
             .set("enable.idempotence", "true")
             .set("linger.ms", "1")
             .set("compression.type", "lz4")
+            .set("batch.size", "131072")
+            .set("socket.nagle.disable", "true")
             .create_with_context(Reports)?,
     ));
     let topic: &'static str = Box::leak(topic.to_owned().into_boxed_str());
@@ -209,44 +212,39 @@ async fn answer(
         .body(Full::new(Bytes::from_static(b"{}")))?)
 }
 
-/// Copies until `records` are committed, prints `first_count first_nanos last_nanos`, and stays.
+/// Copies until `records` are committed, leaves the group, prints `left`, and stays.
 fn copy(bootstrap: &str, from: &str, to: &str, records: u64) -> Result<()> {
     let consumer: BaseConsumer = ClientConfig::new()
         .set("bootstrap.servers", bootstrap)
-        .set("group.id", format!("{to}-copy"))
+        .set("group.id", to)
         .set("auto.offset.reset", "earliest")
         .set("isolation.level", "read_committed")
         .set("enable.auto.commit", "false")
+        .set("enable.auto.offset.store", "false")
         .set("fetch.queue.backoff.ms", "10")
+        .set("fetch.wait.max.ms", "100")
         .set("queued.max.messages.kbytes", "16384")
+        .set("queued.min.messages", "4000")
         .create()?;
     consumer.subscribe(&[from])?;
     let producer: BaseProducer = ClientConfig::new()
         .set("bootstrap.servers", bootstrap)
-        .set("transactional.id", format!("{to}-copy"))
+        .set("transactional.id", to)
+        .set("partitioner", "murmur2_random")
         .set("retry.backoff.ms", "5")
         .set("linger.ms", "2")
         .set("compression.type", "lz4")
         .set("delivery.report.only.error", "true")
         .create()?;
-    producer.init_transactions(Duration::from_secs(30))?;
-    let (mut copied, mut first) = (0, None);
+    producer.init_transactions(COORDINATOR)?;
+    let mut copied = 0;
     while copied < records {
-        let mut batch = Vec::new();
-        let mut wait = Duration::from_millis(100);
-        while batch.len() < 5_000 {
-            let Some(message) = consumer.poll(wait) else {
-                break;
-            };
-            batch.push(message?);
-            wait = Duration::ZERO;
-        }
+        let batch = batch(&consumer)?;
         if batch.is_empty() {
             continue;
         }
         producer.begin_transaction()?;
-        let mut offsets = TopicPartitionList::new();
-        let mut ends = std::collections::BTreeMap::new();
+        let mut ends = BTreeMap::new();
         for message in &batch {
             let headers = message
                 .headers()
@@ -258,22 +256,35 @@ fn copy(bootstrap: &str, from: &str, to: &str, records: u64) -> Result<()> {
             producer.send(record).map_err(|(error, _)| error)?;
             ends.insert(message.partition(), message.offset() + 1);
         }
+        let mut offsets = TopicPartitionList::new();
         for (partition, end) in ends {
             offsets.add_partition_offset(from, partition, Offset::Offset(end))?;
         }
         let metadata = consumer.group_metadata().context("not in the group")?;
-        producer.send_offsets_to_transaction(&offsets, &metadata, Duration::from_secs(30))?;
-        while producer.in_flight_count() > 0 {
-            producer.poll(Duration::ZERO);
-            std::thread::sleep(Duration::from_micros(200));
-        }
-        producer.commit_transaction(Duration::from_secs(30))?;
+        producer.send_offsets_to_transaction(&offsets, &metadata, COORDINATOR)?;
+        // It sends what is still queued first.
+        producer.commit_transaction(COORDINATOR)?;
         copied += u64::try_from(batch.len())?;
-        first.get_or_insert((copied, Instant::now()));
     }
-    let (count, since) = first.context("nothing was copied")?;
-    println!("copied {count} {}", since.elapsed().as_nanos());
+    drop(consumer);
+    println!("left");
     loop {
         std::thread::park();
     }
+}
+
+/// As many records as come within a batch's time, and as its bounds take.
+fn batch(consumer: &BaseConsumer) -> Result<Vec<BorrowedMessage<'_>>> {
+    let until = Instant::now() + BATCH_TIME;
+    let (mut batch, mut bytes) = (Vec::new(), 0);
+    while batch.len() < BATCH_RECORDS && bytes < BATCH_BYTES {
+        let left = until.saturating_duration_since(Instant::now());
+        let Some(message) = consumer.poll(left) else {
+            break;
+        };
+        let message = message?;
+        bytes += message.payload_len();
+        batch.push(message);
+    }
+    Ok(batch)
 }

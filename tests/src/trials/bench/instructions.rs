@@ -13,8 +13,9 @@ use sluice_tests::harness::deployment::Site;
 use sluice_tests::harness::process::Service;
 use sluice_tests::harness::{janitor, wait};
 
-use super::measure::Options;
-use super::{ingest, load, processor};
+use super::load::Load;
+use super::options::Options;
+use super::{ingest, processor};
 
 /// Raw records that the processor works through.
 const RECORDS: u64 = 40_000;
@@ -30,15 +31,19 @@ const PATIENCE: Duration = Duration::from_secs(300);
 
 /// Instructions of ingest for a million requests.
 pub fn ingest(site: &mut Site, options: &Options) -> Result<f64> {
-    let requests = ingest::requests(site)?;
+    let requests = ingest::small_mixed(site)?;
     let counted = Counted::on(site)?;
     // A request that takes longer than this would be answered 503.
     site.set(&["ingest", "ack_timeout"], json!("30s"));
     let mut service = site.ingest()?;
     service.wait_ready()?;
-    load::run(site.listen(), &requests, options.connections, WARM_UP)?;
+    let mut load = Load::connect(site.listen(), options.connections, &requests)?;
+    // Seconds say nothing here.
+    let no_time = || Ok(Duration::ZERO);
+    load.closed(WARM_UP, no_time)?;
     begin(&service)?;
-    let answered = load::run(site.listen(), &requests, options.connections, LOAD)?;
+    let answered = load.closed(LOAD, no_time)?.all;
+    drop(load);
     service.stop()?;
     counted.per_million(answered)
 }

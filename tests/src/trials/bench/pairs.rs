@@ -4,7 +4,9 @@ use anyhow::Result;
 use serde::Serialize;
 use sluice_tests::harness::deployment::Site;
 
-use super::measure::Options;
+use super::measure::Bench;
+use super::options::Options;
+use super::spread::Spread;
 use super::{ingest, instructions, processor};
 use crate::trials::frame;
 
@@ -24,6 +26,7 @@ struct Report {
 struct Cost {
     base: f64,
     changed: f64,
+    /// Of the medians: the rounds of a pair that is close differ by more than it does.
     ratio: f64,
     rounds_base: Vec<f64>,
     rounds_changed: Vec<f64>,
@@ -59,13 +62,13 @@ const INSTRUCTIONS: Unit = (
 );
 
 /// Runs it; whether the second condition costs at most the bound.
-pub fn run(bootstrap: &str, pair: &Pair<'_>, options: &Options) -> Result<bool> {
-    let (unit, ingest, processor) = if options.instructions {
+pub fn run(bench: &Bench<'_>, pair: &Pair<'_>) -> Result<bool> {
+    let (unit, ingest, processor) = if bench.options.instructions {
         INSTRUCTIONS
     } else {
         CPU
     };
-    let cost = |name, measured| cost(name, (unit, measured), bootstrap, pair, options);
+    let cost = |name, measured| cost(name, (unit, measured), bench, pair);
     let ingest = cost("ingest", ingest)?;
     let processor = cost("processor", processor)?;
     let report = Report {
@@ -81,32 +84,28 @@ pub fn run(bootstrap: &str, pair: &Pair<'_>, options: &Options) -> Result<bool> 
 fn cost(
     name: &str,
     (unit, measured): (&str, Measured),
-    bootstrap: &str,
+    bench: &Bench<'_>,
     pair: &Pair<'_>,
-    options: &Options,
 ) -> Result<Cost> {
     let (mut base, mut changed) = (Vec::new(), Vec::new());
-    for round in 1..=options.rounds.max(1) {
+    for round in 1..=bench.options.rounds {
         // The one that goes first changes, for the broker warms up.
         for is_changed in [round % 2 == 0, round % 2 == 1] {
             let prefix = format!("{}-{name}-{round}-{is_changed}.", pair.name);
-            let mut site = Site::new(&prefix, bootstrap)?;
+            let mut site = bench.site(&prefix)?;
             let (condition, rounds, what) = if is_changed {
                 (pair.changed, &mut changed, "changed")
             } else {
                 (pair.base, &mut base, "base")
             };
             condition(&mut site);
-            let spent = measured(&mut site, options)?;
+            let spent = measured(&mut site, bench.options)?;
+            bench.clear(&site)?;
             eprintln!("round {round}: {name}, {what}: {spent:.2} {unit}");
             rounds.push(spent);
         }
     }
-    let median = |values: &[f64]| {
-        let mut sorted = values.to_vec();
-        sorted.sort_by(f64::total_cmp);
-        sorted[sorted.len() / 2]
-    };
+    let median = |values: &[f64]| Spread::of(values.iter().copied()).median;
     Ok(Cost {
         base: median(&base),
         changed: median(&changed),

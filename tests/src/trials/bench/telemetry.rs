@@ -5,11 +5,11 @@ use anyhow::Result;
 use serde_json::json;
 use sluice_tests::harness::collector::Collector;
 
-use super::measure::Options;
+use super::measure::Bench;
 use super::pairs::{self, Pair};
 
 /// Runs it; whether telemetry costs at most the bound.
-pub fn run(bootstrap: &str, options: &Options) -> Result<bool> {
+pub fn run(bench: &Bench<'_>) -> Result<bool> {
     let collector = Collector::start()?;
     let pair = Pair {
         name: "telemetry",
@@ -17,5 +17,5 @@ pub fn run(bootstrap: &str, options: &Options) -> Result<bool> {
         base: &|_| {},
         changed: &|site| site.set(&["telemetry", "otlp_endpoint"], json!(collector.grpc())),
     };
-    pairs::run(bootstrap, &pair, options)
+    pairs::run(bench, &pair)
 }
