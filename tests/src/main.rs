@@ -11,7 +11,7 @@ mod trials;
 
 use trials::{
     audit, bench, dev, faults, forbidden, hostile, observe, outage, playground, replay, roll,
-    rotate,
+    rotate, scale,
 };
 
 /// The services' allocator: the floors of the benchmarks are a part of this program.
@@ -33,6 +33,9 @@ enum Command {
     Faults(faults::Options),
     /// Measures both services next to their floors on a real Kafka.
     Bench(bench::Options),
+    /// Measures how the cost of a request and a record grows with threads, partitions, bodies, event topics,
+    /// known keys and sources.
+    Scale(scale::Options),
     /// Takes all brokers away for minutes under a steady load, and checks that ingest takes everything all
     /// the same.
     Outage(outage::Options),
@@ -65,6 +68,7 @@ fn main() -> ExitCode {
         Command::Audit(options) => audit::run(&options),
         Command::Faults(options) => faults::run(&options),
         Command::Bench(options) => bench::run(&options),
+        Command::Scale(options) => scale::run(&options),
         Command::Outage(options) => outage::run(&options),
         Command::Forbidden(options) => forbidden::run(&options),
         Command::Roll(options) => roll::run(&options),

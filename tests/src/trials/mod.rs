@@ -26,6 +26,8 @@ pub mod replay;
 
 pub mod bench;
 
+pub mod scale;
+
 mod hints;
 
 mod until_ctrl_c;

@@ -1,0 +1,183 @@
+//! How cost grows: what one request costs ingest and one record the processor, in instructions and in CPU
+//! time, while one number of an installation grows and all else stays: threads, partitions, bodies, event
+//! topics, known keys, sources.
+//!
+//! Comes in: the services of this build, a Kafka of its own for each axis, valgrind. Goes out: the results
+//! in `target/scale`, with the tables and the pictures that are made of them; with `--update` those of the
+//! documents too. No rate is measured: the machine may be busy with other things.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+use clap::builder::PossibleValuesParser;
+use serde::Serialize;
+use sluice_tests::harness::cluster::{Cluster, Purpose, root};
+use sluice_tests::harness::process;
+
+use crate::trials::frame;
+
+mod cost;
+mod counted;
+mod keys;
+mod load;
+mod plot;
+mod results;
+mod scene;
+mod services;
+mod table;
+mod traffic;
+
+use cost::Cost;
+use results::{BOUND, Growth, Measured, Results};
+use scene::{AXES, Axis, Scene, THREADS};
+
+#[derive(Debug, clap::Args)]
+pub struct Options {
+    /// Measures this axis and no other; several times: these.
+    #[arg(long, value_name = "NAME", value_parser = PossibleValuesParser::new(AXES.map(|axis| axis.name)))]
+    axis: Vec<String>,
+    /// Rounds in which CPU time is taken at each point; the median counts.
+    #[arg(long, default_value_t = 3)]
+    rounds: u32,
+    /// A quarter of the requests and records, and one round.
+    #[arg(long)]
+    quick: bool,
+    /// Measures nothing: makes tables and pictures of the results that are there.
+    #[arg(long, conflicts_with_all = ["axis", "quick"])]
+    redraw: bool,
+    /// Writes the pictures to docs/plots and the tables into docs/measurements.md.
+    #[arg(long)]
+    update: bool,
+    /// The folder `usr` of a valgrind that was unpacked; the system's where there is none.
+    #[arg(long, value_name = "DIR")]
+    valgrind: Option<PathBuf>,
+}
+
+/// The last line of standard output.
+#[derive(Serialize)]
+struct Report {
+    holds: bool,
+    /// How many times the least instructions of an axis the most may be.
+    bound: f64,
+    growths: Vec<Growth>,
+    seconds: BTreeMap<String, f64>,
+}
+
+/// Runs it; whether all axes hold.
+pub fn run(options: &Options) -> Result<bool> {
+    let folder = process::find("sluice-ingest")?;
+    let folder = folder.ancestors().nth(2).context("a target folder")?;
+    let folder = folder.join("scale");
+    std::fs::create_dir_all(&folder)?;
+    let file = folder.join("results.json");
+    let mut results = Results::read(&file)?;
+    if !options.redraw {
+        let mut ordinary = BTreeMap::new();
+        for axis in &AXES {
+            if options.axis.is_empty() || options.axis.iter().any(|name| name == axis.name) {
+                let measured = measure(axis, options, &mut ordinary)?;
+                eprintln!("{}: {:.0} s", axis.name, measured.seconds);
+                results.0.insert(axis.name.to_owned(), measured);
+                // What is measured is kept, whatever becomes of the next axis.
+                results.write(&file)?;
+            }
+        }
+    }
+    draw(&results, &folder, options.update)?;
+    let growths = results.growths();
+    let seconds = results
+        .axes()
+        .map(|(axis, measured)| (axis.name.to_owned(), measured.seconds));
+    let report = Report {
+        holds: growths.iter().all(|growth| growth.holds),
+        bound: BOUND,
+        seconds: seconds.collect(),
+        growths,
+    };
+    frame::conclude(&report, report.holds, &[], None)
+}
+
+/// The tables and the pictures, and those of the documents.
+fn draw(results: &Results, folder: &Path, update: bool) -> Result<()> {
+    let plots = root().join("docs/plots");
+    for (axis, measured) in results.axes() {
+        let name = format!("scale-{}.svg", axis.name);
+        let picture = plot::svg(axis, measured);
+        std::fs::write(folder.join(&name), &picture)?;
+        if update {
+            std::fs::create_dir_all(&plots)?;
+            std::fs::write(plots.join(&name), &picture)?;
+        }
+    }
+    let tables = table::markdown(results, "plots");
+    std::fs::write(folder.join("table.md"), &tables)?;
+    eprint!("{tables}");
+    if update {
+        let document = root().join("docs/measurements.md");
+        let text = std::fs::read_to_string(&document)?;
+        std::fs::write(&document, table::into_document(&text, &tables)?)?;
+    }
+    Ok(())
+}
+
+/// Costs that are known already, by service and scene: all axes meet in the ordinary one.
+type Known = BTreeMap<(&'static str, Scene), Cost>;
+
+fn measure(axis: &Axis, options: &Options, known: &mut Known) -> Result<Measured> {
+    let start = Instant::now();
+    eprintln!("{}: starting Kafka", axis.name);
+    let cluster = Cluster::start(1, Purpose::Bench)?;
+    let bootstrap = cluster.bootstrap();
+    let has_threads = knows_threads(&bootstrap)?;
+    let mut measured = Measured::default();
+    for &point in axis.points {
+        let scene = (axis.at)(point);
+        let mut one = |service: &'static str, cost: Service| -> Result<Cost> {
+            if let Some(known) = known.get(&(service, scene)) {
+                return Ok(*known);
+            }
+            let began = Instant::now();
+            let prefix = format!("{}{point}-{service}.", axis.name);
+            let mut site = scene.site(&prefix, &bootstrap, has_threads)?;
+            let cost = cost(&scene, &mut site, options)?;
+            let seconds = began.elapsed().as_secs_f64();
+            eprintln!(
+                "{} {point}: {service}: {cost:?} in {seconds:.0} s",
+                axis.name
+            );
+            known.insert((service, scene), cost);
+            Ok(cost)
+        };
+        // Without the setting there is one thread, whatever the point says.
+        if axis.ingest && (has_threads || axis.name != THREADS || point == 1) {
+            measured
+                .ingest
+                .insert(point, one("ingest", services::ingest)?);
+        }
+        if point <= axis.processor_until {
+            let cost = one("processor", services::processor)?;
+            measured.processor.insert(point, cost);
+        }
+    }
+    measured.seconds = start.elapsed().as_secs_f64();
+    Ok(measured)
+}
+
+/// A service under a scene.
+type Service = fn(&Scene, &mut sluice_tests::harness::deployment::Site, &Options) -> Result<Cost>;
+
+/// Whether this build's ingest has the setting.
+fn knows_threads(bootstrap: &str) -> Result<bool> {
+    let site = scene::ORDINARY.site("check.", bootstrap, true)?;
+    let file = site.dir().join("threads.yaml");
+    std::fs::write(&file, serde_json::to_vec(&site.settings)?)?;
+    let output = Command::new(process::find("sluice-ingest")?)
+        .arg("--check")
+        .arg("--config")
+        .arg(&file)
+        .output()?;
+    Ok(output.status.success())
+}
