@@ -51,7 +51,7 @@ help: ## lists the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort
 
 .PHONY: run dev test check chart audit replay faults outage forbidden observe roll rotate hostile upgrade mutants bench \
-  bench-dedup instructions fuzz dashboards dashboards-json image pod deny clean
+  bench-scale bench-dedup instructions fuzz dashboards dashboards-json image pod deny clean
 run: rust ## the playground on an embedded broker; ARGS="--once --json" ends with the account as JSON
 	@$(CARGO) build --quiet --workspace --bins
 	@target/debug/sluice-tests playground $(ARGS)
@@ -130,6 +130,10 @@ bench: rust kafka ## CPU, rates, times and memory of both services next to their
 	@$(call need,taskset,apt-get install util-linux)
 	@$(CARGO) build --release --workspace --bins
 	@target/release/sluice-tests bench $(ARGS)
+
+bench-scale: rust kafka $(VALGRIND)/valgrind ## how the cost of a request and a record grows on six axes; some 25 minutes, ARGS="--axis NAME --quick"; ARGS=--update writes the tables and plots of docs/
+	@$(CARGO) build --release --workspace --bins
+	@target/release/sluice-tests scale --valgrind $(VALGRIND)/package/usr $(ARGS)
 
 bench-dedup: rust ## a dedup index of 20 million identities from their dedup-log records: seconds, and bytes a key
 	@$(CARGO) bench --quiet -p sluice-processor --bench dedup

@@ -7,12 +7,11 @@
 //! documents too. No rate is measured: the machine may be busy with other things.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
 
-use anyhow::{Context, Result};
-use clap::builder::PossibleValuesParser;
+use anyhow::{Result, ensure};
 use serde::Serialize;
 use sluice_tests::harness::cluster::{Cluster, Purpose, root};
 use sluice_tests::harness::process;
@@ -23,6 +22,7 @@ mod cost;
 mod counted;
 mod keys;
 mod load;
+mod options;
 mod plot;
 mod results;
 mod scene;
@@ -31,30 +31,9 @@ mod table;
 mod traffic;
 
 use cost::Cost;
+pub use options::Options;
 use results::{BOUND, Growth, Measured, Results};
 use scene::{AXES, Axis, Scene, THREADS};
-
-#[derive(Debug, clap::Args)]
-pub struct Options {
-    /// Measures this axis and no other; several times: these.
-    #[arg(long, value_name = "NAME", value_parser = PossibleValuesParser::new(AXES.map(|axis| axis.name)))]
-    axis: Vec<String>,
-    /// Rounds in which CPU time is taken at each point; the median counts.
-    #[arg(long, default_value_t = 3)]
-    rounds: u32,
-    /// A quarter of the requests and records, and one round.
-    #[arg(long)]
-    quick: bool,
-    /// Measures nothing: makes tables and pictures of the results that are there.
-    #[arg(long, conflicts_with_all = ["axis", "quick"])]
-    redraw: bool,
-    /// Writes the pictures to docs/plots and the tables into docs/measurements.md.
-    #[arg(long)]
-    update: bool,
-    /// The folder `usr` of a valgrind that was unpacked; the system's where there is none.
-    #[arg(long, value_name = "DIR")]
-    valgrind: Option<PathBuf>,
-}
 
 /// The last line of standard output.
 #[derive(Serialize)]
@@ -68,10 +47,7 @@ struct Report {
 
 /// Runs it; whether all axes hold.
 pub fn run(options: &Options) -> Result<bool> {
-    let folder = process::find("sluice-ingest")?;
-    let folder = folder.ancestors().nth(2).context("a target folder")?;
-    let folder = folder.join("scale");
-    std::fs::create_dir_all(&folder)?;
+    let folder = results::folder()?;
     let file = folder.join("results.json");
     let mut results = Results::read(&file)?;
     if !options.redraw {
@@ -145,8 +121,10 @@ fn measure(axis: &Axis, options: &Options, known: &mut Known) -> Result<Measured
             let cost = cost(&scene, &mut site, options)?;
             let seconds = began.elapsed().as_secs_f64();
             eprintln!(
-                "{} {point}: {service}: {cost:?} in {seconds:.0} s",
-                axis.name
+                "{} {point}: {service}: {:.1} thousand instructions, {:.1} CPU µs; {seconds:.0} s",
+                axis.name,
+                cost.instructions / 1e3,
+                cost.cpu_seconds_per_million
             );
             known.insert((service, scene), cost);
             Ok(cost)
@@ -179,5 +157,8 @@ fn knows_threads(bootstrap: &str) -> Result<bool> {
         .arg("--config")
         .arg(&file)
         .output()?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    let is_unknown = said.contains("ingest.threads");
+    ensure!(output.status.success() || is_unknown, "--check: {said}");
     Ok(output.status.success())
 }

@@ -17,8 +17,8 @@ pub struct Counted {
 }
 
 impl Counted {
-    /// Has the site's next services run under callgrind, of the valgrind that was unpacked into a folder; none:
-    /// the system's. It counts nothing yet, so that a start is quick.
+    /// Has the site's next services run under callgrind, of the valgrind that was unpacked into a folder;
+    /// none: the system's. It counts nothing yet, so that a start is quick.
     pub fn on(site: &mut Site, valgrind: Option<&Path>) -> Result<Self> {
         let file = janitor::folder("callgrind")?.join("counts");
         let output = format!("--callgrind-out-file={}", file.display());
@@ -49,11 +49,13 @@ impl Counted {
         self.order(service, &["instrumentation", "on"])
     }
 
-    /// What was counted since the beginning.
-    pub fn end(&self, service: &Service) -> Result<u64> {
+    /// What was counted since the beginning. The counts of each function stay in a file that
+    /// `callgrind_annotate` shows.
+    pub fn end(&self, service: &Service, kept: &Path) -> Result<u64> {
         self.order(service, &["dump"])?;
         let file = self.file.with_extension("1");
         let text = std::fs::read_to_string(&file).context("callgrind wrote nothing")?;
+        std::fs::write(kept, &text)?;
         total(&text)
     }
 

@@ -68,16 +68,27 @@ impl Scale {
         let high = values.iter().copied().fold(f64::MIN_POSITIVE, f64::max);
         if is_log {
             let low = values.iter().copied().fold(high, f64::min);
-            let decades = low.log10().floor() as i32..=high.log10().ceil() as i32;
-            let ticks: Vec<f64> = decades.map(|decade| 10_f64.powi(decade)).collect();
-            let (low, high) = (ticks[0], ticks[ticks.len() - 1].max(ticks[0] * 10.0));
-            return (Self { low, high, is_log }, ticks);
+            let low = 10_f64.powf(low.log10().floor());
+            let mut ticks = vec![low, low * 10.0];
+            while ticks[ticks.len() - 1] < high {
+                ticks.push(ticks[ticks.len() - 1] * 10.0);
+            }
+            return (Self::over(&ticks, is_log), ticks);
         }
         let step = step(high / 5.0);
-        let count = (high * 1.05 / step).ceil() as u32;
-        let ticks = (0..=count).map(|n| f64::from(n) * step).collect();
-        let (low, high) = (0.0, f64::from(count) * step);
-        (Self { low, high, is_log }, ticks)
+        let mut ticks = vec![0.0, step];
+        while ticks[ticks.len() - 1] < high * 1.05 {
+            ticks.push(ticks[ticks.len() - 1] + step);
+        }
+        (Self::over(&ticks, is_log), ticks)
+    }
+
+    fn over(ticks: &[f64], is_log: bool) -> Self {
+        Self {
+            low: ticks[0],
+            high: ticks[ticks.len() - 1],
+            is_log,
+        }
     }
 }
 
@@ -241,6 +252,6 @@ mod tests {
         let (scale, ticks) = Scale::of(&[30.0, 9_000.0], true);
         assert_eq!(ticks, [10.0, 100.0, 1_000.0, 10_000.0]);
         assert!((scale.at(100.0) - 1.0 / 3.0).abs() < 1e-9);
-        assert_eq!(label(0.30000000000000004), "0.3");
+        assert_eq!(label(0.1 + 0.2), "0.3");
     }
 }

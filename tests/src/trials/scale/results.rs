@@ -1,10 +1,11 @@
 //! What was measured, as a file, and what holds of it.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
+use sluice_tests::harness::process;
 
 use super::cost::Cost;
 use super::scene::{AXES, Axis, BODY};
@@ -14,6 +15,15 @@ pub const BOUND: f64 = 1.25;
 
 /// A service's name, as the results have it.
 pub const SERVICES: [&str; 2] = ["ingest", "processor"];
+
+/// Where they stand: in the target folder.
+pub fn folder() -> Result<PathBuf> {
+    let binary = process::find("sluice-ingest")?;
+    let target = binary.ancestors().nth(2).context("a target folder")?;
+    let folder = target.join("scale");
+    std::fs::create_dir_all(&folder)?;
+    Ok(folder)
+}
 
 /// The results of all axes that were measured, by name.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -98,15 +108,15 @@ impl Growth {
         if each.len() < 2 {
             return None;
         }
-        let mut least = f64::INFINITY;
+        let mut lowest = f64::INFINITY;
         let mut most_of_least = 1.0_f64;
         for one in &each {
-            least = least.min(*one);
-            most_of_least = most_of_least.max(one / least);
+            lowest = lowest.min(*one);
+            most_of_least = most_of_least.max(one / lowest);
         }
         if !is_body {
             let most = each.iter().copied().fold(0.0, f64::max);
-            most_of_least = most / least;
+            most_of_least = most / lowest;
         }
         Some(Self {
             axis: axis.name,

@@ -1,5 +1,6 @@
 //! Both services under a scene: what one request or one record costs each.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,9 +15,11 @@ use sluice_tests::harness::wait::wait_for;
 
 use super::cost::{Cost, Rounds, Spent, number};
 use super::counted::Counted;
+use super::options::Options;
+use super::results::folder;
 use super::scene::Scene;
 use super::traffic::{self, Writer};
-use super::{Options, keys, load};
+use super::{keys, load};
 
 /// How long a service under callgrind may need for its start or its work.
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -82,11 +85,16 @@ pub fn ingest(scene: &Scene, site: &mut Site, options: &Options) -> Result<Cost>
     send(site, amounts.warm / 4)?;
     counted.begin(&service)?;
     send(site, amounts.counted)?;
-    let instructions = number(counted.end(&service)?) / number(amounts.counted);
+    let instructions = number(counted.end(&service, &kept(site)?)?) / number(amounts.counted);
     Ok(Cost {
         instructions,
         ..cost
     })
+}
+
+/// Where the counts of a site's service stay.
+fn kept(site: &Site) -> Result<PathBuf> {
+    Ok(folder()?.join(format!("{}callgrind", site.names().prefix)))
 }
 
 fn wait_ready(service: &Service) -> Result<()> {
@@ -152,7 +160,7 @@ pub fn processor(scene: &Scene, site: &mut Site, options: &Options) -> Result<Co
     let before = transactions(&service)?;
     counted.begin(&service)?;
     raw(scene, site, &writer, &mut next).work(&mut service, amounts.counted)?;
-    let instructions = number(counted.end(&service)?) / number(amounts.counted);
+    let instructions = number(counted.end(&service, &kept(site)?)?) / number(amounts.counted);
     let transactions = transactions(&service)? - before;
     Ok(Cost {
         instructions,
