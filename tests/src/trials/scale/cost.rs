@@ -6,11 +6,15 @@ use anyhow::Result;
 use serde::{Deserialize, Serialize};
 use sluice_tests::harness::metrics::{cpu_time, peak_memory};
 
+use super::counted::{Counts, number};
+
 /// What one request or record costs, as far as it was measured.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Cost {
-    /// In user space, under callgrind.
+    /// In user space, under callgrind, but those by the clock.
     pub instructions: f64,
+    /// Those by the clock, a second: of both services' clients, and of the processor's questions.
+    pub instructions_a_second: f64,
     /// User and system: the median of the rounds.
     pub cpu_seconds_per_million: f64,
     /// How often a thread of the process waited, for a lock or anything else, for a thousand of them: the
@@ -65,10 +69,11 @@ impl Rounds {
         self.waits.push(waits / done * 1e3);
     }
 
-    /// With what was counted for each under callgrind.
-    pub fn cost(&self, pid: u32, instructions: f64) -> Result<Cost> {
+    /// What they say, without instructions.
+    pub fn cost(&self, pid: u32) -> Result<Cost> {
         Ok(Cost {
-            instructions,
+            instructions: 0.0,
+            instructions_a_second: 0.0,
             cpu_seconds_per_million: median(&self.cpu),
             waits_per_thousand: median(&self.waits),
             records_per_transaction: None,
@@ -77,9 +82,15 @@ impl Rounds {
     }
 }
 
-#[expect(clippy::cast_precision_loss, reason = "counts far below 2^53")]
-pub fn number(count: u64) -> f64 {
-    count as f64
+impl Cost {
+    /// With what was counted for so many.
+    pub fn counted(self, counts: Counts, done: u64) -> Self {
+        Self {
+            instructions: counts.by_work / number(done),
+            instructions_a_second: counts.a_second,
+            ..self
+        }
+    }
 }
 
 fn median(values: &[f64]) -> f64 {
@@ -115,7 +126,7 @@ mod tests {
             };
             rounds.add(&spent(5, 1), &spent(5 + cpu, 1 + waits), 1_000);
         }
-        let cost = rounds.cost(std::process::id(), 7.0).expect("this process");
+        let cost = rounds.cost(std::process::id()).expect("this process");
         assert!((cost.cpu_seconds_per_million - 20.0).abs() < 1e-9);
         assert!((cost.waits_per_thousand - 4.0).abs() < 1e-9);
     }

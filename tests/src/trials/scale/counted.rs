@@ -1,8 +1,11 @@
 //! Instructions of a service under callgrind, which counts the same on a busy machine: from a moment on, and
 //! until another. What the kernel does for the service is not counted.
 
+use std::cell::Cell;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use sluice_tests::harness::deployment::Site;
@@ -14,6 +17,7 @@ pub struct Counted {
     file: PathBuf,
     /// The program that speaks to a running valgrind.
     vgdb: PathBuf,
+    since: Cell<Option<Instant>>,
 }
 
 impl Counted {
@@ -41,22 +45,32 @@ impl Counted {
         ];
         site.under = program;
         site.under.extend(own.map(str::to_owned));
-        Ok(Self { file, vgdb })
+        Ok(Self {
+            file,
+            vgdb,
+            since: Cell::new(None),
+        })
     }
 
     /// Counts from now on.
     pub fn begin(&self, service: &Service) -> Result<()> {
-        self.order(service, &["instrumentation", "on"])
+        self.order(service, &["instrumentation", "on"])?;
+        self.since.set(Some(Instant::now()));
+        Ok(())
     }
 
     /// What was counted since the beginning. The counts of each function stay in a file that
     /// `callgrind_annotate` shows.
-    pub fn end(&self, service: &Service, kept: &Path) -> Result<u64> {
+    pub fn end(&self, service: &Service, kept: &Path) -> Result<Counts> {
+        let seconds = self
+            .since
+            .get()
+            .map_or(0.0, |since| since.elapsed().as_secs_f64());
         self.order(service, &["dump"])?;
         let file = self.file.with_extension("1");
         let text = std::fs::read_to_string(&file).context("callgrind wrote nothing")?;
         std::fs::write(kept, &text)?;
-        total(&text)
+        Counts::of(&text, seconds)
     }
 
     fn order(&self, service: &Service, words: &[&str]) -> Result<()> {
@@ -71,22 +85,71 @@ impl Counted {
     }
 }
 
-/// The sum of a file of callgrind.
-fn total(text: &str) -> Result<u64> {
-    let total = text.lines().find_map(|line| line.strip_prefix("totals: "));
-    Ok(total.context("callgrind wrote no totals")?.trim().parse()?)
+/// What is called by the clock and not by requests or records, in functions that do not call each other: the
+/// client's timers (its statistics most of all), and the processor's question how far the topics of fates
+/// are visible.
+const BY_THE_CLOCK: [&str; 2] = ["rd_kafka_timers_run", "LogReader::offsets"];
+
+/// Instructions.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Counts {
+    /// But those by the clock: a process under callgrind is some fifty times slower, and the clock is not.
+    pub by_work: f64,
+    /// Those that would come in each second of a process at its own pace too.
+    pub a_second: f64,
+}
+
+impl Counts {
+    /// Of a file of callgrind, whose function names stand where they come first, behind a number.
+    fn of(text: &str, seconds: f64) -> Result<Self> {
+        let mut clocked = BTreeSet::new();
+        let (mut total, mut by_clock) = (None, 0);
+        let mut is_clocked = false;
+        let mut lines = text.lines();
+        while let Some(line) = lines.next() {
+            if let Some(name) = line.strip_prefix("fn=").or(line.strip_prefix("cfn=")) {
+                let (number, name) = name.split_once(' ').unwrap_or((name, ""));
+                if BY_THE_CLOCK.iter().any(|clocked| name.ends_with(clocked)) {
+                    clocked.insert(number);
+                }
+                is_clocked = clocked.contains(number);
+            } else if line.starts_with("calls=") {
+                // The line after it has what the calls took, all in all.
+                let taken = lines.next().and_then(|line| line.split(' ').next_back());
+                if is_clocked {
+                    by_clock += taken.map_or(Ok(0), str::parse::<u64>)?;
+                }
+            } else if let Some(sum) = line.strip_prefix("totals: ") {
+                total = Some(sum.trim().parse::<u64>()?);
+            }
+        }
+        let total = total.context("callgrind wrote no totals")?;
+        Ok(Self {
+            by_work: number(total.saturating_sub(by_clock)),
+            a_second: number(by_clock) / seconds,
+        })
+    }
+}
+
+/// A count.
+#[expect(clippy::cast_precision_loss, reason = "counts far below 2^53")]
+pub fn number(count: u64) -> f64 {
+    count as f64
 }
 
 #[cfg(test)]
 mod tests {
-    use super::total;
+    use super::Counts;
 
     #[test]
-    fn the_total_of_a_dump_is_read() {
-        assert_eq!(
-            total("version: 1\nfn=(1) a\n12 5\ntotals: 123456\n").expect("totals"),
-            123_456
-        );
-        assert!(total("version: 1\n").is_err());
+    fn what_the_clock_calls_is_counted_apart() {
+        let text = "version: 1\nfn=(1) rd_kafka_thread_main\n12 5\ncfi=(3)\n\
+            cfn=(7) rd_kafka_timers_run\ncalls=4 0\n+3 1000\n\
+            cfn=(8) a::other\ncalls=1 0\n* 77\n\nfn=(9) main\n1 2\ncfn=(7)\ncalls=1 5\n* 234\n\
+            fn=(7)\n5 1234\ntotals: 123456\n";
+        let counts = Counts::of(text, 2.0).expect("counts");
+        assert!((counts.by_work - 122_222.0).abs() < 1e-9, "{counts:?}");
+        assert!((counts.a_second - 617.0).abs() < 1e-9, "{counts:?}");
+        assert!(Counts::of("version: 1\n", 1.0).is_err());
     }
 }

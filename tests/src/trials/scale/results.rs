@@ -137,6 +137,7 @@ pub mod tests {
         let costs = thousands.iter().map(|(point, thousands)| {
             let cost = Cost {
                 instructions: thousands * 1e3,
+                instructions_a_second: 2e6,
                 cpu_seconds_per_million: thousands / 10.0,
                 waits_per_thousand: 12.0,
                 records_per_transaction: None,

@@ -13,8 +13,8 @@ use sluice_tests::harness::offsets::wait_caught_up;
 use sluice_tests::harness::process::Service;
 use sluice_tests::harness::wait::wait_for;
 
-use super::cost::{Cost, Rounds, Spent, number};
-use super::counted::Counted;
+use super::cost::{Cost, Rounds, Spent};
+use super::counted::{Counted, number};
 use super::options::Options;
 use super::results::folder;
 use super::scene::Scene;
@@ -76,7 +76,7 @@ pub fn ingest(scene: &Scene, site: &mut Site, options: &Options) -> Result<Cost>
         send(site, amounts.timed)?;
         rounds.add(&before, &Spent::now(service.id())?, amounts.timed);
     }
-    let cost = rounds.cost(service.id(), 0.0)?;
+    let cost = rounds.cost(service.id())?;
     service.stop()?;
 
     let counted = Counted::on(site, options.valgrind.as_deref())?;
@@ -85,11 +85,8 @@ pub fn ingest(scene: &Scene, site: &mut Site, options: &Options) -> Result<Cost>
     send(site, amounts.warm / 4)?;
     counted.begin(&service)?;
     send(site, amounts.counted)?;
-    let instructions = number(counted.end(&service, &kept(site)?)?) / number(amounts.counted);
-    Ok(Cost {
-        instructions,
-        ..cost
-    })
+    let counts = counted.end(&service, &kept(site)?)?;
+    Ok(cost.counted(counts, amounts.counted))
 }
 
 /// Where the counts of a site's service stay.
@@ -150,7 +147,7 @@ pub fn processor(scene: &Scene, site: &mut Site, options: &Options) -> Result<Co
         raw(scene, site, &writer, &mut next).work(&mut service, amounts.timed)?;
         rounds.add(&before, &Spent::now(service.id())?, amounts.timed);
     }
-    let cost = rounds.cost(service.id(), 0.0)?;
+    let cost = rounds.cost(service.id())?;
     service.stop()?;
 
     let counted = Counted::on(site, options.valgrind.as_deref())?;
@@ -160,12 +157,11 @@ pub fn processor(scene: &Scene, site: &mut Site, options: &Options) -> Result<Co
     let before = transactions(&service)?;
     counted.begin(&service)?;
     raw(scene, site, &writer, &mut next).work(&mut service, amounts.counted)?;
-    let instructions = number(counted.end(&service, &kept(site)?)?) / number(amounts.counted);
+    let counts = counted.end(&service, &kept(site)?)?;
     let transactions = transactions(&service)? - before;
     Ok(Cost {
-        instructions,
         records_per_transaction: Some(number(amounts.counted) / transactions),
-        ..cost
+        ..cost.counted(counts, amounts.counted)
     })
 }
 

@@ -16,11 +16,14 @@ const END: &str = "<!-- to here -->\n";
 /// A column: its heading, and what it has of a cost.
 type Column = (&'static str, fn(&Cost) -> Option<f64>);
 
-const COLUMNS: [Column; 5] = [
+const COLUMNS: [Column; 6] = [
     ("thousand instructions", |cost| {
         Some(cost.instructions / 1e3)
     }),
     ("CPU µs", |cost| Some(cost.cpu_seconds_per_million)),
+    ("million instructions a second by the clock", |cost| {
+        Some(cost.instructions_a_second / 1e6)
+    }),
     ("waits per thousand", |cost| Some(cost.waits_per_thousand)),
     ("records a transaction", |cost| cost.records_per_transaction),
     ("peak MiB", |cost| Some(cost.peak_mebibytes)),
@@ -126,11 +129,12 @@ mod tests {
         let text = markdown(&results, "plots");
         let expected = "\n#### Threads\n\n\
             ![threads of ingest, workers of the processor](plots/scale-threads.svg)\n\n\
-            | processor: workers | thousand instructions | CPU µs | waits per thousand | peak MiB |\n\
-            |---|---|---|---|---|\n\
-            | 1 | 100 | 10.0 | 12.0 | 40.0 |\n\
-            | 2 | 150 | 15.0 | 12.0 | 40.0 |\n\
-            | last to first | 1.50 | 1.50 | 1.00 | 1.00 |\n\n\
+            | processor: workers | thousand instructions | CPU µs | million instructions a second by the clock \
+            | waits per thousand | peak MiB |\n\
+            |---|---|---|---|---|---|\n\
+            | 1 | 100 | 10.0 | 2.00 | 12.0 | 40.0 |\n\
+            | 2 | 150 | 15.0 | 2.00 | 12.0 | 40.0 |\n\
+            | last to first | 1.50 | 1.50 | 1.00 | 1.00 | 1.00 |\n\n\
             Measured in 0 s.\n";
         assert_eq!(text, expected);
     }
