@@ -86,9 +86,13 @@ impl Counted {
 }
 
 /// What is called by the clock and not by requests or records, in functions that do not call each other: the
-/// client's timers (its statistics most of all), and the processor's question how far the topics of fates
-/// are visible.
-const BY_THE_CLOCK: [&str; 2] = ["rd_kafka_timers_run", "LogReader::offsets"];
+/// client's timers (its statistics most of all), our reading of these statistics, and the processor's
+/// question how far the topics of fates are visible.
+const BY_THE_CLOCK: [&str; 3] = [
+    "rd_kafka_timers_run",
+    "Statistics::take",
+    "LogReader::offsets",
+];
 
 /// Instructions.
 #[derive(Debug, Clone, Copy, PartialEq)]

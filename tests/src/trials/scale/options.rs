@@ -28,3 +28,10 @@ pub struct Options {
     #[arg(long, value_name = "DIR")]
     pub valgrind: Option<PathBuf>,
 }
+
+impl Options {
+    /// How often CPU time is taken at each point.
+    pub fn rounds(&self) -> u32 {
+        if self.quick { 1 } else { self.rounds.max(1) }
+    }
+}

@@ -71,7 +71,7 @@ pub fn ingest(scene: &Scene, site: &mut Site, options: &Options) -> Result<Cost>
     let mut service = site.ingest()?;
     service.wait_ready()?;
     send(site, amounts.warm)?;
-    for _ in 0..options.rounds {
+    for _ in 0..options.rounds() {
         let before = Spent::now(service.id())?;
         send(site, amounts.timed)?;
         rounds.add(&before, &Spent::now(service.id())?, amounts.timed);
@@ -142,7 +142,7 @@ pub fn processor(scene: &Scene, site: &mut Site, options: &Options) -> Result<Co
     let mut service = site.processor("timed")?;
     wait_ready(&service)?;
     raw(scene, site, &writer, &mut next).work(&mut service, amounts.warm)?;
-    for _ in 0..options.rounds {
+    for _ in 0..options.rounds() {
         let before = Spent::now(service.id())?;
         raw(scene, site, &writer, &mut next).work(&mut service, amounts.timed)?;
         rounds.add(&before, &Spent::now(service.id())?, amounts.timed);
