@@ -2,6 +2,8 @@
 
 mod deliveries;
 
+mod handover;
+
 mod types;
 
 use std::fmt::Debug;
@@ -26,6 +28,7 @@ use sluice_service::kafka::statistics;
 use sluice_service::telemetry::Repeated;
 
 use self::deliveries::{Deliveries, Raw};
+pub use self::handover::{Handover, Outcome};
 pub use self::types::{Delivered, Hold, Publish, Record, Refused, Undelivered};
 use crate::metrics::DeliveryMetrics;
 

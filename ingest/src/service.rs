@@ -22,7 +22,7 @@ use crate::http::server;
 use crate::http::tls::Tls;
 use crate::metrics::{Metrics, SpoolMetrics};
 use crate::persist::Durable;
-use crate::publish::{self, Kafka, Use};
+use crate::publish::{self, Handover, Kafka, Use};
 use crate::receive::Receiver;
 use crate::spool::Spool;
 use crate::spool::drain::Drain;
@@ -84,6 +84,7 @@ pub async fn run(
         Err(failure) => return ended_early(&service, failure).await,
     };
     ingest.follow(watcher);
+    Handover::begin();
     let server = tokio::spawn(server::serve(
         Arc::clone(&ingest.receiver),
         listener,

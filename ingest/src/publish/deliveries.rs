@@ -216,15 +216,10 @@ impl ProducerContext for Deliveries {
     type DeliveryOpaque = Box<Hold>;
 
     fn delivery(&self, result: &DeliveryResult<'_>, hold: Box<Hold>) {
-        let Hold {
-            reply,
-            permit,
-            since,
-        } = *hold;
         let outcome = match result {
             Ok(message) => {
                 self.note(None);
-                self.delivered(message.partition(), since, appended(message));
+                self.delivered(message.partition(), hold.since, appended(message));
                 Ok(Delivered {
                     partition: message.partition(),
                     offset: message.offset(),
@@ -241,10 +236,7 @@ impl ProducerContext for Deliveries {
                 Err(undelivered(code))
             }
         };
-        // First, so that the receiver of the outcome finds the room.
-        drop(permit);
-        // The sender may have been answered already, or be gone.
-        let _ = reply.send(outcome);
+        hold.end(outcome);
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use sluice_schemas::raw::{REQUEST, TRACEPARENT};
 use tokio::sync::oneshot;
 
+use super::handover::{Handover, Outcome};
 use crate::byte_budget::Permit;
 use crate::clock;
 
@@ -39,7 +40,9 @@ impl Record<'_> {
 #[derive(Debug)]
 pub struct Hold {
     /// Receives the outcome.
-    pub reply: oneshot::Sender<Result<Delivered, Undelivered>>,
+    pub reply: oneshot::Sender<Outcome>,
+    /// The way to its receiver's thread, where that has one.
+    pub handover: Option<Arc<Handover>>,
     /// The permit to hold the body's bytes: given back when the producer holds them no longer, even
     /// if the sender was answered before. What comes from the spool is bounded otherwise.
     pub permit: Option<Arc<Permit>>,
@@ -48,17 +51,26 @@ pub struct Hold {
 }
 
 impl Hold {
-    /// For a record that is handed over now.
-    pub fn new(
-        reply: oneshot::Sender<Result<Delivered, Undelivered>>,
-        permit: Option<Arc<Permit>>,
-    ) -> Box<Self> {
+    /// For a record that is handed over now, by the thread that waits for the outcome.
+    pub fn new(reply: oneshot::Sender<Outcome>, permit: Option<Arc<Permit>>) -> Box<Self> {
         let since = clock::now();
         Box::new(Self {
             reply,
+            handover: Handover::here(),
             permit,
             since,
         })
+    }
+
+    /// The outcome is known.
+    pub fn end(self, outcome: Outcome) {
+        // First, so that the receiver of the outcome finds the room, and so that no thread that is stuck keeps it.
+        drop(self.permit);
+        match self.handover {
+            Some(handover) => handover.put(self.reply, outcome),
+            // The sender may have been answered already, or be gone.
+            None => drop(self.reply.send(outcome)),
+        }
     }
 }
 
