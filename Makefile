@@ -63,6 +63,7 @@ dev: rust kafka prometheus ## a real one-node Kafka, both services and Prometheu
 test: rust kafka registry python collector chart-tools ## all tests: unit, contract, end-to-end on real Kafka, and make chart
 	@$(CARGO) build --workspace --bins
 	@$(CARGO) test --workspace $(ARGS)
+	@test -n "$(ARGS)" || INGEST_TEST_THREADS=4 $(CARGO) test --package sluice-ingest --test contract
 	@test -n "$(ARGS)" || $(CHART_VENV)/bin/python -B tests/chart/run.py
 
 chart: rust chart-tools ## the chart: schemas, snapshots, unit tests, bad values; 1 minute; a real API server by ARGS="--server"

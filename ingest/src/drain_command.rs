@@ -12,7 +12,8 @@ use sluice_service::runtime::Failure;
 
 use crate::metrics::Metrics;
 use crate::publish::Use;
-use crate::service::{open_spool, producer, verify};
+use crate::raw_topic::verify;
+use crate::service::{open_spool, producer};
 use crate::spool::drain::Drain;
 use crate::spool::record::Stored;
 use crate::spool::{Released, Spool};

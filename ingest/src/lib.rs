@@ -11,6 +11,8 @@ pub mod config;
 
 pub mod service;
 
+mod raw_topic;
+
 pub mod drain_command;
 
 pub mod descriptors;

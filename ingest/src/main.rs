@@ -8,7 +8,7 @@ use mimalloc::MiMalloc;
 use sluice_ingest::arguments::{Arguments, Command};
 use sluice_ingest::descriptors;
 use sluice_ingest::drain_command::{drain_only, list_quarantine};
-use sluice_ingest::http::server;
+use sluice_ingest::http::{server, threads};
 use sluice_ingest::service::{check, run};
 use sluice_ingest::spool::Released;
 use sluice_schemas::settings::{Part, Settings};
@@ -49,11 +49,7 @@ fn main() {
 }
 
 fn start(settings: Settings, command: Option<Command>) -> anyhow::Result<Result<(), Failure>> {
-    // One thread: parsing is a small part of the work, and librdkafka has threads of its own.
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .event_interval(server::EVENT_INTERVAL)
-        .build()?;
+    let runtime = threads::runtime()?;
     let ended = runtime.block_on(async {
         match command {
             Some(Command::Drain {

@@ -242,10 +242,15 @@ impl Metrics {
         self.buffered.set(bytes as u64);
     }
 
-    /// As many connections are open now.
-    pub fn connections(&self, open: usize) {
-        self.connections
-            .set(i64::try_from(open).unwrap_or(i64::MAX));
+    /// One connection more is open. Counted and not set, for several threads may see their numbers in another
+    /// order than they came to be.
+    pub fn connected(&self) {
+        self.connections.inc();
+    }
+
+    /// One connection less is open.
+    pub fn disconnected(&self) {
+        self.connections.dec();
     }
 
     /// A connection was ended. Any client can cause that, so it is a debug line.

@@ -4,6 +4,8 @@ mod deliveries;
 
 mod handover;
 
+mod outcome;
+
 mod types;
 
 use std::fmt::Debug;
@@ -28,8 +30,9 @@ use sluice_service::kafka::statistics;
 use sluice_service::telemetry::Repeated;
 
 use self::deliveries::{Deliveries, Raw};
-pub use self::handover::{Handover, Outcome};
-pub use self::types::{Delivered, Hold, Publish, Record, Refused, Undelivered};
+pub use self::handover::Handover;
+pub use self::outcome::{Delivered, Outcome, Undelivered};
+pub use self::types::{Hold, Publish, Record, Refused};
 use crate::metrics::DeliveryMetrics;
 
 /// The most of a batch, in bytes. Under the smallest record limit that there can be; a larger record is a

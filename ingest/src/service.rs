@@ -7,10 +7,9 @@ use prometheus_client::registry::Registry;
 use sluice_schemas::settings::{self, Fault, Part, Settings};
 use sluice_service::admin::Readiness;
 use sluice_service::kafka::credentials::Credentials;
-use sluice_service::kafka::topics::{self, EnsureError, Which};
 use sluice_service::reload::{ApplyError, Watcher};
 use sluice_service::runtime::{Failure, Service};
-use sluice_service::telemetry::{self, Repeated, Telemetry};
+use sluice_service::telemetry::{self, Telemetry};
 use sluice_service::watch::Watching;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -19,10 +18,12 @@ use tokio_util::sync::CancellationToken;
 use crate::config::Config;
 use crate::descriptors;
 use crate::http::server;
+use crate::http::threads::{self, Threads};
 use crate::http::tls::Tls;
 use crate::metrics::{Metrics, SpoolMetrics};
 use crate::persist::Durable;
-use crate::publish::{self, Handover, Kafka, Use};
+use crate::publish::{self, Kafka, Use};
+use crate::raw_topic::verify;
 use crate::receive::Receiver;
 use crate::spool::Spool;
 use crate::spool::drain::Drain;
@@ -31,12 +32,12 @@ use crate::spool::store::StoreError;
 /// How often Kafka is asked whether it would take a record, and how long the answer may take.
 const PROBE_INTERVAL: Duration = Duration::from_secs(2);
 
-/// The pause before topics are asked for again while Kafka is unreachable.
-const TOPICS_RETRY_DELAY: Duration = Duration::from_secs(1);
-
 /// How long the producer may take for its last records. With the server's own bounds, the whole
 /// shutdown stays under 30 s.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(6);
+
+/// How long threads may take to end whose connections are to be dropped.
+const THREADS_END_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// How long the producer and the spool may take to close.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -84,10 +85,13 @@ pub async fn run(
         Err(failure) => return ended_early(&service, failure).await,
     };
     ingest.follow(watcher);
-    Handover::begin();
+    let threads = match serving_threads(&service.settings) {
+        Ok(threads) => threads,
+        Err(failure) => return ended_early(&service, Some(failure)).await,
+    };
     let server = tokio::spawn(server::serve(
         Arc::clone(&ingest.receiver),
-        listener,
+        (listener, threads.runtimes()),
         ingest.tls.clone(),
         service.shutdown.clone(),
     ));
@@ -105,11 +109,24 @@ pub async fn run(
         server.abort();
     }
 
-    // Close.
+    close(&service, threads, ingest).await;
+    outcome
+}
+
+async fn close(service: &Service, mut threads: Threads, ingest: Ingest) {
     service.closed.cancel();
     // Together: a Collector that hangs must not keep the spool from closing in time.
-    tokio::join!(service.telemetry.close(), ingest.close());
-    outcome
+    tokio::join!(service.telemetry.close(), async {
+        threads.end(THREADS_END_TIMEOUT).await;
+        ingest.close().await;
+    });
+}
+
+fn serving_threads(settings: &Settings) -> Result<Threads, Failure> {
+    let count = threads::count(settings.ingest.threads);
+    tracing::info!(threads = count, "threads serve");
+    Threads::start(count)
+        .map_err(|error| Failure::Restart(format!("a serving thread cannot be started: {error}")))
 }
 
 /// Closes what is open before there is a spool.
@@ -377,25 +394,6 @@ impl Ingest {
             tracing::warn!(
                 "the producer or the spool did not close within 2 s; the process ends without waiting"
             );
-        }
-    }
-}
-
-/// Creates or verifies the raw topic. Waits for Kafka as long as that takes.
-pub(crate) async fn verify(settings: &Settings, readiness: &Readiness) -> Result<(), Failure> {
-    let mut waiting = Repeated::default();
-    loop {
-        match topics::ensure(settings, Which::RawOnly).await {
-            Ok(()) => return Ok(()),
-            Err(EnsureError::Faults(lines)) => return Err(Failure::Config(lines)),
-            Err(error @ EnsureError::Unreachable(_)) => {
-                if settings.ingest.spool.is_none() {
-                    readiness.set("topics", Err(error.to_string()));
-                } else if let Some(repeated) = waiting.came(Instant::now()) {
-                    tracing::info!(%error, repeated, "raw cannot be verified yet, and requests are spooled");
-                }
-                tokio::time::sleep(TOPICS_RETRY_DELAY).await;
-            }
         }
     }
 }

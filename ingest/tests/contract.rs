@@ -29,6 +29,8 @@ mod half_close;
 
 mod tls;
 
+mod several;
+
 mod chain;
 
 mod broker;

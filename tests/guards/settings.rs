@@ -246,6 +246,7 @@ fn ingest_shown(ingest: &Ingest) -> Value {
     let Ingest {
         listen,
         admin_listen,
+        threads,
         ack_timeout,
         header_timeout,
         body_timeout,
@@ -258,6 +259,7 @@ fn ingest_shown(ingest: &Ingest) -> Value {
     json!({
         "listen": listen,
         "admin_listen": admin_listen,
+        "threads": threads,
         "ack_timeout": ms(*ack_timeout),
         "header_timeout": ms(*header_timeout),
         "body_timeout": ms(*body_timeout),

@@ -69,7 +69,7 @@ pub async fn begin<P: Publish>(
     let mut certified = Arc::default();
     let stream = if let Some(tls) = &server.tls {
         let tls = tls.current();
-        let handshake = handshake(Arc::clone(&tls.config), socket, &server.handshakes);
+        let handshake = handshake(Arc::clone(&tls.config), socket, slot.handshakes());
         let in_time = tokio::time::timeout(limits.handshake_timeout, handshake).await;
         let Ok(Ok(stream)) = in_time else {
             shed(Shed::TlsHandshake);
@@ -93,8 +93,8 @@ pub async fn begin<P: Publish>(
     })
 }
 
-/// Makes the TLS handshake. Its computation takes longer than a small request, so handshakes are computed one
-/// at a time, and other tasks run between two of them.
+/// Makes the TLS handshake. Its computation takes longer than a small request, so a thread computes
+/// handshakes one at a time, and other tasks run between two of them.
 async fn handshake(
     config: Arc<ServerConfig>,
     socket: Socket,

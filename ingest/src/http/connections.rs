@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use tokio::runtime::Handle;
 use tokio::sync::{Notify, Semaphore};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -31,8 +32,7 @@ const EVICTION_POLL_INTERVAL: Duration = Duration::from_millis(50);
 pub struct Server<P> {
     pub(super) receiver: Arc<Receiver<P>>,
     pub(super) tls: Option<Arc<Tls>>,
-    /// The permit to compute a handshake.
-    pub(super) handshakes: Semaphore,
+    lanes: Vec<Lane>,
     pub(super) peers: Peers,
     pub(super) open: AtomicUsize,
     /// The activity of each, by the number of its acceptance.
@@ -47,13 +47,35 @@ pub struct Server<P> {
     pub(super) closing: CancellationToken,
 }
 
-impl<P: Publish> Server<P> {
-    /// A server that has accepted nothing yet.
-    pub(super) fn new(receiver: Arc<Receiver<P>>, tls: Option<Arc<Tls>>) -> Self {
+/// A thread that serves, and what its connections share.
+struct Lane {
+    runtime: Handle,
+    open: AtomicUsize,
+    /// The permit to compute a handshake.
+    handshakes: Semaphore,
+}
+
+impl Lane {
+    fn new(runtime: Handle) -> Self {
         Self {
+            runtime,
+            open: AtomicUsize::new(0),
+            handshakes: Semaphore::new(1),
+        }
+    }
+}
+
+impl<P: Publish> Server<P> {
+    /// A server that has accepted nothing yet, and serves in these runtimes.
+    pub(super) fn new(
+        receiver: Arc<Receiver<P>>,
+        tls: Option<Arc<Tls>>,
+        runtimes: Vec<Handle>,
+    ) -> Self {
+        Self {
+            lanes: runtimes.into_iter().map(Lane::new).collect(),
             receiver,
             tls,
-            handshakes: Semaphore::new(1),
             peers: Peers::default(),
             open: AtomicUsize::new(0),
             activities: Mutex::default(),
@@ -67,6 +89,12 @@ impl<P: Publish> Server<P> {
     /// How many connections are open.
     pub(super) fn open(&self) -> usize {
         self.open.load(Ordering::Relaxed)
+    }
+
+    /// The thread with the fewest connections.
+    fn least_loaded(&self) -> usize {
+        let open = |number: &usize| self.lanes[*number].open.load(Ordering::Relaxed);
+        (0..self.lanes.len()).min_by_key(open).unwrap_or_default()
     }
 
     /// Whether seven of eight connections are taken.
@@ -149,13 +177,17 @@ pub(super) struct Slot<P: Publish> {
     pub(super) server: Arc<Server<P>>,
     pub(super) activity: Arc<Activity>,
     number: usize,
+    lane: usize,
 }
 
 impl<P: Publish> Slot<P> {
+    /// One of the thread that has the fewest.
     pub(super) fn new(server: &Arc<Server<P>>) -> Self {
         let number = server.accepted.fetch_add(1, Ordering::Relaxed);
-        let before = server.open.fetch_add(1, Ordering::Relaxed);
-        server.receiver.metrics().connections(before + 1);
+        server.open.fetch_add(1, Ordering::Relaxed);
+        let lane = server.least_loaded();
+        server.lanes[lane].open.fetch_add(1, Ordering::Relaxed);
+        server.receiver.metrics().connected();
         let activity = Arc::new(Activity::new());
         let mut activities = server.activities.lock();
         activities.insert(number, Arc::clone(&activity));
@@ -164,7 +196,20 @@ impl<P: Publish> Slot<P> {
             server: Arc::clone(server),
             activity,
             number,
+            lane,
         }
+    }
+
+    /// The runtime of its thread, where that is not the one that accepts.
+    pub(super) fn other_runtime(&self) -> Option<Handle> {
+        let lane = self.server.lanes.get(self.lane);
+        lane.filter(|_| self.lane > 0)
+            .map(|lane| lane.runtime.clone())
+    }
+
+    /// The permit to compute a handshake on its thread.
+    pub(super) fn handshakes(&self) -> &Semaphore {
+        &self.server.lanes[self.lane].handshakes
     }
 }
 
@@ -172,8 +217,9 @@ impl<P: Publish> Drop for Slot<P> {
     fn drop(&mut self) {
         let server = &self.server;
         server.activities.lock().remove(&self.number);
-        let before = server.open.fetch_sub(1, Ordering::Relaxed);
-        server.receiver.metrics().connections(before - 1);
+        server.lanes[self.lane].open.fetch_sub(1, Ordering::Relaxed);
+        server.open.fetch_sub(1, Ordering::Relaxed);
+        server.receiver.metrics().disconnected();
         server.ended.notify_one();
     }
 }

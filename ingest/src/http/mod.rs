@@ -5,6 +5,8 @@
 
 pub mod server;
 
+pub mod threads;
+
 pub mod tls;
 
 mod any_client;

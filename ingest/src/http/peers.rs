@@ -108,7 +108,8 @@ impl Table {
         self.swept = Some(now);
         self.known.retain(|_, peer| {
             let idle_or_unlimited = || peer.bytes.as_ref().is_none_or(|bytes| bytes.is_full(now));
-            peer.connections.load(Ordering::Relaxed) > 0 || !idle_or_unlimited()
+            // Another thread may have found it, and not counted its connection yet.
+            Arc::strong_count(peer) > 1 || !idle_or_unlimited()
         });
     }
 }

@@ -6,12 +6,14 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use tokio::net::{TcpListener, TcpSocket};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
 use super::connection;
 pub use super::connections::QUIET;
 use super::connections::{Server, Slot};
+use super::threads::Moved;
 use super::tls::Tls;
 use crate::publish::Publish;
 use crate::receive::Receiver;
@@ -28,10 +30,6 @@ const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(50);
 /// Connections that may wait in the kernel to be accepted, as far as it lets us (`net.core.somaxconn`).
 /// Where there is no room for one, the other end tries again after a second.
 const BACKLOG: u32 = 4096;
-
-/// tokio's `event_interval`: the sockets are polled every 8 task polls, so that a new connection does not
-/// wait for dozens of connections that have data.
-pub const EVENT_INTERVAL: u32 = 8;
 
 /// Listens at an address.
 ///
@@ -55,14 +53,15 @@ pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 }
 
 /// Answers until `shutdown`; then goes on for [`GRACE`] or until no connection came for [`QUIET`], accepts no
-/// more, and finishes what is open, for up to 15 s.
+/// more, and finishes what is open, for up to 15 s. Connections are served in these runtimes, of which the
+/// first is the one that this is called in.
 pub async fn serve<P: Publish>(
     receiver: Arc<Receiver<P>>,
-    listener: TcpListener,
+    (listener, runtimes): (TcpListener, Vec<Handle>),
     tls: Option<Arc<Tls>>,
     shutdown: CancellationToken,
 ) {
-    let server = Arc::new(Server::new(receiver, tls));
+    let server = Arc::new(Server::new(receiver, tls, runtimes));
     let failures = server.receiver.metrics().tls_reload_failures();
     let watching = server.tls.as_ref().map(|tls| tls.watch(failures));
     {
@@ -102,10 +101,32 @@ async fn accept<P: Publish>(server: &Arc<Server<P>>, listener: &TcpListener) {
         };
         // The next ones wait in the kernel's queue.
         server.room().await;
-        let slot = Slot::new(server);
-        tokio::spawn(async move {
-            connection::connection(&slot, stream, from).await;
-            drop(slot);
-        });
+        give(Slot::new(server), stream, from);
     }
+}
+
+/// Gives a connection to the thread of its slot.
+fn give<P: Publish>(slot: Slot<P>, stream: TcpStream, from: SocketAddr) {
+    let lost =
+        |error: io::Error| tracing::warn!(%error, "a connection was lost on its way to its thread");
+    let Some(runtime) = slot.other_runtime() else {
+        tokio::spawn(served(slot, stream, from));
+        return;
+    };
+    match Moved::from(stream) {
+        Ok(moved) => {
+            runtime.spawn(async move {
+                match moved.arrive() {
+                    Ok(stream) => served(slot, stream, from).await,
+                    Err(error) => lost(error),
+                }
+            });
+        }
+        Err(error) => lost(error),
+    }
+}
+
+async fn served<P: Publish>(slot: Slot<P>, stream: TcpStream, from: SocketAddr) {
+    connection::connection(&slot, stream, from).await;
+    drop(slot);
 }

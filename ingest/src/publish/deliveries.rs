@@ -18,7 +18,8 @@ use sluice_service::kafka::statistics::Statistics;
 use sluice_service::kafka::topics::{alteration, configs_tool};
 use sluice_service::telemetry::Repeated;
 
-use super::types::{Delivered, Hold, Undelivered};
+use super::outcome::{Delivered, Undelivered};
+use super::types::Hold;
 use crate::clock;
 use crate::metrics::DeliveryMetrics;
 

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use sluice_schemas::raw::{REQUEST, TRACEPARENT};
 use tokio::sync::oneshot;
 
-use super::handover::{Handover, Outcome};
+use super::handover::Handover;
+use super::outcome::Outcome;
 use crate::byte_budget::Permit;
 use crate::clock;
 
@@ -64,7 +65,7 @@ impl Hold {
 
     /// The outcome is known.
     pub fn end(self, outcome: Outcome) {
-        // First, so that the receiver of the outcome finds the room, and so that no thread that is stuck keeps it.
+        // First, so that the receiver of the outcome finds the room, and no thread that is stuck keeps it.
         drop(self.permit);
         match self.handover {
             Some(handover) => handover.put(self.reply, outcome),
@@ -72,15 +73,6 @@ impl Hold {
             None => drop(self.reply.send(outcome)),
         }
     }
-}
-
-/// Where a record stands in the raw topic.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Delivered {
-    /// The partition.
-    pub partition: i32,
-    /// The offset.
-    pub offset: i64,
 }
 
 /// Why the producer refused a record.
@@ -92,19 +84,6 @@ pub enum Refused {
     TooLarge,
     /// The producer does not work.
     Broken,
-}
-
-/// Why a record is not known to be durable. It may be all the same.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Undelivered {
-    /// The brokers did not acknowledge in time.
-    TimedOut,
-    /// The brokers found it too large.
-    TooLarge,
-    /// The brokers find it invalid, and will again.
-    Invalid,
-    /// The brokers refused it, or it was given up.
-    Refused,
 }
 
 /// Where raw records go. Returns at once; the hold receives the outcome.

@@ -16,7 +16,7 @@ use sluice_schemas::settings::Settings;
 use sluice_service::runtime::Failure;
 use tokio_util::sync::CancellationToken;
 
-use crate::support::within;
+use crate::support::{threads, within};
 
 mod placement;
 
@@ -45,7 +45,9 @@ ingest: {{ack_timeout: 1s}}
 "
     );
     std::fs::write(&path, yaml).unwrap();
-    sluice_service::settings::load(&path).unwrap()
+    let mut settings = sluice_service::settings::load(&path).unwrap();
+    settings.ingest.threads = threads();
+    settings
 }
 
 pub fn start(settings: Settings) -> Running {

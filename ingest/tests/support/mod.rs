@@ -2,26 +2,31 @@
 
 mod page;
 
+mod under;
+
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
+use std::thread::ThreadId;
 use std::time::{Duration, Instant};
 
 use prometheus_client::registry::Registry;
 use sluice_ingest::config::Config;
 use sluice_ingest::http::server;
+use sluice_ingest::http::threads::Threads;
 use sluice_ingest::http::tls::Tls;
 use sluice_ingest::metrics::Metrics;
 use sluice_ingest::persist::Durable;
 use sluice_ingest::publish::{Delivered, Hold, Publish, Record, Refused, Undelivered};
 use sluice_ingest::receive::Receiver;
 use sluice_ingest::spool::drain::Drain;
-use sluice_schemas::identity::sha256;
 use sluice_schemas::raw::RawRequest;
-use sluice_schemas::settings::{Settings, Spool};
+use sluice_schemas::settings::Settings;
 use sluice_service::telemetry::{Span, Traces};
 use tokio_util::sync::CancellationToken;
+
+pub use self::under::{settings, spooling, threads};
 
 /// The largest body of source `small`, in bytes.
 pub const SMALL: usize = 1024;
@@ -42,6 +47,7 @@ pub const DELIVERED: Delivered = Delivered {
 pub enum Mood {
     Acknowledge,
     Keep,
+    Panic,
     QueueFull,
     TimeOut,
     Refuse,
@@ -56,6 +62,7 @@ pub struct Published {
     pub value: Vec<u8>,
     pub request: RawRequest,
     pub traceparent: String,
+    pub thread: ThreadId,
 }
 
 #[derive(Debug)]
@@ -76,20 +83,22 @@ impl Publish for Fake {
             turned_away.push(record.value.to_vec());
             return Err(Refused::QueueFull);
         }
+        assert!(*mood != Mood::Panic, "as the test asked");
         self.published.lock().unwrap().push(Published {
             key: record.key.to_vec(),
             value: record.value.to_vec(),
             request: RawRequest::decode(record.request).unwrap(),
             traceparent: record.traceparent.to_owned(),
+            thread: std::thread::current().id(),
         });
         match *mood {
             Mood::LargeIsTooLarge if record.value == b"large" => {
-                let _ = hold.reply.send(Err(Undelivered::TooLarge));
+                hold.end(Err(Undelivered::TooLarge));
             }
-            Mood::Acknowledge | Mood::LargeIsTooLarge => drop(hold.reply.send(Ok(DELIVERED))),
-            Mood::TimeOut => drop(hold.reply.send(Err(Undelivered::TimedOut))),
-            Mood::Refuse => drop(hold.reply.send(Err(Undelivered::Refused))),
-            Mood::Keep | Mood::QueueFull => self.kept.lock().unwrap().push(*hold),
+            Mood::Acknowledge | Mood::LargeIsTooLarge => hold.end(Ok(DELIVERED)),
+            Mood::TimeOut => hold.end(Err(Undelivered::TimedOut)),
+            Mood::Refuse => hold.end(Err(Undelivered::Refused)),
+            Mood::Keep | Mood::Panic | Mood::QueueFull => self.kept.lock().unwrap().push(*hold),
         }
         Ok(())
     }
@@ -206,6 +215,7 @@ impl Ingest {
             .as_ref()
             .map(|spool| Drain::new(Arc::clone(spool), Arc::clone(&publisher)));
         let shutdown = CancellationToken::new();
+        let threads = settings.ingest.threads.or_else(threads).unwrap();
         let (bound, address) = std::sync::mpsc::channel();
         let thread = std::thread::spawn({
             let (shutdown, receiver) = (shutdown.clone(), Arc::clone(&receiver));
@@ -220,7 +230,10 @@ impl Ingest {
                     if let Some(drain) = drain {
                         tokio::spawn(drain.run(shutdown.clone()));
                     }
-                    server::serve(receiver, listener, tls, shutdown).await;
+                    let mut threads = Threads::start(threads).unwrap();
+                    let served = (listener, threads.runtimes());
+                    server::serve(receiver, served, tls, shutdown).await;
+                    threads.end(Duration::from_secs(5)).await;
                 });
             }
         });
@@ -275,52 +288,6 @@ impl Drop for Ingest {
             thread.join().unwrap();
         }
     }
-}
-
-/// With a spool in this folder.
-pub fn spooling(dir: &Path, max_bytes: u64) -> Settings {
-    let mut settings = settings(LIMITS, "");
-    settings.ingest.spool = Some(Spool {
-        dir: dir.to_owned(),
-        max_bytes,
-        source_share: 0.5,
-        max_age: Duration::from_secs(3600),
-        wait: Duration::from_millis(100),
-        drain_rate: 100_000,
-        drain_older: false,
-    });
-    settings
-}
-
-pub fn settings(more: &str, sources: &str) -> Settings {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("settings.yaml");
-    let yaml = format!(
-        "
-kafka: {{bootstrap_servers: 'localhost:1'}}
-sources:
-  site: {{provider: flowcode, secrets: [x]}}
-  small: {{provider: flowcode, secrets: [x], max_body: {SMALL}B}}
-  list: {{provider: referralloop, token_sha256: ['{}']}}
-  keyed: {{provider: referralloop, require_headers: {{X-Key: ['{}']}}}}
-  away: {{provider: flowcode, secrets: [x], enabled: false}}
-{sources}
-ingest:
-  ack_timeout: 300ms
-  header_timeout: 500ms
-  body_timeout: 500ms
-  max_buffered: 2MiB
-{more}
-telemetry: {{trace_ratio: 1}}
-",
-        hex(&sha256(b"t0ken")),
-        hex(&sha256(b"k3y")),
-    );
-    std::fs::write(&path, yaml).unwrap();
-    let mut settings = sluice_service::settings::load(&path).unwrap();
-    // Under what a settings file may say, for a test that fills it.
-    settings.ingest.max_buffered = BUFFERED as u64;
-    settings
 }
 
 pub struct Sender(pub TcpStream);

@@ -141,8 +141,8 @@ mod tests {
 topics: {partitions: 7}
 secrets_dir: /elsewhere
 schema_registry: {url: 'http://r'}
-ingest: {listen: '0.0.0.0:1', admin_listen: '0.0.0.0:2', ack_timeout: 3s, body_timeout: 3s,
-  header_timeout: 3s, max_buffered: 1MiB}
+ingest: {listen: '0.0.0.0:1', admin_listen: '0.0.0.0:2', threads: 3, ack_timeout: 3s,
+  body_timeout: 3s, header_timeout: 3s, max_buffered: 1MiB}
 processor: {admin_listen: '0.0.0.0:3', group: g, member: m, membership: static, workers: 2,
   begin: latest, dedup_window: 50h, dedup_memory: 1GiB, cloudevents_headers: false}
 telemetry: {otlp_endpoint: 'http://e', otlp_protocol: http, otlp_headers_file: h, otlp_ca_file: /ca,
@@ -158,7 +158,8 @@ telemetry: {otlp_endpoint: 'http://e', otlp_protocol: http, otlp_headers_file: h
                 "telemetry.log_format",
             ],
         );
-        let ingest = ["listen", "admin_listen", "ack_timeout"].map(|key| format!("ingest.{key}"));
+        let ingest =
+            ["listen", "admin_listen", "threads", "ack_timeout"].map(|key| format!("ingest.{key}"));
         let processor = [
             "admin_listen",
             "group",

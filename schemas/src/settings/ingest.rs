@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::path::Path;
 use std::time::Duration;
 
@@ -14,6 +15,9 @@ use super::tls::{self, TlsFiles};
 use super::values::{address, within};
 use crate::settings::reader::{Faults, Node};
 
+/// The most threads that may serve.
+const MAX_THREADS: i64 = 64;
+
 /// `ingest`
 #[derive(Debug, Clone)]
 pub struct Ingest {
@@ -21,6 +25,8 @@ pub struct Ingest {
     pub listen: SocketAddr,
     /// `/livez`, `/readyz`, `/metrics`.
     pub admin_listen: SocketAddr,
+    /// How many threads serve; `None`: one for each core that the process may use, 4 at most.
+    pub threads: Option<NonZeroUsize>,
     /// How long a sender waits for the brokers' acknowledgement before 503.
     pub ack_timeout: Duration,
     /// How long the head of a request may take from its first byte.
@@ -48,6 +54,7 @@ pub(super) fn ingest(
 ) -> Option<Ingest> {
     let listen = address(&mut node, "listen", "0.0.0.0:8080");
     let admin_listen = address(&mut node, "admin_listen", "0.0.0.0:9090");
+    let threads = usize::try_from(node.integer("threads", 0, 1, MAX_THREADS)).unwrap_or(0);
     let ack_timeout = wait(&mut node, "ack_timeout", 4);
     let header_timeout = wait(&mut node, "header_timeout", 10);
     let body_timeout = wait(&mut node, "body_timeout", 10);
@@ -80,6 +87,7 @@ pub(super) fn ingest(
     Some(Ingest {
         listen: listen?,
         admin_listen: admin_listen?,
+        threads: NonZeroUsize::new(threads),
         ack_timeout,
         header_timeout,
         body_timeout,
@@ -105,6 +113,7 @@ impl Ingest {
         let Ingest {
             listen,
             admin_listen,
+            threads,
             ack_timeout,
             // Asked for with every connection or request. The producer's queue is as large as it was
             // made, so what grows beyond that is answered 503 by it.
@@ -119,6 +128,7 @@ impl Ingest {
         } = self;
         waiting.keep("ingest.listen", &old.listen, listen);
         waiting.keep("ingest.admin_listen", &old.admin_listen, admin_listen);
+        waiting.keep("ingest.threads", &old.threads, threads);
         // The producer gives a record up shortly before the sender is answered, and is made once.
         waiting.keep("ingest.ack_timeout", &old.ack_timeout, ack_timeout);
         // Other files are taken over; whether there is TLS at all is how connections began.

@@ -30,6 +30,9 @@ pub struct Options {
     /// How often each process is restarted.
     #[arg(long, default_value_t = 3)]
     rounds: u32,
+    /// Threads on which each process serves.
+    #[arg(long, default_value_t = 1)]
+    threads: u32,
     /// `kill -9` in place of SIGTERM, which a load that does not know of it may notice: for trials.
     #[arg(long, hide = true)]
     kill: bool,
@@ -62,6 +65,7 @@ pub fn run(options: &Options) -> Result<bool> {
     let cluster = Cluster::start(1, Purpose::Tests)?;
     let mut site = Site::new("", &cluster.bootstrap())?;
     site.set(&["topics", "partitions"], json!(6));
+    site.set(&["ingest", "threads"], json!(options.threads));
     let settings = [site.settings.clone(), site.settings_of_a_second()?];
     let mut services = Vec::new();
     for settings in &settings {

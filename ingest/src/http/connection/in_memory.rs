@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::runtime::Handle;
 
 use super::Session;
 use crate::byte_budget::heads;
@@ -24,7 +25,7 @@ where
     let activity = Arc::new(Activity::new());
     activity.handshaken(false);
     let session = Session {
-        server: Arc::new(Server::new(receiver, None)),
+        server: Arc::new(Server::new(receiver, None, vec![Handle::current()])),
         activity,
         input: Arc::default(),
         heads: heads(limits.h2_streams),

@@ -30,6 +30,9 @@ pub struct Options {
     /// Everything over TLS.
     #[arg(long)]
     pub tls: bool,
+    /// Threads on which ingest serves.
+    #[arg(long, default_value_t = 1)]
+    pub threads: u32,
     /// These attacks alone; may be repeated.
     #[arg(long = "attack", value_enum)]
     pub attacks: Vec<Attack>,
@@ -59,6 +62,7 @@ fn setting(text: &str) -> Result<(String, Value)> {
 pub fn site(options: &Options, prefix: &str, bootstrap: &str) -> Result<Site> {
     let mut site = Site::new(prefix, bootstrap)?;
     if !options.bare {
+        site.set(&["ingest", "threads"], json!(options.threads));
         site.set(
             &["ingest", "limits", "peer_connections"],
             json!(PEER_CONNECTIONS),
