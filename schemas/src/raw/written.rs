@@ -4,7 +4,7 @@
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::{RawRequest, VERSION};
+use super::types::{RawRequest, VERSION};
 
 /// What most encoded requests fit into, in bytes.
 const ENCODED_BYTES: usize = 1024;
