@@ -6,7 +6,8 @@ use std::time::Instant;
 
 use super::batch::Bounds;
 
-/// The most that a batch grows over its normal bounds while there is more to read.
+/// The most that a batch grows over its normal records while there is more to read. It never grows over its
+/// bytes, on which the memory of a worker that is behind depends.
 const GROWTH: usize = 4;
 
 /// The size of a worker's transactions.
@@ -45,7 +46,7 @@ impl Size {
         let times = (self.records / records).max(1);
         Bounds {
             records: records * times,
-            bytes: bytes * times,
+            bytes,
             time: time * u32::try_from(times).unwrap_or(1),
             pace,
         }
@@ -99,7 +100,7 @@ mod tests {
             assert_eq!(size.records(), expected);
         }
         let large = size.bounds();
-        assert_eq!((large.records, large.bytes), (20_000, 32 << 20));
+        assert_eq!((large.records, large.bytes), (20_000, 8 << 20));
         assert_eq!(large.time, Duration::from_millis(200));
         // Nothing more is at hand.
         size.committed(false);

@@ -92,7 +92,9 @@ impl LogReader {
         self.serve();
         let mut list = TopicPartitionList::with_capacity(places.len());
         for place in places {
-            list.add_partition_offset(&place.topic, place.partition, asked)?;
+            // By name, the list is searched from its start for each.
+            list.add_partition(&place.topic, place.partition)
+                .set_offset(asked)?;
         }
         let ask = || {
             self.clients
@@ -100,11 +102,13 @@ impl LogReader {
                 .offsets_for_times(list, SHORT_REQUEST_TIMEOUT)
         };
         let list = self.calls.watched(ask)?;
-        let found = places.iter().filter_map(|place| {
-            let found = list.find_partition(&place.topic, place.partition)?;
+        let found = list.elements().into_iter().filter_map(|found| {
             found.error().ok()?;
-            let offset = known(found.offset());
-            Some((place.clone(), offset))
+            let place = Place {
+                topic: found.topic().into(),
+                partition: found.partition(),
+            };
+            Some((place, known(found.offset())))
         });
         Ok(found.collect())
     }
