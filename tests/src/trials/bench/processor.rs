@@ -23,27 +23,26 @@ const ROUND_BYTES: u64 = 512 << 20;
 /// How long the copy may take to leave its group.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Rounds of the floor and ours in turns, each over records of its own.
+/// Rounds of the floor and ours in turns, each on a site of its own: what an earlier round wrote would be
+/// restored and audited by a later one.
 pub fn point(bench: &Bench<'_>, case: Case, rounds: u32) -> Result<Compared> {
-    let site = bench.site(&format!("processor-{}.", case.label()))?;
-    make_topics(&site)?;
-    let to = format!("{}floor", site.names().prefix);
-    create_topic(&bench.bootstrap, &to, 3, &[])?;
     let most = ROUND_BYTES / case.least_body_bytes.max(1) as u64;
-    let records = bench.options.records.min(most);
-    let (mut ours, mut floor) = (Vec::new(), Vec::new());
+    let numbers = 0..bench.options.records.min(most);
+    let (mut ours, mut floor, mut body_bytes) = (Vec::new(), Vec::new(), 0.0);
     for number in 1..=rounds {
-        let end = u64::from(number) * records;
-        let numbers = end - records..end;
+        let site = bench.site(&format!("processor-{}-{number}.", case.label()))?;
+        make_topics(&site)?;
+        let to = format!("{}floor", site.names().prefix);
+        create_topic(&bench.bootstrap, &to, 3, &[])?;
         fill(&site, case, numbers.clone())?;
         let of_floor = copy(bench, &site, &to, &numbers)?;
         let of_ours = process(&site, &numbers)?;
         print_round(number, &of_floor, &of_ours);
         floor.push(of_floor);
         ours.push(of_ours);
+        body_bytes = super::case::Maker::new(case, &site)?.body_bytes()?;
+        bench.clear(&site)?;
     }
-    let body_bytes = super::case::Maker::new(case, &site)?.body_bytes()?;
-    bench.clear(&site)?;
     Ok(Compared::of(case, body_bytes, &ours, &floor))
 }
 
