@@ -57,6 +57,9 @@ pub(crate) fn config(cluster: &Cluster<'_>) -> ClientConfig {
         ("queued.max.messages.kbytes", "16384"),
         // The bound above counts values alone: this one bounds what large headers may cost.
         ("queued.min.messages", QUEUED_MESSAGES),
+        // What one answer brings is unpacked at once, whatever the queue holds: of each partition so much
+        // before it is unpacked, 1 MiB by the client's own default.
+        ("fetch.message.max.bytes", "131072"),
         ("fetch.wait.max.ms", "100"),
     ] {
         // Properties under `kafka.properties` override our defaults.
