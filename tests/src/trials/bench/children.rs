@@ -262,7 +262,10 @@ fn copy(bootstrap: &str, from: &str, to: &str, records: u64) -> Result<()> {
         }
         let metadata = consumer.group_metadata().context("not in the group")?;
         producer.send_offsets_to_transaction(&offsets, &metadata, COORDINATOR)?;
-        // It sends what is still queued first.
+        // The library's flush before a commit may wait for 100 ms where something is in flight.
+        while producer.in_flight_count() > 0 {
+            producer.poll(Duration::from_millis(1));
+        }
         producer.commit_transaction(COORDINATOR)?;
         copied += u64::try_from(batch.len())?;
     }
