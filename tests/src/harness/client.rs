@@ -24,6 +24,18 @@ pub struct Outgoing {
     pub body: Bytes,
 }
 
+impl Outgoing {
+    /// Its bytes as they go over the wire, over a connection that is kept.
+    pub fn on_the_wire(&self) -> Vec<u8> {
+        let mut head = format!("POST {} HTTP/1.1\r\nhost: localhost\r\n", self.path);
+        for (name, value) in &self.headers {
+            head.extend([name, ": ", value, "\r\n"]);
+        }
+        head.extend(["content-length: ", &self.body.len().to_string(), "\r\n\r\n"]);
+        [head.as_bytes(), &self.body].concat()
+    }
+}
+
 /// What came back.
 #[derive(Debug, Clone)]
 pub struct Answer {

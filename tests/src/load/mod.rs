@@ -10,4 +10,6 @@ pub mod lanes;
 
 pub mod ledger;
 
+pub mod raw;
+
 mod window;

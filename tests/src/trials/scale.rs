@@ -8,13 +8,11 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::process::Command;
 use std::time::Instant;
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use serde::Serialize;
 use sluice_tests::harness::cluster::{Cluster, Purpose, root};
-use sluice_tests::harness::process;
 
 use crate::trials::frame;
 
@@ -33,7 +31,7 @@ mod traffic;
 use cost::Cost;
 pub use options::Options;
 use results::{BOUND, Growth, Measured, Results};
-use scene::{AXES, Axis, Scene, THREADS};
+use scene::{AXES, Axis, Scene};
 
 /// The last line of standard output.
 #[derive(Serialize)]
@@ -107,7 +105,6 @@ fn measure(axis: &Axis, options: &Options, known: &mut Known) -> Result<Measured
     eprintln!("{}: starting Kafka", axis.name);
     let cluster = Cluster::start(1, Purpose::Bench)?;
     let bootstrap = cluster.bootstrap();
-    let has_threads = knows_threads(&bootstrap)?;
     let mut measured = Measured::default();
     for &point in axis.points {
         let scene = (axis.at)(point);
@@ -117,7 +114,7 @@ fn measure(axis: &Axis, options: &Options, known: &mut Known) -> Result<Measured
             }
             let began = Instant::now();
             let prefix = format!("{}{point}-{service}.", axis.name);
-            let mut site = scene.site(&prefix, &bootstrap, has_threads)?;
+            let mut site = scene.site(&prefix, &bootstrap)?;
             let cost = cost(&scene, &mut site, options)?;
             let seconds = began.elapsed().as_secs_f64();
             eprintln!(
@@ -129,8 +126,7 @@ fn measure(axis: &Axis, options: &Options, known: &mut Known) -> Result<Measured
             known.insert((service, scene), cost);
             Ok(cost)
         };
-        // Without the setting there is one thread, whatever the point says.
-        if axis.ingest && (has_threads || axis.name != THREADS || point == 1) {
+        if axis.ingest {
             measured
                 .ingest
                 .insert(point, one("ingest", services::ingest)?);
@@ -146,19 +142,3 @@ fn measure(axis: &Axis, options: &Options, known: &mut Known) -> Result<Measured
 
 /// A service under a scene.
 type Service = fn(&Scene, &mut sluice_tests::harness::deployment::Site, &Options) -> Result<Cost>;
-
-/// Whether this build's ingest has the setting.
-fn knows_threads(bootstrap: &str) -> Result<bool> {
-    let site = scene::ORDINARY.site("check.", bootstrap, true)?;
-    let file = site.dir().join("threads.yaml");
-    std::fs::write(&file, serde_json::to_vec(&site.settings)?)?;
-    let output = Command::new(process::find("sluice-ingest")?)
-        .arg("--check")
-        .arg("--config")
-        .arg(&file)
-        .output()?;
-    let said = String::from_utf8_lossy(&output.stderr);
-    let is_unknown = said.contains("ingest.threads");
-    ensure!(output.status.success() || is_unknown, "--check: {said}");
-    Ok(output.status.success())
-}

@@ -5,16 +5,8 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use rdkafka::ClientConfig;
-use rdkafka::error::KafkaError;
-use rdkafka::message::{Header, OwnedHeaders};
-use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer, ThreadedProducer};
-use rdkafka::types::RDKafkaErrorCode;
 use serde::Serialize;
 use serde_json::{Value, json};
-use sluice_schemas::providers::partition_key;
-use sluice_schemas::providers::testing::verifier;
-use sluice_schemas::raw::{Ack, Headers, REQUEST, RawRequest};
 use sluice_tests::harness::client::Outgoing;
 use sluice_tests::harness::cluster::{Cluster, Purpose};
 use sluice_tests::harness::deployment::{Site, Source, now};
@@ -22,6 +14,7 @@ use sluice_tests::harness::metrics::peak_memory;
 use sluice_tests::harness::offsets;
 use sluice_tests::harness::process::find;
 use sluice_tests::load::mix::numbered::{Sums, expected, request};
+use sluice_tests::load::raw::{Raw, Writer};
 
 use crate::trials::frame;
 
@@ -97,41 +90,14 @@ pub fn run(records: u64) -> Result<bool> {
 
 /// Writes raw records as ingest does, without HTTP.
 fn fill(site: &Site, records: u64) -> Result<()> {
-    let producer: ThreadedProducer<DefaultProducerContext> = ClientConfig::new()
-        .set("bootstrap.servers", site.bootstrap())
-        .set("partitioner", "murmur2_random")
-        .set("acks", "all")
-        .set("enable.idempotence", "true")
-        .set("linger.ms", "5")
-        .set("compression.type", "lz4")
-        .create()?;
+    let writer = Writer::new(site.bootstrap())?;
     let (raw, at) = (site.names().raw(), now());
     for n in 0..records {
-        let outgoing = request(site, n, at)?;
-        let source = source(site, &outgoing)?;
-        let header = raw_request(source, &outgoing, n, at);
-        let verifier = verifier(source.provider()?);
-        let key = partition_key(verifier.as_ref(), &header.headers, &outgoing.body);
-        let value = header.encode();
-        let headers = OwnedHeaders::new().insert(Header {
-            key: REQUEST,
-            value: Some(&value),
-        });
-        let mut record = BaseRecord::to(&raw)
-            .key(key.as_slice())
-            .payload(outgoing.body.as_ref())
-            .headers(headers);
-        while let Err((error, back)) = producer.send(record) {
-            let full = KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull);
-            if error != full {
-                return Err(error.into());
-            }
-            record = back;
-            std::thread::sleep(LOOK);
-        }
+        let request = request(site, n, at)?;
+        let source = source(site, &request)?;
+        writer.write(&raw, Raw::new(source, request, n, at)?)?;
     }
-    producer.flush(PATIENCE)?;
-    Ok(())
+    writer.flush()
 }
 
 /// The source that a request goes to.
@@ -141,24 +107,6 @@ fn source<'s>(site: &'s Site, request: &Outgoing) -> Result<&'s Source> {
         .iter()
         .find(|source| source.path() == request.path);
     found.context("a source of the site")
-}
-
-/// A request as ingest would write it.
-fn raw_request(source: &Source, request: &Outgoing, n: u64, at: i64) -> RawRequest {
-    let headers = request.headers.iter();
-    let headers = headers.map(|(name, value)| (name.clone(), value.clone().into_bytes()));
-    RawRequest {
-        id: uuid::Uuid::from_u128(0x0193_5b7a_0000_7000_8000_0000_0000_0000 | u128::from(n)),
-        source: source.name.clone(),
-        provider: source.provider.to_owned(),
-        received_at: at * 1_000_000,
-        method: "POST".to_owned(),
-        target: format!("/v1/hooks/{}", source.name),
-        peer: std::net::IpAddr::from([127, 0, 0, 1]),
-        token: source.token.is_some(),
-        ack: Ack::Broker,
-        headers: Headers(headers.collect()),
-    }
 }
 
 /// What the audit printed, and the most memory that its process held.

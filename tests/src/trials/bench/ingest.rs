@@ -13,7 +13,7 @@ use sluice_tests::harness::{ports, wait};
 
 use super::case::{Case, Maker};
 use super::children::{Floor, FloorProcess};
-use super::load::{Load, Requests, laid_out};
+use super::load::{Load, Requests};
 use super::measure::{Bench, Compared, Measure, PARTITIONS, mebibytes, print_round};
 use super::options::Options;
 
@@ -159,6 +159,6 @@ pub fn small_mixed(site: &Site) -> Result<Requests> {
 
 fn requests(maker: &Maker, case: Case) -> Result<Requests> {
     let count = REQUESTS.min(REQUESTS_BYTES / case.least_body_bytes.max(1));
-    let requests = (0..count as u64).map(|n| Ok(laid_out(&maker.make(n)?.1)));
+    let requests = (0..count as u64).map(|n| Ok(maker.make(n)?.1.on_the_wire()));
     Ok(Arc::new(requests.collect::<Result<_>>()?))
 }

@@ -2,14 +2,12 @@
 //! as far as their length. The load has its core in common with the brokers, so it is not the open loop of
 //! `sluice_tests::load`, which parses each answer and keeps a sample of it.
 
-use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use sluice_tests::harness::client::Outgoing;
 use sluice_tests::load::times::Times;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -45,19 +43,6 @@ pub struct Load {
     runtime: Runtime,
     connections: Vec<Connection>,
     requests: Requests,
-}
-
-/// The bytes of a request on the wire.
-pub fn laid_out(request: &Outgoing) -> Vec<u8> {
-    let mut bytes = format!("POST {} HTTP/1.1\r\nhost: localhost\r\n", request.path);
-    for (name, value) in &request.headers {
-        // Writing to memory cannot fail.
-        let _ = write!(bytes, "{name}: {value}\r\n");
-    }
-    let _ = write!(bytes, "content-length: {}\r\n\r\n", request.body.len());
-    let mut bytes = bytes.into_bytes();
-    bytes.extend_from_slice(&request.body);
-    bytes
 }
 
 struct Closed {

@@ -7,8 +7,7 @@ use rdkafka::producer::BaseRecord;
 use sluice_schemas::dedup_log::{DedupRecord, Entry, SEEN};
 use sluice_tests::harness::deployment::{Site, now};
 use sluice_tests::harness::offsets::committed;
-
-use super::traffic::Writer;
+use sluice_tests::load::raw::Writer;
 
 /// How many entries a record has: as many as a full batch.
 const RECORD: u64 = 5_000;

@@ -116,15 +116,13 @@ pub const AXES: [Axis; 6] = [
 const OWN_TYPES: &str = "flowcode";
 
 impl Scene {
-    /// A site under this scene. `threads` says whether ingest knows that setting.
-    pub fn site(&self, prefix: &str, bootstrap: &str, threads: bool) -> Result<Site> {
+    /// A site under this scene.
+    pub fn site(&self, prefix: &str, bootstrap: &str) -> Result<Site> {
         let mut site = Site::new(prefix, bootstrap)?;
         site.set(&["topics", "partitions"], json!(self.partitions));
         site.set(&["topics", "event_partitions"], json!(self.partitions));
         site.set(&["processor", "workers"], json!(self.threads));
-        if threads {
-            site.set(&["ingest", "threads"], json!(self.threads));
-        }
+        site.set(&["ingest", "threads"], json!(self.threads));
         for number in ALL.len()..usize::try_from(self.sources)? {
             add_source(&mut site, number)?;
         }

@@ -12,13 +12,14 @@ use sluice_tests::harness::deployment::Site;
 use sluice_tests::harness::offsets::wait_caught_up;
 use sluice_tests::harness::process::Service;
 use sluice_tests::harness::wait::wait_for;
+use sluice_tests::load::raw::Writer;
 
 use super::cost::{Cost, Rounds, Spent};
 use super::counted::{Counted, number};
 use super::options::Options;
 use super::results::folder;
 use super::scene::Scene;
-use super::traffic::{self, Writer};
+use super::traffic;
 use super::{keys, load};
 
 /// How long a service under callgrind may need for its start or its work.
@@ -117,7 +118,10 @@ impl Raw<'_> {
         *self.next += count;
         let raw = self.site.names().raw();
         service.signal(Signal::Stop)?;
-        self.writer.write(&raw, records)?;
+        for record in records {
+            self.writer.write(&raw, record)?;
+        }
+        self.writer.flush()?;
         service.signal(Signal::Continue)?;
         let (bootstrap, group) = (self.site.bootstrap(), self.site.group());
         wait_caught_up(bootstrap, &group, &raw, PATIENCE)
