@@ -45,6 +45,8 @@ mod peer_rates;
 
 mod head;
 
+mod open_request;
+
 pub mod byte_budget;
 
 pub mod persist;

@@ -139,29 +139,31 @@ impl<P: Publish> Durable<P> {
     }
 
     /// Makes a request durable. The work is done whether the sender stays or hangs up.
-    pub async fn persist(self: &Arc<Self>, mut request: AcceptedRequest) -> Answer {
+    pub fn persist(self: &Arc<Self>, mut request: AcceptedRequest) -> impl Future<Output = Answer> {
         let span = request.span.take();
-        let Some(spool) = self.spool.clone() else {
-            // The record is handed over without a wait, and needs no task after that.
-            let trace = span.as_ref().map(|span| span.trace_id());
-            let sent = self.to_brokers(&request, self.ack_timeout, trace).await;
-            let sent = sent.map(Stored::Broker).map_err(Answer::Unavailable);
-            return ended(request.raw.id, sent, span);
-        };
-        self.unanswered.fetch_add(1, Ordering::AcqRel);
-        let durable = Arc::clone(self);
-        let log = span
-            .as_ref()
-            .map_or_else(tracing::Span::none, |span| span.log());
-        let work = async move {
-            let (id, trace) = (request.raw.id, span.as_ref().map(|span| span.trace_id()));
-            let stored = durable.to_brokers_or_spool(request, &spool, trace).await;
-            durable.unanswered.fetch_sub(1, Ordering::AcqRel);
-            ended(id, stored, span)
-        };
-        tokio::spawn(work.instrument(log))
-            .await
-            .unwrap_or(Answer::Unavailable(UnavailableReason::Broker))
+        async move {
+            let Some(spool) = self.spool.clone() else {
+                // The record is handed over without a wait, and needs no task after that.
+                let trace = span.as_ref().map(|span| span.trace_id());
+                let sent = self.to_brokers(&request, self.ack_timeout, trace).await;
+                let sent = sent.map(Stored::Broker).map_err(Answer::Unavailable);
+                return ended(request.raw.id, sent, span);
+            };
+            self.unanswered.fetch_add(1, Ordering::AcqRel);
+            let durable = Arc::clone(self);
+            let log = span
+                .as_ref()
+                .map_or_else(tracing::Span::none, |span| span.log());
+            let work = async move {
+                let (id, trace) = (request.raw.id, span.as_ref().map(|span| span.trace_id()));
+                let stored = durable.to_brokers_or_spool(request, &spool, trace).await;
+                durable.unanswered.fetch_sub(1, Ordering::AcqRel);
+                ended(id, stored, span)
+            };
+            tokio::spawn(work.instrument(log))
+                .await
+                .unwrap_or(Answer::Unavailable(UnavailableReason::Broker))
+        }
     }
 
     async fn to_brokers_or_spool(

@@ -2,7 +2,6 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
@@ -28,6 +27,7 @@ use crate::http::body::Unread;
 use crate::http::body_buffer::{BodyBuffer, discard, max_chunks};
 use crate::ids::{Ids, Random};
 use crate::metrics::{Metrics, Part};
+use crate::open_request::OpenRequest;
 use crate::path::{self, Named};
 use crate::persist::{AcceptedRequest, Durable};
 use crate::publish::Publish;
@@ -98,46 +98,54 @@ impl<P: Publish> Receiver<P> {
         &self.metrics
     }
 
-    /// Answers one request, and counts the answer.
-    pub async fn receive<B>(&self, request: Request<B>, origin: &Origin) -> Answer
+    /// Answers one request, and counts the answer. What the head decides is decided in the call, so that the
+    /// future holds no head: it is copied as a whole for each request, into memory that every connection has.
+    pub fn receive<'a, B>(
+        &'a self,
+        config: &'a Config,
+        request: Request<B>,
+        origin: &'a Origin,
+    ) -> impl Future<Output = Answer> + 'a
     where
-        B: Body<Data = Bytes, Error = Unread> + Unpin,
+        B: Body<Data = Bytes, Error = Unread> + Unpin + 'a,
     {
         let (head, mut body) = request.into_parts();
-        let config = self.config();
-        let authorized = authorize(&config, &head, origin);
+        let authorized = authorize(config, &head, origin);
         let route = authorized
             .as_ref()
             .map_or_else(|(route, _)| *route, |route| Some(*route));
-        let mut open = Open::new(&self.metrics, route);
+        let mut open = OpenRequest::new(&self.metrics, route);
         // A sender that asks before sending has sent nothing yet, and sees the answer without reading.
         let asks = head.headers.contains_key(EXPECT);
         let http2 = head.version == Version::HTTP_2;
-        let answer = match authorized {
-            Ok(route) => {
-                self.accept(&config, head, &mut body, (route, origin), &mut open)
-                    .await
-            }
-            Err((_, answer)) => {
-                // Not held while its body is discarded.
-                drop(head);
-                answer
-            }
-        };
-        let timed_out = matches!(answer, Answer::RequestTimeout(_));
-        if !timed_out && !asks && !body.is_end_stream() {
-            if http2 && answer.is_full() {
-                // What its stream holds meanwhile is in no budget.
-                if let Ok(_permit) = self.discards.try_acquire() {
-                    discard(body, true).await;
+        let admitted = authorized
+            .map_err(|(_, answer)| answer)
+            .and_then(|route| self.admit(config, &head, &body, (route, origin), &mut open));
+        async move {
+            let answer = match admitted {
+                Ok(admitted) => {
+                    let log = open.log();
+                    self.work(config, admitted, &mut body, origin, &mut open)
+                        .instrument(log)
+                        .await
                 }
-            } else {
-                discard(body, false).await;
+                Err(answer) => answer,
+            };
+            let timed_out = matches!(answer, Answer::RequestTimeout(_));
+            if !timed_out && !asks && !body.is_end_stream() {
+                if http2 && answer.is_full() {
+                    // What its stream holds meanwhile is in no budget.
+                    if let Ok(_permit) = self.discards.try_acquire() {
+                        discard(body, true).await;
+                    }
+                } else {
+                    discard(body, false).await;
+                }
             }
+            open.answered(answer);
+            self.count_buffered();
+            answer
         }
-        open.answered(answer);
-        self.count_buffered();
-        answer
     }
 
     /// Brings the gauge of held bytes up to date: some are given back after their sender was answered.
@@ -145,53 +153,55 @@ impl<P: Publish> Receiver<P> {
         self.metrics.buffered(self.budget.held());
     }
 
-    /// Works on a request that passed authentication, in its span where it is sampled.
-    async fn accept(
+    /// Admits a request that passed authentication, or refuses it by its head and by what its body
+    /// announces. Its span begins, where it is sampled.
+    fn admit<'a>(
         &self,
         config: &Config,
-        head: Parts,
-        body: &mut (impl Body<Data = Bytes, Error = Unread> + Unpin),
-        (route, origin): (&Route, &Origin),
-        open: &mut Open<'_>,
-    ) -> Answer {
+        head: &Parts,
+        body: &impl Body,
+        (route, origin): (&'a Route, &Origin),
+        open: &mut OpenRequest<'_>,
+    ) -> Result<Admitted<'a>, Answer> {
         let Ok(ids) = Ids::new(&self.random, config.trace_ratio) else {
-            return Answer::Unavailable(UnavailableReason::Broker);
+            return Err(Answer::Unavailable(UnavailableReason::Broker));
         };
         let scheme = if origin.secure { "https" } else { "http" };
         let asked = (head.version, &head.headers);
         open.span = ServerSpan::start(&self.traces, &ids, asked, (route, scheme));
-        let log = log_of(open.span.as_deref());
-        self.work(config, head, body, (route, origin), (&ids, open))
-            .instrument(log)
-            .await
+        if origin.over {
+            return Err(Answer::TooManyRequests(Limit::PeerBytes));
+        }
+        if !route.takes_one(origin.peer) {
+            return Err(Answer::TooManyRequests(Limit::Rate));
+        }
+        if is_encoded(&head.headers) {
+            return Err(Answer::UnsupportedEncoding);
+        }
+        if body.size_hint().lower() > route.max_body {
+            return Err(Answer::TooLarge(Limit::MaxBody));
+        }
+        if !self.durable.is_open() {
+            return Err(Answer::Unavailable(UnavailableReason::Starting));
+        }
+        Ok(Admitted {
+            route,
+            ids,
+            version: head.version,
+            head: Head::new(head, route),
+        })
     }
 
+    /// Reads the body of a request, and makes the request durable.
     async fn work(
         &self,
         config: &Config,
-        head: Parts,
+        admitted: Admitted<'_>,
         body: &mut (impl Body<Data = Bytes, Error = Unread> + Unpin),
-        (route, origin): (&Route, &Origin),
-        (ids, open): (&Ids, &mut Open<'_>),
+        origin: &Origin,
+        open: &mut OpenRequest<'_>,
     ) -> Answer {
-        if origin.over {
-            return Answer::TooManyRequests(Limit::PeerBytes);
-        }
-        if !route.takes_one(origin.peer) {
-            return Answer::TooManyRequests(Limit::Rate);
-        }
-        if is_encoded(&head.headers) {
-            return Answer::UnsupportedEncoding;
-        }
-        if body.size_hint().lower() > route.max_body {
-            return Answer::TooLarge(Limit::MaxBody);
-        }
-        if !self.durable.is_open() {
-            return Answer::Unavailable(UnavailableReason::Starting);
-        }
-        let (version, kept) = (head.version, Head::new(&head, route));
-        drop(head);
-        let read = self.read(version, &kept, body, (route, origin));
+        let read = self.read(&admitted, body, origin);
         let (body, permit) = match tokio::time::timeout(config.body_timeout, read).await {
             Ok(Ok(read)) => read,
             Ok(Err(answer)) => return answer,
@@ -199,7 +209,7 @@ impl<P: Publish> Receiver<P> {
         };
         open.waits_for = Part::Answer;
         let length = body.len();
-        let mut request = build_record(kept, body, permit, (route, origin.peer), ids);
+        let mut request = build_record(admitted, body, permit, origin.peer);
         if let Some(span) = &mut open.span {
             span.identified(request.id());
         }
@@ -217,11 +227,11 @@ impl<P: Publish> Receiver<P> {
     /// body is read.
     async fn read(
         &self,
-        version: Version,
-        head: &Head,
+        admitted: &Admitted<'_>,
         body: &mut (impl Body<Data = Bytes, Error = Unread> + Unpin),
-        (route, origin): (&Route, &Origin),
+        origin: &Origin,
     ) -> Result<(Bytes, Permit), Answer> {
+        let Admitted { route, head, .. } = admitted;
         let bytes = |count| usize::try_from(count).unwrap_or(usize::MAX);
         let max_body = bytes(route.max_body);
         let announced = body.size_hint();
@@ -253,7 +263,7 @@ impl<P: Publish> Receiver<P> {
             buffer.push(data, |more| self.permit(route, more))?;
         }
         // hyper ends a body in good order where its HTTP/2 stream is reset with NO_ERROR.
-        let open = version == Version::HTTP_2 && !body.is_end_stream();
+        let open = admitted.version == Version::HTTP_2 && !body.is_end_stream();
         let cut = announced
             .exact()
             .is_some_and(|length| bytes(length) != buffer.length());
@@ -268,11 +278,6 @@ impl<P: Publish> Receiver<P> {
     }
 }
 
-/// What log lines of a request carry: nothing, where it is not traced.
-fn log_of(span: Option<&ServerSpan>) -> tracing::Span {
-    span.map_or_else(tracing::Span::none, ServerSpan::log)
-}
-
 /// Begins the series of all sources that are answered.
 fn begin_series(metrics: &Metrics, config: &Config) {
     for route in config.auth.routes() {
@@ -280,14 +285,24 @@ fn begin_series(metrics: &Metrics, config: &Config) {
     }
 }
 
+/// A request that was not refused before its body.
+struct Admitted<'a> {
+    route: &'a Route,
+    ids: Ids,
+    version: Version,
+    head: Head,
+}
+
 /// Makes the raw record.
 fn build_record(
-    head: Head,
+    admitted: Admitted<'_>,
     body: Bytes,
     permit: Permit,
-    (route, peer): (&Route, IpAddr),
-    ids: &Ids,
+    peer: IpAddr,
 ) -> AcceptedRequest {
+    let Admitted {
+        route, ids, head, ..
+    } = admitted;
     let received_at = clock::now();
     let raw = RawRequest {
         id: ids.request_id(received_at),
@@ -304,58 +319,6 @@ fn build_record(
     let key = partition_key(route.verifier.as_ref(), &raw.headers, &body);
     let traceparent = ids.producer_span().to_string();
     AcceptedRequest::new(raw, key, traceparent, body, permit)
-}
-
-/// A request that has no answer yet. Where the work on it is dropped, its sender reset it or its connection
-/// was ended, which is counted.
-struct Open<'a> {
-    metrics: &'a Metrics,
-    source: Option<&'a Arc<str>>,
-    /// When its head was there.
-    since: Instant,
-    waits_for: Part,
-    answered: bool,
-    /// Where one is to be exported.
-    span: Option<Box<ServerSpan>>,
-}
-
-impl<'a> Open<'a> {
-    fn new(metrics: &'a Metrics, route: Option<&'a Route>) -> Self {
-        Self {
-            metrics,
-            source: route.map(|route| &route.name),
-            since: Instant::now(),
-            waits_for: Part::Body,
-            answered: false,
-            span: None,
-        }
-    }
-
-    fn answered(mut self, answer: Answer) {
-        self.answered = true;
-        let span = self.span.take();
-        let log = log_of(span.as_deref());
-        log.in_scope(|| self.metrics.answered(self.source, answer));
-        let is_whole = answer != Answer::BrokenOff;
-        if let Some(source) = self.source.filter(|_| is_whole) {
-            let trace = span.as_ref().map(|span| span.trace_id());
-            self.metrics.took(source, self.since.elapsed(), trace);
-        }
-        if let Some(span) = span {
-            span.end(is_whole.then_some(answer));
-        }
-    }
-}
-
-impl Drop for Open<'_> {
-    fn drop(&mut self) {
-        if !self.answered {
-            self.metrics.broken_off(self.source, self.waits_for);
-            if let Some(span) = self.span.take() {
-                span.end(None);
-            }
-        }
-    }
 }
 
 /// What is decided by method, path and required headers.

@@ -140,7 +140,8 @@ pub fn edge(provider: &str) -> &'static mut Edge {
     };
     for n in 1..3 {
         let sample = request(provider, &source, (n, AT), BODY);
-        let mut receiving = pin!(receiver.receive(incoming(&path, &sample), &origin));
+        let (config, request) = (receiver.config(), incoming(&path, &sample));
+        let mut receiving = pin!(receiver.receive(&config, request, &origin));
         let answer = receiving
             .as_mut()
             .poll(&mut Context::from_waker(Waker::noop()));

@@ -67,7 +67,8 @@ fn encode(edge: &'static Edge) -> Vec<u8> {
 #[bench::flockler("flockler")]
 fn request(edge: &'static mut Edge) -> Option<Answer> {
     let request = edge.request.take()?;
-    let receiving = pin!(edge.receiver.receive(request, &edge.origin));
+    let config = edge.receiver.config();
+    let receiving = pin!(edge.receiver.receive(&config, request, &edge.origin));
     match receiving.poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(answer) => Some(answer),
         Poll::Pending => None,

@@ -104,10 +104,9 @@ impl<P: Publish> Session<P> {
         let service = service_fn({
             let session = Arc::clone(&session);
             move |request: Request<Incoming>| {
-                let session = Arc::clone(&session);
                 // Counted from here on, though it may be reset before it is accepted.
                 let guard = session.activity.request(request.version());
-                async move { Ok::<_, Infallible>(session.answer(request, guard).await) }
+                Arc::clone(&session).answer(request, guard)
             }
         });
         let builder = match http2 {
@@ -278,25 +277,37 @@ impl<P: Publish> Session<P> {
         config.body_timeout + config.ack_timeout + self.limits.write_timeout
     }
 
-    async fn answer(
-        &self,
+    fn answer(
+        self: Arc<Self>,
         request: Request<Incoming>,
         guard: RequestGuard,
-    ) -> Response<Full<Bytes>> {
+    ) -> impl Future<Output = Result<Response<Full<Bytes>>, Infallible>> {
         let http2 = request.version() == Version::HTTP_2;
-        let receiver = &self.server.receiver;
-        let answer = if let Some(answer) = protocol_violation(&request, &self.limits) {
-            receiver.metrics().answered(None, answer);
-            answer
-        } else {
-            let (request, origin) = self.origin(request);
-            receiver.receive(request, &origin).await
+        let asked = match protocol_violation(&request, &self.limits) {
+            Some(answer) => Err(answer),
+            None => Ok(self.origin(request)),
         };
+        async move {
+            let receiver = &self.server.receiver;
+            let config = receiver.config();
+            let answer = match asked {
+                Ok((request, origin)) => receiver.receive(&config, request, &origin).await,
+                Err(answer) => {
+                    receiver.metrics().answered(None, answer);
+                    answer
+                }
+            };
+            Ok(self.respond(answer, http2, guard))
+        }
+    }
+
+    /// The response, which counts as the end of its request.
+    fn respond(&self, answer: Answer, http2: bool, guard: RequestGuard) -> Response<Full<Bytes>> {
         let refused = answer.status().is_client_error();
         self.activity.answered(refused);
         let over = self.activity.over(&self.limits);
         if over == Some(Shed::Refusals) && !http2 {
-            receiver.metrics().shed(Shed::Refusals);
+            self.server.receiver.metrics().shed(Shed::Refusals);
         }
         let last = self.server.leaving.load(Ordering::Relaxed)
             || over.is_some()
