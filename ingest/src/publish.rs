@@ -307,7 +307,8 @@ fn config_on(mut config: ClientConfig, settings: &Settings, r#use: Use) -> Clien
         ("queue.buffering.max.messages", records.to_string(), true),
         // Properties that the operator may set.
         ("compression.type", "lz4".to_owned(), false),
-        ("linger.ms", "1".to_owned(), false),
+        // A produce request has the records of one partition, and costs much whatever their number is.
+        ("linger.ms", "4".to_owned(), false),
         ("socket.nagle.disable", "true".to_owned(), false),
         // An election takes a second or two; the default of ten would outlast every sender.
         ("reconnect.backoff.max.ms", "1000".to_owned(), false),

@@ -171,7 +171,7 @@ fn serve(bootstrap: &str, topic: &str, listen: SocketAddr) -> Result<()> {
             .set("bootstrap.servers", bootstrap)
             .set("acks", "all")
             .set("enable.idempotence", "true")
-            .set("linger.ms", "1")
+            .set("linger.ms", "4")
             .set("compression.type", "lz4")
             .set("batch.size", "131072")
             .set("socket.nagle.disable", "true")
