@@ -99,7 +99,8 @@ impl<P: Publish> Receiver<P> {
     }
 
     /// Answers one request, and counts the answer. What the head decides is decided in the call, so that the
-    /// future holds no head: it is copied as a whole for each request, into memory that every connection has.
+    /// future holds no head. A future is moved as a whole for each request, to memory of its connection: its
+    /// size counts.
     pub fn receive<'a, B>(
         &'a self,
         config: &'a Config,
