@@ -93,7 +93,7 @@ fn feed(
     let mut next = identities.start;
     while next < identities.end {
         let until = (next + RECORD).min(identities.end);
-        let entries = (next..until).map(|n| entry(n, appended(n)));
+        let entries = (next..until).map(|n| Entry::numbered(n, appended(n)));
         let record = DedupRecord {
             from: i64::try_from(next)?,
             to: i64::try_from(until)?,
@@ -111,24 +111,6 @@ fn feed(
         next = until;
     }
     Ok(times)
-}
-
-/// An identity by its number: spread as evenly as the heads of hashes, and cheaper.
-fn entry(n: u64, appended: u32) -> Entry {
-    let (a, b) = (split_mix(2 * n), split_mix(2 * n + 1));
-    Entry {
-        identity: (u128::from(a) << 64 | u128::from(b)).to_be_bytes(),
-        appended,
-        sequence: None,
-    }
-}
-
-/// `SplitMix64`, of which each step is one-to-one: numbers that differ stay different.
-fn split_mix(number: u64) -> u64 {
-    let mut z = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
 }
 
 /// The append time of an identity: they are spread evenly over the window.

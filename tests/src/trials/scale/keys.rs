@@ -26,7 +26,7 @@ pub fn add(site: &Site, writer: &Writer, keys: u64) -> Result<()> {
             from: end,
             to: end,
             partitions,
-            entries: identities.map(|n| entry(n, appended)).collect(),
+            entries: identities.map(|n| Entry::numbered(n, appended)).collect(),
         };
         let value = record.encode();
         let seen = end.to_string();
@@ -40,22 +40,4 @@ pub fn add(site: &Site, writer: &Writer, keys: u64) -> Result<()> {
         writer.send(record.payload(&value))?;
     }
     writer.flush()
-}
-
-/// An identity by its number: spread as evenly as the heads of hashes, and cheaper.
-fn entry(n: u64, appended: u32) -> Entry {
-    let (a, b) = (split_mix(2 * n), split_mix(2 * n + 1));
-    Entry {
-        identity: (u128::from(a) << 64 | u128::from(b)).to_be_bytes(),
-        appended,
-        sequence: None,
-    }
-}
-
-/// `SplitMix64`, of which each step is one-to-one: numbers that differ stay different.
-fn split_mix(number: u64) -> u64 {
-    let mut z = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
 }
