@@ -168,7 +168,9 @@ impl<'a> Run<'a> {
             more.then(|| plan[choices.usize(..plan.len())])
         }) {
             if let Err(error) = self.inject(kind) {
-                self.stuck = Some(format!("{kind:?}: {error:#}"));
+                let group = self.world.eyes.describe(self.world.group());
+                eprintln!("      {group}");
+                self.stuck = Some(format!("{kind:?}: {error:#}; {group}"));
                 break;
             }
             // The first of the plan ends no process, so that its counts can be compared.

@@ -114,6 +114,29 @@ impl Observer {
         self.offsets_as(&self.all)
     }
 
+    /// What the coordinator says of the group, in words: its state, and its members.
+    pub fn describe(&self, group: &str) -> String {
+        let list = match self.all.fetch_group_list(Some(group), ANSWER) {
+            Ok(list) => list,
+            Err(error) => return format!("the group {group} could not be asked for: {error}"),
+        };
+        let found = list.groups().iter().map(|group| {
+            let members = group.members().iter();
+            let members: Vec<String> = members
+                .map(|member| {
+                    let assignment = member.assignment().map_or(0, <[u8]>::len);
+                    format!("{} with {assignment} bytes of assignment", member.id())
+                })
+                .collect();
+            format!(
+                "the group {} is {}: {members:?}",
+                group.name(),
+                group.state()
+            )
+        });
+        found.collect::<Vec<_>>().join("; ")
+    }
+
     /// Waits until no offset of the group is pending: with nothing under way, one that is belongs to a
     /// transaction that nobody ends.
     pub fn wait_none_pending(&self, patience: Duration) -> Result<()> {
