@@ -40,6 +40,8 @@ mod spool;
 
 mod network;
 
+mod group;
+
 mod traces;
 
 mod trickle;

@@ -10,7 +10,7 @@ pub struct Assignments(Mutex<Owned>);
 
 #[derive(Debug, Default)]
 struct Owned {
-    /// The group has answered once, be it with no partition at all.
+    /// The group has answered since the session began, be it with no partition at all.
     joined: bool,
     /// A rebalance failed half-way: what is owned is no longer known.
     failed: Option<String>,
@@ -31,7 +31,7 @@ impl Assignments {
         self.lock().epochs.clone()
     }
 
-    /// Whether the group has given an assignment yet, which may be empty.
+    /// Whether the group has given an assignment in this session, which may be empty.
     pub fn joined(&self) -> bool {
         self.lock().joined
     }
@@ -72,9 +72,35 @@ impl Assignments {
         }
     }
 
+    /// The session is over, and these are owned no longer: the group has to be joined again.
+    pub fn lose(&self, partitions: impl Iterator<Item = i32>) {
+        self.revoke(partitions);
+        self.lock().joined = false;
+    }
+
     /// A rebalance failed half-way: nothing of these is judged, and the worker must end.
     pub fn fail(&self, partitions: impl Iterator<Item = i32>, why: &str) {
         self.revoke(partitions);
         self.lock().failed = Some(why.to_owned());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_member_has_joined_from_its_first_assignment_until_its_session_is_lost() {
+        let assignments = Assignments::default();
+        assert!(!assignments.joined());
+        assignments.assign([0, 1].into_iter());
+        assignments.revoke([0, 1].into_iter());
+        assert!(assignments.joined(), "what is revoked went to others");
+        assignments.assign([1].into_iter());
+        assignments.lose([1].into_iter());
+        assert!(!assignments.joined());
+        assert_eq!(assignments.now(), BTreeMap::new());
+        assignments.assign([].into_iter());
+        assert!(assignments.joined(), "a member may have no partition");
     }
 }

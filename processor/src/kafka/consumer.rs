@@ -52,6 +52,10 @@ pub(crate) fn config(cluster: &Cluster<'_>) -> ClientConfig {
     for (property, value) in [
         ("session.timeout.ms", "10000"),
         ("heartbeat.interval.ms", "3000"),
+        // For so long the group waits for a member that does not join again, and a member for an answer that
+        // the coordinator forgot: five minutes by the client's own default. A turn of a worker may take a
+        // commit's minute and what comes before and after it.
+        ("max.poll.interval.ms", "120000"),
         // A queue that filled once is asked again after this, and not after a second.
         ("fetch.queue.backoff.ms", "10"),
         ("queued.max.messages.kbytes", "16384"),
@@ -264,6 +268,7 @@ impl ConsumerContext for RawContext {
             consumer.rebalance_protocol(),
             RebalanceProtocol::Cooperative
         );
+        let lost = consumer.assignment_lost();
         let outcome = if matches!(error, RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS) {
             self.assignments.assign(numbers.iter().copied());
             // A place to stand, not a place to read: the partition is paused until it is restored,
@@ -281,7 +286,11 @@ impl ConsumerContext for RawContext {
                 });
             stand.and_then(|()| consumer.pause(partitions))
         } else {
-            self.assignments.revoke(numbers.iter().copied());
+            if lost {
+                self.assignments.lose(numbers.iter().copied());
+            } else {
+                self.assignments.revoke(numbers.iter().copied());
+            }
             if cooperative {
                 consumer.incremental_unassign(partitions)
             } else {
@@ -289,7 +298,7 @@ impl ConsumerContext for RawContext {
             }
         };
         match outcome {
-            Ok(()) => tracing::info!(partitions = ?numbers, ?error, "rebalanced"),
+            Ok(()) => tracing::info!(partitions = ?numbers, ?error, lost, "rebalanced"),
             Err(failure) => {
                 // Not owned as far as we are concerned: nothing of these is judged.
                 self.assignments

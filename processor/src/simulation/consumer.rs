@@ -46,7 +46,7 @@ impl<'y> SimConsumer<'y> {
             (member.removed, world.now >= member.removal_known)
         };
         if removed && known {
-            self.assignments.revoke(places.keys().copied());
+            self.assignments.lose(places.keys().copied());
             places.clear();
             let member = world.join();
             self.thread.held.borrow_mut().members.push(member);
