@@ -11,9 +11,8 @@ use sluice_schemas::identity::sha256;
 use sluice_schemas::providers::Verifier;
 use sluice_schemas::settings::Source;
 use subtle::{Choice, ConstantTimeEq};
-use tokio::sync::Semaphore;
 
-use crate::byte_budget::{LARGEST_HEAD, share_of};
+use crate::byte_budget::{ByteBudget, LARGEST_HEAD, share_of};
 use crate::network::{self, Network};
 use crate::peer_rates::PeerRates;
 use crate::token_bucket::TokenBucket;
@@ -38,7 +37,7 @@ pub struct Route {
     /// Headers that the provider signs or reads, which are kept byte for byte.
     pub exact: &'static [&'static str],
     /// One permit a byte of requests that this source may hold.
-    pub buffers: Arc<Semaphore>,
+    pub buffers: Arc<ByteBudget>,
     /// The bound on its requests.
     rate: Option<Rate>,
 }
@@ -119,6 +118,16 @@ impl SourceAuth {
         Self { by_name, decoy }
     }
 
+    /// What the sources hold of these is charged to them on. Their rates begin again.
+    pub fn inherit(&mut self, before: &Self) {
+        for (name, (route, _)) in &mut self.by_name {
+            if let Some((old, _)) = before.by_name.get(name) {
+                old.buffers.resize(route.buffers.size());
+                route.buffers = Arc::clone(&old.buffers);
+            }
+        }
+    }
+
     /// All sources.
     pub fn routes(&self) -> impl Iterator<Item = &Route> {
         self.by_name.values().map(|(route, _)| route)
@@ -164,7 +173,7 @@ impl Route {
             takes_token: !source.token_sha256.is_empty(),
             required,
             exact: source.provider.spec().headers,
-            buffers: Arc::new(Semaphore::new(
+            buffers: Arc::new(ByteBudget::new(
                 buffered.max(max_body.saturating_add(LARGEST_HEAD)),
             )),
             // The burst is one second's requests.

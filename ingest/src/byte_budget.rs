@@ -65,6 +65,11 @@ impl ByteBudget {
         self.settle(&mut size);
     }
 
+    /// The budget.
+    pub fn size(&self) -> usize {
+        self.size.lock().wanted
+    }
+
     /// A permit for so many bytes, where there is room.
     pub fn take(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
         let bytes = u32::try_from(bytes).ok()?;
@@ -113,10 +118,8 @@ pub enum Full {
 
 impl Permit {
     /// A permit for so many bytes of both budgets.
-    pub fn take(all: &ByteBudget, source: &Arc<Semaphore>, bytes: usize) -> Result<Self, Full> {
-        let count = u32::try_from(bytes).map_err(|_| Full::All)?;
-        let source = Arc::clone(source).try_acquire_many_owned(count);
-        let source = source.map_err(|_| Full::Source)?;
+    pub fn take(all: &ByteBudget, source: &ByteBudget, bytes: usize) -> Result<Self, Full> {
+        let source = source.take(bytes).ok_or(Full::Source)?;
         let all = all.take(bytes).ok_or(Full::All)?;
         let heads = None;
         Ok(Self { all, source, heads })

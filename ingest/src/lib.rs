@@ -7,6 +7,8 @@
 
 pub mod arguments;
 
+pub mod check;
+
 pub mod config;
 
 pub mod service;

@@ -10,7 +10,7 @@ mod types;
 
 use std::fmt::Debug;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
@@ -69,6 +69,8 @@ pub struct Kafka {
     key_partitions: i32,
     /// Nothing is taken until the producer that is being replaced has delivered what it has.
     is_held: AtomicBool,
+    /// Producers that were replaced and deliver what they have, on threads of their own.
+    retiring: Arc<AtomicUsize>,
     refusals: Mutex<Repeated>,
 }
 
@@ -117,6 +119,7 @@ impl Kafka {
             enough_replicas: replication.saturating_sub(1).max(1),
             key_partitions: settings.topics.key_partitions,
             is_held: AtomicBool::new(false),
+            retiring: Arc::default(),
             refusals: Mutex::default(),
         })
     }
@@ -137,8 +140,13 @@ impl Kafka {
             }
             Use::Live => {
                 let retired = std::thread::Builder::new().name("old-producer".to_owned());
+                let retiring = Retiring::new(&self.retiring);
+                let retire = move || {
+                    retire(old);
+                    drop(retiring);
+                };
                 // Without a thread the old one ends with what it has: senders get 503 or are spooled.
-                if let Err(error) = retired.spawn(move || retire(old)) {
+                if let Err(error) = retired.spawn(retire) {
                     tracing::warn!(%error, "the producer that is replaced cannot be waited for");
                 }
             }
@@ -223,9 +231,17 @@ impl Kafka {
 
     /// Waits until nothing is in flight, for up to `patience`. Blocks.
     pub fn flush(&self, patience: Duration) -> Result<(), String> {
+        let until = Instant::now() + patience;
         let producer = self.producer.load_full();
         let flushed = producer.flush(patience);
-        flushed.map_err(|_| format!("{} records are left", producer.in_flight_count()))
+        flushed.map_err(|_| format!("{} records are left", producer.in_flight_count()))?;
+        while self.retiring.load(Ordering::SeqCst) > 0 {
+            if Instant::now() >= until {
+                return Err("a producer that was replaced has records left".to_owned());
+            }
+            std::thread::sleep(RETIRE_POLL);
+        }
+        Ok(())
     }
 }
 
@@ -241,6 +257,22 @@ fn made(
         let (path, message) = ("kafka".to_owned(), error.to_string());
         vec![Fault { path, message }]
     })
+}
+
+/// A producer that was replaced, counted until this is dropped.
+struct Retiring(Arc<AtomicUsize>);
+
+impl Retiring {
+    fn new(count: &Arc<AtomicUsize>) -> Self {
+        count.fetch_add(1, Ordering::SeqCst);
+        Self(Arc::clone(count))
+    }
+}
+
+impl Drop for Retiring {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
 }
 
 /// Waits until nobody hands records to a producer any more, and it has delivered those that it has. What it

@@ -87,7 +87,8 @@ impl<P: Publish> Receiver<P> {
     }
 
     /// From the next request on, this part of the settings is in force.
-    pub fn configure(&self, config: Config) {
+    pub fn configure(&self, mut config: Config) {
+        config.auth.inherit(&self.config.load().auth);
         self.budget.resize(config.max_buffered);
         begin_series(&self.metrics, &config);
         self.config.store(Arc::new(config));

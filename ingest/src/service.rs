@@ -1,15 +1,15 @@
 //! The service from its start to its end: open, verify, serve, drain, close.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use prometheus_client::registry::Registry;
-use sluice_schemas::settings::{self, Fault, Part, Settings};
+use sluice_schemas::settings::{self, Part, Settings};
 use sluice_service::admin::Readiness;
 use sluice_service::kafka::credentials::Credentials;
 use sluice_service::reload::{ApplyError, Watcher};
 use sluice_service::runtime::{Failure, Service};
-use sluice_service::telemetry::{self, Telemetry};
+use sluice_service::telemetry::Telemetry;
 use sluice_service::watch::Watching;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -22,7 +22,7 @@ use crate::http::threads::{self, Threads};
 use crate::http::tls::Tls;
 use crate::metrics::{Metrics, SpoolMetrics};
 use crate::persist::Durable;
-use crate::publish::{self, Kafka, Use};
+use crate::publish::{Kafka, Use};
 use crate::raw_topic::verify;
 use crate::receive::Receiver;
 use crate::spool::Spool;
@@ -136,25 +136,6 @@ async fn ended_early(service: &Service, failure: Option<Failure>) -> Result<(), 
     failure.map_or(Ok(()), Err)
 }
 
-/// Reads the files that the settings name: ingest's only secrets are those of Kafka and its certificate.
-///
-/// # Errors
-/// All faults.
-pub fn check(settings: &Settings) -> Result<(), Vec<Fault>> {
-    let mut faults = publish::faults(settings);
-    faults.extend(Tls::load(settings).err().unwrap_or_default());
-    faults.extend(
-        telemetry::check(&settings.telemetry)
-            .err()
-            .unwrap_or_default(),
-    );
-    if faults.is_empty() {
-        Ok(())
-    } else {
-        Err(faults)
-    }
-}
-
 pub(crate) fn producer(
     settings: &Settings,
     r#use: Use,
@@ -190,6 +171,8 @@ struct Ingest {
     spool: Option<Arc<Spool>>,
     durable: Arc<Durable<Kafka>>,
     receiver: Arc<Receiver<Kafka>>,
+    /// The producer of the spool's drain, kept so that it ends with the live one and on no serving thread.
+    drain: OnceLock<Arc<Kafka>>,
 }
 
 impl Ingest {
@@ -222,6 +205,7 @@ impl Ingest {
             spool,
             durable,
             receiver,
+            drain: OnceLock::new(),
         })
     }
 
@@ -254,8 +238,9 @@ impl Ingest {
         };
         verified?;
         self.durable.verified();
-        let drain = self.start_drain(service)?;
-        let _watching = self.follow_credentials(service, credentials, drain.as_ref());
+        self.start_drain(service)?;
+        let drain = self.drain.get();
+        let _watching = self.follow_credentials(service, credentials, drain);
         service.readiness.set("topics", Ok(()));
         loop {
             let probed = Arc::clone(&self.publisher);
@@ -264,8 +249,12 @@ impl Ingest {
                     .probe(PROBE_INTERVAL)
                     .and_then(|()| probed.delivering())
             });
-            let state = probe.await.unwrap_or_else(|error| Err(error.to_string()));
-            let drained = drain.as_ref().and_then(|kafka| kafka.fatal());
+            let state = tokio::select! {
+                state = probe => state.unwrap_or_else(|error| Err(error.to_string())),
+                // Not ready at once: the probe may wait for brokers that do not answer.
+                () = service.shutdown.cancelled() => return Ok(()),
+            };
+            let drained = drain.and_then(|kafka| kafka.fatal());
             if let Some(reason) = self.publisher.fatal().or(drained) {
                 return Err(Failure::Restart(format!(
                     "the producer is broken: {reason}"
@@ -299,16 +288,17 @@ impl Ingest {
         }
     }
 
-    fn start_drain(&self, service: &Service) -> Result<Option<Arc<Kafka>>, Failure> {
+    fn start_drain(&self, service: &Service) -> Result<(), Failure> {
         let Some(spool) = &self.spool else {
-            return Ok(None);
+            return Ok(());
         };
         let metrics = self.receiver.metrics();
         let kafka = Arc::new(producer(&service.settings, Use::Drain, metrics)?);
-        let drain = Drain::new(Arc::clone(spool), Arc::clone(&kafka));
+        let kafka = self.drain.get_or_init(|| kafka);
+        let drain = Drain::new(Arc::clone(spool), Arc::clone(kafka));
         // The spool is drained while the server drains.
         tokio::spawn(drain.run(service.closed.child_token()));
-        Ok(Some(kafka))
+        Ok(())
     }
 
     /// Makes the producers again when their credentials change.
@@ -374,13 +364,14 @@ impl Ingest {
         }
     }
 
-    /// Closes the producer and the spool, with a bound: librdkafka's threads or the disk may hang.
+    /// Closes the producers and the spool, with a bound: librdkafka's threads or the disk may hang.
     async fn close(self) {
         let Self {
             publisher,
             spool,
             durable,
             receiver,
+            drain,
             ..
         } = self;
         drop((durable, receiver));
@@ -389,6 +380,7 @@ impl Ingest {
             if let Some(spool) = spool {
                 spool.close();
             }
+            drop(drain);
         });
         if tokio::time::timeout(CLOSE_TIMEOUT, closed).await.is_err() {
             tracing::warn!(

@@ -18,7 +18,7 @@ mod kept_headers;
 
 mod proxy_v2;
 
-mod server;
+pub(crate) mod server;
 
 mod spool_salvage;
 

@@ -15,6 +15,7 @@ use sluice_schemas::settings::{Environment, Settings};
 use sluice_service::telemetry::Traces;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::runtime::Runtime;
+use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
 use crate::http::connection::in_memory;
@@ -46,14 +47,14 @@ pub fn serve(bytes: &[u8], step: usize) -> Outcome {
     INGEST.with_borrow_mut(|ingest| ingest.serve(bytes, step))
 }
 
-struct Ingest {
-    runtime: Runtime,
-    receiver: Arc<Receiver<Remembering>>,
+pub(crate) struct Ingest {
+    pub(crate) runtime: Runtime,
+    pub(crate) receiver: Arc<Receiver<Remembering>>,
     publisher: Arc<Remembering>,
 }
 
 impl Ingest {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let settings = settings();
         let metrics = Metrics::new(&mut Registry::default());
         let publisher = Arc::new(Remembering::default());
@@ -78,7 +79,8 @@ impl Ingest {
             step: step.max(1),
             answers: Arc::clone(&answers),
         };
-        let serving = in_memory::serve(Arc::clone(&self.receiver), stream);
+        let serving =
+            in_memory::serve(Arc::clone(&self.receiver), stream, CancellationToken::new());
         let ended = self
             .runtime
             .block_on(async { tokio::time::timeout(HANGS, serving).await });
@@ -91,7 +93,7 @@ impl Ingest {
 }
 
 /// Two sources: `site` without anything, `list` with a token in its URL.
-fn settings() -> Settings {
+pub(crate) fn settings() -> Settings {
     let yaml = format!(
         "kafka: {{bootstrap_servers: 'localhost:1'}}
 sources:
@@ -112,7 +114,7 @@ telemetry: {{trace_ratio: 0}}
 
 /// A publisher that remembers, and acknowledges at once.
 #[derive(Debug, Default)]
-struct Remembering(Mutex<Vec<(Vec<u8>, RawRequest)>>);
+pub(crate) struct Remembering(Mutex<Vec<(Vec<u8>, RawRequest)>>);
 
 impl Publish for Remembering {
     fn publish(&self, record: &Record<'_>, hold: Box<Hold>) -> Result<(), Refused> {

@@ -151,11 +151,9 @@ pub async fn discard(mut body: impl Body<Data = Bytes> + Unpin, briefly: bool) {
 mod tests {
     use std::convert::Infallible;
     use std::pin::Pin;
-    use std::sync::Arc;
     use std::task::{Context, Poll};
 
     use hyper::body::Frame;
-    use tokio::sync::Semaphore;
 
     use super::*;
     use crate::byte_budget::{ByteBudget, Full};
@@ -163,7 +161,7 @@ mod tests {
     /// Gathers `sizes`, of `most` bytes in all at the most; what was held at the end.
     fn gather(most: usize, sizes: &[usize]) -> usize {
         const HEAD: usize = 700;
-        let (all, source) = (ByteBudget::new(1 << 30), Arc::new(Semaphore::new(1 << 30)));
+        let (all, source) = (ByteBudget::new(1 << 30), ByteBudget::new(1 << 30));
         let permit = |bytes| Permit::take(&all, &source, bytes);
         let mut buffer = BodyBuffer::new(permit(HEAD).expect("room"), most);
         let mut expected = Vec::new();
@@ -206,7 +204,7 @@ mod tests {
 
     #[test]
     fn a_chunk_without_a_permit_is_not_held() {
-        let (all, source) = (ByteBudget::new(100), Arc::new(Semaphore::new(1_000)));
+        let (all, source) = (ByteBudget::new(100), ByteBudget::new(1_000));
         let permit = |bytes| Permit::take(&all, &source, bytes);
         let mut buffer = BodyBuffer::new(permit(0).expect("room"), 1_000);
         buffer.push(vec![1; 80].into(), permit).expect("room");
@@ -217,7 +215,7 @@ mod tests {
 
     #[test]
     fn a_small_chunk_keeps_no_large_buffer() {
-        let (all, source) = (ByteBudget::new(100), Arc::new(Semaphore::new(100)));
+        let (all, source) = (ByteBudget::new(100), ByteBudget::new(100));
         let permit = |bytes| Permit::take(&all, &source, bytes);
         let mut buffer = BodyBuffer::new(permit(0).expect("room"), 1_000);
         let read = Bytes::from(vec![1; 64 << 10]);

@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::error::Error;
 use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -10,7 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
-use hyper::header::{CONNECTION, HOST, HeaderName, HeaderValue, TRANSFER_ENCODING};
+use hyper::header::CONNECTION;
 use hyper::service::service_fn;
 use hyper::{Request, Response, Version};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -21,10 +22,12 @@ use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, MissedTickBehavior};
 
+use self::errors::{find, is_enhance_your_calm};
+use self::violation::{MAX_HEADERS, protocol_violation};
 use super::activity::{Activity, H2_HEADER_BYTES, H2_RESETS, RequestGuard, Verdict};
 use super::begin::{Stream, begin};
 use super::connections::{Server, Slot};
-use super::eviction::{Ending, LINGER};
+use super::eviction::{ARRIVAL, Ending, LINGER};
 use super::hangup::{HangUp, Input, Spawn};
 use super::peers;
 use super::yielding::YieldingStream;
@@ -39,16 +42,19 @@ use crate::receive::Origin;
 #[cfg(any(test, feature = "testing"))]
 pub mod in_memory;
 
+mod errors;
+
+mod violation;
+
+#[cfg(test)]
+mod tests;
+
 /// The window of all bodies of an HTTP/2 connection, in bytes: hyper holds it uncounted
 /// until it is read, as it holds as much of an HTTP/1.1 connection.
 const H2_WINDOW: u32 = 64 << 10;
 
 /// HTTP/2 requests that were reset before they are accepted, at once: more is an attack.
 const H2_PENDING_RESETS: usize = 20;
-
-/// The most headers of one request, hyper's own number: room for what a provider, a balancer and a tracer
-/// add, and no more. A sender exceeds it for its own request alone: 431.
-const MAX_HEADERS: usize = 100;
 
 /// The longest time between two checks of a connection.
 const ACTIVITY_POLL_INTERVAL: Duration = Duration::from_secs(1);
@@ -131,10 +137,8 @@ impl<P: Publish> Session<P> {
                 }
                 () = session.activity.evicted() => {
                     // What has come is read before it ends.
-                    tokio::select! {
-                        biased;
-                        ended = connection.as_mut() => return session.ended(ended),
-                        () = tokio::task::yield_now() => {}
+                    if let Some(ended) = until(connection.as_mut(), tokio::task::yield_now()).await {
+                        return session.ended(ended);
                     }
                     if let Some(evicted) = session.evicted() {
                         ending = Some(evicted);
@@ -149,6 +153,10 @@ impl<P: Publish> Session<P> {
                 }
                 () = server.closing.cancelled(), if !closing => {
                     closing = true;
+                    // The same. Where it has made no request, its first one may be on its way.
+                    if let Some(ended) = until(connection.as_mut(), session.arrival()).await {
+                        return session.ended(ended);
+                    }
                     connection.as_mut().graceful_shutdown();
                 }
                 _ = look.tick() => match session.verdict() {
@@ -162,6 +170,15 @@ impl<P: Publish> Session<P> {
                     Verdict::Drain(_) | Verdict::Keep => {}
                 },
             }
+        }
+    }
+
+    /// Until what lies at the socket can have been read, and a first request can have come.
+    async fn arrival(&self) {
+        if self.activity.idle_after() == Some(0) {
+            tokio::time::sleep(ARRIVAL).await;
+        } else {
+            tokio::task::yield_now().await;
         }
     }
 
@@ -330,10 +347,12 @@ impl<P: Publish> Session<P> {
     fn origin(&self, request: Request<Incoming>) -> (Request<Inbound>, Origin) {
         let limits = &self.limits;
         let (mut peer, mut account) = (self.peer, None);
-        if let PeerFrom::ForwardedFor { depth } = self.server.receiver.config().peer_from {
+        let config = self.server.receiver.config();
+        if let PeerFrom::ForwardedFor { depth } = config.peer_from {
             // A request without the header is the balancer's own.
             peer = peers::forwarded_for(request.headers(), depth).unwrap_or(peer);
-            account = self.server.peers.account(peer, limits);
+            // A balancer's connection is older than the limits of its requests' senders.
+            account = self.server.peers.account(peer, &config.limits);
         }
         let origin = Origin {
             peer,
@@ -360,41 +379,14 @@ impl<P: Publish> Session<P> {
     }
 }
 
-/// What hyper accepts and Ingest does not: heads that are too large, for it bounds what it reads, but
-/// not to the byte, and of HTTP/2 not the number of headers; no host or two; and bodies that are
-/// encoded in addition to their chunks, or chunked twice, which another server may read in another way.
-fn protocol_violation<B>(request: &Request<B>, limits: &Limits) -> Option<Answer> {
-    let headers = request.headers();
-    let line = request.uri().path().len() + request.uri().query().map_or(0, str::len);
-    // Between a name and its value, and behind it, stand four bytes.
-    let header = |(name, value): (&HeaderName, &HeaderValue)| name.as_str().len() + value.len() + 4;
-    let bytes = line + headers.iter().map(header).sum::<usize>();
-    if headers.len() > MAX_HEADERS || bytes > limits.header_bytes {
-        return Some(Answer::HeadTooLarge);
+/// Serves a connection until this is over; how the connection ended, where it did.
+async fn until<C: Future>(
+    connection: Pin<&mut C>,
+    over: impl Future<Output = ()>,
+) -> Option<C::Output> {
+    tokio::select! {
+        biased;
+        ended = connection => Some(ended),
+        () = over => None,
     }
-    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
-    let chunked = |coding: &HeaderValue| coding.as_bytes().eq_ignore_ascii_case(b"chunked");
-    let odd = codings.next().is_some_and(|coding| !chunked(coding)) || codings.next().is_some();
-    // A proxy before us may choose another of two hosts than we would.
-    let hosts = headers.get_all(HOST).iter().count();
-    let hostless = request.version() == Version::HTTP_11 && hosts != 1;
-    (odd || hostless).then_some(Answer::BadRequest)
-}
-
-/// Whether h2 ended a connection with `ENHANCE_YOUR_CALM`.
-fn is_enhance_your_calm(error: &(dyn Error + 'static)) -> bool {
-    find::<h2::Error>(error)
-        .is_some_and(|error| error.reason() == Some(h2::Reason::ENHANCE_YOUR_CALM))
-}
-
-/// The first error of this type among an error and its sources.
-fn find<'e, E: Error + 'static>(error: &'e (dyn Error + 'static)) -> Option<&'e E> {
-    let mut next = Some(error);
-    while let Some(error) = next {
-        if let Some(found) = error.downcast_ref() {
-            return Some(found);
-        }
-        next = error.source();
-    }
-    None
 }

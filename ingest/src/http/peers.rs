@@ -30,6 +30,8 @@ pub struct Peers(Mutex<Table>);
 
 #[derive(Debug, Default)]
 struct Table {
+    /// `peer_bytes`, as the accounts are.
+    peer_bytes: Option<u64>,
     known: HashMap<IpAddr, Arc<Peer>>,
     overflow: Option<Arc<Peer>>,
     swept: Option<Instant>,
@@ -38,7 +40,7 @@ struct Table {
 #[derive(Debug)]
 struct Peer {
     connections: AtomicUsize,
-    bytes: Option<Arc<TokenBucket>>,
+    bytes: Mutex<Option<Arc<TokenBucket>>>,
 }
 
 /// How many connections a peer has.
@@ -68,12 +70,13 @@ impl Peers {
     /// What this peer's bytes are charged to, where there is a bound on them.
     pub fn account(&self, address: IpAddr, limits: &Limits) -> Option<Arc<TokenBucket>> {
         limits.peer_bytes?;
-        self.find(address, limits).0.bytes.clone()
+        self.find(address, limits).0.bytes.lock().clone()
     }
 
     /// The peer, and whether it has this entry for itself.
     fn find(&self, address: IpAddr, limits: &Limits) -> (Arc<Peer>, bool) {
         let mut table = self.0.lock();
+        table.follow(limits.peer_bytes);
         let key = peer_key(address);
         if let Some(peer) = table.known.get(&key) {
             return (Arc::clone(peer), true);
@@ -81,11 +84,9 @@ impl Peers {
         let now = Instant::now();
         table.make_room(now);
         let peer = || {
-            let bucket =
-                |rate: u64| TokenBucket::new(rate, rate.saturating_mul(BURST_SECONDS), now);
             Arc::new(Peer {
                 connections: AtomicUsize::new(0),
-                bytes: limits.peer_bytes.map(|rate| Arc::new(bucket(rate))),
+                bytes: Mutex::new(bucket(limits.peer_bytes, now)),
             })
         };
         if table.known.len() >= MAX_PEERS {
@@ -98,7 +99,26 @@ impl Peers {
     }
 }
 
+/// A peer's account under this bound.
+fn bucket(peer_bytes: Option<u64>, now: Instant) -> Option<Arc<TokenBucket>> {
+    let bucket = |rate: u64| TokenBucket::new(rate, rate.saturating_mul(BURST_SECONDS), now);
+    peer_bytes.map(|rate| Arc::new(bucket(rate)))
+}
+
 impl Table {
+    /// Where the bound has changed, each peer begins again under the new one. An account of before ends with
+    /// the connection that has it.
+    fn follow(&mut self, peer_bytes: Option<u64>) {
+        if self.peer_bytes == peer_bytes {
+            return;
+        }
+        self.peer_bytes = peer_bytes;
+        let now = Instant::now();
+        for peer in self.known.values().chain(&self.overflow) {
+            *peer.bytes.lock() = bucket(peer_bytes, now);
+        }
+    }
+
     /// Removes peers without a connection and without a debt, where the table is full.
     fn make_room(&mut self, now: Instant) {
         let lately = |at: Instant| now.saturating_duration_since(at) < SWEEP_INTERVAL;
@@ -107,7 +127,8 @@ impl Table {
         }
         self.swept = Some(now);
         self.known.retain(|_, peer| {
-            let idle_or_unlimited = || peer.bytes.as_ref().is_none_or(|bytes| bytes.is_full(now));
+            let bytes = peer.bytes.lock();
+            let idle_or_unlimited = || bytes.as_ref().is_none_or(|bytes| bytes.is_full(now));
             // Another thread may have found it, and not counted its connection yet.
             Arc::strong_count(peer) > 1 || !idle_or_unlimited()
         });
@@ -129,7 +150,7 @@ impl PeerGuard {
 
     /// What the bytes of this connection are charged to, where there is a bound on them.
     pub fn account(&self) -> Option<Arc<TokenBucket>> {
-        self.0.bytes.clone()
+        self.0.bytes.lock().clone()
     }
 }
 
@@ -208,6 +229,33 @@ mod tests {
             let found = address(text).map(|address| address.to_string());
             assert_eq!(found.as_deref(), expected, "{text}");
         }
+    }
+
+    #[test]
+    fn a_changed_bound_on_bytes_holds_for_peers_that_are_known() {
+        let settings = crate::fuzz::server::settings();
+        let limits = |peer_bytes| Limits {
+            peer_bytes,
+            ..settings.ingest.limits.clone()
+        };
+        let (peers, peer) = (Peers::default(), IpAddr::from([192, 0, 2, 1]));
+        let account = |peer_bytes| {
+            let guard = peers.admit(peer, &limits(peer_bytes)).expect("it may");
+            let of_a_request = peers.account(peer, &limits(peer_bytes));
+            (guard.account(), of_a_request)
+        };
+        let now = Instant::now();
+        assert!(matches!(account(None), (None, None)));
+        let (Some(first), Some(again)) = account(Some(10)) else {
+            panic!("no account");
+        };
+        first.charge(1_000, now);
+        assert!(again.in_debt(now), "it is another account");
+        let (second, _) = account(Some(10));
+        assert!(second.is_some_and(|second| second.in_debt(now)));
+        let (raised, _) = account(Some(1_000_000));
+        assert!(raised.is_some_and(|raised| !raised.in_debt(now)));
+        assert!(matches!(account(None), (None, None)));
     }
 
     #[test]

@@ -3,17 +3,24 @@
 use std::io::Write;
 use std::time::Duration;
 
+use sluice_ingest::config::Config;
+use sluice_schemas::settings::Settings;
+
 use crate::http2::{self, PREFACE, frame};
-use crate::support::{Ingest, LIMITS, Mood, Sender, eventually};
+use crate::support::{Ingest, LIMITS, Mood, Sender, eventually, settings};
 
 /// With so many bytes for all requests, and for a body of source `site`.
 fn holding(bytes: u64, max_body: u64) -> Ingest {
-    Ingest::start_tuned(true, LIMITS, "", |settings| {
-        settings.ingest.max_buffered = bytes;
-        settings.sources.get_mut("site").unwrap().max_body = max_body;
-        settings.ingest.body_timeout = Duration::from_secs(60);
-        settings.ingest.header_timeout = Duration::from_secs(60);
-    })
+    Ingest::start_on(&sized(bytes, max_body), true)
+}
+
+fn sized(bytes: u64, max_body: u64) -> Settings {
+    let mut settings = settings(LIMITS, "");
+    settings.ingest.max_buffered = bytes;
+    settings.sources.get_mut("site").unwrap().max_body = max_body;
+    settings.ingest.body_timeout = Duration::from_secs(60);
+    settings.ingest.header_timeout = Duration::from_secs(60);
+    settings
 }
 
 fn held(ingest: &Ingest) -> u64 {
@@ -43,6 +50,30 @@ fn what_is_announced_and_does_not_come_keeps_nobody_out() {
     assert_eq!(refused, 0, "of 20 good requests to the same source");
     assert!(held(&ingest) < 34 * (4 << 10), "{} bytes", held(&ingest));
     drop(trickle);
+}
+
+#[test]
+fn a_change_of_the_settings_gives_a_source_no_second_share() {
+    // Half of it for one source.
+    let ingest = holding(8 << 20, 1 << 20);
+    let mut open = Vec::new();
+    let body = vec![b'x'; (1 << 20) - 1];
+    while open.len() < 3 {
+        let mut sender = ingest.connect();
+        sender.write("POST /v1/hooks/site HTTP/1.1\r\nhost: x\r\ncontent-length: 1048576\r\n\r\n");
+        sender.0.write_all(&body).unwrap();
+        open.push(sender);
+        let wanted = (open.len() as u64) << 20;
+        eventually("it is held", || held(&ingest) >= wanted);
+    }
+    let full = |ingest: &Ingest| ingest.post("/v1/hooks/site", &body).status == 503;
+    assert!(full(&ingest));
+    // Another share is in force at once, and counts what is held already.
+    for (bytes, is_full) in [(8, true), (32, false), (8, true)] {
+        let changed = sized(bytes << 20, 1 << 20);
+        ingest.receiver.configure(Config::new(&changed));
+        assert_eq!(full(&ingest), is_full, "{bytes} MiB");
+    }
 }
 
 /// A head of some 15 KiB, for HTTP/2.

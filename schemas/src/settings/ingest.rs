@@ -123,7 +123,7 @@ impl Ingest {
             spool,
             tls,
             peer,
-            // Asked for with every connection or request; a source's rate and bytes begin again.
+            // Asked for with every connection or request; a source's rate begins again.
             limits: _,
         } = self;
         waiting.keep("ingest.listen", &old.listen, listen);

@@ -1,10 +1,11 @@
-//! A connection without a socket, for fuzzing.
+//! A connection without a socket, for fuzzing and tests.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::runtime::Handle;
+use tokio_util::sync::CancellationToken;
 
 use super::Session;
 use crate::byte_budget::heads;
@@ -16,16 +17,18 @@ use crate::receive::Receiver;
 /// Where all that comes in memory comes from.
 pub const PEER: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
 
-/// Serves a stream in the clear until it ends, by all that serves a socket's.
-pub async fn serve<P: Publish, I>(receiver: Arc<Receiver<P>>, stream: I)
+/// Serves a stream in the clear until it ends, by all that serves a socket's. With `closing` the server ends.
+pub async fn serve<P: Publish, I>(receiver: Arc<Receiver<P>>, stream: I, closing: CancellationToken)
 where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let limits = receiver.config().limits.clone();
     let activity = Arc::new(Activity::new());
     activity.handshaken(false);
+    let mut server = Server::new(receiver, None, vec![Handle::current()]);
+    server.closing = closing;
     let session = Session {
-        server: Arc::new(Server::new(receiver, None, vec![Handle::current()])),
+        server: Arc::new(server),
         activity,
         input: Arc::default(),
         heads: heads(limits.h2_streams),
