@@ -179,7 +179,7 @@ Whether a workload brings its secrets by a volume of its own, such as a CSI driv
 
 {{- define "sluice.checks.pods" -}}
 {{- $faults := list -}}
-{{- range $name, $ends := dict "ingest" 28 "processor" 25 -}}
+{{- range $name, $ends := dict "ingest" 29 "processor" 27 -}}
 {{- $workload := get $.Values $name -}}
 {{- $needed := add $workload.preStopSeconds $ends -}}
 {{- if lt (int64 $workload.terminationGracePeriodSeconds) $needed -}}

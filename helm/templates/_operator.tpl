@@ -69,13 +69,13 @@ Where ingest takes webhooks, within the cluster.
 {{- end }}
 
 {{/*
-The source that helm test and the notes send to: the one that is named, else the first that is enabled and has no
-token.
+The source that helm test and the notes send to: the one that is named, else the first that is enabled and takes
+requests from everywhere by their signature alone.
 */}}
 {{- define "sluice.testSource" -}}
 {{- $found := .Values.checkJob.test.source -}}
 {{- range $name, $source := include "sluice.sources" . | fromYaml -}}
-{{- if not (or $found $source.token_sha256 $source.require_headers $source.client_ca_file (eq (toString $source.enabled) "false")) -}}
+{{- if not (or $found $source.token_sha256 $source.require_headers $source.client_ca_file $source.allow_from (eq (toString $source.enabled) "false")) -}}
 {{- $found = $name -}}
 {{- end -}}
 {{- end -}}

@@ -153,7 +153,7 @@ a change of them, and of nothing else, restarts the pods. (root, component)
 {{- $_ := set $waiting "longest_window" (include "sluice.longestWindow" $effective) -}}
 {{- if eq .component "ingest" -}}
 {{- $ingest := omit $all.ingest "header_timeout" "body_timeout" "max_buffered" "limits" "tls" -}}
-{{- $_ := set $ingest "spool" (omit ($all.ingest.spool | default dict) "drain_older") -}}
+{{- $_ := set $ingest "spool" (omit ($all.ingest.spool | default dict) "drain_older" "source_share") -}}
 {{- $_ := set $ingest "tls" (not (empty $all.ingest.tls)) -}}
 {{- $_ := set $waiting "ingest" $ingest -}}
 {{- else -}}
