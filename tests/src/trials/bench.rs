@@ -1,10 +1,10 @@
 //! The benchmarks: what both services do next to a floor that does the same work with nothing between.
 //!
-//! Ingest's floor is a bare hyper server that hands each body to a threaded producer; the processor's is a
-//! bare transactional copy; that of the time to the event is a bare produce and consume. The measured
-//! process, service or floor, has a core alone; brokers and load have the others. Floor and service run in
-//! turns, and each round has its ratio. CPU seconds and memory decide; rates and times are printed with their
-//! range.
+//! Ingest's floor is a bare hyper server that hands each body to a threaded producer, with the request's
+//! headers and a key; the processor's is a bare transactional copy; that of the time to the event is a bare
+//! produce and consume. The measured process, service or floor, has a core alone; brokers and load have the
+//! others. Floor and service run in turns, and each round has its ratio. CPU seconds and memory decide; rates
+//! and times are printed with their range.
 
 use std::time::{Duration, Instant};
 

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -15,11 +16,12 @@ use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::message::{BorrowedHeaders, BorrowedMessage, Message, OwnedHeaders};
+use rdkafka::message::{BorrowedHeaders, BorrowedMessage, Header, Message, OwnedHeaders};
 use rdkafka::producer::{
     BaseProducer, BaseRecord, DeliveryResult, Producer, ProducerContext, ThreadedProducer,
 };
 use rdkafka::{ClientConfig, ClientContext, Offset, TopicPartitionList};
+use sluice_schemas::raw::REQUEST;
 use sluice_tests::harness::child::Child;
 use sluice_tests::harness::janitor;
 use tokio::net::TcpListener;
@@ -30,13 +32,20 @@ const BATCH_RECORDS: usize = 5_000;
 const BATCH_BYTES: usize = 8 << 20;
 const BATCH_TIME: Duration = Duration::from_millis(50);
 
+/// Room for the headers of a request, in bytes.
+const HEAD: usize = 512;
+
+/// The key of the next record of ingest's floor.
+static NEXT: AtomicU64 = AtomicU64::new(0);
+
 /// How long a coordinator may take.
 const COORDINATOR: Duration = Duration::from_secs(30);
 
 /// A floor to run in this process.
 #[derive(Debug, Clone, clap::Subcommand)]
 pub enum Floor {
-    /// A bare hyper server: each body becomes a record, and is answered when it is acknowledged.
+    /// A bare hyper server: each request becomes a record, with its headers and a key, and its answer waits
+    /// for the acknowledgement.
     Ingest {
         /// The brokers.
         #[arg(long)]
@@ -201,10 +210,25 @@ async fn answer(
     topic: &str,
     request: Request<Incoming>,
 ) -> Result<Response<Full<Bytes>>> {
-    let body = request.into_body().collect().await?.to_bytes();
+    let (head, body) = request.into_parts();
+    let body = body.collect().await?.to_bytes();
+    let mut lines = Vec::with_capacity(HEAD);
+    for (name, value) in &head.headers {
+        lines.extend_from_slice(name.as_str().as_bytes());
+        lines.push(b':');
+        lines.extend_from_slice(value.as_bytes());
+        lines.push(b'\n');
+    }
+    // What has no key goes to one partition for a while, in fewer and larger batches than ours.
+    let key = NEXT.fetch_add(1, Ordering::Relaxed).to_be_bytes();
     let (sender, receiver) = oneshot::channel();
-    let record: BaseRecord<'_, [u8], [u8], _> =
-        BaseRecord::with_opaque_to(topic, Box::new(sender)).payload(&body);
+    let record = BaseRecord::with_opaque_to(topic, Box::new(sender))
+        .key(key.as_slice())
+        .payload(&*body)
+        .headers(OwnedHeaders::new_with_capacity(1).insert(Header {
+            key: REQUEST,
+            value: Some(&lines),
+        }));
     producer.send(record).map_err(|(error, _)| error)?;
     let status = if receiver.await? { 200 } else { 503 };
     Ok(Response::builder()
