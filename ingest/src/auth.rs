@@ -118,7 +118,8 @@ impl SourceAuth {
         Self { by_name, decoy }
     }
 
-    /// What the sources hold of these is charged to them on. Their rates begin again.
+    /// What the sources hold of these is charged to them on; one that was away meanwhile begins again, and so
+    /// do rates.
     pub fn inherit(&mut self, before: &Self) {
         for (name, (route, _)) in &mut self.by_name {
             if let Some((old, _)) = before.by_name.get(name) {

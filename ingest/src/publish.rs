@@ -6,6 +6,8 @@ mod handover;
 
 mod outcome;
 
+mod retiring;
+
 mod types;
 
 use std::fmt::Debug;
@@ -32,6 +34,7 @@ use sluice_service::telemetry::Repeated;
 use self::deliveries::{Deliveries, Raw};
 pub use self::handover::Handover;
 pub use self::outcome::{Delivered, Outcome, Undelivered};
+use self::retiring::{RETIRE_POLL, Retiring, retire};
 pub use self::types::{Hold, Publish, Record, Refused};
 use crate::metrics::DeliveryMetrics;
 
@@ -51,12 +54,6 @@ const LARGEST_SPOOLED: u64 = (64 << 20) + RAW_OVERHEAD;
 
 /// Wrong by this much, our clock costs good webhooks: providers' signatures are valid for five minutes.
 const CLOCK_LIMIT: Duration = Duration::from_secs(120);
-
-/// How long a producer that was replaced may take for its last records.
-const RETIRE_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// How often to look whether it has none left.
-const RETIRE_POLL: Duration = Duration::from_millis(20);
 
 /// Kafka's raw topic.
 pub struct Kafka {
@@ -132,6 +129,8 @@ impl Kafka {
         // What cannot be taken now is tried again by the spool's drain, in its order.
         self.is_held
             .store(self.r#use == Use::Drain, Ordering::SeqCst);
+        // Counted before it is replaced, so that no flush passes it over.
+        let retiring = Retiring::new(&self.retiring);
         let old = self.producer.swap(producer);
         match self.r#use {
             Use::Drain => {
@@ -140,7 +139,6 @@ impl Kafka {
             }
             Use::Live => {
                 let retired = std::thread::Builder::new().name("old-producer".to_owned());
-                let retiring = Retiring::new(&self.retiring);
                 let retire = move || {
                     retire(old);
                     drop(retiring);
@@ -235,6 +233,8 @@ impl Kafka {
         let producer = self.producer.load_full();
         let flushed = producer.flush(patience);
         flushed.map_err(|_| format!("{} records are left", producer.in_flight_count()))?;
+        // It may be one that retires by now, and waits for its last user.
+        drop(producer);
         while self.retiring.load(Ordering::SeqCst) > 0 {
             if Instant::now() >= until {
                 return Err("a producer that was replaced has records left".to_owned());
@@ -257,40 +257,6 @@ fn made(
         let (path, message) = ("kafka".to_owned(), error.to_string());
         vec![Fault { path, message }]
     })
-}
-
-/// A producer that was replaced, counted until this is dropped.
-struct Retiring(Arc<AtomicUsize>);
-
-impl Retiring {
-    fn new(count: &Arc<AtomicUsize>) -> Self {
-        count.fetch_add(1, Ordering::SeqCst);
-        Self(Arc::clone(count))
-    }
-}
-
-impl Drop for Retiring {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::SeqCst);
-    }
-}
-
-/// Waits until nobody hands records to a producer any more, and it has delivered those that it has. What it
-/// could not deliver in time fails, and is refused or spooled, when it is dropped.
-fn retire(old: Arc<ThreadedProducer<Deliveries>>) {
-    let until = Instant::now() + RETIRE_TIMEOUT;
-    // A report of statistics counts as in flight until the producer's thread has taken it.
-    while (Arc::strong_count(&old) > 1 || old.in_flight_count() > 0) && Instant::now() < until {
-        std::thread::sleep(RETIRE_POLL);
-    }
-    let left = old.in_flight_count();
-    if left > 0 {
-        tracing::warn!(
-            left,
-            "the producer that is replaced could not deliver all records in time"
-        );
-    }
-    drop(old);
 }
 
 /// The properties of a producer for this use: the settings' own and, on top, those that durability and

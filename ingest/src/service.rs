@@ -384,7 +384,7 @@ impl Ingest {
         });
         if tokio::time::timeout(CLOSE_TIMEOUT, closed).await.is_err() {
             tracing::warn!(
-                "the producer or the spool did not close within 2 s; the process ends without waiting"
+                "the producers or the spool did not close within 2 s; the process ends without waiting"
             );
         }
     }

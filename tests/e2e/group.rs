@@ -76,10 +76,12 @@ fn a_request_to_join_that_is_not_answered_is_made_again() {
         .expect("it goes on");
     unanswered.wait(PATIENCE).expect("it joins again");
     let admin = running.processor.admin().expect("an admin port");
-    let readyz = client::get(admin, "/readyz").expect("an answer");
-    let text = String::from_utf8_lossy(&readyz.body).into_owned();
-    assert_eq!(readyz.status, 503, "{text}");
-    assert!(text.contains("joining the group"), "{text}");
+    wait_for("the worker to say that it joins", PATIENCE, || {
+        let readyz = client::get(admin, "/readyz")?;
+        let text = String::from_utf8_lossy(&readyz.body);
+        Ok((readyz.status == 503 && text.contains("joining the group")).then_some(()))
+    })
+    .expect("a condition of /readyz");
 
     let during = running.accept(&request(2).expect("a request"));
     assert_eq!(running.outcome(&during).fate, Fate::Event);

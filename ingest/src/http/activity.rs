@@ -218,6 +218,13 @@ impl Activity {
         (state.in_flight == 0 && state.stalled.is_none()).then_some(state.requests)
     }
 
+    /// Whether a request may be on its way: the first one, or the rest of a head over HTTP/1.1.
+    pub fn may_have_begun(&self) -> bool {
+        let state = self.state();
+        let arriving = !state.http2 && state.head.is_some();
+        state.in_flight == 0 && (state.requests == 0 || arriving)
+    }
+
     /// Why the answer that is due must be the connection's last, if there is a reason.
     pub fn over(&self, limits: &Limits) -> Option<Shed> {
         let state = self.state();

@@ -47,18 +47,19 @@ pub async fn begin<P: Publish>(
     let (server, activity) = (&slot.server, &slot.activity);
     let config = server.receiver.config();
     let shed = |reason| server.receiver.metrics().shed(reason);
-    let limits = config.limits.clone();
     let mut peer = from.ip().to_canonical();
     let proxied = config.peer_from == PeerFrom::ProxyProtocol;
     if proxied {
         let header = proxy::read(&mut stream);
-        let in_time = tokio::time::timeout(limits.handshake_timeout, header).await;
+        let in_time = tokio::time::timeout(config.limits.handshake_timeout, header).await;
         let Ok(Ok(sender)) = in_time else {
             shed(Shed::ProxyHeader);
             return None;
         };
         peer = sender.unwrap_or(peer);
     }
+    // Those of now: the header may have come late.
+    let limits = server.receiver.config().limits.clone();
     let guard = server.peers.admit(peer, &limits).map_err(shed).ok()?;
     if proxied {
         activity.of_peer(guard.connections());

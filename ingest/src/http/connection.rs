@@ -153,7 +153,7 @@ impl<P: Publish> Session<P> {
                 }
                 () = server.closing.cancelled(), if !closing => {
                     closing = true;
-                    // The same. Where it has made no request, its first one may be on its way.
+                    // The same. Its first request, or the rest of a head, may be on its way.
                     if let Some(ended) = until(connection.as_mut(), session.arrival()).await {
                         return session.ended(ended);
                     }
@@ -173,12 +173,11 @@ impl<P: Publish> Session<P> {
         }
     }
 
-    /// Until what lies at the socket can have been read, and a first request can have come.
+    /// Until what lies at the socket can have been read, and a request that is on its way can have come.
     async fn arrival(&self) {
-        if self.activity.idle_after() == Some(0) {
+        tokio::task::yield_now().await;
+        if self.activity.may_have_begun() {
             tokio::time::sleep(ARRIVAL).await;
-        } else {
-            tokio::task::yield_now().await;
         }
     }
 

@@ -15,20 +15,16 @@ use crate::token_bucket::TokenBucket;
 
 /// A connection's socket, which reports its bytes and reads no faster than its peer may send.
 #[derive(Debug)]
-pub struct Socket {
-    stream: TcpStream,
+pub struct Socket<S = TcpStream> {
+    stream: S,
     activity: Arc<Activity>,
     account: Option<Arc<TokenBucket>>,
     pause: Option<Pin<Box<Sleep>>>,
 }
 
-impl Socket {
+impl<S> Socket<S> {
     /// `account` is charged with what comes, and reading waits for what it owes.
-    pub fn new(
-        stream: TcpStream,
-        activity: Arc<Activity>,
-        account: Option<Arc<TokenBucket>>,
-    ) -> Self {
+    pub fn new(stream: S, activity: Arc<Activity>, account: Option<Arc<TokenBucket>>) -> Self {
         Self {
             stream,
             activity,
@@ -38,7 +34,7 @@ impl Socket {
     }
 }
 
-impl AsyncRead for Socket {
+impl<S: AsyncRead + Unpin> AsyncRead for Socket<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -65,7 +61,7 @@ impl AsyncRead for Socket {
     }
 }
 
-impl AsyncWrite for Socket {
+impl<S: AsyncWrite + Unpin> AsyncWrite for Socket<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,

@@ -11,6 +11,7 @@ use super::Session;
 use crate::byte_budget::heads;
 use crate::http::activity::Activity;
 use crate::http::connections::Server;
+use crate::http::socket::Socket;
 use crate::publish::Publish;
 use crate::receive::Receiver;
 
@@ -25,6 +26,7 @@ where
     let limits = receiver.config().limits.clone();
     let activity = Arc::new(Activity::new());
     activity.handshaken(false);
+    let stream = Socket::new(stream, Arc::clone(&activity), None);
     let mut server = Server::new(receiver, None, vec![Handle::current()]);
     server.closing = closing;
     let session = Session {
