@@ -101,8 +101,9 @@ impl Peers {
 
 /// A peer's account under this bound.
 fn bucket(peer_bytes: Option<u64>, now: Instant) -> Option<Arc<TokenBucket>> {
-    let bucket = |rate: u64| TokenBucket::new(rate, rate.saturating_mul(BURST_SECONDS), now);
-    peer_bytes.map(|rate| Arc::new(bucket(rate)))
+    let rate = peer_bytes?;
+    let burst = rate.saturating_mul(BURST_SECONDS);
+    Some(Arc::new(TokenBucket::new(rate, burst, now)))
 }
 
 impl Table {

@@ -1,8 +1,7 @@
 //! Requests that hyper accepts and Ingest does not.
 
-use hyper::Request;
-use hyper::Version;
 use hyper::header::{HOST, HeaderName, HeaderValue, TRANSFER_ENCODING};
+use hyper::{Request, Version};
 use sluice_schemas::settings::Limits;
 
 use crate::answer::Answer;
@@ -11,9 +10,9 @@ use crate::answer::Answer;
 /// add, and no more. A sender exceeds it for its own request alone: 431.
 pub(super) const MAX_HEADERS: usize = 100;
 
-/// The answer to heads that are too large, for it bounds what it reads, but
-/// not to the byte, and of HTTP/2 not the number of headers; no host or two; and bodies that are
-/// encoded in addition to their chunks, or chunked twice, which another server may read in another way.
+/// The answer to a request whose head is too large, for hyper bounds what it reads, but not to the byte, and
+/// of HTTP/2 not the number of headers; that names no host or two; or whose body is encoded in addition to
+/// its chunks, or chunked twice, which another server may read in another way. `None` for all others.
 pub(super) fn protocol_violation<B>(request: &Request<B>, limits: &Limits) -> Option<Answer> {
     let headers = request.headers();
     let line = request.uri().path().len() + request.uri().query().map_or(0, str::len);
